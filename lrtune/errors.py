@@ -1,0 +1,27 @@
+"""The errors that a user of lrtune can meet: each is one line that says what was expected and what to do."""
+
+
+class LrtuneError(Exception):
+    """Base of all errors raised on purpose. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class InputError(LrtuneError):
+    """Something that the user gave is not usable: a flag, a file, a field. Nothing was started or written.
+
+    The message has the form ``field: what was expected, but got …`` with file and line where there is one.
+    """
+
+    exit_code = 2
+
+
+class MissingExtraError(InputError):
+    """A verb needs a package that is not installed; the message names the extra that brings it."""
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'lrtune[{extra}]'")
+
+
+class RunFailedError(LrtuneError):
+    """A search, a fit or a check ran and could not deliver (all trials failed, storage lost, …)."""
