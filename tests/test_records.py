@@ -1,0 +1,133 @@
+"""Records survive the file they are kept in, and a bad line is named while the rest is read."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrtune.errors import InputError
+from lrtune.records import TrialRecord, from_json, read_records, to_json, write_records
+from lrtune.trainer import Facts
+
+
+def record(**changes) -> TrialRecord:
+    values = {
+        "trial": 3,
+        "hidden_size": 64,
+        "learning_rate": 0.026,
+        "seed": 1,
+        "status": "finished",
+        "steps": 300,
+        "steps_done": 300,
+        "tokens": 307_200,
+        "loss": 4.05,
+        "diversity": 0.5,
+        "scales": {"depth": 4.0},
+        "curve": {"step": [0, 150, 300], "loss": [6.9, 5.0, 4.05], "diversity": [0.9, None, 0.5]},
+        "facts": Facts(parameters=300_000, tokens_per_step=1024, regime_changes=(150,), conditions={"depth": 4}),
+        "plan": {"threads": 1, "dtype": "float32"},
+        "fingerprint": "abc",
+    }
+    return TrialRecord(**{**values, **changes})
+
+
+def test_a_record_reads_back_as_itself() -> None:
+    assert from_json(to_json(record())) == record()
+
+
+def test_numbers_that_are_not_finite_become_null_and_the_line_stays_json() -> None:
+    line = to_json(record(loss=math.nan, diversity=math.inf, curve={"step": [0, 1], "loss": [6.9, math.nan]}))
+    assert "NaN" not in line and json.loads(line)["loss"] is None
+    assert from_json(line).curve["loss"] == [6.9, None]
+
+
+def test_cost_is_tokens_times_parameters_or_steps_times_width_squared() -> None:
+    assert record(steps_done=10).cost == 10 * 1024 * 300_000
+    assert record(steps_done=10, facts=Facts()).cost == 10 * 64**2
+
+
+def test_scales_by_name() -> None:
+    assert record().scale("hidden_size") == 64
+    assert record().scale("tokens") == 307_200
+    assert record().scale("depth") == 4
+    assert record().scale("parameters") == 300_000
+    assert record().scale("batch") is None
+
+
+def test_a_file_is_in_order_of_trials_and_names_its_bad_lines(tmp_path) -> None:
+    path = tmp_path / "records.jsonl"
+    write_records(path, [record(trial=2), record(trial=0)])
+    assert [r.trial for r in read_records(path).records] == [0, 2]
+    whole = path.read_text()
+    path.write_text(whole.splitlines()[0] + "\n{broken\n" + to_json(record(trial=9)) + "\n" + whole[:50])
+    read = read_records(path)
+    assert [r.trial for r in read.records] == [0, 9]
+    assert [number for number, _ in read.bad_lines] == [2, 4]
+    assert read.bad_lines[1][1].startswith("torn last line")
+
+
+def test_a_missing_file_is_one_line(tmp_path) -> None:
+    with pytest.raises(InputError, match="expected a records file, but it cannot be read"):
+        read_records(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "won"}, "status: expected one of finished, collapsed"),
+        ({"learning_rate": 0}, "learning_rate: expected a positive number"),
+        ({"learning_rate": "0.1"}, "learning_rate: expected a number"),
+        ({"learning_rate": 10**400}, "learning_rate: expected a number"),
+        ({"hidden_size": -4}, "hidden_size: expected a positive number"),
+        ({"hidden_size": 1.5}, "hidden_size: expected a whole number"),
+        ({"trial": True}, "trial: expected a whole number"),
+        ({"loss": "low"}, "loss: expected a number or null"),
+        ({"scales": {"depth": 0}}, "scales: expected positive numbers"),
+        ({"curve": {"step": [1], "loss": [1, 2]}}, "curve: expected columns of one length"),
+        ({"curve": {"step": ["a"]}}, "curve: expected a list of numbers"),
+        ({"curve": []}, "curve: expected an object"),
+        ({"facts": {"regime_changes": 4}}, "facts.regime_changes: expected a list of steps"),
+        ({"facts": {"parameters": "many"}}, "facts.parameters: expected a number"),
+        ({"arm": 3}, "arm: expected a string or null"),
+    ],
+)
+def test_a_line_that_is_no_record_says_why(change: dict, message: str) -> None:
+    data = json.loads(to_json(record())) | change
+    with pytest.raises(InputError, match=message):
+        from_json(json.dumps(data))
+
+
+def test_a_missing_field_is_named_and_unknown_ones_are_passed_over() -> None:
+    data = json.loads(to_json(record()))
+    del data["seed"]
+    with pytest.raises(InputError, match="seed: expected in every record"):
+        from_json(json.dumps(data))
+    assert from_json(json.dumps(json.loads(to_json(record())) | {"from_the_future": 1})) == record()
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(json.loads(to_json(record())))), _json)
+def test_any_value_in_any_field_is_a_record_or_one_clear_line(field: str, value: object) -> None:
+    line = json.dumps(json.loads(to_json(record())) | {field: value})
+    try:
+        read = from_json(line)
+    except InputError as error:
+        assert str(error) and len(str(error)) < 300
+    else:
+        assert from_json(to_json(read)) == read
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60) | st.just("[" * 200_000) | st.just('{"a":' * 50_000))
+def test_any_text_is_refused_without_harm(text: str) -> None:
+    with pytest.raises(InputError):
+        from_json(text)

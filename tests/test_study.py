@@ -1,0 +1,147 @@
+"""study.toml: what is read, what is refused and with which words, and what the fingerprint covers."""
+
+from dataclasses import replace
+
+import pytest
+
+from lrtune.errors import InputError
+from lrtune.study import Budget, PruningPolicy, Study, fingerprint, load_study, parse_seconds, parse_study, to_toml
+
+FULL = """
+[study]
+name = "mine"
+trainer = "mypkg.train:train"
+steps = 500
+report_every = 50
+seed = 3
+design = "grid"
+points = 7
+
+[scales]
+hidden_size = [32, 64]
+steps = [300, 1200]
+
+[learning_rate]
+min = 1e-4
+max = 1
+
+[options]
+optimizer = "adamw"
+betas = [0.9, 0.95]
+
+[arms.smooth]
+label_smoothing = 0.1
+
+[pruning]
+pruner = "none"
+floor = 0.2
+
+[budget]
+time = "1h30m"
+trials = 40
+"""
+
+
+def test_every_table_is_read() -> None:
+    study = parse_study(FULL)
+    assert study.name == "mine" and study.trainer == "mypkg.train:train" and study.seed == 3
+    assert study.widths == (32, 64) and study.scales == {"steps": (300.0, 1200.0)}
+    assert (study.lr_min, study.lr_max) == (1e-4, 1.0)
+    assert study.options == {"optimizer": "adamw", "betas": [0.9, 0.95]}
+    assert study.arms == {"smooth": {"label_smoothing": 0.1}}
+    assert study.pruner == "none" and study.pruning == PruningPolicy(floor=0.2)
+    assert study.budget == Budget(seconds=5400.0, trials=40)
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        Study(),
+        parse_study(FULL),
+        Study(name='q"uote\\', command=("python", "t.py", "--lr={learning_rate}"), arms={"a b": {"x": True}}),
+        Study(options={"nested": {"a b": [1, 2.5, "x"]}, "text": "tab\t\x7f"}),
+    ],
+)
+def test_what_is_written_reads_back_as_the_same_study(study: Study) -> None:
+    again = parse_study(to_toml(study))
+    assert replace(again, options=dict(again.options)) == study
+    assert fingerprint(again) == fingerprint(study)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[study]\nnmae = 'x'", r"\[study\]: unknown key 'nmae'; did you mean 'name'\?"),
+        ("[scale]\nhidden_size = [1]", r"unknown key 'scale'; did you mean 'scales'\?"),
+        ("[pruning]\nflor = 0.1", "did you mean 'floor'"),
+        ("[budget]\ntimes = '1m'", "did you mean 'time'"),
+        ("[study]\nsteps = -5", "steps: expected a positive whole number, but got -5"),
+        ("[study]\nsteps = 2.5", "study.steps: expected a whole number, but got 2.5"),
+        ("[study]\nsteps = true", "expected a whole number"),
+        ("[scales]\nhidden_size = []", "expected a list of whole numbers"),
+        ("[scales]\nhidden_size = [0]", "expected positive whole numbers"),
+        ("[scales]\nhidden_size = [32, 32]", "each hidden size once"),
+        ("[scales]\ndepth = [-1]", "scales.depth: expected positive numbers"),
+        ("[learning_rate]\nmin = 0.1\nmax = 0.01", "expected min below max, but got min 0.1 and max 0.01"),
+        ("[learning_rate]\nmin = 0", "lr_min: expected a positive learning rate"),
+        ("[learning_rate]\nmax = inf", "lr_max: expected a positive learning rate"),
+        ("[study]\ndesign = 'random'", "design: expected one of scale-aware, grid"),
+        ("[budget]\ntolerance = 0", "budget.tolerance: expected a positive share"),
+        ("[budget]\ntime = 'soon'", "budget.time: expected a duration such as 90s"),
+        ("[pruning]\nbeaten = 1", "pruning.beaten: expected true or false"),
+        ("[pruning]\nfloor = nan", "pruning.floor: expected a number of at least 0"),
+        ("[arms]\nsmooth = 3", "arms.smooth: expected a table"),
+        ("study = 3", "study: expected a table"),
+        ("[study", "expected TOML"),
+        ("a = " + "[" * 100_000, "expected TOML"),
+    ],
+)
+def test_what_is_not_understood_is_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        parse_study(text, source="mine.toml")
+    assert str(caught.value).startswith("mine.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml: expected a study\.toml"):
+        load_study(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400), ("2d", 172800), (45, 45)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5m", "0", "5 parsecs", None, float("nan"), 0, True])
+def test_durations_that_are_none(text: object) -> None:
+    with pytest.raises(InputError, match=r"expected a (positive )?duration"):
+        parse_seconds(text)
+
+
+def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
+    base = Study(options={"vocabulary": 1024})
+    same = [
+        replace(base, name="other"),
+        replace(base, widths=(32,)),
+        replace(base, lr_min=1e-5),
+        replace(base, budget=Budget(seconds=1)),
+        replace(base, design="grid", points=9, seeds=2),
+        replace(base, arms={"a": {"clip": 0.1}}),
+        replace(base, scales={"steps": (100, 200)}),
+    ]
+    assert {fingerprint(study) for study in same} == {fingerprint(base)}
+    other = [
+        replace(base, trainer="a:b"),
+        replace(base, options={"vocabulary": 2048}),
+        replace(base, steps=301),
+        replace(base, report_every=5),
+        replace(base, seed=1),
+        replace(base, pruner="none"),
+        replace(base, pruning=PruningPolicy(patience=9)),
+    ]
+    assert len({fingerprint(study) for study in [*other, base]}) == len(other) + 1
+    assert fingerprint(base, {"data": "a"}) != fingerprint(base, {"data": "b"})
