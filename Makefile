@@ -1,8 +1,10 @@
 # The two commands a newcomer needs: `make search` and `make test`. Each installs what it needs into .venv.
+# Another interpreter: make search PYTHON=python3.12. Another build of torch: install it into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: search test install clean
+.PHONY: search test lint install clean
 
 search: .venv/search.stamp
 	$(BIN)/lrtune search
@@ -10,19 +12,25 @@ search: .venv/search.stamp
 test: .venv/test.stamp
 	$(BIN)/python -m pytest
 
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
 install: .venv/search.stamp
 
 .venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/search.stamp: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bitnet,report]'
-	touch $@
+.venv/search.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e '.[bitnet,report]'
+	@touch $@
 
 .venv/test.stamp: .venv/search.stamp
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	$(INSTALL) -e '.[dev]'
+	@touch $@
 
 clean:
 	rm -rf .venv
