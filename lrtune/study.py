@@ -24,17 +24,27 @@ class PruningPolicy:
 
     Attributes:
         floor: diversity below it is low (ratio of entropies, see `lrtune.diversity`).
-        patience: reports in a row that must be low and flat.
+        patience: reports in a row that must be low and flat, at least 2.
+        span: share of the planned steps that these reports must cover, however dense they are.
         grace: share of the planned steps before which nothing is called collapsed.
         divergence: nats above ln(vocabulary) (or above the first reported loss) at which a run has diverged.
         beaten: whether runs may be cut because their peers leave them no way back.
+        beaten_grace: share of the planned steps before which nothing is called beaten.
+        peers: finished runs of the same width that *beaten* asks for.
+        margin: how much more than any peer a run may be trusted to gain from here, as a share.
+        regret: relative loss above the best peer that still counts as among the best.
     """
 
     floor: float = 0.1
     patience: int = 3
+    span: float = 0.1
     grace: float = 0.25
     divergence: float = 2.0
     beaten: bool = True
+    beaten_grace: float = 0.2
+    peers: int = 3
+    margin: float = 0.5
+    regret: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

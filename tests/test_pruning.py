@@ -1,0 +1,296 @@
+"""The verdict: curves with a known story, each with the decision that the story asks for."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrtune.errors import InputError
+from lrtune.pruning import Curve, phase_of, verdict
+from lrtune.records import TrialRecord
+from lrtune.study import PruningPolicy
+from lrtune.trainer import Facts
+
+POLICY = PruningPolicy()
+VOCABULARY, ENTROPY = 8192, 6.09
+UNIFORM = math.log(VOCABULARY)  # 9.01
+
+
+def curve(losses, diversities, *, every=100, planned=2000, changes=(), entropy=ENTROPY, vocabulary=VOCABULARY, **rest):
+    steps = [every * (i + 1) for i in range(len(losses))]
+    return Curve(
+        steps=steps,
+        losses=losses,
+        diversities=diversities,
+        planned_steps=planned,
+        regime_changes=changes,
+        unigram_entropy=entropy,
+        vocabulary_size=vocabulary,
+        **rest,
+    )
+
+
+STUCK = [7.0] * 10  # flat, 0.9 nats above the unigram entropy
+LOW = [0.03] * 10
+
+# name: (losses, diversities, keywords) → (kind, phase, words in the reason)
+STORIES = {
+    "stuck for good": ((STUCK, LOW, {}), "collapsed", "collapsed", "no stage change ahead"),
+    "stuck, loss rising": (([6.6 + 0.05 * i for i in range(10)], LOW, {}), "collapsed", "collapsed", "above"),
+    "stuck at the unigram entropy": (([6.1] * 10, LOW, {}), "collapsed", "collapsed", "at the unigram entropy"),
+    "stuck, stage change ahead": ((STUCK, LOW, {"changes": (1000,)}), "suspect", "unigram", "a stage change at"),
+    "stuck, the stage change passed": ((STUCK, LOW, {"changes": (500,)}), "collapsed", "collapsed", "since step 600"),
+    "just after the stage change": ((STUCK, LOW, {"changes": (900,)}), "suspect", "unigram", "1 of 3 reports"),
+    "a stage change past the end never comes": ((STUCK, LOW, {"changes": (2000, 9999)}), "collapsed", "collapsed", ""),
+    "still within grace": ((STUCK[:4], LOW[:4], {}), "suspect", "unigram", "grace"),
+    "low since two reports": ((STUCK, [0.4] * 8 + [0.03] * 2, {}), "suspect", "unigram", "2 of 3 reports"),
+    "dense reports, low for few steps": (
+        (STUCK * 10, [0.4] * 90 + [0.03] * 10, {"every": 10}),
+        "suspect",
+        "unigram",
+        "90 of 200 steps",
+    ),
+    "diversity comes back": (
+        (STUCK, [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.02, 0.04, 0.06, 0.08], {}),
+        "suspect",
+        "unigram",
+        "rises",
+    ),
+    "undiverse on the way down": (
+        ([8.9 - 0.15 * i for i in range(10)], LOW, {}),
+        "suspect",
+        "unigram",
+        "on its way down",
+    ),
+    "undiverse, falling too slowly to arrive": (
+        ([8.9 - 0.02 * i for i in range(10)], LOW, {}),
+        "collapsed",
+        "collapsed",
+        "too slowly",
+    ),
+    "undiverse below the unigram entropy": (([5.5] * 10, LOW, {}), "keep", "learned", "below"),
+    "healthy": (([4.8] * 10, [0.5] * 10, {}), "keep", "learned", "above the floor"),
+    "diverse noise near ln V": (([8.95] * 10, [0.8] * 10, {}), "suspect", "uniform", "nothing is learned"),
+    "diverse noise near ln V, early": (([8.95] * 2, [0.8] * 2, {}), "keep", "uniform", ""),
+    "no diversity": ((STUCK, None, {}), "keep", "unigram", "no diversity"),
+    "diversity missing at the end": ((STUCK, [*LOW[:9], None], {}), "keep", "unigram", "no diversity"),
+    "diversity missing on the way": ((STUCK, [*LOW[:8], None, 0.03], {}), "collapsed", "collapsed", ""),
+    "no entropy known, loss flat": ((STUCK, LOW, {"entropy": None}), "collapsed", "collapsed", "flat"),
+    "no entropy known, loss falling": (
+        ([8.9 - 0.15 * i for i in range(10)], LOW, {"entropy": None}),
+        "suspect",
+        "unknown",
+        "still falls",
+    ),
+    "one point": (([8.9], [0.9], {}), "keep", "uniform", ""),
+    "NaN now": (([6.0, 5.0, math.nan], [0.1, 0.2, 0.2], {}), "diverged", "diverged", "not finite at step 300"),
+    "inf now": (([6.0, 5.0, math.inf], [0.1, 0.2, 0.2], {}), "diverged", "diverged", "not finite"),
+    "NaN once, long ago": (([8.0, math.nan, 5.0], [0.3] * 3, {}), "keep", "learned", ""),
+    "far above ln V": (([12.0], [0.0], {}), "diverged", "diverged", "above ln(vocabulary)"),
+    "above ln V by less": (([10.5], [0.0], {}), "suspect", "unigram", "grace"),
+    "no vocabulary, far above the first": (
+        ([7.0, 9.5], None, {"vocabulary": None}),
+        "diverged",
+        "diverged",
+        "first loss",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_stories(story):
+    (losses, diversities, keywords), kind, phase, words = STORIES[story]
+    found = verdict(curve(losses, diversities, **keywords), POLICY)
+    assert (found.kind, found.phase) == (kind, phase), found.reason
+    assert words in found.reason
+    assert found.is_cut == (kind in ("collapsed", "diverged"))
+
+
+def test_reason_reads_as_a_sentence():
+    found = verdict(curve([9.0, 8.0, *[7.1] * 5], [0.9, 0.3, *[0.04] * 5]), POLICY)
+    assert found.reason == (
+        "diversity 0.04 since step 300, loss 7.10 above the unigram entropy 6.09, "
+        "flat for 5 reports, no stage change ahead"
+    )
+
+
+def test_a_model_that_starts_above_uniform_has_not_diverged():
+    start = Curve(steps=[0], losses=[14.0], planned_steps=100, vocabulary_size=VOCABULARY)
+    assert verdict(start, POLICY).kind == "keep"
+    worse = Curve(steps=[0, 10], losses=[14.0, 16.5], planned_steps=100, vocabulary_size=VOCABULARY)
+    assert verdict(worse, POLICY).kind == "diverged"
+
+
+# Phase 4: distinct argmax tokens over 20 prompts at 1k, 2k, 3k, 4k of 10k steps, and the losses that the write-up
+# gives for the two bare learning rates. Diversity is 0 where one token is always the answer and 1 where all differ.
+PHASE_4 = {
+    "0.0015": ([19, 9, 4, 2], "suspect"),
+    "0.0005": ([3, 10, 14, 18], "suspect"),  # diverse, but at 10.7 of ln V = 10.82 it has learned nothing
+    "smoothing": ([20, 12, 2, 2], "collapsed"),
+    "clip": ([12, 6, 2, 2], "collapsed"),
+}
+TWO_STAGE = {
+    256: [16, 8, 2, 2, 2, 10, 14, 13],
+    512: [14, 8, 4, 2, 2, 10, 12, 11],
+    768: [18, 14, 4, 2, 2, 8, 11, 12],
+    1024: [13, 8, 5, 2, 2, 9, 12, 11],
+}
+PATIENCE_2 = replace(POLICY, patience=2)
+
+
+def phase_4_curve(counts, *, steps=None, losses=None, changes=()):
+    steps = steps or [1000 * (i + 1) for i in range(len(counts))]
+    falling = [10.80, 10.62, 10.43, 10.25, 10.2]
+    return Curve(
+        steps=steps,
+        losses=losses or [*falling, *[7.2] * 10][: len(counts)],
+        diversities=[(count - 1) / 19 for count in counts],
+        planned_steps=10_000,
+        regime_changes=changes,
+        vocabulary_size=50_257,
+        unigram_entropy=7.4,
+    )
+
+
+def prefixes(curve):
+    for end in range(1, len(curve.steps) + 1):
+        yield replace(curve, steps=curve.steps[:end], losses=curve.losses[:end], diversities=curve.diversities[:end])
+
+
+@pytest.mark.parametrize("arm", PHASE_4)
+def test_the_four_arms_of_phase_4(arm):
+    counts, at_4k = PHASE_4[arm]
+    losses = [9.89, 10.73, 10.73, 10.73] if arm == "0.0005" else None
+    kinds = [verdict(part, PATIENCE_2).kind for part in prefixes(phase_4_curve(counts, losses=losses))]
+    assert kinds[-1] == at_4k
+    assert not {"collapsed", "beaten", "diverged"} & set(kinds[:-1])
+
+
+def test_0_0015_is_cut_when_5k_repeats_4k():
+    assert verdict(phase_4_curve([19, 9, 4, 2, 2]), PATIENCE_2).kind == "collapsed"
+
+
+@pytest.mark.parametrize("hidden_size", TWO_STAGE)
+def test_two_stage_runs_are_never_cut_though_all_collapse_in_stage_1(hidden_size):
+    steps = [1000, 2000, 3000, 4000, 5000, 6000, 7000, 10_000]
+    run = phase_4_curve(TWO_STAGE[hidden_size], steps=steps, changes=(5000,))
+    kinds = {part.steps[-1]: verdict(part, PATIENCE_2).kind for part in prefixes(run)}
+    assert kinds[4000] == kinds[5000] == "suspect"
+    assert set(kinds.values()) <= {"keep", "suspect"}
+    blind = replace(run, steps=steps[:5], losses=run.losses[:5], diversities=run.diversities[:5], regime_changes=())
+    assert verdict(blind, PATIENCE_2).kind == "collapsed", "it is the stage change ahead that keeps them"
+
+
+# Peers: finished runs of one width, loss = floor + distance · (1 − t/T), at every tenth of 2000 steps.
+def line(start, end, upto=20, **keywords):
+    losses = [start + (end - start) * (i + 1) / 20 for i in range(upto)]
+    return curve(losses, [0.5] * upto, **keywords)
+
+
+PEERS = [line(6, 4.0), line(6, 4.1), line(6.2, 4.2)]
+
+
+@pytest.mark.parametrize(
+    ("run", "peers", "kind"),
+    [
+        (line(6, 5.9, 18), PEERS, "beaten"),
+        (line(6, 5.9, 3), PEERS, "keep"),  # beaten_grace
+        (line(6, 4.05, 18), PEERS, "keep"),
+        (line(8, 4.0, 14), PEERS, "keep"),  # behind, but falls twice as fast
+        (line(6, 5.9, 18), PEERS[:2], "keep"),  # too few peers
+        (line(6, 5.9, 18), [line(6, 4, 19)] * 5, "keep"),  # none finished
+        (line(6, 5.9, 18), [line(6, 4, planned=4000)] * 5, "keep"),  # another horizon
+        (line(6, 5.9, 20), PEERS, "keep"),  # it is at its end
+    ],
+)
+def test_beaten_by_peers(run, peers, kind):
+    assert verdict(run, POLICY, peers).kind == kind
+    assert verdict(run, replace(POLICY, beaten=False), peers).kind == "keep"
+    assert verdict(replace(run, diversities=None), POLICY, peers).kind == kind
+
+
+def test_order_and_repeats_of_reports_do_not_matter():
+    straight = curve(STUCK, LOW)
+    shuffled = replace(
+        straight,
+        steps=[*straight.steps[::-1], 1000],
+        losses=[*STUCK, 7.0],
+        diversities=[*LOW, 0.03],
+    )
+    assert verdict(shuffled, POLICY) == verdict(straight, POLICY)
+    resumed = replace(straight, steps=[*straight.steps, 1000], losses=[*STUCK, 4.0], diversities=[*LOW, 0.5])
+    assert verdict(resumed, POLICY).kind == "keep", "of a repeated step the last report counts"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"diversities": [-0.1]}, "diversities of at least 0"),
+        ({"losses": [1.0, 2.0]}, "expected 1 losses"),
+        ({"steps": [101]}, "within 0 … 100"),
+        ({"steps": [-1]}, "within 0 … 100"),
+        ({"planned_steps": 0}, "planned step"),
+        ({"unigram_entropy": -1.0}, "unigram entropy"),
+        ({"vocabulary_size": 0}, "vocabulary"),
+    ],
+)
+def test_bad_input(change, words):
+    good = {"steps": [1], "losses": [1.0], "planned_steps": 100}
+    with pytest.raises(InputError, match=words):
+        Curve(**(good | change))
+
+
+def test_empty_curve_is_kept():
+    assert verdict(Curve(steps=[], losses=[], planned_steps=10), POLICY).kind == "keep"
+    assert phase_of(Curve(steps=[], losses=[], planned_steps=10), POLICY) == "unknown"
+
+
+def test_from_record():
+    record = TrialRecord(
+        trial=3,
+        hidden_size=64,
+        learning_rate=0.01,
+        seed=0,
+        status="finished",
+        steps=300,
+        steps_done=300,
+        loss=5.0,
+        curve={"step": [100, None, 300], "loss": [6.0, 5.5, 5.0], "diversity": [0.1, None, None]},
+        facts=Facts(vocabulary_size=512, unigram_entropy=5.0, regime_changes=(150,)),
+    )
+    found = Curve.from_record(record)
+    assert (list(found.steps), list(found.losses), found.final_loss) == ([100, 300], [6.0, 5.0], 5.0)
+    assert (found.vocabulary_size, found.unigram_entropy, tuple(found.regime_changes)) == (512, 5.0, (150,))
+    assert found.learning_rate == 0.01
+    assert found.loss_at(200) == pytest.approx(5.5)
+    assert found.loss_at(50) is None
+
+
+numbers = st.one_of(st.none(), st.floats(min_value=0, max_value=30), st.just(math.nan), st.just(math.inf))
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 1000), numbers, numbers), max_size=30),
+    changes=st.lists(st.integers(-5, 2000), max_size=3),
+    entropy=st.one_of(st.none(), st.floats(0, 10)),
+    vocabulary=st.one_of(st.none(), st.integers(1, 10**6)),
+)
+def test_any_curve_gets_a_verdict(rows, changes, entropy, vocabulary):
+    run = Curve(
+        steps=[row[0] for row in rows],
+        losses=[row[1] for row in rows],
+        diversities=[row[2] for row in rows],
+        planned_steps=1000,
+        regime_changes=changes,
+        unigram_entropy=entropy,
+        vocabulary_size=vocabulary,
+    )
+    found = verdict(run, POLICY, [run, run, run])
+    assert found.reason
+    if found.kind == "collapsed":
+        last = run.reports[-1]
+        assert last.diversity < POLICY.floor
+        assert not any(last.step <= change < 1000 for change in changes)
+        assert entropy is None or last.loss >= entropy * 0.98
