@@ -170,9 +170,9 @@ def _facts(data: Mapping[str, Any]) -> Facts:
     known = {f.name for f in fields(Facts)}
     data = {name: value for name, value in data.items() if name in known}
     for name, value in data.items():
-        if name == "conditions":
+        if name in ("conditions", "plan"):
             if not isinstance(value, dict):
-                raise InputError(f"facts.conditions: expected an object, but got {value!r:.60}")
+                raise InputError(f"facts.{name}: expected an object, but got {value!r:.60}")
         elif name == "regime_changes":
             if not (isinstance(value, list) and all(isinstance(step, int) for step in value)):
                 raise InputError(f"facts.regime_changes: expected a list of steps, but got {value!r:.60}")

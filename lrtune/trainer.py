@@ -51,6 +51,8 @@ class Facts:
         conditions: what the result holds for (depth, optimizer, schedule, weight_decay, …), kept in the rule.
             Known keys that the rule turns into advice: ``stage2_ratio`` (stage-2 peak ÷ stage-1 peak),
             ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``.
+        plan: how it is run where that can change bits (members of a population, precision, compiled or not); joins
+            the record's execution plan.
     """
 
     parameters: int | None = None
@@ -60,6 +62,7 @@ class Facts:
     unigram_entropy: float | None = None
     regime_changes: tuple[int, ...] = ()
     conditions: Mapping[str, Scalar] = field(default_factory=dict)
+    plan: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Trial:
         unigram_entropy: float | None = None,
         regime_changes: Sequence[int] = (),
         conditions: Mapping[str, Scalar] | None = None,
+        plan: Mapping[str, Scalar] | None = None,
     ) -> None:
         """Say once what this run is; see `Facts` for the fields and their fallbacks."""
         self.on_describe(
@@ -150,6 +154,7 @@ class Trial:
                 unigram_entropy=unigram_entropy,
                 regime_changes=tuple(int(step) for step in regime_changes),
                 conditions=dict(conditions or {}),
+                plan=dict(plan or {}),
             )
         )
 
