@@ -1,0 +1,99 @@
+"""CollapsePruner in an ordinary Optuna study, in memory and in SQLite."""
+
+import math
+import re
+import textwrap
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lrtune import pruner as module
+from lrtune.errors import InputError
+from lrtune.pruner import CollapsePruner, report_diversity
+from lrtune.study import PruningPolicy
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+STEPS = 1000
+KNOWN = {"vocabulary_size": 8192, "unigram_entropy": 6.09}
+
+
+def run(study, losses, diversities, *, params=None):
+    """One trial through ask, report and tell; returns it as it ended."""
+    study.enqueue_trial(params or {})
+    trial = study.ask()
+    trial.suggest_int("hidden_size", 1, 1024)
+    trial.suggest_float("learning_rate", 1e-6, 10, log=True)
+    for i, loss in enumerate(losses):
+        step = STEPS // len(losses) * (i + 1)
+        if diversities is not None:
+            report_diversity(trial, step, diversities[i])
+        trial.report(loss, step)
+        if trial.should_prune():
+            study.tell(trial, state=TrialState.PRUNED)
+            break
+    else:
+        study.tell(trial, losses[-1])
+    return study.trials[-1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "diversities", "arguments", "last_step"),
+    [
+        ([7.0] * 10, [0.02] * 10, {}, 300),  # grace until 250, three low reports
+        ([7.0] * 10, [0.02] * 10, {"policy": PruningPolicy(grace=0.5)}, 500),
+        ([7.0] * 10, [0.02] * 10, {"regime_changes": (600,)}, 900),
+        ([7.0] * 10, None, {}, 1000),
+        ([7.0 - 0.3 * i for i in range(10)], [0.3] * 10, {}, 1000),
+        ([9.0, math.nan, 9.0, 9.0], [0.5] * 4, {}, 500),
+        ([9.0, 12.0, 9.0, 9.0], [0.5] * 4, {}, 500),
+        ([7.0] * 10, [0.02] * 9 + [math.nan], {"policy": PruningPolicy(grace=0.95)}, 1000),
+    ],
+)
+def test_where_it_prunes(losses, diversities, arguments, last_step):
+    study = optuna.create_study(pruner=CollapsePruner(STEPS, **KNOWN, **arguments))
+    trial = run(study, losses, diversities)
+    assert trial.last_step == last_step
+    assert trial.state == (TrialState.COMPLETE if last_step == STEPS else TrialState.PRUNED)
+
+
+def test_in_sqlite_as_in_memory(tmp_path):
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", pruner=CollapsePruner(STEPS, **KNOWN))
+    assert run(study, [7.0] * 10, [0.02] * 10).last_step == 300
+
+
+def test_peers_are_those_of_the_same_width():
+    good, bad = [7.0 - 0.3 * i for i in range(10)], [7.0 - 0.02 * i for i in range(10)]
+    study = optuna.create_study(pruner=CollapsePruner(STEPS, **KNOWN))
+    for _ in range(3):
+        run(study, good, [0.3] * 10, params={"hidden_size": 64})
+    assert run(study, bad, [0.3] * 10, params={"hidden_size": 128}).state == TrialState.COMPLETE
+    assert run(study, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
+    judged = study.pruner.judge(study, study.trials[-1])
+    assert judged.kind == "beaten"
+    assert "its peers" in judged.reason
+
+
+def test_the_example_in_the_docstring_runs():
+    example = textwrap.dedent(re.split(r"::\n", module.__doc__, maxsplit=1)[1])
+    scope = {}
+    exec(compile(example, "example", "exec"), scope)
+    study = scope["study"]
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]
+    assert pruned
+    assert all(trial.last_step < 1000 for trial in pruned)
+    assert study.best_params["learning_rate"] < 0.1
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="planned step"):
+        CollapsePruner(0)
+    study = optuna.create_study(direction="maximize", pruner=CollapsePruner(STEPS))
+    with pytest.raises(InputError, match="minimises"):
+        run(study, [1.0], None)
+    with pytest.raises(InputError, match="at least 0"):
+        report_diversity(optuna.create_study().ask(), 1, -0.1)
+    with pytest.raises(InputError, match="within 0 … 1000"):
+        trial = optuna.create_study(pruner=CollapsePruner(STEPS)).ask()
+        trial.report(1.0, 2000)
+        trial.should_prune()
