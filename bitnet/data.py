@@ -60,7 +60,8 @@ def prepare_tokens(
     not at all, and is found again by the content of the corpus and these settings.
 
     Args:
-        dataset: ``stdlib``, a file or folder (txt, jsonl, parquet, csv, arrow, `save_to_disk`), or a Hub name.
+        dataset: ``stdlib``, a file or folder (txt, jsonl, parquet, csv, arrow, `save_to_disk`), or a Hub name. A
+            token folder is given back as it is.
         vocabulary: size of the byte-level BPE that is learnt from the training text.
         text_column: the column of a table with the text; None to find it.
         tokenizer: a tokenizer.json to use instead of learning one; `vocabulary` is then its own.
@@ -73,6 +74,8 @@ def prepare_tokens(
     """
     from bitnet import corpus, tokenise
 
+    if (Path(dataset) / "meta.json").is_file() and (Path(dataset) / "train.bin").is_file():
+        return load_tokens(dataset).folder
     if tokenizer is None and vocabulary < tokenise.SMALLEST_VOCABULARY:
         raise InputError(
             f"vocabulary: expected at least {tokenise.SMALLEST_VOCABULARY} (256 bytes and an end token), "
