@@ -153,7 +153,7 @@ def _hand_over(line: str, trial: Trial) -> bool | None:
 
 
 _FACTS = {"parameters", "tokens_per_step", "batch_size", "vocabulary_size", "unigram_entropy", "regime_changes"}
-_FACTS |= {"conditions"}
+_FACTS |= {"conditions", "plan"}
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,84 @@
+"""The flags of the verbs, each declared once; a verb takes those that it needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STUDY = "What is searched"
+_RUN = "Where and how it runs"
+_SHOW = "What is shown"
+
+
+def _study(flag: str, help_text: str, **more: object) -> typer.models.OptionInfo:
+    """A flag that sets a field of the study; the environment variable of the same name does too."""
+    name = "LRTUNE_" + flag.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(flag, help=help_text, envvar=name, rich_help_panel=_STUDY, **more)  # type: ignore[arg-type,no-any-return]
+
+
+def _run(flag: str, help_text: str, **more: object) -> typer.models.OptionInfo:
+    name = "LRTUNE_" + flag.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(flag, help=help_text, envvar=name, rich_help_panel=_RUN, **more)  # type: ignore[arg-type,no-any-return]
+
+
+def _show(flag: str, help_text: str) -> typer.models.OptionInfo:
+    return typer.Option(flag, help=help_text, rich_help_panel=_SHOW)  # type: ignore[no-any-return]
+
+
+StudyFile = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY.toml]", help="The study; without one, the built-in quick study.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search (runs/quick, say).")]
+Hidden = Annotated[int, typer.Argument(metavar="HIDDEN", help="The hidden size of the model.")]
+
+# Fields of the study. A flag wins over its environment variable, that over study.toml, that over the default.
+Widths = Annotated[str | None, _study("--widths", "Hidden sizes to train.", metavar="32,64,128")]
+LrMin = Annotated[float | None, _study("--lr-min", "Lowest learning rate searched first.")]
+LrMax = Annotated[float | None, _study("--lr-max", "Highest learning rate searched first.")]
+Steps = Annotated[int | None, _study("--steps", "Optimizer steps of one run.")]
+ReportEvery = Annotated[int | None, _study("--report-every", "Steps between two reports.")]
+Budget = Annotated[str | None, _study("--budget", "Wall time: 90s, 10m, 1h30m.", metavar="TIME")]
+Trials = Annotated[int | None, _study("--trials", "Training runs at most.")]
+Tolerance = Annotated[float | None, _study("--tolerance", "Stop when no width can lose more than this share of loss.")]
+Seed = Annotated[int | None, _study("--seed", "The first seed.")]
+Seeds = Annotated[int | None, _study("--seeds", "Seeds per rate of a grid design.")]
+Design = Annotated[str | None, _study("--design", "How rates are chosen.", metavar="scale-aware|grid")]
+Points = Annotated[int | None, _study("--points", "Rates per width of a grid design.")]
+Pruner = Annotated[str | None, _study("--pruner", "Whether runs may be cut early.", metavar="collapse|none")]
+Trainer = Annotated[str | None, _study("--trainer", "The training function.", metavar="MODULE:FUNCTION")]
+Command = Annotated[
+    str | None, _study("--command", "A command line that trains, with {learning_rate} and {hidden_size} in it.")
+]
+Dataset = Annotated[str | None, _study("--dataset", "Text to train on: stdlib, a file, a folder or a Hub name.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="A setting of the trainer.", metavar="NAME=VALUE", rich_help_panel=_STUDY),
+]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", help="A further swept scale.", metavar="NAME=V1,V2", rich_help_panel=_STUDY),
+]
+
+# Where and how it runs; none of these changes what is measured.
+Out = Annotated[Path | None, _run("--out", "Run folder; the same folder again continues.", metavar="RUN")]
+Workers = Annotated[int | None, _run("--workers", "Worker processes; by default from the cores.")]
+Engine = Annotated[str, _run("--engine", "Where workers run.", metavar="local|ray")]
+Address = Annotated[str | None, _run("--address", "A Ray cluster to join (auto, or its address).")]
+Storage = Annotated[str | None, _run("--storage", "Where workers meet: a database URL; else RUN/study.db.")]
+Device = Annotated[str, _run("--device", "auto, cpu, cuda, cuda:0 or mps.")]
+TrialTimeout = Annotated[str | None, _run("--trial-timeout", "Give a run up after this time.", metavar="TIME")]
+
+Quiet = Annotated[bool, _show("--quiet", "Only the result.")]
+JsonLines = Annotated[bool, _show("--json-lines", "Every event as one JSON object a line on stdout.")]
+Json = Annotated[bool, _show("--json", "JSON on stdout.")]
+DryRun = Annotated[bool, _show("--dry-run", "Print what would run and what it would cost.")]
+
+Rule = Annotated[
+    Path | None,
+    typer.Option(
+        "--rule",
+        help="Rule file; else $LRTUNE_RULE, lrtune-rule.json up to the project's root, the packaged rule.",
+        metavar="FILE",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of stdout.", metavar="FILE")]

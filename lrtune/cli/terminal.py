@@ -1,0 +1,86 @@
+"""What the verbs print with: results to stdout, everything else to stderr."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrtune.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def result(text: str) -> None:
+    """Print a result, as it is, to stdout."""
+    print(text)
+
+
+def result_json(value: Any) -> None:
+    """Print a result as JSON to stdout: indented for a person, one object."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """Tell the user something that is no result, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def stderr_console() -> "Console":
+    """A Rich console on stderr; colourless when piped or under NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def write_out(path: Path, text: str) -> None:
+    """Write a result to a file that was asked for, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    from lrtune.files import write_whole
+
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be written, but {error.strerror}") from error
+
+
+def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
+    """Columns of plain text, left-aligned, two blanks apart."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def rate(value: float) -> str:
+    """A learning rate with three significant digits, in the form that configs use: 0.00123, 1.2e-05."""
+    return f"{value:.3g}"
+
+
+def command(*words: str) -> str:
+    """A command line that works in this shell: `lrtune …` where it is on the path, else by its interpreter."""
+    here = Path(sys.executable).parent
+    found = shutil.which("lrtune")
+    if found is not None and Path(found).parent == here:
+        head = "lrtune"
+    elif (here / "lrtune").exists():
+        head = _shown(here / "lrtune")
+    else:
+        head = f"{_shown(Path(sys.executable))} -m lrtune"
+    return f"{head} {shlex.join(words)}"
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be typed from the working folder."""
+    try:
+        inside = path.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return shlex.quote(str(path))
+    return shlex.quote(str(inside) if len(inside.parts) > 1 else f"./{inside}")
