@@ -1,0 +1,164 @@
+"""Which run to make next: the one from which the law's regret falls furthest per unit of compute.
+
+Notation (beside that of `lrtune.surface`): N draws of the posterior; T target widths; R_t(x) regret at target t of
+using rate x, a draw's height there; x_t the recommended rate, argmin of the mean of R_t; R_t = R_t(x_t).
+
+A *unit* D is one to three rates at one width: one run at a width not tried yet says nothing by itself (its floor is
+unknown), three say much, so that looking one run ahead would never go there. The value of a unit is
+
+    Σ_t E[R_t] · η_t(D)²,      η_t(D)² = share of the variance of o_t explained by what D (and the runs that have not
+                               ended yet) would show: regression of o_t on y, y² and products, over the draws,
+
+the expected fall of regret where regret is quadratic in the error of o_t: a knowledge gradient (Frazier et al. 2009)
+by regression over posterior draws (Strong et al. 2014, expected value of sample information). The unit with the most
+value per cost wins, and its most telling rate is run; everything is weighed afresh for the next run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from lrtune.surface import Array, Draws
+
+_OFFSETS = (-2.0, -1.4, -0.8, -0.4, 0.0, 0.4, 0.8, 1.4, 2.0)  # candidate rates, in sds of o around its mean
+_UNITS: tuple[tuple[int, ...], ...] = (
+    *((i,) for i in range(len(_OFFSETS))),
+    *((4 - k, 4 + k) for k in (1, 2, 3, 4)),
+    *((4 - k, 4, 4 + k) for k in (1, 2, 3, 4)),
+    (4, 6), (4, 7), (2, 4), (1, 4),
+)  # fmt: skip
+_LEAST_SPREAD = 0.5  # octaves: closer together, noise hides what rates differ by
+_SPURIOUS = 0.01  # explained variance that N draws show where there is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What one width's draws recommend.
+
+    Attributes:
+        x: log2 of the rate with the least expected regret.
+        regret: its expected regret, relative.
+        by_draw: its regret in each draw, (N,).
+    """
+
+    x: float
+    regret: float
+    by_draw: Array
+
+
+def advise(draws: Draws, width: int, low: float, high: float) -> Advice:
+    """The rate of a width, within [low, high], that costs least on average over the draws."""
+    o = draws.o[:, width]
+    start, end = np.clip(np.quantile(o, [0.02, 0.98]), low, high)
+    for points in (33, 9):
+        x = np.linspace(start, end, points)
+        height = draws.height(width, x)
+        best = int(np.argmin(height.mean(axis=0)))
+        start, end = x[max(best - 1, 0)], x[min(best + 1, points - 1)]
+    reachable = draws.height(width, np.array([low, high])).min(axis=1) * ((o < low) | (o > high))
+    by_draw = np.maximum(height[:, best] - reachable, 0.0)
+    return Advice(x=float(x[best]), regret=float(by_draw.mean()), by_draw=by_draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A run that is worth making: index of the width, log2 rate, and the value per cost of its unit."""
+
+    width: int
+    x: float
+    gain: float
+
+
+def choose(
+    draws: Draws,
+    *,
+    regrets: Sequence[float],
+    targets: Sequence[int],
+    candidates: Mapping[int, float],
+    running: Sequence[tuple[int, float]],
+    low: float,
+    high: float,
+    rng: np.random.Generator,
+) -> Choice:
+    """The next run.
+
+    Args:
+        draws: the posterior.
+        regrets: expected regret of each target's recommendation.
+        targets: indices of the widths that the rule is for.
+        candidates: cost of one run by index of width, for those where one may be made.
+        running: (index of width, log2 rate) of runs that have not ended yet.
+        low, high: bounds of x.
+        rng: noise of what the runs would show.
+    """
+    count = len(draws.o)
+    goal = _centred(draws.o[:, list(targets)])
+    variance = np.square(goal).mean(axis=0) + 1e-12
+    known = np.zeros((count, 0))
+    if running:
+        shown = np.stack([_shown(draws, width, np.array([x]), rng)[:, 0] for width, x in running], axis=1)
+        known, _ = np.linalg.qr(_centred(shown))
+        goal = goal - known @ (known.T @ goal)
+    weight = np.asarray(regrets) / variance / count
+    best: Choice | None = None
+    for width, cost in candidates.items():
+        o = draws.o[:, width]
+        spread = max(float(o.std()), _LEAST_SPREAD)
+        x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
+        y = _shown(draws, width, x, rng)
+        gains = np.array([_gain(y[:, unit], known, goal, weight) / (cost * len(unit)) for unit in _UNITS])
+        top = int(np.argmax(gains))
+        if best is None or gains[top] > best.gain:
+            unit = _UNITS[top]
+            first = max(unit, key=lambda i: (gains[i], -abs(i - 4)))
+            best = Choice(width=width, x=float(x[first]), gain=float(gains[top]))
+    assert best is not None
+    return best
+
+
+def expected_regrets(
+    draws: Draws,
+    *,
+    regrets: Sequence[float],
+    targets: Sequence[int],
+    running: Sequence[tuple[int, float]],
+    rng: np.random.Generator,
+) -> Array:
+    """The expected regret of each target once the runs under way have ended, (T,)."""
+    goal = _centred(draws.o[:, list(targets)])
+    if not running:
+        return np.asarray(regrets)
+    shown = np.stack([_shown(draws, width, np.array([x]), rng)[:, 0] for width, x in running], axis=1)
+    known, _ = np.linalg.qr(_centred(shown))
+    explained = np.square(known.T @ goal).sum(axis=0) / (np.square(goal).sum(axis=0) + 1e-12)
+    left = 1 - np.clip(explained - len(running) / len(goal), 0.0, 1.0)
+    return np.asarray(np.asarray(regrets) * left)
+
+
+def _shown(draws: Draws, width: int, x: Array, rng: np.random.Generator) -> Array:
+    """y that runs at x (G,) would show, by draw: (N, G)."""
+    height = draws.height(width, x)
+    noise = draws.noise(width, height) * rng.standard_normal(height.shape)
+    return np.asarray(draws.c[:, width, None] + height + noise)
+
+
+def _centred(values: Array) -> Array:
+    return np.asarray(values - values.mean(axis=0))
+
+
+def _gain(y: Array, known: Array, goal: Array, weight: Array) -> float:
+    """Σ_t E[R_t] η_t², less what chance alone explains."""
+    count = len(y)
+    y = _centred(y)
+    y = y / (y.std(axis=0) + 1e-12)
+    pairs = combinations_with_replacement(range(y.shape[1]), 2)
+    features = _centred(np.column_stack([y, *(y[:, i] * y[:, j] for i, j in pairs)]))
+    features = features - known @ (known.T @ features)
+    gram = features.T @ features + 1e-6 * count * np.eye(features.shape[1])
+    cross = features.T @ goal
+    explained = np.sum(cross * np.linalg.solve(gram, cross), axis=0)
+    left = np.square(goal).sum(axis=0)
+    by_chance = (features.shape[1] / count + _SPURIOUS) * left
+    return float(np.maximum(explained - by_chance, 0.0) @ weight)
