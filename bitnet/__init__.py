@@ -1,1 +1,11 @@
 """BitNet b1.58 language models: the subject that lrtune ships with."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BitLinear":
+        from bitnet.model import BitLinear
+
+        return BitLinear
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,274 @@
+"""A decoder of ternary layers: BitLinear, blocks, and K such decoders side by side.
+
+Legend of shapes, used in names and comments throughout:
+
+    K  members: models of one shape trained side by side (1 for a single run)
+    B  sequences      T  tokens of a sequence      N = B · T
+    D  hidden size    H  heads, D = H · head size  F  FFN size      V  vocabulary
+
+Block: x + attention(x), then x + ffn(x). There is no norm before either: each BitLinear brings its own. Embedding
+and head are full-precision and apart from each other; a final RMSNorm stands before the head. Norms have no gain.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitnet.quantize import Gradient, bit_linear, rms_norm
+from lrtune.trainer import InputError
+
+Ffn = Literal["squared-relu", "swiglu"]
+
+
+class BitLinear(nn.Module):
+    """A linear layer with ternary weights and int8 activations, RMSNorm inside and no bias.
+
+    Args:
+        in_features, out_features: as in `torch.nn.Linear`; `weight` has shape (out_features, in_features).
+        gradient: precision of the backward matrix products, ``fp32`` or ``bf16``.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, gradient: Gradient = "fp32") -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.gradient = in_features, out_features, gradient
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) → (…, out_features)."""
+        rows = x.reshape(1, -1, self.in_features)
+        y = bit_linear(rows, self.weight.view(1, 1, *self.weight.shape), gradient=self.gradient)
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a decoder; heads and FFN follow from the hidden size.
+
+    Attributes:
+        hidden_size: width, a multiple of `head_size`.
+        vocabulary_size: tokens.
+        depth: blocks.
+        head_size: of each attention head, one for a whole study, so that only the number of heads grows.
+        ffn: squared ReLU (4 × hidden wide) or SwiGLU (8/3 × hidden, to a multiple of the head size).
+        ffn_size: another width of the FFN.
+    """
+
+    hidden_size: int
+    vocabulary_size: int
+    depth: int = 4
+    head_size: int = 16
+    ffn: Ffn = "squared-relu"
+    ffn_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.head_size < 2 or self.head_size % 2:
+            raise InputError(f"head_size: expected a positive even number, but got {self.head_size}")
+        if self.hidden_size <= 0 or self.hidden_size % self.head_size:
+            below = self.hidden_size // self.head_size * self.head_size
+            near = [size for size in (below, below + self.head_size) if size > 0]
+            raise InputError(
+                f"hidden_size: expected a positive multiple of the head size {self.head_size}, "
+                f"but got {self.hidden_size}; try {' or '.join(map(str, near))}, or set head_size"
+            )
+
+    @property
+    def heads(self) -> int:
+        return self.hidden_size // self.head_size
+
+    @property
+    def gates(self) -> int:
+        """Matrices that lead into the FFN: SwiGLU has a gate beside the values."""
+        return 2 if self.ffn == "swiglu" else 1
+
+    @property
+    def ffn_width(self) -> int:
+        if self.ffn_size is not None:
+            return self.ffn_size
+        if self.ffn == "swiglu":
+            return max(1, round(self.hidden_size * 8 / 3 / self.head_size)) * self.head_size
+        return 4 * self.hidden_size
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of each parameter of one member, in the order in which they lie in memory."""
+        d, f = self.hidden_size, self.ffn_width
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary_size, d), "head": (self.vocabulary_size, d)}
+        for layer in range(self.depth):
+            shapes[f"{layer}.qkv"] = (3, d, d)
+            shapes[f"{layer}.out"] = (1, d, d)
+            shapes[f"{layer}.up"] = (self.gates, f, d)
+            shapes[f"{layer}.down"] = (1, d, f)
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def is_ternary(name: str) -> bool:
+    """Whether the parameter of that name is quantised in the forward pass."""
+    return name not in ("embedding", "head")
+
+
+def initial_parameters(config: ModelConfig, *, seed: int, std: float = 0.02) -> Tensor:
+    """The parameters of one member as one vector: normal with deviation `std`, a function of (shape, seed) alone."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(config.parameters, generator=generator).mul_(std)
+
+
+def views(flat: Tensor, config: ModelConfig) -> dict[str, Tensor]:
+    """The named parameters (K, …) inside a flat (K, P) tensor, sharing its memory."""
+    named, offset = {}, 0
+    for name, shape in config.shapes.items():
+        size = math.prod(shape)
+        named[name] = flat[:, offset : offset + size].view(flat.shape[0], *shape)
+        offset += size
+    return named
+
+
+def hidden_states(
+    parameters: dict[str, Tensor],
+    tokens: Tensor,
+    config: ModelConfig,
+    *,
+    gradient: Gradient = "fp32",
+) -> Tensor:
+    """The normalised states before the head.
+
+    Args:
+        parameters: as from `views`, K members.
+        tokens: (K, B, T) or, the same for every member, (1, B, T).
+
+    Returns:
+        (K, B · T, D).
+    """
+    members = parameters["embedding"].shape[0]
+    sequences, length = tokens.shape[1:]
+    x = embed(parameters["embedding"], tokens.expand(members, -1, -1).reshape(members, -1))
+    turns = rotations(length, config.head_size, x.device, x.dtype)
+    for layer in range(config.depth):
+        qkv = bit_linear(x, parameters[f"{layer}.qkv"], gradient=gradient)
+        mixed = attention(qkv.view(members * sequences, length, 3, config.heads, config.head_size), turns)
+        x = x + bit_linear(
+            mixed.reshape(members, -1, config.hidden_size), parameters[f"{layer}.out"], gradient=gradient
+        )
+        up = bit_linear(x, parameters[f"{layer}.up"], gradient=gradient)
+        x = x + bit_linear(activation(up, config.ffn), parameters[f"{layer}.down"], gradient=gradient)
+    return rms_norm(x)
+
+
+def embed(table: Tensor, tokens: Tensor) -> Tensor:
+    """table (K, V, D), tokens (K, N) → (K, N, D)."""
+    if table.shape[0] == 1:
+        return nn.functional.embedding(tokens[0], table[0]).unsqueeze(0)
+    return table.gather(1, tokens.unsqueeze(-1).expand(-1, -1, table.shape[2]))
+
+
+@functools.lru_cache(maxsize=8)
+def rotations(length: int, head_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """exp(i · position · frequency) as complex numbers (T, 1, 1, head size / 2), for rotary position embedding.
+
+    Source: RoFormer, arXiv 2104.09864, eq. 34, with base 10,000; neighbouring features form a pair.
+    """
+    frequencies = 10000.0 ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+    turns = torch.polar(torch.ones_like(angles), angles)
+    kind = torch.complex128 if dtype == torch.float64 else torch.complex64
+    return turns[:, None, None].to(device=device, dtype=kind)
+
+
+def attention(qkv: Tensor, turns: Tensor) -> Tensor:
+    """Causal attention over (B, T, 3, H, head size) → (B, T, H, head size), with rotary positions."""
+    pairs = torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2)))
+    qk = torch.view_as_real(pairs * turns).flatten(-2)
+    q, k, v = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
+    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+
+def activation(up: Tensor, ffn: Ffn) -> Tensor:
+    """The FFN's nonlinearity: relu(x)², or silu(gate) · value with the gate in the first half."""
+    if ffn == "squared-relu":
+        return _SquaredRelu.apply(up)  # type: ignore[no-any-return, no-untyped-call]
+    gate, value = up.chunk(2, dim=-1)
+    return nn.functional.silu(gate) * value
+
+
+class _SquaredRelu(torch.autograd.Function):
+    """relu(x)², keeping relu(x) alone for its gradient 2 · relu(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (positive,) = ctx.saved_tensors
+        return (grad * positive).mul_(2.0)
+
+
+def logits(states: Tensor, head: Tensor) -> Tensor:
+    """states (K, N, D) times head (K, V, D) transposed → (K, N, V)."""
+    if states.shape[0] == 1:
+        return (states[0] @ head[0].t()).unsqueeze(0)
+    return torch.bmm(states, head.transpose(1, 2))
+
+
+def training_loss(states: Tensor, head: Tensor, targets: Tensor, smoothing: Tensor, weight: float = 1.0) -> Tensor:
+    """Cross-entropy with label smoothing, per member.
+
+    Args:
+        states: (K, N, D) before the head. head: (K, V, D). targets: (K, N) tokens.
+        smoothing: (K,) share of the target's probability that is spread over the whole vocabulary.
+        weight: factor on the loss (the share of a batch that a micro-batch is).
+
+    Returns:
+        (K,) mean loss of each member, nats per token, without the smoothing term: only its gradient matters.
+    """
+    return _HeadLoss.apply(states, head, targets, smoothing, weight)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Head and cross-entropy in one: the gradient of the logits is made in place of the probabilities.
+
+    ∂loss/∂logits = (softmax − (1 − ε) · onehot − ε / V) / N.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, head: Tensor, targets: Tensor, smoothing: Tensor, weight: float) -> Tensor:
+        probabilities = torch.softmax(logits(states, head), dim=-1)
+        index = targets.expand(states.shape[0], -1).unsqueeze(-1)
+        chosen = probabilities.gather(2, index)
+        loss = chosen.squeeze(-1).clamp_min(1e-38).log_().mean(dim=1).mul_(-weight)
+        spread = smoothing.to(states.dtype).view(-1, 1, 1)
+        if smoothing.device.type != "cpu" or bool(smoothing.any()):
+            probabilities.sub_(spread / head.shape[1])
+        probabilities.scatter_(2, index, probabilities.gather(2, index) - (1.0 - spread))
+        ctx.save_for_backward(states, head, probabilities)
+        ctx.factor = weight / targets.shape[1]
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        states, head, delta = ctx.saved_tensors
+        scale = (grad * ctx.factor).view(-1, 1, 1)
+        if delta.shape[0] == 1:
+            grad_states, grad_head = (delta[0] @ head[0]).unsqueeze(0), (delta[0].t() @ states[0]).unsqueeze(0)
+        else:
+            grad_states, grad_head = torch.bmm(delta, head), torch.bmm(delta.transpose(1, 2), states)
+        return grad_states.mul_(scale), grad_head.mul_(scale), None, None, None
+
+
+def ternary_views(parameters: dict[str, Tensor]) -> Iterator[Tensor]:
+    """The latent weights (K, G, O, I) of all quantised layers."""
+    return (value for name, value in parameters.items() if is_ternary(name))

@@ -1,0 +1,196 @@
+"""Ternary weights, int8 activations, and the product of the two with a straight-through gradient.
+
+The method is that of "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (microsoft/unilm), Fig. 3:
+
+    activations, per token     s = 127 / max|x|      integers = round(x · s) in −128 … 127
+    weights, per tensor        s = 1 / mean|w|       integers = round(w · s) in −1 … 1
+
+and a value stands for integer / s. Rounding has no gradient; the straight-through estimator takes it as the
+identity, so the gradient of y = x̂ ŵᵀ is g ŵ for the activations and gᵀ x̂ for the weights, with the *quantised*
+operands (written x̂, ŵ). `bit_linear` computes that directly, without the graph of detached differences.
+
+Integers make the forward product exact: |sum| ≤ 127 · in_features stays below 2²⁴ for any layer up to 132,000
+inputs wide, so int8 products with int32 sums, bfloat16 products with float32 sums, and plain float32 all give
+the same bits. Which of them runs is a matter of speed alone.
+
+Shapes: K members (models side by side), N tokens, I inputs, O outputs, G weight matrices that share one input
+(query, key and value; gate and up), each with a scale of its own.
+"""
+
+import functools
+import time
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+NORM_EPS = 1e-6
+_SCALE_FLOOR = 1e-5
+
+Gradient = Literal["fp32", "bf16"]
+Product = Literal["int8", "bf16", "float"]
+
+
+class Quantized(NamedTuple):
+    """Integers (int8) and the scale that made them: the value is ``integers / scale``."""
+
+    integers: Tensor
+    scale: Tensor
+
+
+def quantize_weights(w: Tensor) -> Quantized:
+    """Ternary weights, one scale per matrix.
+
+    Args:
+        w: (…, out, in).
+
+    Returns:
+        Integers −1, 0, 1 of the shape of `w`, and the scale 1 / mean|w|, of shape (…, 1, 1).
+    """
+    scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=_SCALE_FLOOR).reciprocal_()
+    return Quantized((w * scale).round_().clamp_(-1, 1).to(torch.int8), scale)
+
+
+def quantize_activations(x: Tensor) -> Quantized:
+    """Eight-bit activations, one scale per token.
+
+    Args:
+        x: (…, features).
+
+    Returns:
+        Integers −128 … 127 of the shape of `x`, and the scale 127 / max|x|, of shape (…, 1).
+    """
+    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp_(min=_SCALE_FLOOR)
+    return Quantized((x * scale).round_().clamp_(-128, 127).to(torch.int8), scale)
+
+
+def rms_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
+    """x over its root mean square along the last axis; no gain."""
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=eps)
+
+
+def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", norm: bool = True) -> Tensor:
+    """RMSNorm, then the quantised linear maps, for K members at once.
+
+    Args:
+        x: (K, N, I).
+        w: (K, G, O, I), latent full-precision weights.
+        gradient: the precision of the two matrix products of the backward pass: ``fp32`` (that of the operands),
+            or ``bf16``, where the incoming gradient is rounded and the integer operands are exact.
+        norm: whether to normalise x first.
+
+    Returns:
+        (K, N, G · O), in the dtype of x.
+    """
+    return _BitLinear.apply(x, w, gradient, norm)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _BitLinear(torch.autograd.Function):
+    """y = RMSNorm(x)^ ŵᵀ; the backward pass is written out in the module's docstring."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient, norm: bool) -> Tensor:
+        members, groups, outputs, inputs = w.shape
+        product = forward_product(x)
+        if norm:
+            rstd = (x.square().mean(dim=-1, keepdim=True) + NORM_EPS).rsqrt_()
+            largest = (x.abs().amax(dim=-1, keepdim=True) * rstd).clamp_(min=_SCALE_FLOOR)
+            x_scale = 127.0 / largest
+            x_integers = (x * (x_scale * rstd)).round_().to(_STORED[product] or x.dtype)
+        else:
+            rstd = None
+            quantized = quantize_activations(x)
+            x_integers, x_scale = quantized.integers.to(_STORED[product] or x.dtype), quantized.scale
+        w_scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=_SCALE_FLOOR).reciprocal_()
+        w_integers = (w * w_scale).round_().clamp_(-1, 1).to(_STORED[product] or w.dtype)
+        w_integers = w_integers.view(members, groups * outputs, inputs)
+        sums = integer_product(x_integers, w_integers, product)
+        w_scale = w_scale.view(members, 1, groups)
+        step = (x_scale * w_scale).reciprocal_()  # (K, N, G): what one unit of the integer sum is worth
+        y = (sums.view(members, -1, groups, outputs) * step.unsqueeze(-1)).view(members, -1, groups * outputs)
+        ctx.save_for_backward(x if norm else None, rstd, x_integers, x_scale, w_integers, w_scale)
+        ctx.gradient = gradient
+        ctx.groups = groups
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+        x, rstd, x_integers, x_scale, w_integers, w_scale = ctx.saved_tensors
+        members, rows, inputs = w_integers.shape
+        w_unit = (
+            w_scale.reciprocal()
+            .view(members, ctx.groups, 1)
+            .expand(-1, -1, rows // ctx.groups)
+            .reshape(members, rows, 1)
+        )
+        grad_x = grad_w = None
+        if ctx.gradient == "bf16":
+            low = torch.bfloat16
+            if ctx.needs_input_grad[0]:
+                scaled = (grad * w_unit.transpose(1, 2)).to(low)
+                grad_x = _product(scaled, w_integers.to(low), grad.dtype)
+            if ctx.needs_input_grad[1]:
+                scaled = (grad / x_scale).to(low)
+                grad_w = _product(scaled.transpose(1, 2), x_integers.to(low), grad.dtype)
+        else:
+            if ctx.needs_input_grad[0]:
+                grad_x = _product(grad, w_integers * w_unit, grad.dtype)
+            if ctx.needs_input_grad[1]:
+                grad_w = _product(grad.transpose(1, 2), x_integers * x_scale.reciprocal(), grad.dtype)
+        if grad_x is not None and x is not None:
+            # RMSNorm: x̄ = x · r, so dx = r · (ḡ − x̄ · mean(ḡ · x̄)).
+            inner = (grad_x * x).mean(dim=-1, keepdim=True).mul_(rstd * rstd)
+            grad_x = grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd)
+        if grad_w is not None:
+            grad_w = grad_w.view(members, ctx.groups, rows // ctx.groups, inputs)
+        return grad_x, grad_w, None, None
+
+
+_STORED: dict[Product, torch.dtype | None] = {"int8": torch.int8, "bf16": torch.bfloat16, "float": None}
+
+
+def integer_product(x: Tensor, w: Tensor, product: Product) -> Tensor:
+    """x (K, N, I) times w (K, R, I) transposed → (K, N, R), exact for integers however it is computed."""
+    if product == "int8":
+        sums = [torch._int_mm(a, b.t()) for a, b in zip(x, w, strict=True)]
+        return sums[0].unsqueeze(0) if len(sums) == 1 else torch.stack(sums)
+    return _product(x, w.transpose(1, 2), torch.float32 if product == "bf16" else x.dtype)
+
+
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """Batched matrix product with a result of `dtype`; one member goes by the plain product, which is faster."""
+    if a.dtype == dtype:
+        return (a[0] @ b[0]).unsqueeze(0) if a.shape[0] == 1 else torch.bmm(a, b)
+    if a.is_cuda:
+        return torch.bmm(a, b, out_dtype=dtype)
+    return ((a[0] @ b[0]).unsqueeze(0) if a.shape[0] == 1 else torch.bmm(a, b)).to(dtype)
+
+
+def forward_product(x: Tensor) -> Product:
+    """How the exact forward product runs fastest on the device and in the dtype of `x`."""
+    if x.dtype != torch.float32:
+        return "float"
+    if x.is_cuda:
+        return "bf16"
+    return "int8" if x.device.type == "cpu" and _int8_pays() else "float"
+
+
+@functools.cache
+def _int8_pays() -> bool:
+    """Whether this CPU multiplies int8 matrices faster than float32 ones, by a probe of a millisecond or two."""
+    x, w = torch.ones(256, 128, dtype=torch.int8), torch.ones(256, 128, dtype=torch.int8)
+    x32, w32 = x.float(), w.float()
+    try:
+        return _quickest(lambda: torch._int_mm(x, w.t())) < _quickest(lambda: x32 @ w32.t())
+    except RuntimeError:
+        return False
+
+
+def _quickest(call: Any, repeats: int = 5) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,119 @@
+"""Learning rate and weight decay as functions of the step: two-stage, constant, cosine; warm-up, fixed or adaptive.
+
+Two-stage (b1.58 Training Tips, Fig. 1c), with warm-up to step w, T steps in all, peaks p₁ and p₂ and one common
+end e: in stage s
+
+    lr(t) = e + (p_s − e) · (1 − (t − w) / (T − w))
+
+Stage 2 begins at step T/2, where the rate jumps down to the second line, and weight decay steps to its second value
+at the same step. Steps count from 0: ``at(t)`` belongs to the update made after t updates.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["two-stage", "constant", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The course of one run.
+
+    Attributes:
+        kind: two-stage, constant or cosine (after warm-up).
+        peak: learning rate at the end of warm-up.
+        steps: updates in all.
+        warmup: updates over which the rate rises linearly from 0 to the peak.
+        end: the rate that the lines of two-stage and the cosine run down to.
+        stage2_ratio: peak of stage 2 ÷ peak of stage 1.
+        switch: the step at which stage 2 begins; None is the middle.
+        weight_decay, weight_decay_stage2: before and from the switch; only two-stage switches.
+    """
+
+    kind: Kind = "two-stage"
+    peak: float
+    steps: int
+    warmup: int = 0
+    end: float = 0.0
+    stage2_ratio: float = 2 / 3
+    switch: int | None = None
+    weight_decay: float = 0.1
+    weight_decay_stage2: float = 0.0
+
+    @property
+    def stage2_start(self) -> int:
+        """The first step of stage 2."""
+        return self.steps // 2 if self.switch is None else self.switch
+
+    def in_stage2(self, step: int) -> bool:
+        """Whether the update at `step` belongs to stage 2."""
+        return self.kind == "two-stage" and step >= self.stage2_start
+
+    def learning_rate(self, step: int, ramp: float | None = None) -> float:
+        """The rate of the update at `step`.
+
+        Args:
+            step: updates made before it, 0 … steps − 1.
+            ramp: updates of warm-up done, this one included, where an adaptive warm-up counts them by itself.
+        """
+        done = step + 1 if ramp is None else ramp
+        rise = min(1.0, done / self.warmup) if self.warmup > 0 else 1.0
+        return rise * self._after_warmup(max(step, self.warmup))
+
+    def _after_warmup(self, step: int) -> float:
+        if self.kind == "constant":
+            return self.peak
+        left = 1.0 - (step - self.warmup) / max(1, self.steps - self.warmup)
+        if self.kind == "cosine":
+            return self.end + (self.peak - self.end) * 0.5 * (1.0 - math.cos(math.pi * left))
+        peak = self.peak * (self.stage2_ratio if self.in_stage2(step) else 1.0)
+        return self.end + (peak - self.end) * left
+
+    def decay(self, step: int) -> float:
+        """The weight decay of the update at `step`."""
+        return self.weight_decay_stage2 if self.in_stage2(step) else self.weight_decay
+
+    @property
+    def regime_changes(self) -> tuple[int, ...]:
+        """Steps at which the learning rate or the weight decay jumps."""
+        jumps = self.stage2_ratio != 1.0 or self.weight_decay_stage2 != self.weight_decay
+        inside = 0 < self.stage2_start < self.steps
+        return (self.stage2_start,) if self.kind == "two-stage" and jumps and inside else ()
+
+
+def default_warmup(steps: int) -> int:
+    """375 updates (the Training Tips' length), or a tenth of a shorter run."""
+    return max(1, min(375, steps // 10))
+
+
+@dataclass
+class AdaptiveWarmup:
+    """A warm-up that takes longer where the run needs it: it rises slowly while the answers have collapsed.
+
+    Judged at each report: sound means that the loss is below the unigram entropy, or the diversity above its
+    floor. While a run is not, its rate rises at `pace` of the usual slope, so that the model can find its way out of
+    the collapse before its weights move fast. It never stands still: a rate of almost nothing would teach nothing.
+
+    Attributes:
+        unigram_entropy: of the validation text, nats per token.
+        floor: diversity below it counts as collapsed.
+        pace: slope of the rise while the run is not sound, as a share of the usual one.
+        done: updates of the rise made so far, slow ones counted by `pace`.
+        sound: as of the last report.
+    """
+
+    unigram_entropy: float
+    floor: float = 0.1
+    pace: float = 0.25
+    done: float = 0.0
+    sound: bool = True
+
+    def judge(self, loss: float, diversity: float) -> None:
+        """Take in a report."""
+        self.sound = loss < self.unigram_entropy or diversity >= self.floor
+
+    def advance(self) -> float:
+        """Count one update; returns the updates of the rise done, this one included."""
+        self.done += 1.0 if self.sound else self.pace
+        return self.done
