@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__distribution__ = "lrtune"  # PyPI has another `bitnet`; see lrtune.trainer
-
 
 def __getattr__(name: str) -> Any:
     if name == "BitLinear":
