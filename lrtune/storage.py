@@ -1,0 +1,151 @@
+"""A storage URL opened so that many processes can use it at once, and that no password leaves it."""
+
+import random
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from lrtune.errors import InputError, MissingExtraError, RunFailedError
+
+_T = TypeVar("_T")
+_BUSY_SECONDS = 60
+_PASSWORD = re.compile(r"(?P<head>\b[\w+.-]+://[^\s:/@]*):\S*@")
+_PASSWORD_FIELD = re.compile(r"(?i)\b(password|passwd|pwd)=[^\s&'\"]+")
+_FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such table", "malformed", "not a database")
+
+
+def redact(text: object) -> str:
+    """`text` with the password of any URL in it replaced by ``***``."""
+    hidden = _PASSWORD.sub(r"\g<head>:***@", str(text))
+    return _PASSWORD_FIELD.sub(r"\1=***", hidden)
+
+
+def sqlite_url(folder: Path) -> str:
+    """The URL of a run folder's own database."""
+    return f"sqlite:///{(folder / 'study.db').resolve()}"
+
+
+def normalise(url: str) -> str:
+    """The URL with the driver that lrtune uses.
+
+    Raises:
+        InputError: this is no database URL, or a database that is not supported.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise InputError(
+            f"storage: expected postgresql://USER@HOST/DATABASE or sqlite:///FILE, but got {redact(url)!r}"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise InputError("storage: expected a file in sqlite:///FILE, since workers are processes of their own")
+        return url
+    raise InputError(f"storage: expected postgresql:// or sqlite:///, but got {redact(url)!r}")
+
+
+def engine_arguments(url: str) -> dict[str, Any]:
+    """The keyword arguments of `sqlalchemy.create_engine` for `url`."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": _BUSY_SECONDS}}
+    keepalive = {"keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+    return {
+        "pool_pre_ping": True,
+        "pool_size": 2,
+        "max_overflow": 3,
+        "connect_args": {"connect_timeout": 10, **keepalive},
+    }
+
+
+def tune(engine: sa.Engine) -> None:
+    """Make SQLite wait for its lock, let readers read while one writes, and not sync at each commit.
+
+    With a write-ahead log, ``synchronous=NORMAL`` loses nothing when a process dies; a power cut may lose the last
+    commits, never the file.
+    """
+    if engine.name != "sqlite":
+        return
+    engine.dispose()
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for `url`, tuned for many processes.
+
+    Raises:
+        InputError: no usable URL, or its driver is not installed.
+    """
+    url = normalise(url)
+    try:
+        engine = sa.create_engine(url, **engine_arguments(url))
+    except ImportError:
+        raise MissingExtraError("cluster", "psycopg", "--storage postgresql://") from None
+    tune(engine)
+    return engine
+
+
+def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
+    """The result of `call`, tried again while the database is locked or away; `call` must be safe to repeat.
+
+    Raises:
+        RunFailedError: it stayed away for `patience` seconds, or failed in a way that waiting does not mend.
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.05
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_passing(error):
+                if isinstance(_database_error(error), exc.SQLAlchemyError):
+                    raise RunFailedError(f"storage: {describe(error)}") from None
+                raise
+            if time.monotonic() + pause > deadline:
+                raise RunFailedError(f"storage: not reachable for {patience:.0f} s: {describe(error)}") from None
+            time.sleep(pause * (0.5 + random.random()))
+            pause = min(2.0, pause * 2)
+
+
+def is_passing(error: BaseException) -> bool:
+    """True for an error that goes away by itself: a lock, a restart, a cut connection."""
+    cause = _database_error(error)
+    if not isinstance(cause, exc.DBAPIError):
+        return isinstance(cause, exc.TimeoutError)
+    text = str(cause.orig).lower()
+    if any(sign in text for sign in _FOR_GOOD) or "password authentication" in text or "does not exist" in text:
+        return False
+    if isinstance(cause, exc.OperationalError):
+        return "sqlite" not in type(cause.orig).__module__ or "locked" in text or "busy" in text
+    return cause.connection_invalidated or isinstance(cause, exc.InterfaceError)
+
+
+def _database_error(error: BaseException) -> BaseException:
+    """The SQLAlchemy error behind an error of Optuna's storage."""
+    cause = error.__cause__
+    return cause if isinstance(cause, exc.SQLAlchemyError) else error
+
+
+def describe(error: BaseException) -> str:
+    """One line about a database error, without its statement, its parameters or a password."""
+    cause = _database_error(error)
+    text = str(getattr(cause, "orig", None) or cause).strip().splitlines()
+    line = redact(text[0] if text else type(cause).__name__)
+    if "full" in line or "disk i/o" in line.lower():
+        line += "; free some space and run the same command again"
+    return line

@@ -1,0 +1,129 @@
+"""The Optuna study of a search: trials as Optuna's tools expect them, written in the order that survives a kill.
+
+Parameters are ``hidden_size`` and ``learning_rate`` with wide bounds that never change (Optuna's samplers give up on
+a range that does). All else is in user attributes: ``seed, scales, arm, options`` from the start, ``facts, curve,
+status, why`` at the end. Diversity below its floor is a constraint, never a second objective.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import TrialState, create_trial
+
+from lrtune.design import LR_CEILING, LR_FLOOR, Task
+from lrtune.errors import MissingExtraError
+from lrtune.records import TrialRecord
+from lrtune.storage import engine_arguments, normalise, patiently, tune
+
+WIDTHS = IntDistribution(1, 2**20)
+RATES = FloatDistribution(LR_FLOOR, LR_CEILING, log=True)
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "collapsed": TrialState.PRUNED,
+    "beaten": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Trials:
+    """The trials of one study in one storage."""
+
+    def __init__(self, url: str, name: str, sampler: BaseSampler | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = normalise(url)
+        try:
+            self.storage = patiently(lambda: optuna.storages.RDBStorage(url, engine_kwargs=engine_arguments(url)))
+        except ImportError:
+            raise MissingExtraError("cluster", "psycopg", "--storage postgresql://") from None
+        tune(self.storage.engine)
+        self.study = patiently(
+            lambda: optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                sampler=sampler or RandomSampler(seed=0),
+                pruner=optuna.pruners.NopPruner(),
+                direction="minimize",
+                load_if_exists=True,
+            )
+        )
+        self._study_id = self.storage.get_study_id_from_name(name)
+
+    def add(self, task: Task) -> int:
+        """A new waiting trial of this task; returns its number. Not safe to repeat blindly: see `unfinished`."""
+        template = create_trial(
+            state=TrialState.WAITING,
+            params={"hidden_size": task.hidden_size, "learning_rate": task.learning_rate},
+            distributions={"hidden_size": WIDTHS, "learning_rate": RATES},
+            user_attrs=attributes(task),
+        )
+        return self.storage.get_trial_number_from_id(self.storage.create_new_trial(self._study_id, template))
+
+    def unfinished(self) -> dict[int, Task]:
+        """The trials that wait or run, read from the storage without those that ended."""
+        states = (TrialState.WAITING, TrialState.RUNNING)
+        trials = patiently(lambda: self.storage.get_all_trials(self._study_id, deepcopy=False, states=states))
+        return {trial.number: _task(trial.params, trial.user_attrs) for trial in trials if "seed" in trial.user_attrs}
+
+    def begin(self, number: int) -> None:
+        """Show a waiting trial as running."""
+        trial_id = self._id(number)
+        patiently(lambda: self.storage.set_trial_state_values(trial_id, TrialState.RUNNING))
+
+    def tell(self, record: TrialRecord, floor: float) -> None:
+        """Tell how a trial ended. Telling twice changes nothing.
+
+        A pruned trial's value is its last loss, which Optuna takes from the intermediate value; it takes none itself.
+        """
+        trial_id = self._id(record.trial)
+        state = patiently(lambda: self.storage.get_trial(trial_id)).state
+        if state.is_finished():
+            return
+        if state == TrialState.WAITING:
+            self.begin(record.trial)
+        facts = {name: value for name, value in asdict(record.facts).items() if value not in (None, (), {})}
+        ending: dict[str, Any] = {"facts": facts, "curve": dict(record.curve), "status": record.status}
+        if record.why:
+            ending["why"] = record.why
+        for key in ending:
+            patiently(partial(self.storage.set_trial_user_attr, trial_id, key, ending[key]))
+        if record.loss is not None:
+            loss, step = record.loss, record.steps_done
+            patiently(lambda: self.storage.set_trial_intermediate_value(trial_id, step, loss))
+        if record.diversity is not None:
+            trial = optuna.trial.Trial(self.study, trial_id)
+            if "diversity" not in trial.constraints:
+                trial.set_constraint("diversity", floor - record.diversity)
+        told = _STATES[record.status]
+        value = record.loss if told == TrialState.COMPLETE else None
+        patiently(lambda: self.study.tell(record.trial, value, state=told, skip_if_finished=True))
+
+    def drop(self, number: int) -> None:
+        """Fail a trial that was never begun and never will be."""
+        trial_id = self._id(number)
+        if not self.storage.get_trial(trial_id).state.is_finished():
+            patiently(lambda: self.storage.set_trial_state_values(trial_id, TrialState.FAIL))
+
+    def _id(self, number: int) -> int:
+        return patiently(lambda: self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
+
+
+def attributes(task: Task) -> dict[str, Any]:
+    """What a trial carries from its start."""
+    return {"seed": task.seed, "scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
+
+
+def _task(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Task:
+    return Task(
+        hidden_size=params["hidden_size"],
+        learning_rate=params["learning_rate"],
+        seed=attrs["seed"],
+        arm=attrs.get("arm"),
+        scales=attrs.get("scales") or {},
+        options=attrs.get("options") or {},
+    )
