@@ -2,6 +2,8 @@
 
 from typing import Any
 
+__distribution__ = "lrtune"  # PyPI has another `bitnet`; see lrtune.trainer
+
 
 def __getattr__(name: str) -> Any:
     if name == "BitLinear":

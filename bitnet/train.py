@@ -47,11 +47,12 @@ def check(study: Any) -> None:
         if name != "steps" and name not in SCALES:
             raise InputError(f"scales.{name}: expected one of steps, {', '.join(SCALES)}")
     options = parse_options(study.options)
-    for arm, departures in study.arms.items():
+    for name in study.arms:
+        arm = study.arm(name)
         try:
-            parse_options({**study.options, **_trainer_options(departures)})
+            parse_options(arm.options).config(arm.hidden_size, 256)
         except InputError as error:
-            raise InputError(f"arms.{arm}: {error}") from None
+            raise InputError(f"arms.{name}: {error}") from None
     for name, values in study.scales.items():
         for value in values:
             parse_options(study.options, {name: value})
@@ -63,18 +64,13 @@ def check(study: Any) -> None:
 def prepare(study: Any) -> Mapping[str, str]:
     """Tokenise the corpus, once; returns what identifies the data."""
     found = {}
-    for departures in ({}, *study.arms.values()):
-        options = parse_options({**study.options, **_trainer_options(departures)})
+    for own in (study.options, *(study.arm(name).options for name in study.arms)):
+        options = parse_options(own)
         tokens = _open_tokens(options, progress=True)
         longest = int(max(study.scales.get("context", (options.context,))))
         check_length(tokens, batch_size=options.batch, context=longest)
         found[f"tokens-{tokens.vocabulary_size}"] = tokens.fingerprint
     return found
-
-
-def _trainer_options(arm: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm's departures without its learning rate, which is no option of the trainer."""
-    return {name: value for name, value in arm.items() if name != "learning_rate"}
 
 
 def _shared_settings(trial: Trial) -> str:

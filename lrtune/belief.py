@@ -14,7 +14,7 @@ from lrtune.acquisition import Advice, Choice, advise, choose
 from lrtune.surface import CAP, Array, Cell, Censored, Draws, Positions, Table, WidthData, draw, tabulate
 
 Outcome = Literal["value", "beaten", "bad", "diverged"]
-_MARGIN: Mapping[str, float] = {"beaten": 0.01, "bad": 0.03, "diverged": 0.1}
+_MARGIN: Mapping[str, float] = {"beaten": 0.015, "bad": 0.03, "diverged": 0.1}
 _BINS = 8  # per octave: rates closer than that are one cell, and proposals lie on its multiples
 _MANY = 32  # cells of one width; beyond, those far from the best are merged
 _NEAR = 2.0  # octaves around the best where they are not

@@ -65,6 +65,26 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way of training that ``lrtune compare`` sets beside others; what it does not say is its study's.
+
+    Attributes:
+        name: as in study.toml.
+        learning_rate, hidden_size, steps, seeds: of its runs. The rate is the peak, after warm-up.
+        options: the trainer's settings: the study's, with the arm's laid over them.
+        departures: the arm's own entries in `options`.
+    """
+
+    name: str
+    learning_rate: float
+    hidden_size: int
+    steps: int
+    seeds: int
+    options: Mapping[str, Any]
+    departures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One question put to training runs.
 
@@ -107,6 +127,28 @@ class Study:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    def arm(self, name: str) -> Arm:
+        """One of `arms`, complete.
+
+        Raises:
+            InputError: there is no such arm, it names no learning rate, or a value is not accepted.
+        """
+        if name not in self.arms:
+            raise InputError(unknown_key("arms", name, self.arms))
+        entries = dict(self.arms[name])
+        if "learning_rate" not in entries:
+            raise InputError(f"arms.{name}: expected a learning_rate, but there is none")
+        own: dict[str, Any] = {"hidden_size": self.widths[0], "steps": self.steps, "seeds": self.seeds}
+        for key in ("learning_rate", *own):
+            if key not in entries:
+                continue
+            value = entries.pop(key)
+            kind = "number" if key == "learning_rate" else "integer"
+            own[key] = _value(f"arms.{name}.{key}", kind, value)
+            if not (math.isfinite(own[key]) and own[key] > 0):
+                raise InputError(f"arms.{name}.{key}: expected a positive number, but got {value!r:.60}")
+        return Arm(name=name, **own, options={**self.options, **entries}, departures=entries)
 
 
 # One row per key of study.toml: (table, key) → (field, kind). The reader, the writer and the

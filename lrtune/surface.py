@@ -33,7 +33,7 @@ from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtri
+from scipy.special import expit, log_ndtr, ndtri
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -224,10 +224,11 @@ def _heights(x: float, positions: Positions) -> Array:
 
 def _log_censored(censored: Censored, positions: Positions) -> Array:
     g = _heights(censored.x, positions)
-    spread = np.sqrt(censored.margin**2 + np.square(_MISFIT * g))
+    spread = np.sqrt((censored.margin / 2) ** 2 + np.square(_MISFIT * g))
     log_l = log_ndtr((g - censored.margin) / spread)
     if censored.above:
-        log_l = log_l - np.logaddexp(0.0, -(censored.x - positions.x[None, :] - 0.5) / 0.4)
+        z = censored.x - positions.x[None, :]
+        log_l = log_l + np.log(0.03 + 0.97 * expit((z - 0.5) / 0.4))
     return np.asarray(np.maximum(log_l, -7.0))  # one early end is never proof
 
 

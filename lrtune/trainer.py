@@ -19,6 +19,7 @@ population trainer (see `population`).
 
 import importlib
 import importlib.metadata
+import importlib.util
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrtune.errors import InputError, LrtuneError
+from lrtune.errors import InputError, LrtuneError, MissingExtraError
 
 Scalar = str | int | float | bool
 _ENTRY_POINTS = "lrtune.trainers"
+_DISTRIBUTION = "lrtune"
+_BUNDLED_NEEDS = ("torch", "datasets", "tokenizers", "platformdirs", "filelock")
 
 
 class Interrupted(BaseException):
@@ -228,8 +231,30 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
         raise InputError(
             f"trainer: expected module:function or one of the installed names ({known}), but got {target!r}"
         )
-    module_name, _, name = found[target].value.partition(":")
+    point = found[target]
+    module_name, _, name = point.value.partition(":")
+    if point.dist is not None and point.dist.name == _DISTRIBUTION:
+        _check_bundled(target, module_name.partition(".")[0])
     return _from_module(target, module_name, name)
+
+
+def _check_bundled(target: str, package: str) -> None:
+    """The bundled trainer must be ours: PyPI has another distribution that installs a package of the same name.
+
+    Installed after lrtune it overwrites ``__init__.py`` and leaves our modules beside it, so their names prove
+    nothing; ours says whose it is.
+    """
+    spec = importlib.util.find_spec(package)
+    try:
+        owner = getattr(importlib.import_module(package), "__distribution__", None)
+    except Exception:  # theirs imports much that is not installed
+        owner = None
+    if owner != _DISTRIBUTION:
+        place = spec.origin if spec is not None else "no file"
+        raise InputError(
+            f"trainer: {target!r} expected lrtune's own package {package!r}, but found another one ({place}); "
+            f"remove that (pip uninstall {package}), then pip install --force-reinstall --no-deps lrtune"
+        )
 
 
 def _from_module(target: str, module_name: str, name: str) -> Trainer:
@@ -239,6 +264,10 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         module = importlib.import_module(module_name)
     except LrtuneError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name in _BUNDLED_NEEDS and ":" not in target:
+            raise MissingExtraError("bitnet", error.name, f"trainer {target!r}") from None
+        raise InputError(f"trainer: {target!r} cannot be imported: ModuleNotFoundError: {error}") from error
     except Exception as error:
         raise InputError(f"trainer: {target!r} cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)

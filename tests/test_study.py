@@ -145,3 +145,37 @@ def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
     ]
     assert len({fingerprint(study) for study in [*other, base]}) == len(other) + 1
     assert fingerprint(base, {"data": "a"}) != fingerprint(base, {"data": "b"})
+
+
+ARMS = {
+    "base": {"learning_rate": 0.01},
+    "long": {"learning_rate": 0.01, "steps": 900, "hidden_size": 96, "seeds": 5, "clip": 0.1},
+    "no-rate": {"clip": 0.1},
+    "negative": {"learning_rate": -1.0},
+    "half": {"learning_rate": 1, "steps": 0.5},
+    "word": {"learning_rate": "high"},
+}
+
+
+def test_an_arm_says_only_what_departs():
+    study = Study(widths=(64, 128), steps=300, seeds=2, options={"clip": 1.0, "depth": 3}, arms=ARMS)
+    base, long = study.arm("base"), study.arm("long")
+    assert (base.learning_rate, base.hidden_size, base.steps, base.seeds) == (0.01, 64, 300, 2)
+    assert (base.options, base.departures) == ({"clip": 1.0, "depth": 3}, {})
+    assert (long.hidden_size, long.steps, long.seeds) == (96, 900, 5)
+    assert (long.options, long.departures) == ({"clip": 0.1, "depth": 3}, {"clip": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bass", "did you mean 'base'"),
+        ("no-rate", "expected a learning_rate"),
+        ("negative", "arms.negative.learning_rate: expected a positive number"),
+        ("half", "arms.half.steps: expected a whole number"),
+        ("word", "arms.word.learning_rate: expected a number"),
+    ],
+)
+def test_an_arm_that_cannot_be_run(name, words):
+    with pytest.raises(InputError, match=words):
+        Study(arms=ARMS).arm(name)
