@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import sysconfig
+import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -210,12 +211,18 @@ def _texts(files: Iterable[Path]) -> Iterator[str]:
 
 
 def _table(path: Path, kind: str, files: Sequence[Path], text_column: str | None) -> Iterator[str]:
+    if not any(file.stat().st_size for file in files):
+        return
     datasets = _datasets()
     options: dict[str, Any] = {"sep": "\t"} if _suffix(files[0]) == ".tsv" else {}
     try:
-        # Streaming reads the files where they lie; otherwise `datasets` first copies them into a cache of its own.
-        rows = datasets.load_dataset(kind, data_files=[str(f) for f in files], split="train", streaming=True, **options)
-        yield from _column(rows, path, text_column)
+        # Streaming reads the files where they lie; otherwise `datasets` first copies them into a cache. It leaves
+        # locks in that cache all the same.
+        with tempfile.TemporaryDirectory(prefix="lrtune-") as cache:
+            rows = datasets.load_dataset(
+                kind, data_files=[str(f) for f in files], split="train", streaming=True, cache_dir=cache, **options
+            )
+            yield from _column(rows, path, text_column)
     except InputError:
         raise
     except Exception as error:
@@ -329,6 +336,7 @@ def _datasets() -> Any:
     except ImportError as error:
         raise InputError(f"dataset: reading this needs datasets: pip install 'lrtune[bitnet]' ({error})") from None
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs it also raises, and we say it in one line
     return datasets
 
 

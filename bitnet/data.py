@@ -105,10 +105,11 @@ def _find_or_build(
     from filelock import FileLock
 
     asked = _sha(json.dumps([source.signature, settings], sort_keys=True))[:24]
-    index = root / f"{asked}.found"
+    index = root / "index" / asked
+    index.parent.mkdir(exist_ok=True)
     if folder := _known(root, index):
         return folder
-    with FileLock(root / f"{asked}.lock"):
+    with FileLock(index.with_suffix(".lock")):
         if folder := _known(root, index):
             return folder
         for left in root.glob(f".{asked}-*"):  # of a process that was killed: nobody else works under this lock
