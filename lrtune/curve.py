@@ -145,8 +145,8 @@ def _pilot(cells: Sequence[CellData]) -> float:
 
 def _log_likelihood(cell: CellData, grid: Array, unit: float) -> tuple[Array, Array]:
     """Log likelihood over (σ, s, k, x) and the least loss L that goes with each, of the same shape."""
-    k = (_K * unit)[:, None]
-    sigma = _SIGMA * unit
+    k = as_array(_K * unit)[:, None]
+    sigma = as_array(_SIGMA * unit)
     excess = _compress(cell.loss - cell.loss.min(), unit)
     variance = sigma[:, None] ** 2 + (RHO * excess) ** 2  # (Σ, n)
     weight = 1.0 / variance

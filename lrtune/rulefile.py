@@ -1,20 +1,30 @@
-"""The rule as data: its parts, the JSON file that holds them, and which file is read when none is named.
+"""The rule as a JSON file: read with every bound checked, written whole, and found when none is named.
 
 A rule file is untrusted input: its size, depth, lengths and numbers are bounded, and nothing in it is evaluated.
-Named tuples and `os.path` instead of dataclasses and pathlib keep ``from lrtune import get_learning_rate`` within
-a few milliseconds: a training configuration calls it.
+`os.path` instead of pathlib keeps the import quick (see `lrtune.ruledata`).
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from lrtune.errors import InputError
+from lrtune.ruledata import (
+    ADVICE,
+    BOUNDS,
+    FORMS,
+    HORIZON,
+    Boundary,
+    Condition,
+    Polynomial,
+    Rule,
+    RuleCell,
+    Scale,
+    Step,
+)
 
 SCHEMA = 1
-FORMS = ("constant", "power", "curved", "effective", "step", "table")
-BOUNDS = (None, "lower", "upper")
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
 _PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
@@ -22,110 +32,6 @@ _MAX_BYTES = 4 * 2**20
 _MAX_TEXT = 2000
 _RATES = (1e-15, 1e9)
 _SIZES = (1e-30, 1e30)
-
-Condition = str | bool | float | tuple[float, float]
-
-
-class Scale(NamedTuple):
-    """A scale of the law: the range that was measured and the value that its logarithm is centred on."""
-
-    low: float
-    high: float
-    centre: float
-
-
-class Polynomial(NamedTuple):
-    """A quantity in log learning rate: Σ coefficients[t] · Π_s z_s^exponents[t][s], z_s = ln(scale_s / centre_s).
-
-    `covariance` is that of the coefficients, terms of mean zero included: a curvature that the data do not show
-    still widens what is said far outside.
-    """
-
-    exponents: tuple[tuple[int, ...], ...]
-    coefficients: tuple[float, ...]
-    covariance: tuple[tuple[float, ...], ...]
-
-
-class Step(NamedTuple):
-    """A threshold law: one log rate below `low` of hidden size (or whatever scale), another above `high`."""
-
-    scale: str
-    low: float
-    high: float
-    below: float
-    above: float
-    below_variance: float
-    above_variance: float
-
-
-class RuleCell(NamedTuple):
-    """One measured combination of scales; `bound` says that only one side of its optimum was sampled."""
-
-    scales: Mapping[str, float]
-    learning_rate: float
-    low: float
-    high: float
-    bound: str | None = None
-    safe_low: float | None = None
-    safe_high: float | None = None
-    loss: float | None = None
-    sensitivity: float | None = None
-    trials: int = 0
-
-
-class Boundary(NamedTuple):
-    """P(collapse or divergence) = logistic((log LR − line(z)) / width); `line` is where it is one half."""
-
-    line: Polynomial
-    width: float
-
-
-class Rule(NamedTuple):
-    """Hidden size (and other scales) → peak learning rate, with what is known of its uncertainty.
-
-    Attributes:
-        form: one of `FORMS`; ``effective`` is a law found in relative update sizes and written in rates.
-        reason: one sentence on why this form.
-        scales: the scales of the law, in the order of the exponents.
-        cells: what was measured.
-        law: the polynomial (None for ``step`` and ``table``).
-        step: the threshold law of the form ``step``.
-        discrepancy: variance of a single optimum about the law, in log learning rate.
-        level, quantile: of the intervals; `quantile` standard deviations either way hold the share `level`.
-        tolerance: relative loss that the safe range may cost.
-        safe_below, safe_above: safe range beside the optimum, in log learning rate; None where not known.
-        boundary: of collapse and divergence; None where no run failed.
-        conditions: what the rule holds for; a pair of numbers is a range.
-        advice: ``stage2_ratio``, ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``.
-        horizon: ``tokens`` and ``steps`` of the longest runs measured.
-        provenance: where the rule came from.
-        provisional: stands in until better is measured.
-        source: the file that it was read from; not part of the file.
-    """
-
-    form: str
-    reason: str
-    scales: Mapping[str, Scale]
-    cells: tuple[RuleCell, ...]
-    law: Polynomial | None = None
-    step: Step | None = None
-    discrepancy: float = 0.0
-    level: float = 0.9
-    quantile: float = 1.6449
-    tolerance: float = 0.01
-    safe_below: float | None = None
-    safe_above: float | None = None
-    boundary: Boundary | None = None
-    conditions: Mapping[str, Condition] = {}
-    advice: Mapping[str, float] = {}
-    horizon: Mapping[str, float] = {}
-    provenance: Mapping[str, str] = {}
-    provisional: bool = False
-    source: str = ""
-
-
-ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps")
-HORIZON = ("tokens", "steps")
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
