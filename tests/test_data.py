@@ -432,7 +432,7 @@ def test_a_hub_dataset_is_read_once_and_kept(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub.HfApi, "dataset_info", lambda *a, **k: None)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(tokenise, "STREAMED_BYTES", 38_000)  # of about 56,000
+    monkeypatch.setattr(tokenise, "STREAMED_BYTES", 0.7 * sum(len(json.dumps(text)) for text in DOCUMENTS))
     settings: dict[str, Any] = {"subset": "small", "split": "validation", "stream": stream}
     folder = prepare("owner/corpus", cache, **settings)
     asked = len(calls)
