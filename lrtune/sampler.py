@@ -143,13 +143,16 @@ class ScaleAwareSampler(BaseSampler):
             return self._ladder(param_distribution)[0]
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def assessment(self, study: Study, *, tolerance: float = 0.01, confidence: float = 0.9) -> Assessment:
+    def assessment(
+        self, study: Study, *, tolerance: float = 0.01, confidence: float = 0.9, look_ahead: bool = True
+    ) -> Assessment:
         """What the study knows: the best rate of each target width, the regret to expect, the runs worth adding.
 
         Args:
             study: the study; it may be another's, as long as it has the two parameters.
             tolerance: the regret that is good enough, as a share of loss.
             confidence: of the worst regret over all targets lying under it.
+            look_ahead: whether to say which runs would teach most next, and what they would buy.
 
         Raises:
             InputError: the tolerance is not positive, or no trial has both parameters yet.
@@ -166,7 +169,14 @@ class ScaleAwareSampler(BaseSampler):
             rng = np.random.default_rng([self._seed, len(trials), 1])
             posterior = self._notes.posterior(space, rng)
             return assess(
-                self._notes.belief, space, posterior, running, rng, tolerance=tolerance, confidence=confidence
+                self._notes.belief,
+                space,
+                posterior,
+                running,
+                rng,
+                tolerance=tolerance,
+                confidence=confidence,
+                look_ahead=look_ahead,
             )
 
     def _propose(

@@ -1,0 +1,142 @@
+"""How much compute until every width's learning rate is within 1% (0.5%) of its best loss? Ours beside others.
+
+    python studies/benchmarks/search.py synthetic --seeds 20
+    python studies/benchmarks/search.py recorded studies/pruning/records.jsonl
+    python studies/benchmarks/search.py table sweep.csv --width width --rate lr --loss loss
+
+Costs are shares of a √2 grid over the declared range 1e-4 … 1 at every width (27 rates, all trained to their ends).
+A cell is the share from which on the median over seeds of the worst regret over widths stays under the bound; in
+brackets, the percentage of seeds that came under it at all within the limit.
+"""
+
+import argparse
+import math
+import platform
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from contenders import CONTENDERS
+from surfaces import SHAPES, Problem, recorded, synthetic, table
+
+BOUNDS = (0.01, 0.005)
+AT = np.linspace(0.0, 1.0, 1001)
+LIMIT = {"ours": 0.35, "ours, 4 at once": 0.35}  # share of the grid after which a run of a contender ends
+SLOW = ("GPSampler(4)", "GPSampler(10)")
+
+
+def trace(task: tuple[dict[str, object], str, int]) -> tuple[str, dict[str, np.ndarray], float]:
+    """One contender on one surface with one seed: worst regret at each share of `AT`, by recommendation; seconds."""
+    made, name, seed = task
+    problem = make(made, seed)
+    limit = LIMIT.get(name, 0.8) * problem.grid_cost
+    began = time.perf_counter()
+    steps: list[tuple[float, dict[str, float]]] = []
+    for spent, recommendations in CONTENDERS[name](problem, seed):
+        steps.append((spent / problem.grid_cost, {m: worst(problem, r) for m, r in recommendations.items()}))
+        if spent > limit:
+            break
+    seconds = time.perf_counter() - began
+    shares = np.array([share for share, _ in steps])
+    last = np.searchsorted(shares, AT, side="right") - 1
+    methods = steps[-1][1]
+    regrets = {}
+    for method in methods:
+        values = np.array([found[method] for _, found in steps])
+        regrets[method] = np.where(last >= 0, values[np.maximum(last, 0)], 1.0)
+    return name, regrets, seconds
+
+
+def worst(problem: Problem, rates: dict[int, float]) -> float:
+    """The worst regret over all widths; 1 where a width has no recommendation."""
+    return max(problem.regret(w, rates[w]) if w in rates else 1.0 for w in problem.widths)
+
+
+def make(made: dict[str, object], seed: int) -> Problem:
+    """The problem that a description stands for; a synthetic one is drawn anew for each seed."""
+    kind = made["kind"]
+    if kind == "synthetic":
+        return synthetic(made["shape"], made["exponent"], made["widths"], seed)  # type: ignore[arg-type]
+    if kind == "recorded":
+        return recorded(Path(str(made["path"])), leave_out=made["leave_out"])  # type: ignore[arg-type]
+    return table(Path(str(made["path"])), **made["columns"])  # type: ignore[arg-type]
+
+
+def reached(regrets: Sequence[np.ndarray], bound: float) -> tuple[float, float]:
+    """(share from which on the median stays under the bound, or inf; part of the seeds that were ever under it)."""
+    stack = np.stack(regrets)
+    over = np.flatnonzero(np.median(stack, axis=0) > bound)
+    first = over[-1] + 1 if len(over) else 0
+    share = float(AT[first]) if first < len(AT) else math.inf
+    return share, float(np.mean((stack <= bound).any(axis=1)))
+
+
+def compare(made: dict[str, object], names: Sequence[str], seeds: int, jobs: int) -> list[str]:
+    """One row of the table a contender and recommendation."""
+    tasks = [(made, name, seed) for name in names for seed in range(min(seeds, 5) if name in SLOW else seeds)]
+    collected: dict[str, list[dict[str, np.ndarray]]] = {}
+    with ProcessPoolExecutor(jobs) as pool:
+        for name, regrets, _ in pool.map(trace, tasks, chunksize=2):
+            collected.setdefault(name, []).append(regrets)
+    rows = []
+    for name, runs in collected.items():
+        cells = []
+        for bound in BOUNDS:
+            by_method = {m: reached([run[m] for run in runs], bound) for m in runs[0]}
+            text = {m: f"{share:.3f}" if math.isfinite(share) else "–" for m, (share, _) in by_method.items()}
+            main = "model" if "model" in by_method else min(by_method, key=lambda m: by_method[m][0])
+            others = ", ".join(f"{m} {t}" for m, t in text.items() if m != main)
+            cells.append(f"{text[main]} ({by_method[main][1]:.0%}; {others})")
+        rows.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+    return rows
+
+
+def described(args: argparse.Namespace) -> list[tuple[str, dict[str, object]]]:
+    """The surfaces that were asked for: a title and a description each."""
+    widths = tuple(int(w) for w in args.widths.split(","))
+    if args.surfaces == "synthetic":
+        return [
+            (
+                f"{shape}, exponent {exponent:+g}",
+                {"kind": "synthetic", "shape": shape, "exponent": exponent, "widths": widths},
+            )
+            for shape in args.shapes.split(",")
+            for exponent in (float(e) for e in args.exponents.split(","))
+        ]
+    if args.surfaces == "recorded":
+        leave_out = tuple(int(w) for w in args.leave_out.split(",") if w)
+        return [(f"recorded {path}", {"kind": "recorded", "path": path, "leave_out": leave_out}) for path in args.path]
+    columns = {"width": args.width, "rate": args.rate, "loss": args.loss, "maximize": args.maximize}
+    return [(f"table {Path(path).name}", {"kind": "table", "path": path, "columns": columns}) for path in args.path]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("surfaces", choices=("synthetic", "recorded", "table"))
+    parser.add_argument("path", nargs="*")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--contenders", default=",".join(n.replace(", ", ";") for n in CONTENDERS if n not in SLOW))
+    parser.add_argument("--widths", default="32,64,128")
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--exponents", default="-2,-1,-0.5,0,0.5")
+    parser.add_argument("--leave-out", default="", help="recorded widths to keep for the final run")
+    parser.add_argument("--width", default="width")
+    parser.add_argument("--rate", default="lr")
+    parser.add_argument("--loss", default="loss")
+    parser.add_argument("--maximize", action="store_true")
+    args = parser.parse_args()
+    names = [name.replace(";", ", ") for name in args.contenders.split(",")]
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
+    for title, made in described(args):
+        problem = make(made, 0)
+        noise = f"noise {problem.own:.2%} a run, {problem.shared:.2%} a seed"
+        print(f"### {title}\n\nwidths {', '.join(map(str, problem.widths))}; {noise}\n")
+        print("| contender | seeds | ≤ 1% | ≤ 0.5% |\n|---|---|---|---|")
+        print("\n".join(compare(made, names, args.seeds, args.jobs)), "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
