@@ -13,6 +13,7 @@ from lrtune.records import TrialRecord
 
 _FAR = 0.1  # a run that failed is at least this share of the loss above the best, if nothing better is known
 _ROUNDS = 20
+_MEETINGS = 3  # runs of a seed below which its offset is not told from noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +122,13 @@ def _without_seed_offsets(x: Array, loss: Array, seeds: Sequence[int]) -> Array:
     _, rate = np.unique(np.round(x, 6), return_inverse=True)
     if seed.max() == 0 or len(np.unique(rate)) == len(x):
         return loss
+    shared = np.bincount(seed) >= _MEETINGS
     spread = np.median(loss) - loss.min() or 1.0
     weight = 1.0 / (1.0 + ((loss - loss.min()) / spread) ** 2)
     offset = np.zeros(seed.max() + 1)
     for _ in range(_ROUNDS):
         level = np.bincount(rate, weight * (loss - offset[seed])) / np.bincount(rate, weight)
         residual = loss - level[rate]
-        offset = np.bincount(seed, weight * residual) / (np.bincount(seed, weight) + 0.5)
-        offset -= offset.mean()
+        offset = shared * np.bincount(seed, weight * residual) / (np.bincount(seed, weight) + 0.5)
+        offset[shared] -= offset[shared].mean() if shared.any() else 0.0
     return as_array(loss - offset[seed])

@@ -78,6 +78,7 @@ def fit_law(
     scales: Sequence[str] = ("hidden_size",),
     tolerance: float = 0.01,
     level: float = 0.9,
+    seed: int = 0,
     provenance: dict[str, str] | None = None,
 ) -> LawFit:
     """Fit the law of the best learning rate over `scales` to all records, those that ended early included.
@@ -87,6 +88,7 @@ def fit_law(
         scales: names of the scales (see `TrialRecord.scale`).
         tolerance: relative loss that the safe range may cost, and by which forms are judged.
         level: of the intervals.
+        seed: taken so that callers may pass their study's; the fit draws no random numbers.
         provenance: kept in the rule.
 
     Raises:

@@ -1,0 +1,364 @@
+"""Other people's sweeps → records: tables, Optuna storages, run folders; what was left out is counted and said."""
+
+import csv
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import InputError, MissingExtraError
+from lrtune.expression import Condition, parse_condition
+from lrtune.records import STATUSES, TrialRecord, read_records
+from lrtune.study import unknown_key
+
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_UPDATE = "relative_update"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column is what.
+
+    Attributes:
+        learning_rate, loss: names of their columns; for an Optuna storage the name of the parameter, and of a user
+            attribute where the loss is not the trial's value.
+        scales: column by name of the scale.
+        seed: column of the seed; where there is none, every run is a seed of its own.
+        minimize_over: further swept columns: at each rate their best value counts.
+        maximize: higher is better; the measure enters negated.
+        failed_when: condition (see `lrtune.expression`) for rows to be taken as diverged.
+    """
+
+    learning_rate: str = "lr"
+    loss: str = "loss"
+    scales: Mapping[str, str] = field(default_factory=lambda: {"hidden_size": "hidden_size"})
+    seed: str | None = None
+    minimize_over: tuple[str, ...] = ()
+    maximize: bool = False
+    failed_when: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Records, the scales that they have, and a line for each thing that was read or left out."""
+
+    records: tuple[TrialRecord, ...]
+    scales: tuple[str, ...]
+    summary: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A usable row: its scales, rate, loss (None: failed) and what the columns beside them say."""
+
+    scales: dict[str, float]
+    learning_rate: float
+    loss: float | None
+    status: str
+    seed: int | None
+    cells: Mapping[str, Any]
+
+
+def read_sources(sources: Sequence[str | Path], columns: Columns | None = None) -> Imported:
+    """Read tables, run folders, records files and Optuna storages into one list of records.
+
+    Raises:
+        InputError: nothing was named, a source is missing or of no known kind, a column is not there.
+    """
+    if not sources:
+        raise InputError("sources: expected a table, a run folder or a storage URL, but got none")
+    columns = columns or Columns()
+    parts = [_read(source, columns) for source in sources]
+    records = [record for part in parts for record in part.records]
+    scales = tuple(dict.fromkeys(name for part in parts for name in part.scales))
+    if not records:
+        raise InputError("; ".join(line for part in parts for line in part.summary) + ": nothing usable was read")
+    numbered = tuple(replace(record, trial=number) for number, record in enumerate(records))
+    return Imported(records=numbered, scales=scales, summary=tuple(line for part in parts for line in part.summary))
+
+
+def read_table(path: str | Path, columns: Columns) -> Imported:
+    """Read one CSV, TSV, JSONL or Parquet table.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column.
+    """
+    path = Path(path)
+    rows = list(_rows(path))
+    if not rows:
+        raise InputError(f"{path}: expected a table with at least one row, but it is empty")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return _import(str(path), rows, names, columns)
+
+
+def _read(source: str | Path, columns: Columns) -> Imported:
+    text = str(source)
+    if "://" in text:
+        return _read_optuna(text, columns)
+    path = Path(source)
+    if path.is_dir():
+        return _read_run(path / "records.jsonl", tuple(columns.scales))
+    if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
+        return _read_run(path, tuple(columns.scales))
+    return read_table(path, columns)
+
+
+def _holds_records(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline(1 << 20)
+    return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
+
+
+def _read_run(path: Path, scales: tuple[str, ...]) -> Imported:
+    """A run's own records; those of arms belong to comparisons and stay out."""
+    found = read_records(path)
+    records = [record for record in found.records if record.arm is None]
+    lines = [f"{path}: {len(records)} records"]
+    if len(records) < len(found.records):
+        lines.append(f"left out: {len(found.records) - len(records)} of comparison arms")
+    lines += [f"left out: line {number}: {why}" for number, why in found.bad_lines[:5]]
+    if len(found.bad_lines) > 5:
+        lines.append(f"left out: {len(found.bad_lines) - 5} further lines that are no records")
+    return Imported(records=tuple(records), scales=scales, summary=tuple(lines))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"{path}: expected {', '.join(_SUFFIXES)}, a run folder or a storage URL")
+    try:
+        if suffix == ".parquet":
+            yield from _parquet(path)
+        elif suffix in (".jsonl", ".ndjson"):
+            yield from _jsonl(path)
+        else:
+            yield from _csv(path, "\t" if suffix == ".tsv" else None)
+    except OSError as error:
+        raise InputError(f"{path}: expected a table, but it cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, but byte {error.start} is not") from error
+
+
+def _csv(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+        file.seek(0)
+        separator = delimiter or max(",;\t|", key=head.count)
+        reader = csv.DictReader(file, delimiter=separator, skipinitialspace=True, restkey="")
+        try:
+            for row in reader:
+                row.pop("", None)
+                yield {name.strip(): value for name, value in row.items() if name}
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num}: expected CSV, but {error}") from error
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                data = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}, line {number}: expected a JSON object, but got {line[:40]!r}") from error
+            if not isinstance(data, dict):
+                raise InputError(f"{path}, line {number}: expected a JSON object, but got {type(data).__name__}")
+            yield dict(_flat(data, ""))
+
+
+def _flat(data: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
+    for name, value in data.items():
+        if isinstance(value, dict) and depth < 8:
+            yield from _flat(value, f"{prefix}{name}.", depth + 1)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("bitnet", "pyarrow", f"reading {path}") from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: expected Parquet, but it is none ({error!s:.80})") from error
+    yield from table.to_pylist()
+
+
+def _read_optuna(url: str, columns: Columns) -> Imported:
+    """The trials of one study; ``URL#NAME`` names it where the storage holds several."""
+    import optuna
+
+    storage_url, _, name = url.partition("#")
+    try:
+        storage = optuna.storages.get_storage(storage_url)
+        names = optuna.get_all_study_names(storage)
+    except Exception as error:
+        raise InputError(f"{storage_url}: expected an Optuna storage, but it cannot be opened ({error})") from error
+    if not name and len(names) != 1:
+        known = ", ".join(names[:8]) or "none"
+        raise InputError(f"{storage_url}: expected URL#STUDY to name one of its studies ({known})")
+    if name and name not in names:
+        raise InputError(unknown_key(storage_url, name, names))
+    study = optuna.load_study(study_name=name or names[0], storage=storage)
+    if len(study.directions) > 1:
+        raise InputError(f"{url}: expected one objective, but the study has {len(study.directions)}")
+    maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    trials = study.get_trials(deepcopy=False)
+    rows = [row for row in (_trial_row(trial, columns.loss) for trial in trials) if row is not None]
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    if not rows:
+        raise InputError(f"{url}: expected trials that ended, but the study has none")
+    return _import(url, rows, [*names, columns.loss], replace(columns, maximize=columns.maximize or maximize))
+
+
+def _trial_row(trial: Any, loss: str) -> dict[str, Any] | None:
+    state = trial.state.name
+    if state in ("RUNNING", "WAITING"):
+        return None
+    row = {**dict(_flat(trial.user_attrs, "")), **trial.params}
+    if state == "PRUNED":
+        row.setdefault("status", "beaten")
+    elif state == "FAIL":
+        row["status"] = "failed"
+    if loss not in row and trial.values:
+        row[loss] = trial.values[0]
+    return row
+
+
+def _import(source: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], columns: Columns) -> Imported:
+    """Rows → records, with a count of each reason for which one was left out."""
+    needed = [("--lr", columns.learning_rate), ("--loss", columns.loss)]
+    needed += [(f"--scale {name}", column) for name, column in columns.scales.items()]
+    needed += [("--minimize-over", column) for column in columns.minimize_over]
+    needed += [("--seed", columns.seed)] if columns.seed else []
+    for flag, column in needed:
+        if column not in names:
+            raise InputError(unknown_key(f"{source}: {flag}", column, names))
+    if not columns.scales:
+        raise InputError("--scale: expected at least one NAME=COLUMN, hidden_size=width say, but got none")
+    failed = parse_condition(columns.failed_when, list(names)) if columns.failed_when else None
+    counts: Counter[str] = Counter()
+    usable = [row for row in (_row(cells, columns, failed, counts) for cells in rows) if row is not None]
+    kept = _best_over(usable, columns.minimize_over, counts) if columns.minimize_over else usable
+    lines = [f"{source}: {len(rows)} rows read, {len(kept)} used"]
+    lines += [f"{reason}: {count} rows" for reason, count in sorted(counts.items())]
+    lines += _repeats(kept, columns, names)
+    # Without a column of seeds nothing says which runs shared data and weights: each is a seed of its own.
+    records = tuple(_record(row, number, source) for number, row in enumerate(kept))
+    return Imported(records=records, scales=tuple(columns.scales), summary=tuple(lines))
+
+
+def _row(cells: Mapping[str, Any], columns: Columns, failed: Condition | None, counts: Counter[str]) -> _Row | None:
+    rate = _number(cells.get(columns.learning_rate))
+    if rate is None or not (math.isfinite(rate) and rate > 0):
+        counts[f"left out, no positive learning rate in {columns.learning_rate!r}"] += 1
+        return None
+    scales = {}
+    for name, column in columns.scales.items():
+        value = _number(cells.get(column))
+        if value is None or not (math.isfinite(value) and value > 0) or (name == "hidden_size" and round(value) < 1):
+            counts[f"left out, no positive {name} in {column!r}"] += 1
+            return None
+        scales[name] = value
+    status = str(cells.get("status") or "").lower()
+    status = status if status in STATUSES else "finished"
+    loss = _number(cells.get(columns.loss))
+    if status == "failed":
+        counts["left out, failed"] += 1
+        return None
+    if failed is not None and failed(cells):
+        status = "diverged"
+        counts[f"taken as diverged by {columns.failed_when!r}"] += 1
+    elif status == "finished" and loss is None:
+        counts[f"left out, no number in {columns.loss!r}"] += 1
+        return None
+    elif status == "finished" and loss is not None and not math.isfinite(loss):
+        status = "diverged"
+        counts[f"taken as diverged, {columns.loss!r} is not finite"] += 1
+    elif status in ("beaten", "collapsed", "diverged"):
+        counts[f"ended early, {status}"] += 1
+    finite = loss if loss is not None and math.isfinite(loss) else None
+    value = None if finite is None else -finite if columns.maximize else finite
+    seed = _number(cells.get(columns.seed)) if columns.seed else None
+    return _Row(scales, rate, value, status, None if seed is None or not math.isfinite(seed) else int(seed), cells)
+
+
+def _number(value: Any) -> float | None:
+    """A number, also as text; None for what is empty or no number."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _best_over(rows: Iterable[_Row], over: Sequence[str], counts: Counter[str]) -> list[_Row]:
+    """At each place and rate, the rows whose other settings have the least mean loss."""
+    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[_Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        settings = tuple(str(row.cells.get(column)) for column in over)
+        groups[*row.scales.values(), row.learning_rate][settings].append(row)
+    kept = []
+    for settings_of in groups.values():
+        best = min(settings_of.values(), key=_mean_loss)
+        kept += best
+        left = sum(len(group) for group in settings_of.values()) - len(best)
+        if left:
+            counts[f"left out, not the best over {', '.join(over)}"] += left
+    return kept
+
+
+def _mean_loss(rows: Sequence[_Row]) -> float:
+    losses = [row.loss for row in rows if row.status == "finished" and row.loss is not None]
+    return sum(losses) / len(losses) if losses else math.inf
+
+
+def _repeats(rows: Sequence[_Row], columns: Columns, names: Sequence[str]) -> list[str]:
+    """A line about settings that vary where nothing should: their rows count as repeats."""
+    groups: dict[tuple[float, ...], list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[(*row.scales.values(), row.learning_rate)].append(row)
+    used = {columns.learning_rate, columns.loss, columns.seed, *columns.scales.values()}
+    several = [group for group in groups.values() if len(group) > 1]
+    varying = []
+    for name in names:
+        levels = {str(row.cells.get(name)) for row in rows}
+        if name in used or not 1 < len(levels) <= max(2, len(rows) // 3):
+            continue
+        if any(len({str(row.cells.get(name)) for row in group}) > 1 for group in several):
+            varying.append(name)
+    if not varying:
+        return []
+    return [f"{', '.join(varying[:5])} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
+
+
+def _record(row: _Row, number: int, source: str) -> TrialRecord:
+    scales = dict(row.scales)
+    # A table over other scales than width has no hidden size; 1 stands for it and no law uses it.
+    hidden_size = round(scales.pop("hidden_size", 1.0))
+    update = _number(row.cells.get(_UPDATE))
+    curve: dict[str, list[float | None]] = {}
+    if update is not None and math.isfinite(update):
+        curve = {"step": [1], "loss": [row.loss], _UPDATE: [update]}
+    return TrialRecord(
+        trial=0,
+        hidden_size=hidden_size,
+        learning_rate=row.learning_rate,
+        seed=number if row.seed is None else row.seed,
+        status=row.status,  # type: ignore[arg-type]
+        steps=1,
+        steps_done=1,
+        loss=row.loss,
+        scales=scales,
+        curve=curve,
+        why=f"imported from {source}",
+    )
