@@ -374,7 +374,7 @@ def fit_rule(records: Sequence[TrialRecord], study: Study) -> tuple["Rule | None
 
     scales = ("hidden_size", *(name for name, values in study.scales.items() if len(values) > 1))
     try:
-        fit = fit_law([record for record in records if record.arm is None], scales=scales, seed=study.seed)
+        fit = fit_law([record for record in records if record.arm is None], scales=scales)
     except LrtuneError as error:
         return None, str(error)
     return fit.rule, fit.reason
