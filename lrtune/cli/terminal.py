@@ -36,6 +36,13 @@ def stderr_console() -> "Console":
     return Console(stderr=True, highlight=False)
 
 
+def stdout_console() -> "Console":
+    """A Rich console on stdout, as wide as the terminal and 80 columns in a pipe."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
 def write_out(path: Path, text: str) -> None:
     """Write a result to a file that was asked for, whole or not at all.
 
