@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lrtune import __version__
+from lrtune.boundary import fit_boundary
 from lrtune.cells import Cell, gather
+from lrtune.circumstances import advice, conditions, horizon
 from lrtune.curve import Array, CellEvidence, cell_evidence
 from lrtune.lawforms import Fit, design, fit_form, prior_variances, terms
 from lrtune.records import TrialRecord
@@ -111,7 +113,15 @@ def fit_law(
     law_cells = tuple(
         _law_cell(c, e, p, tolerance, level) for c, e, p in zip(cells, evidence, fit.posterior, strict=True)
     )
-    rule = _rule(chosen, fit, law_cells, scales, values, centres, tolerance, level, reason, provenance or {})
+    used = [record for cell in cells for record in cell.records]
+    slopes = fit.coefficients[1 : 1 + len(scales)] if chosen and chosen.form != "constant" else np.zeros(len(scales))
+    rule = _rule(chosen, fit, law_cells, scales, values, centres, tolerance, level, reason)._replace(
+        boundary=fit_boundary(cells, z, fit.mean * _LN2, slopes * _LN2),
+        conditions=conditions(used, scales),
+        advice=advice(used),
+        horizon=horizon(used),
+        provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
+    )
     return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=regrets, left_out=gathered.left_out)
 
 
@@ -302,7 +312,6 @@ def _rule(
     tolerance: float,
     level: float,
     reason: str,
-    provenance: dict[str, str],
 ) -> Rule:
     from scipy.special import ndtri
 
@@ -344,5 +353,9 @@ def _rule(
         tolerance=tolerance,
         safe_below=float(np.median(below)) if below else None,
         safe_above=float(np.median(above)) if above else None,
-        provenance={"lrtune": __version__, **provenance},
     )
+
+
+def _fingerprints(records: Sequence[TrialRecord]) -> dict[str, str]:
+    found = sorted({record.fingerprint for record in records if record.fingerprint})
+    return {"fingerprint": ", ".join(found[:8])} if found else {}
