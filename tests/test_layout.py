@@ -72,10 +72,10 @@ def foreign(module: str, *, lazy_too: bool) -> set[str]:
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "signals"),
     ("diversity", "trainer", "command", "guard", "study", "records", "rule", "rulefile", "published", "events"),
-    ("pruning", "law", "cells", "curve", "lawforms", "surface", "design", "runfolder", "storage", "replay"),
+    ("pruning", "arms", "law", "cells", "curve", "lawforms", "surface", "design", "runfolder", "storage", "replay"),
     ("pruner", "sampler", "assessment", "belief", "acquisition", "importers", "export"),
     ("search", "trials", "taskqueue", "leases"),
-    ("worker", "attempt"),
+    ("worker", "attempt", "compare", "verify"),
     ("engines",),
     ("report", "plots", "doctor", "check_trainer"),
     ("cli", "__main__"),

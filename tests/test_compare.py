@@ -1,0 +1,194 @@
+"""Arms over seeds: what runs, what the table says, and which factor is blamed."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lrtune.arms import Spread, effects, gather_arms, outcome, value_at
+from lrtune.compare import compare_records, cost, effect_table, run_comparison, table, tasks, to_markdown
+from lrtune.errors import InputError
+from lrtune.records import TrialRecord
+from lrtune.study import PruningPolicy, Study
+from lrtune.trainer import Facts
+
+ARMS = {
+    "base": {"learning_rate": 0.0015, "seeds": 3},
+    "smooth": {"learning_rate": 0.0015, "smoothing": 0.1, "seeds": 3},
+    "adamw": {"learning_rate": 0.0015, "optimizer": "adamw", "seeds": 3},
+    "stages": {"learning_rate": 0.0015, "stages": True},
+    "short": {"learning_rate": 0.0015, "optimizer": "adamw", "steps": 200},
+}
+STUDY = Study(
+    widths=(64,),
+    steps=400,
+    report_every=20,
+    seeds=2,
+    trainer="collapsing:train",
+    options={"optimizer": "l2"},
+    arms=ARMS,
+    pruner="none",
+)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "run"
+    return run_comparison(STUDY, out, workers=1), out
+
+
+def test_the_cost_is_known_before():
+    assert cost(STUDY) == "13 runs of 5 arms at hidden size 64: 4,800 optimizer steps in all"
+    assert [task.arm for task in tasks(STUDY)[:5]] == list(ARMS), "every arm's first seed comes first"
+
+
+def test_the_table_says_who_recovered(compared):
+    comparison, _ = compared
+    header, rows = table(comparison.arms, "distinct")
+    assert header == ["arm", "rate", "25%", "50%", "75%", "100%", "loss", "diversity", "phase", "ended"]
+    ended = {row[0]: (row[2:6], row[-2:]) for row in rows}
+    assert ended["base"] == (["2", "2", "2", "2"], ["unigram", "collapsed"])
+    assert ended["adamw"] == (["14", "14", "14", "14"], ["learned", "healthy"])
+    assert ended["stages"] == (["2", "2", "14", "14"], ["learned", "recovered"])
+
+
+def test_marks_are_steps_where_all_arms_have_one_horizon():
+    assert table([arm for arm in gather_arms(records()) if arm.name == "base"], "distinct")[0][2:6] == [
+        "1k",
+        "2k",
+        "3k",
+        "4k",
+    ]
+
+
+def test_blame_falls_on_the_factor_that_decides_and_on_no_other(compared):
+    comparison, out = compared
+    found = {(effect.before, effect.after): effect for effect in comparison.effects}
+    decisive = found["base", "adamw"]
+    assert (decisive.factor, decisive.change) == ("optimizer", "l2 → adamw")
+    assert decisive.on_loss == pytest.approx(-2.0)
+    assert decisive.on_diversity == pytest.approx(0.48)
+    assert found["base", "stages"].on_loss == pytest.approx(-2.0)
+    assert found["base", "smooth"].on_loss is None
+    assert found["adamw", "short"].factor == "steps"
+    assert found["adamw", "short"].on_loss is None
+    row = next(row for row in effect_table(comparison.effects)[1] if row[2] == "base → smooth")
+    assert row[-2].startswith("none (")
+    text = (out / "compare.md").read_text()
+    assert "| optimizer | l2 → adamw | base → adamw | 3 |" in text
+    assert "Distinct answers to 20 held-out contexts" in text
+
+
+def test_the_same_folder_again_trains_nothing(compared):
+    comparison, out = compared
+    again = run_comparison(STUDY, out, workers=1)
+    assert [arm.records for arm in again.arms] == [arm.records for arm in comparison.arms]
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"),
+    [
+        ({}, "expected at least one .arms.NAME. table"),
+        ({"a": {"optimizer": "l2"}}, "arms.a: expected a learning_rate"),
+        ({"a": {"learning_rate": 0.1, "smothing": 0.1}}, "arms.a: options: unknown key 'smothing'; did you mean"),
+        ({"a": {"learning_rate": 0.1, "seeds": 0}}, "arms.a.seeds: expected a positive number"),
+    ],
+)
+def test_bad_arms_start_nothing(tmp_path, arms, words):
+    with pytest.raises(InputError, match=words):
+        run_comparison(replace(STUDY, arms=arms), tmp_path / "run", workers=1)
+    assert not (tmp_path / "run" / "records.jsonl").exists()
+
+
+def record(arm="base", seed=0, *, losses, diversities, trial=0, status="finished", **changes):
+    steps = [1000 * (i + 1) for i in range(len(losses))]
+    settings = {
+        "trial": trial,
+        "hidden_size": 256,
+        "learning_rate": 0.0015,
+        "seed": seed,
+        "status": status,
+        "steps": 4000,
+        "steps_done": steps[-1],
+        "loss": losses[-1],
+        "diversity": diversities[-1],
+        "arm": arm,
+        "curve": {"step": steps, "loss": losses, "diversity": diversities, "distinct": [20.0, 9.0, 4.0, 2.0]},
+        "facts": Facts(vocabulary_size=8192, unigram_entropy=6.0),
+    }
+    return TrialRecord(**{**settings, **changes})
+
+
+def records():
+    good = {"losses": [6.0, 5.5, 5.0, 4.8], "diversities": [0.2, 0.3, 0.4, 0.5]}
+    return [
+        record("base", 0, losses=[7.0] * 4, diversities=[0.05] * 4),
+        record("base", 1, losses=[7.1] * 4, diversities=[0.05] * 4, trial=1),
+        record("lower", 0, trial=2, learning_rate=0.0005, **good),
+        record("lower", 1, trial=3, learning_rate=0.0005, **good),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "diversities", "changes", "ended"),
+    [
+        ([7.0] * 4, [0.05] * 4, {}, "collapsed"),
+        ([8.9] * 4, [0.6] * 4, {}, "unlearned"),
+        ([6.0, 5.5, 5.0, 4.8], [0.2, 0.3, 0.4, 0.5], {}, "healthy"),
+        ([7.0, 7.0, 7.0, 4.8], [0.03, 0.03, 0.03, 0.5], {}, "recovered"),
+        ([7.0, 7.0, 7.0, 4.8], [0.03, 0.03, 0.03, 0.5], {"facts": Facts()}, "recovered"),
+        ([7.0] * 4, [0.05] * 4, {"status": "diverged"}, "diverged"),
+        ([7.0] * 4, [0.05] * 4, {"status": "collapsed", "steps_done": 3000}, "collapsed"),
+        ([7.0] * 4, [0.05] * 4, {"status": "beaten", "steps_done": 3000}, "unfinished"),
+    ],
+)
+def test_how_a_run_ended(losses, diversities, changes, ended):
+    assert outcome(record(losses=losses, diversities=diversities, **changes), PruningPolicy()) == ended
+
+
+def test_effects_are_paired_by_seed_and_need_two():
+    base, lower = gather_arms(records())
+    (effect,) = effects([base, lower])
+    assert (effect.factor, effect.change) == ("learning_rate", "0.0015 → 0.0005")
+    assert effect.loss.mean == pytest.approx(4.8 - 7.05)
+    assert effect.on_loss is not None
+    (once,) = effects([base, replace(lower, records={0: lower.records[0]})])
+    assert once.on_loss is None
+    assert effect_table([once])[1][0][-2].startswith("not repeated")
+    (apart,) = effects([base, replace(lower, records={7: lower.records[0]})])
+    assert effect_table([apart])[1][0][-2] == "unknown"
+
+
+def test_an_arm_that_changes_several_factors_is_set_against_the_first():
+    base, lower = gather_arms(records())
+    (effect,) = effects([base, replace(lower, departures={"batch": 32})], {"batch": 4})
+    assert effect.factor == "learning_rate+batch"
+    assert effect.change == "0.0015 → 0.0005, 4 → 32"
+
+
+def test_records_of_a_sweep_are_no_arm():
+    mixed = [*records(), record("base", 2, losses=[7.0] * 4, diversities=[0.05] * 4, trial=9, learning_rate=0.1)]
+    with pytest.raises(InputError, match="one setting for arm 'base', but trials 0 and 9 differ"):
+        compare_records(mixed)
+    with pytest.raises(InputError, match="no record has an arm"):
+        compare_records([replace(records()[0], arm=None)])
+
+
+def test_missing_columns_leave_a_dash_and_diversity_stands_in_for_counts():
+    bare = [replace(item, curve={"step": [1000], "loss": [None]}, diversity=None, loss=None) for item in records()]
+    text = to_markdown(compare_records(bare))
+    assert "## Diversity" in text
+    assert "| base | 0.0015 | – | – | – | – | – | – |" in text
+
+
+def test_value_at_takes_the_nearest_report_if_it_is_near():
+    run = records()[0]
+    assert value_at(run, "distinct", 0.5) == 9.0
+    assert value_at(run, "distinct", 0.6) is None
+    assert value_at(run, "no such column", 0.5) is None
+
+
+def test_a_spread_reads_well():
+    assert str(Spread.of([1.0, 2.0])) == "1.500 ± 0.71"
+    assert str(Spread.of([4.8])) == "4.800"
+    assert str(Spread.of([None, math.nan])) == "–"
