@@ -62,15 +62,17 @@ def check(study: Any) -> None:
 
 
 def prepare(study: Any) -> Mapping[str, str]:
-    """Tokenise the corpus, once; returns what identifies the data."""
-    found = {}
-    for own in (study.options, *(study.arm(name).options for name in study.arms)):
-        options = parse_options(own)
+    """Tokenise the corpora, once; returns what identifies the study's own, arms apart: those may come and go."""
+    longest = int(max(study.scales.get("context", (0,))))
+    largest = int(max(study.scales.get("batch", (0,))))
+    tables = [study.options, *(study.arm(name).options for name in study.arms)]
+    tables += [{**study.options, "vocabulary": int(size)} for size in study.scales.get("vocabulary", ())]
+    found = []
+    for options in map(parse_options, tables):
         tokens = _open_tokens(options, progress=True)
-        longest = int(max(study.scales.get("context", (options.context,))))
-        check_length(tokens, batch_size=options.batch, context=longest)
-        found[f"tokens-{tokens.vocabulary_size}"] = tokens.fingerprint
-    return found
+        check_length(tokens, batch_size=max(largest, options.batch), context=max(longest, options.context))
+        found.append(tokens.fingerprint)
+    return {"tokens": found[0]}
 
 
 def _shared_settings(trial: Trial) -> str:
