@@ -12,14 +12,14 @@ and head are full-precision and apart from each other; a final RMSNorm stands be
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bitnet.quantize import Gradient, bit_linear, rms_norm
+from bitnet.quantize import Gradient, bit_linear, matmul, rms_norm
 from lrtune.trainer import InputError
 
 Ffn = Literal["squared-relu", "swiglu"]
@@ -135,18 +135,24 @@ def views(flat: Tensor, config: ModelConfig) -> dict[str, Tensor]:
     return named
 
 
+Block = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient], Tensor]
+
+
 def hidden_states(
     parameters: dict[str, Tensor],
     tokens: Tensor,
     config: ModelConfig,
     *,
     gradient: Gradient = "fp32",
+    compiled: Block | None = None,
 ) -> Tensor:
     """The normalised states before the head.
 
     Args:
         parameters: as from `views`, K members.
         tokens: (K, B, T) or, the same for every member, (1, B, T).
+        gradient: precision of the backward products; on a GPU, ``bf16`` also holds for attention.
+        compiled: a compiled form of `block` to use instead.
 
     Returns:
         (K, B · T, D).
@@ -155,15 +161,32 @@ def hidden_states(
     sequences, length = tokens.shape[1:]
     x = embed(parameters["embedding"], tokens.expand(members, -1, -1).reshape(members, -1))
     turns = rotations(length, config.head_size, x.device, x.dtype)
+    if compiled is not None:
+        turns = torch.view_as_real(turns)
     for layer in range(config.depth):
-        qkv = bit_linear(x, parameters[f"{layer}.qkv"], gradient=gradient)
-        mixed = attention(qkv.view(members * sequences, length, 3, config.heads, config.head_size), turns)
-        x = x + bit_linear(
-            mixed.reshape(members, -1, config.hidden_size), parameters[f"{layer}.out"], gradient=gradient
-        )
-        up = bit_linear(x, parameters[f"{layer}.up"], gradient=gradient)
-        x = x + bit_linear(activation(up, config.ffn), parameters[f"{layer}.down"], gradient=gradient)
+        weights = [parameters[f"{layer}.{name}"] for name in ("qkv", "out", "up", "down")]
+        x = (compiled or block)(x, *weights, turns, sequences, config.ffn, gradient)
     return rms_norm(x)
+
+
+def block(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    up: Tensor,
+    down: Tensor,
+    turns: Tensor,
+    sequences: int,
+    ffn: Ffn,
+    gradient: Gradient,
+) -> Tensor:
+    """One layer: x (K, N, D) → (K, N, D); weights (K, G, O, I); N = `sequences` · T."""
+    members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
+    mixing = bit_linear(x, qkv, gradient=gradient)
+    mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
+    mixed = attention(mixing, turns, low=gradient == "bf16" and x.is_cuda).reshape(members, -1, width)
+    x = x + bit_linear(mixed, out, gradient=gradient)
+    return x + bit_linear(activation(bit_linear(x, up, gradient=gradient), ffn), down, gradient=gradient)
 
 
 def embed(table: Tensor, tokens: Tensor) -> Tensor:
@@ -186,18 +209,30 @@ def rotations(length: int, head_size: int, device: torch.device, dtype: torch.dt
     return turns[:, None, None].to(device=device, dtype=kind)
 
 
-def attention(qkv: Tensor, turns: Tensor) -> Tensor:
-    """Causal attention over (B, T, 3, H, head size) → (B, T, H, head size), with rotary positions."""
-    pairs = torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2)))
-    qk = torch.view_as_real(pairs * turns).flatten(-2)
+def attention(qkv: Tensor, turns: Tensor, low: bool = False) -> Tensor:
+    """Causal attention over (B, T, 3, H, head size) → (B, T, H, head size), with rotary positions.
+
+    Args:
+        turns: complex, or the same as pairs of real numbers, which compilers prefer.
+        low: whether to attend in bfloat16.
+    """
+    pairs = qkv[:, :, :2].unflatten(-1, (-1, 2))
+    if turns.is_complex():
+        qk = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)
+    else:
+        (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        qk = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
     q, k, v = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
-    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    if low:
+        q, k, v = q.bfloat16(), k.bfloat16(), v.bfloat16()
+    mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return mixed.transpose(1, 2).to(qkv.dtype)
 
 
 def activation(up: Tensor, ffn: Ffn) -> Tensor:
     """The FFN's nonlinearity: relu(x)², or silu(gate) · value with the gate in the first half."""
     if ffn == "squared-relu":
-        return _SquaredRelu.apply(up)  # type: ignore[no-any-return, no-untyped-call]
+        return _SquaredRelu.apply(up)
     gate, value = up.chunk(2, dim=-1)
     return nn.functional.silu(gate) * value
 
@@ -219,54 +254,78 @@ class _SquaredRelu(torch.autograd.Function):
 
 def logits(states: Tensor, head: Tensor) -> Tensor:
     """states (K, N, D) times head (K, V, D) transposed → (K, N, V)."""
-    if states.shape[0] == 1:
-        return (states[0] @ head[0].t()).unsqueeze(0)
-    return torch.bmm(states, head.transpose(1, 2))
+    return matmul(states, head.transpose(1, 2), states.dtype)
 
 
-def training_loss(states: Tensor, head: Tensor, targets: Tensor, smoothing: Tensor, weight: float = 1.0) -> Tensor:
+def training_loss(
+    states: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    smoothing: Tensor | None = None,
+    *,
+    weight: float = 1.0,
+    gradient: Gradient = "fp32",
+) -> Tensor:
     """Cross-entropy with label smoothing, per member.
 
+    The gradients are made on the way, for a slice of tokens at a time, while their logits are at hand: no more than
+    one slice of logits is ever in memory.
+
     Args:
-        states: (K, N, D) before the head. head: (K, V, D). targets: (K, N) tokens.
-        smoothing: (K,) share of the target's probability that is spread over the whole vocabulary.
+        states: (K, N, D) before the head. head: (K, V, D). targets: (K, N) tokens, or (1, N) for all.
+        smoothing: (K,) share of the target's probability that is spread over the whole vocabulary; None for none.
         weight: factor on the loss (the share of a batch that a micro-batch is).
+        gradient: on a GPU, ``bf16`` rounds the operands of the head's products, which are summed in float32.
 
     Returns:
         (K,) mean loss of each member, nats per token, without the smoothing term: only its gradient matters.
     """
-    return _HeadLoss.apply(states, head, targets, smoothing, weight)  # type: ignore[no-any-return, no-untyped-call]
+    return _HeadLoss.apply(states, head, targets, smoothing, weight, gradient == "bf16" and states.is_cuda)
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Head and cross-entropy in one: the gradient of the logits is made in place of the probabilities.
-
-    ∂loss/∂logits = (softmax − (1 − ε) · onehot − ε / V) / N.
-    """
+    """Head and cross-entropy in one: ∂loss/∂logits = (softmax − (1 − ε) · onehot − ε / V) / N."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, head: Tensor, targets: Tensor, smoothing: Tensor, weight: float) -> Tensor:
-        probabilities = torch.softmax(logits(states, head), dim=-1)
-        index = targets.expand(states.shape[0], -1).unsqueeze(-1)
-        chosen = probabilities.gather(2, index)
-        loss = chosen.squeeze(-1).clamp_min(1e-38).log_().mean(dim=1).mul_(-weight)
-        spread = smoothing.to(states.dtype).view(-1, 1, 1)
-        if smoothing.device.type != "cpu" or bool(smoothing.any()):
-            probabilities.sub_(spread / head.shape[1])
-        probabilities.scatter_(2, index, probabilities.gather(2, index) - (1.0 - spread))
-        ctx.save_for_backward(states, head, probabilities)
-        ctx.factor = weight / targets.shape[1]
-        return loss
+    def forward(
+        ctx: Any, states: Tensor, head: Tensor, targets: Tensor, smoothing: Tensor | None, weight: float, low: bool
+    ) -> Tensor:
+        members, count, _ = states.shape
+        vocabulary = head.shape[1]
+        index = targets.expand(members, -1).unsqueeze(-1)
+        kept = torch.bfloat16 if low else states.dtype
+        operand, table = states.to(kept), head.to(kept)
+        loss, grad_states = states.new_zeros(members), []
+        grad_head: Tensor | None = None
+        spread = None if smoothing is None else smoothing.to(states.dtype).view(-1, 1, 1)
+        size = max(16, _LOGITS_AT_ONCE.get(states.device.type, 2**24) // (members * vocabulary))
+        for start in range(0, count, size):
+            part, chosen = operand[:, start : start + size], index[:, start : start + size]
+            delta = torch.softmax(matmul(part, table.transpose(1, 2), states.dtype), dim=-1)
+            right = delta.gather(2, chosen)
+            loss -= right.squeeze(-1).clamp_min(1e-38).log_().sum(dim=1)
+            if spread is None:
+                delta.scatter_(2, chosen, right - 1.0)
+            else:
+                delta.sub_(spread / vocabulary).scatter_add_(2, chosen, (spread - 1.0).expand_as(right))
+            delta = delta.to(kept)
+            grad_states.append(matmul(delta, table, states.dtype))
+            more = matmul(delta.transpose(1, 2), part, states.dtype)
+            grad_head = more if grad_head is None else grad_head.add_(more)
+        assert grad_head is not None
+        ctx.save_for_backward(torch.cat(grad_states, dim=1) if len(grad_states) > 1 else grad_states[0], grad_head)
+        ctx.factor = weight / count
+        return loss * ctx.factor
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
-        states, head, delta = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grad_states, grad_head = ctx.saved_tensors
         scale = (grad * ctx.factor).view(-1, 1, 1)
-        if delta.shape[0] == 1:
-            grad_states, grad_head = (delta[0] @ head[0]).unsqueeze(0), (delta[0].t() @ states[0]).unsqueeze(0)
-        else:
-            grad_states, grad_head = torch.bmm(delta, head), torch.bmm(delta.transpose(1, 2), states)
-        return grad_states.mul_(scale), grad_head.mul_(scale), None, None, None
+        return grad_states * scale, grad_head * scale, None, None, None, None
+
+
+# One slice of logits stays within a core's cache on a CPU; on a GPU it is a matter of memory.
+_LOGITS_AT_ONCE = {"cpu": 2**18, "cuda": 2**28}
 
 
 def ternary_views(parameters: dict[str, Tensor]) -> Iterator[Tensor]:

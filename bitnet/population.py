@@ -4,9 +4,8 @@ A single run is a population of one. All parameters of a member lie in one row o
 likewise, so that clipping and the update are a few operations over rows, and dropping a member is an index. The
 legend of shapes is in `bitnet.model`.
 
-On a GPU a whole step is captured once as a CUDA graph. The batches and the rates of all steps up to the next report
-go to the device in one transfer each, and the graph finds its own row by a counter on the device: no step waits for
-the host.
+On a CPU each member is updated by torch's fused Adam; on a GPU all are at once, inside a captured graph, which
+`bitnet.device_steps` is about.
 """
 
 import math
@@ -17,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.model import ModelConfig, hidden_states, initial_parameters, training_loss, views
+from bitnet.device_steps import DeviceSteps
+from bitnet.model import Block, ModelConfig, hidden_states, initial_parameters, training_loss, views
 from bitnet.quantize import Gradient
 from bitnet.schedule import AdaptiveWarmup, Schedule
 
@@ -84,6 +84,7 @@ class Population:
         gradient: precision of the backward products.
         betas, epsilon: Adam's.
         init_std: deviation of the initial weights.
+        compiled: whether to compile the blocks.
         micro_batch: sequences of a forward pass; None for the whole batch. The gradient is that of the batch.
         state: to go on from, instead of initial weights.
     """
@@ -99,12 +100,14 @@ class Population:
         betas: tuple[float, float] = (0.9, 0.95),
         epsilon: float = 1e-8,
         init_std: float = 0.02,
+        compiled: bool = False,
         micro_batch: int | None = None,
         state: State | None = None,
     ) -> None:
         self.config, self.members, self.batches = config, list(members), batches
         self.device, self.gradient, self.micro_batch = torch.device(device), gradient, micro_batch
-        self.betas, self.epsilon = betas, epsilon
+        self.betas, self.epsilon, self.compiled = betas, epsilon, compiled
+        self._block: Block | None = None
         self.state = state or self._initial_state(init_std)
         self._bind()
 
@@ -129,8 +132,10 @@ class Population:
             for moment in (self.state.first, self.state.second)
             for k in range(len(self.members))
         ]
-        self._smoothing = torch.tensor([m.label_smoothing for m in self.members], device=self.device)
+        smoothing = [member.label_smoothing for member in self.members]
+        self._smoothing = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
         self._counter = torch.zeros((), dtype=torch.float32)
+        self._device_steps = DeviceSteps(self, compiled=self.compiled) if self.device.type == "cuda" else None
 
     @property
     def ternary_weights(self) -> Tensor:
@@ -145,18 +150,23 @@ class Population:
 
     def advance(self, step: int) -> None:
         """Train until `step` updates have been made; also measures the relative size of the last one."""
-        while self.state.step < step - 1:
-            self._one_step()
+        self._run(step - 1 - self.state.step)
         if self.state.step < step:
             before = self.ternary_weights.clone()
-            self._one_step()
+            self._run(1)
             size = torch.linalg.vector_norm(self.ternary_weights - before, dim=1)
             self.state.update_ratio = size / torch.linalg.vector_norm(before, dim=1)
 
+    def _run(self, count: int) -> None:
+        if self._device_steps is not None:
+            self._device_steps.run(count)
+            return
+        for _ in range(count):
+            self._one_step()
+
     def _one_step(self) -> None:
         step = self.state.step
-        tokens = self._tokens(step)
-        gradients = self._gradients(tokens)
+        gradients = self.gradients(self._tokens(step), compiled=self._block)
         paces = [member.pace(step) for member in self.members]
         norms = []
         for k, member in enumerate(self.members):
@@ -172,15 +182,19 @@ class Population:
             return by_seed[seeds[0]].unsqueeze(0)
         return torch.stack([by_seed[seed] for seed in seeds])
 
-    def _gradients(self, tokens: Tensor) -> list[Tensor]:
+    def gradients(self, tokens: Tensor, compiled: Block | None = None) -> list[Tensor]:
         """Gradient of each member's own loss for each parameter, (K, …), by micro-batches where asked."""
         size = self.micro_batch or tokens.shape[1]
         total: list[Tensor] = []
         for part in tokens.split(size, dim=1):
-            states = hidden_states(self._leaves, part[:, :, :-1], self.config, gradient=self.gradient)
+            states = hidden_states(
+                self._leaves, part[:, :, :-1], self.config, gradient=self.gradient, compiled=compiled
+            )
             targets = part[:, :, 1:].reshape(part.shape[0], -1)
             share = part.shape[1] / tokens.shape[1]
-            losses = training_loss(states, self._leaves["head"], targets, self._smoothing, share)
+            losses = training_loss(
+                states, self._leaves["head"], targets, self._smoothing, weight=share, gradient=self.gradient
+            )
             gradients = torch.autograd.grad(losses.sum(), list(self._leaves.values()))
             if total:
                 torch._foreach_add_(total, list(gradients))

@@ -82,68 +82,60 @@ def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", norm: bool 
     Returns:
         (K, N, G · O), in the dtype of x.
     """
-    return _BitLinear.apply(x, w, gradient, norm)  # type: ignore[no-any-return, no-untyped-call]
+    return _BitLinear.apply(x, w, gradient, norm)
 
 
 class _BitLinear(torch.autograd.Function):
-    """y = RMSNorm(x)^ ŵᵀ; the backward pass is written out in the module's docstring."""
+    """y = RMSNorm(x)^ ŵᵀ, as y = (integers of x · integers of w) · step, with step = 1 / (scale of x · scale of w)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient, norm: bool) -> Tensor:
         members, groups, outputs, inputs = w.shape
         product = forward_product(x)
+        kept = _STORED[product] or x.dtype
+        rstd = None
         if norm:
-            rstd = (x.square().mean(dim=-1, keepdim=True) + NORM_EPS).rsqrt_()
-            largest = (x.abs().amax(dim=-1, keepdim=True) * rstd).clamp_(min=_SCALE_FLOOR)
-            x_scale = 127.0 / largest
-            x_integers = (x * (x_scale * rstd)).round_().to(_STORED[product] or x.dtype)
+            # The integers are those of x itself: the norm cancels in x · s, and stays in s alone.
+            rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
+            x_scale = 127.0 / (_largest(x) * rstd).clamp_(min=_SCALE_FLOOR)
+            x_integers = (x * (x_scale * rstd)).round_().to(kept)
         else:
-            rstd = None
-            quantized = quantize_activations(x)
-            x_integers, x_scale = quantized.integers.to(_STORED[product] or x.dtype), quantized.scale
+            x_scale = 127.0 / _largest(x).clamp_(min=_SCALE_FLOOR)
+            x_integers = (x * x_scale).round_().to(kept)
         w_scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=_SCALE_FLOOR).reciprocal_()
-        w_integers = (w * w_scale).round_().clamp_(-1, 1).to(_STORED[product] or w.dtype)
-        w_integers = w_integers.view(members, groups * outputs, inputs)
+        w_integers = (w * w_scale).round_().clamp_(-1, 1).to(kept).view(members, groups * outputs, inputs)
         sums = integer_product(x_integers, w_integers, product)
-        w_scale = w_scale.view(members, 1, groups)
-        step = (x_scale * w_scale).reciprocal_()  # (K, N, G): what one unit of the integer sum is worth
+        step = (x_scale * w_scale.view(members, 1, groups)).reciprocal_()  # (K, N, G)
         y = (sums.view(members, -1, groups, outputs) * step.unsqueeze(-1)).view(members, -1, groups * outputs)
-        ctx.save_for_backward(x if norm else None, rstd, x_integers, x_scale, w_integers, w_scale)
+        ctx.save_for_backward(x if norm else None, rstd, x_integers, x_scale, w_integers, w_scale, step)
         ctx.gradient = gradient
-        ctx.groups = groups
+        ctx.shape = w.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
-        x, rstd, x_integers, x_scale, w_integers, w_scale = ctx.saved_tensors
-        members, rows, inputs = w_integers.shape
-        w_unit = (
-            w_scale.reciprocal()
-            .view(members, ctx.groups, 1)
-            .expand(-1, -1, rows // ctx.groups)
-            .reshape(members, rows, 1)
-        )
-        grad_x = grad_w = None
+        x, rstd, x_integers, x_scale, w_integers, w_scale, step = ctx.saved_tensors
+        members, groups, outputs, _ = ctx.shape
         if ctx.gradient == "bf16":
-            low = torch.bfloat16
-            if ctx.needs_input_grad[0]:
-                scaled = (grad * w_unit.transpose(1, 2)).to(low)
-                grad_x = _product(scaled, w_integers.to(low), grad.dtype)
-            if ctx.needs_input_grad[1]:
-                scaled = (grad / x_scale).to(low)
-                grad_w = _product(scaled.transpose(1, 2), x_integers.to(low), grad.dtype)
+            # One rounded copy of the gradient, that of the integer sums, serves both products.
+            sums_grad = (grad.view(members, -1, groups, outputs) * step.unsqueeze(-1)).to(torch.bfloat16)
+            sums_grad = sums_grad.view(members, -1, groups * outputs)
+            grad_x = matmul(sums_grad, w_integers.to(torch.bfloat16), grad.dtype).mul_(x_scale)
+            grad_w = matmul(sums_grad.transpose(1, 2), x_integers.to(torch.bfloat16), grad.dtype)
+            grad_w = grad_w.view(ctx.shape).mul_(w_scale)
         else:
-            if ctx.needs_input_grad[0]:
-                grad_x = _product(grad, w_integers * w_unit, grad.dtype)
-            if ctx.needs_input_grad[1]:
-                grad_w = _product(grad.transpose(1, 2), x_integers * x_scale.reciprocal(), grad.dtype)
-        if grad_x is not None and x is not None:
+            values = w_integers.view(ctx.shape) * w_scale.reciprocal()
+            grad_x = matmul(grad, values.view(members, groups * outputs, -1), grad.dtype)
+            grad_w = matmul(grad.transpose(1, 2), x_integers * x_scale.reciprocal(), grad.dtype).view(ctx.shape)
+        if x is not None:
             # RMSNorm: x̄ = x · r, so dx = r · (ḡ − x̄ · mean(ḡ · x̄)).
             inner = (grad_x * x).mean(dim=-1, keepdim=True).mul_(rstd * rstd)
             grad_x = grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd)
-        if grad_w is not None:
-            grad_w = grad_w.view(members, ctx.groups, rows // ctx.groups, inputs)
         return grad_x, grad_w, None, None
+
+
+def _largest(x: Tensor) -> Tensor:
+    return x.abs().amax(dim=-1, keepdim=True)
 
 
 _STORED: dict[Product, torch.dtype | None] = {"int8": torch.int8, "bf16": torch.bfloat16, "float": None}
@@ -154,16 +146,27 @@ def integer_product(x: Tensor, w: Tensor, product: Product) -> Tensor:
     if product == "int8":
         sums = [torch._int_mm(a, b.t()) for a, b in zip(x, w, strict=True)]
         return sums[0].unsqueeze(0) if len(sums) == 1 else torch.stack(sums)
-    return _product(x, w.transpose(1, 2), torch.float32 if product == "bf16" else x.dtype)
+    return matmul(x, w.transpose(1, 2), torch.float32 if product == "bf16" else x.dtype)
 
 
-def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """Batched matrix product with a result of `dtype`; one member goes by the plain product, which is faster."""
-    if a.dtype == dtype:
-        return (a[0] @ b[0]).unsqueeze(0) if a.shape[0] == 1 else torch.bmm(a, b)
-    if a.is_cuda:
-        return torch.bmm(a, b, out_dtype=dtype)
-    return ((a[0] @ b[0]).unsqueeze(0) if a.shape[0] == 1 else torch.bmm(a, b)).to(dtype)
+def matmul(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """Batched matrix product with sums and result in `dtype`; one member goes by the plain product, which is faster."""
+    if a.is_cuda and a.dtype != dtype:
+        return _wide_product(a, b)
+    if a.shape[0] == 1:
+        return (a[0] @ b[0]).unsqueeze(0).to(dtype)
+    return torch.bmm(a, b).to(dtype)
+
+
+@torch.library.custom_op("bitnet::wide_product", mutates_args=())
+def _wide_product(a: Tensor, b: Tensor) -> Tensor:
+    """bfloat16 × bfloat16 with sums and result in float32. An operator of its own, which compilers leave alone."""
+    return torch.bmm(a, b, out_dtype=torch.float32)
+
+
+@_wide_product.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty(a.shape[0], a.shape[1], b.shape[2], dtype=torch.float32)
 
 
 def forward_product(x: Tensor) -> Product:
@@ -175,9 +178,15 @@ def forward_product(x: Tensor) -> Product:
     return "int8" if x.device.type == "cpu" and _int8_pays() else "float"
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
 def _int8_pays() -> bool:
-    """Whether this CPU multiplies int8 matrices faster than float32 ones, by a probe of a millisecond or two."""
+    """Whether this CPU multiplies int8 matrices faster than float32 ones."""
+    return _probe_int8()
+
+
+@functools.cache
+def _probe_int8() -> bool:
+    """By trying, for a millisecond or two. The results are the same bits either way."""
     x, w = torch.ones(256, 128, dtype=torch.int8), torch.ones(256, 128, dtype=torch.int8)
     x32, w32 = x.float(), w.float()
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bitnet import checkpoint, measures
+from bitnet.model import ModelConfig
 from bitnet.options import PER_MEMBER, SCALES, Options, parse_options
 from bitnet.population import Member, Population
 from bitnet.schedule import AdaptiveWarmup
@@ -130,6 +131,7 @@ class _Run:
         self.config = options.config(first.hidden_size, self.tokens.vocabulary_size)
         self.held_out = _held_out(self.tokens, options, first)
         self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]
+        self.compiled = _should_compile(options, self.config, self.trials)
         self.ternary: torch.Tensor | None = None
         self.population = self._population(options)
 
@@ -147,6 +149,7 @@ class _Run:
             betas=(options.betas[0], options.betas[1]),
             epsilon=options.epsilon,
             init_std=options.init_std,
+            compiled=self.compiled,
             micro_batch=self.trials[0].micro_batch,
             state=state,
         )
@@ -172,7 +175,7 @@ class _Run:
                 unigram_entropy=self.held_out.unigram_entropy,
                 regime_changes=member.schedule.regime_changes,
                 conditions=_conditions(options, member, self.tokens),
-                plan={"gradients": options.precision, "members": len(self.trials)},
+                plan={"gradients": options.precision, "members": len(self.trials), "compiled": self.compiled},
             )
 
     def report(self) -> None:
@@ -245,6 +248,18 @@ def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOu
         torch.from_numpy(tokens.unigram_counts),
         trial.device,
     )
+
+
+def _should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
+    """Whether compiling will have paid by the end of the run; decided by its size alone, so that it repeats."""
+    if isinstance(options.compile, bool):
+        return options.compile
+    tokens = len(trials) * trials[0].steps * options.batch * options.context
+    return trials[0].device.startswith("cuda") and 6 * config.parameters * tokens >= _WORTH_COMPILING
+
+
+# Multiplications and additions of a run that take a few minutes uncompiled on a fast GPU.
+_WORTH_COMPILING = 1e15
 
 
 def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:
