@@ -9,7 +9,7 @@ from lrtune.errors import MissingExtraError
 from lrtune.published import compare
 from lrtune.records import STATUSES, TrialRecord
 from lrtune.rule import Rule, recommend
-from lrtune.terminal_chart import geometric
+from lrtune.terminal_chart import geometric, log_ticks
 
 try:
     import altair as alt
@@ -74,8 +74,8 @@ def _data(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=list(rows))
 
 
-def _status_colour(present: Iterable[str]) -> alt.Color:
-    shown = [status for status in STATUSES if status in set(present)]
+def _status_colour(present: set[str]) -> alt.Color:
+    shown = [status for status in STATUSES if status in present]
     return alt.Color(
         "status:N",
         title="verdict",
@@ -84,20 +84,20 @@ def _status_colour(present: Iterable[str]) -> alt.Color:
     )
 
 
-def _status_shape(present: Iterable[str]) -> alt.Shape:
-    shown = [status for status in STATUSES if status in set(present)]
+def _status_shape(present: set[str]) -> alt.Shape:
+    shown = [status for status in STATUSES if status in present]
     return alt.Shape(
         "status:N", title="verdict", scale=alt.Scale(domain=shown, range=[SHAPES[status] for status in shown])
     )
 
 
-def _rate_axis(channel: type, low: float, high: float, **more: Any) -> Any:
+def _rate_axis(channel: type, low: float, high: float) -> Any:
     """A logarithmic axis of learning rates."""
     return channel(
         "learning_rate:Q",
         title="learning rate",
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(format="~g", labelOverlap=True, tickCount=6, **more),
+        axis=alt.Axis(format="~g", labelOverlap=True, values=log_ticks(low, high, 7)),
     )
 
 
@@ -241,7 +241,7 @@ def _law_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure | N
         return None
     sizes = sorted(cell.scales["hidden_size"] for cell in rule.cells)
     low, high = sizes[0] / 1.1, sizes[-1] * 4.4
-    answers = [(size, recommend(size, rule=rule)) for size in geometric(sizes[0], sizes[-1] * 4, 60)]
+    answers = [(size, recommend(size, rule=rule)) for size in geometric(sizes[0] * 1.001, sizes[-1] * 4, 60)]
     line = [
         {
             "hidden_size": size,
@@ -431,7 +431,7 @@ def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: li
     base = alt.Chart(_data(known)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
         y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False)),
-        color=_status_colour(row["status"] for row in rows),
+        color=_status_colour({row["status"] for row in rows}),
         detail="trial:N",
     )
     lines = base.mark_line(clip=True).encode(
@@ -454,7 +454,7 @@ def _collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figur
         return None
     widths = sorted({record.hidden_size for record in records})
     rates = [record.learning_rate for record in records]
-    present = {record.status for record in records}
+    present: set[str] = {record.status for record in records}
     x = alt.X(
         "hidden_size:Q",
         title="hidden size",

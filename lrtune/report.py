@@ -181,7 +181,7 @@ def findings(run: Run) -> list[str]:
     first, last, beyond = (recommend(size, rule=rule) for size in (sizes[0], sizes[-1], sizes[-1] * 2))
     slope = "" if len(sizes) < 2 else f", from {first.learning_rate:.3g} at {sizes[0]:g}"
     sure = (
-        f"At {sizes[-1] * 2:g} it says {beyond.learning_rate:.3g} with a {beyond.level:.0%} interval of "
+        f"At {sizes[-1] * 2:g} the rule says {beyond.learning_rate:.3g} with a {beyond.level:.0%} interval of "
         f"{beyond.low:.3g} to {beyond.high:.3g}"
     )
     if beyond.supported:

@@ -74,7 +74,8 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
     others = set(rule.scales) - {"hidden_size"}
     if not sizes or others:
         return Text(f"the law is over {', '.join(rule.scales)}: see the report")
-    shown = geometric(sizes[0], max(sizes[-1] * 2, sizes[0] * 1.5), 80)
+    # Just beside the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
+    shown = geometric(sizes[0] * 1.001, max(sizes[-1] * 2, sizes[0] * 1.5) * 1.001, 80)
     answers = [(size, recommend(size, rule=rule)) for size in shown]
     lows = [cell.low for cell in cells] + [answer.low for _, answer in answers]
     highs = [cell.high for cell in cells] + [answer.high for _, answer in answers]

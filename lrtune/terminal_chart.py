@@ -27,7 +27,7 @@ class Axis:
     def ticks(self, most: int) -> list[float]:
         """At most `most` round values within the range."""
         if self.log:
-            return _log_ticks(self.low, self.high, most)
+            return log_ticks(self.low, self.high, most)
         step = 10 ** math.floor(math.log10((self.high - self.low) or 1.0)) / 10
         for factor in (1, 2, 5, 10, 20, 50, 100):
             first = math.ceil(self.low / (step * factor) - 1e-9)
@@ -37,7 +37,8 @@ class Axis:
         return []
 
 
-def _log_ticks(low: float, high: float, most: int) -> list[float]:
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round values of a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for mantissas in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [m * 10.0**d for d in decades for m in mantissas]
