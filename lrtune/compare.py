@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.arms import QUARTERS, ArmResult, Effect, effects, gather_arms
-from lrtune.design import Task
+from lrtune.design import Task, task_of
 from lrtune.errors import InputError, RunFailedError
 from lrtune.events import OnEvent
 from lrtune.files import write_whole
@@ -72,13 +72,21 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
         InputError: no arms, an arm that cannot be run; nothing was started.
         RunFailedError: no arm has a run that ended.
     """
-    result = run_fixed(study, tasks(study), out, on_event=on_event, **options)
-    records = [record for record in result.records if record.arm in study.arms and record.status != "failed"]
-    if not records:
-        raise RunFailedError(f"compare: no arm has a run that ended ({result.stop_reason}); see {out}/records.jsonl")
-    comparison = compare_records(records, study, stop_reason=result.stop_reason, interrupted=result.interrupted)
+    comparison = train_arms(study, out, on_event=on_event, **options)
     write_whole(out / REPORT, to_markdown(comparison))
     return comparison
+
+
+def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> Comparison:
+    """`run_comparison` without its file."""
+    planned = tasks(study)
+    result = run_fixed(study, planned, out, on_event=on_event, **options)
+    # The folder may hold runs of arms as they were before they were edited.
+    wanted = {task.key for task in planned}
+    records = [record for record in result.records if task_of(record).key in wanted and record.status != "failed"]
+    if not records:
+        raise RunFailedError(f"arms: no run of any arm ended ({result.stop_reason}); see {out}/records.jsonl")
+    return compare_records(records, study, stop_reason=result.stop_reason, interrupted=result.interrupted)
 
 
 def compare_records(

@@ -1,0 +1,75 @@
+"""lrtune verify: two rates side by side, written beside the rule that was verified."""
+
+import json
+
+import pytest
+
+from lrtune.errors import InputError
+from lrtune.rule import load_rule, save_rule
+from lrtune.study import Study
+from lrtune.verify import run_verification, to_markdown, verification_study
+
+# At 64 the packaged rule says about 0.03; the analytic optimum is 0.3 / 64 = 0.005.
+STUDY = Study(widths=(999,), steps=40, report_every=10, seeds=2, trainer="analytic:train", pruner="collapse")
+STUCK = Study(widths=(64,), steps=40, report_every=2, trainer="collapsing:train", options={"optimizer": "l2"})
+
+
+@pytest.fixture
+def rule_file(tmp_path):
+    save_rule(load_rule(), tmp_path / "rule.json")
+    return tmp_path / "rule.json"
+
+
+def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_path, rule_file):
+    beside = tmp_path / "verification.json"
+    beside.write_text('{"schema": 1, "check": {"regret": 0.01}, "verify": {"32": {"holds": true}}}')
+    before = rule_file.read_bytes()
+    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.2, workers=1)
+    written = json.loads(beside.read_text())
+    assert rule_file.read_bytes() == before
+    assert done.path == beside
+    assert written["check"] == {"regret": 0.01}
+    assert set(written["verify"]) == {"32", "64"}
+    mine = written["verify"]["64"]
+    assert mine["gain"] == pytest.approx(done.gain) and done.gain > 0 and mine["holds"]
+    assert [run["seed"] for run in mine["arms"]["recommended"]["runs"]] == [0, 1]
+    assert mine["arms"]["baseline"]["runs"][0]["curve"]["step"] == [0, 10, 20, 30, 40]
+    # Another baseline in the same folder: the former one's runs do not mix in.
+    other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, workers=1)
+    assert other.gain < 0 and not other.holds
+    assert "loss above the baseline" in to_markdown(other)
+
+
+def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file):
+    done = run_verification(64, STUCK, tmp_path / "run", rule=rule_file, workers=1)
+    assert not done.holds
+    text = to_markdown(done)
+    assert "the the the the" in text
+    assert "| ended | collapsed | collapsed |" in text
+
+
+def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_verification(64, STUDY, tmp_path / "run", workers=1)
+    assert done.path == tmp_path / "run" / "verification.json"
+
+
+def test_the_bundled_trainer_runs_both_stages_and_writes_a_sample():
+    study = verification_study(64, Study(options={"schedule": "constant", "depth": 2}), load_rule())
+    assert study.options == {"sample_tokens": 80, "schedule": "two-stage", "depth": 2}
+    assert (study.widths, study.pruner, list(study.arms)) == ((64,), "none", ["recommended", "baseline"])
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "arguments", "words"),
+    [
+        (64, {"rule": "no-such-rule.json"}, "no-such-rule.json: expected a rule file"),
+        (64, {"baseline": 0.0}, "baseline: expected a positive learning rate"),
+        (64, {"baseline": float("nan")}, "baseline: expected a positive learning rate"),
+        (0, {}, "hidden_size: expected a positive whole number"),
+    ],
+)
+def test_bad_input_starts_nothing(tmp_path, hidden_size, arguments, words):
+    with pytest.raises(InputError, match=words):
+        run_verification(hidden_size, STUDY, tmp_path / "run", workers=1, **arguments)
+    assert not (tmp_path / "run").exists()
