@@ -133,6 +133,8 @@ class _Log:
 
 def record_group(runs: Sequence[Run], numbers: Sequence[int], device: str, threads: int, deadline: float) -> list[str]:
     """Train one population to its end; its records as lines, or nothing where the deadline came first."""
+    import torch
+
     from bitnet.train import train_population
 
     logs = [_Log(deadline) for _ in runs]
@@ -157,6 +159,9 @@ def record_group(runs: Sequence[Run], numbers: Sequence[int], device: str, threa
         train_population(trials)
     except Interrupted:
         return []
+    finally:
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
     seconds = (time.time() - start) / len(runs)
     rows = zip(runs, numbers, logs, strict=True)
     return [to_json(_record(run, number, log, seconds, device, len(runs))) for run, number, log in rows]
@@ -261,7 +266,7 @@ def _lines(plan: Sequence[list[Run]], numbers: Mapping[str, int], flags: argpars
     start = time.time()
     deadline = start + flags.seconds
     threads = max(1, (multiprocessing.cpu_count() if flags.jobs > 1 else 1) // flags.jobs)
-    queue, pace = list(plan), 0.0
+    queue, pace, failures = list(plan), 0.0, 0
     running: dict[Future[list[str]], tuple[list[Run], float]] = {}
     with ProcessPoolExecutor(flags.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         while queue or running:
@@ -280,10 +285,14 @@ def _lines(plan: Sequence[list[Run]], numbers: Mapping[str, int], flags: argpars
                 name = f"{len(runs)} × hidden {runs[0].hidden_size}, {runs[0].arm} …, {runs[0].steps} steps"
                 if (error := future.exception()) is not None:
                     print(f"failed: {name}: {type(error).__name__}: {error}", flush=True)
-                    if len(runs) > 1:
+                    failures += 1
+                    if "OutOfMemory" in type(error).__name__ and len(runs) > 1:
                         queue[:0] = [runs[: len(runs) // 2], runs[len(runs) // 2 :]]
+                    elif failures > 1 and not pace:
+                        # Nothing has worked so far: the machine's time is worth more than further tries.
+                        return
                     continue
                 lines = future.result()
-                pace = max(0.5 * pace, max(0.0, took - _START) / cost(runs).seconds) if lines else pace
+                pace = max(0.5 * pace, max(1e-9, took - _START) / cost(runs).seconds) if lines else pace
                 print(f"{time.time() - start:6.0f} s: {name}: {took:.1f} s, {len(lines)} records", flush=True)
                 yield lines
