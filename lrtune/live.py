@@ -124,6 +124,8 @@ class LiveView(_Base):
 def draw(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
     """The whole view for a terminal of `width` × `height` characters; more detail where there is room."""
     parts: list[RenderableType] = [_headline(progress, title, width), _widths_table(progress, width)]
+    if not progress.running and not progress.ended:
+        parts.append(_fit("getting ready: data, then workers", width, "dim"))
     room = height - len(progress.widths) - 5
     running = list(progress.running.values())[: max(1, room // 2)]
     parts += [_running_line(trial, width) for trial in running]

@@ -47,7 +47,7 @@ class Progress:
     Attributes:
         seconds: the wall-time budget, or None.
         trials: the budget of trials, or None.
-        widths: per hidden size, in ascending order of first sight.
+        widths: per hidden size; those of the study stand there from the start.
         running: by trial number.
         verdicts: the latest trials that did not finish.
         rule: the law as it stands.

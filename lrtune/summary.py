@@ -72,6 +72,8 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
     cells = [cell for cell in rule.cells if "hidden_size" in cell.scales]
     sizes = sorted({cell.scales["hidden_size"] for cell in cells})
     others = set(rule.scales) - {"hidden_size"}
+    if len(sizes) < 2 and not others:
+        return Text("")
     if not sizes or others:
         return Text(f"the law is over {', '.join(rule.scales)}: see the report")
     # Just beside the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
@@ -136,7 +138,8 @@ def show(
     if rule is None:
         console.print(Text(f"no rule: {why}", "bold yellow"))
         return
-    console.print(law_chart(rule, console.width), "")
+    chart = law_chart(rule, console.width)
+    console.print(chart, *([""] if str(chart) else []))
     console.print(Text(rule.reason, "bold"))
     console.print(recommendations(rule, console.width))
 

@@ -1,8 +1,9 @@
-"""Verbs that train: `search` and `worker`."""
+"""Verbs that train: `search`, `compare`, `verify`, `worker`."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +15,16 @@ from lrtune.study import Study, parse_seconds
 
 if TYPE_CHECKING:
     from lrtune.law import LawFit
+    from lrtune.live import View
     from lrtune.search import SearchResult
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command(epilog="Example: lrtune search --widths 32,64,128 --budget 10m --out runs/first")(search)
+    app.command(epilog="Example: lrtune compare studies/phase4/study.toml --dry-run")(compare)
+    app.command(epilog="Example: lrtune verify 256 --steps 2000")(verify)
+    app.command(epilog="Example: lrtune worker --storage postgresql://me@db/lrtune --study reference")(worker)
 
 
 def search(
@@ -58,53 +63,45 @@ def search(
 
     Without arguments it runs the built-in quick study. The same command again continues where it stopped.
     """
-    from lrtune.live import choose_view
-    from lrtune.progress import Progress
     from lrtune.search import run_search
 
     settings = settle(context, study_file)
     study = settings.study
     folder = out or Path("runs") / study.name
-    how = _how(workers, engine, address, storage, device, trial_timeout)
+    how = _how(context)
     if dry_run:
         _show_plan(study, folder, how, json_lines)
         return
-    if not quiet and not json_lines:
-        _announce(settings, folder)
-    progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
-    with choose_view(progress, quiet=quiet, json_lines=json_lines, title=study.name) as view:
+    with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
         done = run_search(study, folder, on_event=view, **how)
     _conclude(done, quiet=quiet, json_lines=json_lines)
 
 
-def _how(
-    workers: int | None,
-    engine: str,
-    address: str | None,
-    storage: str | None,
-    device: str,
-    trial_timeout: str | None,
-) -> dict[str, Any]:
-    """The options of `run_search` that change nothing of what is measured."""
-    timeout = None if trial_timeout is None else parse_seconds(trial_timeout, field="--trial-timeout")
-    return {
-        "workers": workers,
-        "engine": engine,
-        "address": address,
-        "storage": storage,
-        "device": device,
-        "trial_timeout": timeout,
-    }
+def _how(context: typer.Context) -> dict[str, Any]:
+    """The options of a search that change nothing of what is measured, from the flags of the verb."""
+    names = ("workers", "engine", "address", "storage", "device")
+    how = {name: context.params[name] for name in names if name in context.params}
+    if text := context.params.get("trial_timeout"):
+        how["trial_timeout"] = parse_seconds(text, field="--trial-timeout")
+    return how
 
 
 def _announce(settings: Settings, folder: Path) -> None:
-    say(f"study {settings.study.name}, in {folder}")
+    study = settings.study
+    sizes = ", ".join(map(str, study.widths))
+    say(f"study {study.name} in {folder}: hidden {sizes}, {study.steps} steps, trainer {_trainer(study)}")
     for line in settings.lines():
         say(f"  {line}")
 
 
+def _trainer(study: Study) -> str:
+    if study.command:
+        return study.command[0]
+    return f"{study.trainer} on {study.options['dataset']}" if "dataset" in study.options else study.trainer
+
+
 def _show_plan(study: Study, folder: Path, how: dict[str, Any], as_json: bool) -> None:
-    from lrtune.search import plan
+    from lrtune.plan import plan
 
     planned = plan(study, folder, **how)
     if as_json:
@@ -157,3 +154,113 @@ def _write_report(out: Path) -> None:
         say(f"report: {write_report(out)}")
     except (MissingExtraError, InputError) as error:
         say(f"report: {error}")
+
+
+def compare(
+    context: typer.Context,
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study with [arms.NAME] tables.")],
+    steps: flag.Steps = None,
+    seeds: flag.Seeds = None,
+    seed: flag.Seed = None,
+    trainer: flag.Trainer = None,
+    dataset: flag.Dataset = None,
+    option: flag.Option = None,
+    out: flag.Out = None,
+    workers: flag.Workers = None,
+    engine: flag.Engine = "local",
+    address: flag.Address = None,
+    storage: flag.Storage = None,
+    device: flag.Device = "auto",
+    trial_timeout: flag.TrialTimeout = None,
+    dry_run: flag.DryRun = False,
+    quiet: flag.Quiet = False,
+    json_lines: flag.JsonLines = False,
+) -> None:
+    """Train the arms of a study side by side, and say which change does what."""
+    from lrtune.compare import cost, run_comparison, to_markdown
+
+    settings = settle(context, study_file)
+    if dry_run:
+        result(cost(settings.study))
+        return
+    folder = out or Path("runs") / settings.study.name
+    with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
+        done = run_comparison(settings.study, folder, on_event=view, **_how(context))
+    if not json_lines:
+        result(to_markdown(done))
+    say(f"wrote {folder / 'compare.md'}")
+    if done.interrupted is not None:
+        raise typer.Exit(128 + done.interrupted)
+
+
+def verify(
+    context: typer.Context,
+    hidden: flag.Hidden,
+    rule: flag.Rule = None,
+    study_file: Annotated[
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; else the quick study.")
+    ] = None,
+    baseline: Annotated[float, typer.Option("--baseline", help="The rate to set beside it.")] = 0.0015,
+    steps: flag.Steps = None,
+    seeds: flag.Seeds = None,
+    seed: flag.Seed = None,
+    trainer: flag.Trainer = None,
+    command_: flag.Command = None,
+    dataset: flag.Dataset = None,
+    option: flag.Option = None,
+    out: flag.Out = None,
+    workers: flag.Workers = None,
+    device: flag.Device = "auto",
+    trial_timeout: flag.TrialTimeout = None,
+    quiet: flag.Quiet = False,
+    json_lines: flag.JsonLines = False,
+) -> None:
+    """Train at the recommended rate and at a baseline, on fresh seeds, and say whether the rule holds."""
+    from lrtune.rule import load_rule
+    from lrtune.verify import run_verification, to_markdown
+
+    found = load_rule(rule)
+    settings = settle(context, study_file)
+    folder = out or Path("runs") / f"verify-{hidden}"
+    with _watch(settings, folder, quiet=quiet, json_lines=json_lines, widths=(hidden,)) as view:
+        done = run_verification(
+            hidden, settings.study, folder, rule=found, baseline=baseline, on_event=view, **_how(context)
+        )
+    if not json_lines:
+        result(to_markdown(done))
+    say(f"wrote {done.path}")
+    if done.interrupted is not None:
+        raise typer.Exit(128 + done.interrupted)
+    if not done.holds:
+        raise typer.Exit(1)
+
+
+def worker(
+    storage: Annotated[
+        str, typer.Option("--storage", envvar="LRTUNE_STORAGE", help="The URL that the search was given.")
+    ],
+    study: Annotated[str, typer.Option("--study", help="The name of its study.")],
+    device: flag.Device = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", help="Threads of this worker.")] = None,
+) -> None:
+    """Join a search from anywhere: train its trials until it ends."""
+    from lrtune.worker import join
+
+    join(storage, study, device=device, threads=threads)
+
+
+@contextlib.contextmanager
+def _watch(
+    settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, widths: Sequence[int] = ()
+) -> Iterator["View"]:
+    """The view of a search, announced by the settings that are no defaults."""
+    from lrtune.live import choose_view
+    from lrtune.progress import Progress, WidthProgress
+
+    study = settings.study
+    if not quiet and not json_lines:
+        _announce(settings, folder)
+    progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
+    progress.widths.update({width: WidthProgress() for width in widths or study.widths})
+    with choose_view(progress, quiet=quiet, json_lines=json_lines, title=study.name) as view:
+        yield view

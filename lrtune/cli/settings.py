@@ -113,12 +113,11 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
         InputError: the file or a value is not usable.
     """
     study = load_study(study_file) if study_file is not None else quick_study()
-    source = str(study_file) if study_file is not None else "built-in quick study"
     given = {name: value for name, value in context.params.items() if name in _FLAGS and value not in (None, [], ())}
     if study_file is None and ("trainer" in given or "command" in given):
         # The quick study's options are settings of the bundled trainer; another one does not know them.
         study = dataclasses.replace(study, options={}, name="own")
-    origins = _non_defaults(study, source)
+    origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
     for name, value in given.items():
         path, read = _FLAGS[name]
