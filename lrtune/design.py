@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any, Protocol
 
@@ -25,13 +26,13 @@ class Task:
     scales: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Names the runs that it may be compared with: same width, scales and options, any rate and seed."""
         parts = [self.hidden_size, dict(sorted(self.scales.items())), self.arm, dict(sorted(self.options.items()))]
         return json.dumps(parts, separators=(",", ":"), default=str)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names this run within its study."""
         return f"{self.group} {self.learning_rate!r} {self.seed}"
@@ -66,14 +67,20 @@ class Design(Protocol):
         ...
 
     @property
+    def enough(self) -> str | None:
+        """Why the search may end now, whatever is under way; None while it may not."""
+        ...
+
+    @property
     def why_ended(self) -> str:
-        """One line on why nothing more is proposed."""
+        """One line on what was done or is known when nothing more is proposed."""
         ...
 
 
 class FixedDesign:
     """A given list of tasks, each once."""
 
+    enough = None
     why_ended = "all planned runs are done"
 
     def __init__(self, tasks: Iterable[Task]) -> None:
@@ -92,6 +99,7 @@ class GridDesign:
     in which they end.
     """
 
+    enough = None
     why_ended = "the design is complete"
 
     def __init__(self, study: Study) -> None:
@@ -131,7 +139,7 @@ class GridDesign:
             best = min(coarse, key=lambda rate: (done.get(rate, math.inf), rate))
             lower = coarse[0] / ratio if best == coarse[0] else None
             higher = coarse[-1] * ratio if best == coarse[-1] and math.isfinite(done.get(best, math.inf)) else None
-            more = _tidy(lower or higher or 0.0)
+            more = tidy(lower or higher or 0.0)
             if not LR_FLOOR <= more <= LR_CEILING:
                 break
             coarse = sorted({*coarse, more})
@@ -140,7 +148,7 @@ class GridDesign:
         best = min(coarse, key=lambda rate: (done.get(rate, math.inf), rate))
         if not math.isfinite(done.get(best, math.inf)):
             return coarse
-        between = [_tidy(math.sqrt(best * rate)) for rate in (best / ratio, best * ratio)]
+        between = [tidy(math.sqrt(best * rate)) for rate in (best / ratio, best * ratio)]
         return sorted({*coarse, *(rate for rate in between if LR_FLOOR <= rate <= LR_CEILING)})
 
 
@@ -158,11 +166,11 @@ def losses_by_rate(records: Iterable[TrialRecord]) -> dict[float, float]:
 def log_spaced(low: float, high: float, count: int) -> list[float]:
     """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean where `count` is 1."""
     if count == 1:
-        return [_tidy(math.sqrt(low * high))]
+        return [tidy(math.sqrt(low * high))]
     step = math.log(high / low) / (count - 1)
-    return [_tidy(low * math.exp(step * index)) for index in range(count)]
+    return [tidy(low * math.exp(step * index)) for index in range(count)]
 
 
-def _tidy(rate: float) -> float:
+def tidy(rate: float) -> float:
     """Six digits: the same point found on two ways is the same number, and a record is pleasant to read."""
     return float(f"{rate:.6g}")

@@ -1,9 +1,9 @@
 """Who may train which trial: a table beside Optuna's, where one conditional UPDATE decides every claim.
 
-A trial's row goes ``queued → running → done → told``. A worker claims a queued row, renews it while it trains, and
-hands the record in; only the search (of which a study has one) adds rows, takes back those whose worker fell silent,
-and tells Optuna. The pair (owner, attempt) is the fence: whoever lost a row can no longer write to it, so a trial
-is completed once however often it was begun.
+A trial's row goes ``queued → running → done → told``, or from ``queued`` to ``cancelled``. A worker claims a queued
+row, renews it while it trains, and hands the record in; only the search (of which a study has one) adds rows, takes
+back those whose worker fell silent, and tells Optuna. The pair (owner, attempt) is the fence: whoever lost a row can
+no longer write to it, so a trial is completed once however often it was begun.
 """
 
 import contextlib
@@ -260,6 +260,11 @@ class Leases:
         c = _leases.c
         rows = self._run(sa.select(c.trial, c.task).where(self._mine, c.state == "queued").order_by(c.trial))
         return [(int(row[0]), json.loads(row[1])) for row in rows]
+
+    def cancel(self, trial: int) -> bool:
+        """Take a waiting trial off the queue; False when a worker has it by now."""
+        row = (_leases.c.trial == trial, _leases.c.state == "queued")
+        return self._changed(sa.update(_leases).where(self._mine, *row).values(state="cancelled"))
 
     def done(self) -> list[tuple[int, str]]:
         """The records that were handed in and are not yet told to Optuna."""

@@ -37,23 +37,32 @@ class RunFolder:
             self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise InputError(f"out: expected a folder to write to, but {self.out} is not ({error.strerror})") from None
-        self._take_lock()
+        if not self._lock_file():
+            holder = (self.out / ".lock").read_text(errors="replace").strip() or "?"
+            raise InputError(
+                f"out: another search (process {holder}) is at work in {self.out}; wait for it, choose another --out, "
+                "or join it with `lrtune worker`"
+            )
         self._refuse_another_study(study, mark)
 
-    def _take_lock(self) -> None:
+    def try_lock(self) -> bool:
+        """Take the folder, where it may be written to; False when a search is at work in it."""
+        try:
+            self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            return True
+        return self._lock_file()
+
+    def _lock_file(self) -> bool:
         assert self._lock is not None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(self._lock, 20, 0).decode(errors="replace").strip() or "?"
-            os.close(self._lock)
-            self._lock = None
-            raise InputError(
-                f"out: another search (process {holder}) is at work in {self.out}; wait for it, choose another --out, "
-                "or join it with `lrtune worker`"
-            ) from None
+            self.close()
+            return False
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        return True
 
     def _refuse_another_study(self, study: Study, mark: str) -> None:
         path = self.out / ".fingerprint"

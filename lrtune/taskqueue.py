@@ -155,6 +155,13 @@ class TaskQueue:
         )
         self.leases.finish(lease, to_json(record))
 
+    def cancel(self) -> None:
+        """Take what nobody has begun off the queue, for good."""
+        for number, _ in self.leases.queued():
+            if self.leases.cancel(number):
+                self.trials.drop(number)
+                self.pending.pop(number, None)
+
     # What whoever watches is shown
 
     def _show_running(self) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lrtune.design import LR_CEILING, LR_FLOOR, Task
+from lrtune.design import LR_CEILING, LR_FLOOR, Task, task_of
 from lrtune.errors import MissingExtraError
 from lrtune.records import TrialRecord
 from lrtune.storage import engine_arguments, normalise, patiently, tune
@@ -86,10 +86,7 @@ class Trials:
             return
         if state == TrialState.WAITING:
             self.begin(record.trial)
-        facts = {name: value for name, value in asdict(record.facts).items() if value not in (None, (), {})}
-        ending: dict[str, Any] = {"facts": facts, "curve": dict(record.curve), "status": record.status}
-        if record.why:
-            ending["why"] = record.why
+        ending = ending_attributes(record)
         for key in ending:
             patiently(partial(self.storage.set_trial_user_attr, trial_id, key, ending[key]))
         if record.loss is not None:
@@ -116,6 +113,28 @@ class Trials:
 def attributes(task: Task) -> dict[str, Any]:
     """What a trial carries from its start."""
     return {"seed": task.seed, "scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
+
+
+def ending_attributes(record: TrialRecord) -> dict[str, Any]:
+    """What a trial gets when it ends."""
+    facts = {name: value for name, value in asdict(record.facts).items() if value not in (None, (), {})}
+    ending: dict[str, Any] = {"facts": facts, "curve": dict(record.curve), "status": record.status}
+    return {**ending, "why": record.why} if record.why else ending
+
+
+def ended_trial(record: TrialRecord, floor: float) -> FrozenTrial:
+    """The trial that a record describes, as Optuna keeps it; `floor` is the least diversity."""
+    state = _STATES[record.status]
+    constraints = {} if record.diversity is None else {"constraints:diversity": floor - record.diversity}
+    return create_trial(
+        state=state,
+        value=record.loss if state != TrialState.FAIL else None,
+        params={"hidden_size": record.hidden_size, "learning_rate": record.learning_rate},
+        distributions={"hidden_size": WIDTHS, "learning_rate": RATES},
+        user_attrs={**attributes(task_of(record)), **ending_attributes(record)},
+        system_attrs=constraints,
+        intermediate_values={} if record.loss is None else {record.steps_done: record.loss},
+    )
 
 
 def _task(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Task:

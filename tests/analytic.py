@@ -8,8 +8,8 @@ from lrtune.trainer import Trial
 def loss_at(hidden_size: int, learning_rate: float, seed: int = 0) -> float:
     """A parabola in log rate with its minimum at 0.3 / hidden_size, a little lower for wider models."""
     octaves = math.log2(learning_rate * hidden_size / 0.3)
-    noise = 0.002 * math.sin(1e4 * learning_rate + 37 * seed)
-    return 4.0 - 0.1 * math.log2(hidden_size / 32) + 0.03 * octaves**2 + noise
+    noise = 0.0005 * math.sin(1e4 * learning_rate + 37 * seed)
+    return 4.0 - 0.1 * math.log2(hidden_size / 32) + 0.1 * octaves**2 + noise
 
 
 def train(trial: Trial) -> None:

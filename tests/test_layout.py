@@ -74,15 +74,16 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("diversity", "trainer", "command", "guard", "study", "records", "rule", "rulefile", "published", "events"),
     ("pruning", "arms", "law", "cells", "curve", "lawforms", "surface", "design", "runfolder", "storage", "replay"),
     ("pruner", "sampler", "assessment", "belief", "acquisition", "importers", "export"),
-    ("search", "trials", "taskqueue", "leases"),
+    ("search", "session", "adaptive", "plan", "status", "conclusion", "trials", "taskqueue", "leases"),
     ("worker", "attempt", "compare", "verify"),
     ("engines",),
     ("report", "plots", "doctor", "check_trainer"),
     ("cli", "__main__"),
 )
 STDLIB_ONLY = ("rule", "diversity", "trainer", "study", "records", "pruning", "errors", "files")
-# `trials` is the side of the search that faces Optuna.
-MAY_IMPORT_OPTUNA = {"lrtune.search", "lrtune.trials", "lrtune.sampler", "lrtune.pruner", "lrtune.importers"}
+# `trials` is the side of the search that faces Optuna's storage, `adaptive` the one that faces our sampler.
+_SEARCH = {"lrtune.search", "lrtune.trials", "lrtune.adaptive"}
+MAY_IMPORT_OPTUNA = {*_SEARCH, "lrtune.sampler", "lrtune.pruner", "lrtune.importers"}
 BITNET_MAY_IMPORT = {"lrtune.trainer", "lrtune.diversity"}
 
 

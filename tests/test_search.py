@@ -1,16 +1,19 @@
 """A search from the outside: real workers, real storage, a trainer whose answer is known."""
 
 import math
+import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 
 from lrtune.design import Task
 from lrtune.errors import InputError
-from lrtune.events import TrialEnded
+from lrtune.events import Note, TrialEnded
 from lrtune.records import read_records
-from lrtune.search import run_fixed, run_search
-from lrtune.study import Study
+from lrtune.rule import recommend
+from lrtune.search import plan, run_fixed, run_search, status
+from lrtune.study import Budget, Study
 
 
 def study(**changes: object) -> Study:
@@ -89,3 +92,82 @@ def test_a_trainer_that_cannot_be_imported_leaves_nothing_behind(tmp_path: Path)
     with pytest.raises(InputError, match="no_such_module"):
         run_search(study(trainer="no_such_module:train"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_adaptive_design_finds_the_law_where_the_grid_does(tmp_path: Path):
+    result = run_search(study(design="scale-aware", steps=20), tmp_path / "run", workers=1, write_rule=False)
+    assert result.rule is not None, result.why_no_rule
+    for width in (32, 64, 128, 256):
+        rate = recommend(width, rule=result.rule).learning_rate
+        assert abs(math.log2(rate * width / 0.3)) < 0.35, f"hidden {width}: {rate}"
+    assert {record.hidden_size for record in result.records} == {32, 64, 128}
+    assert "regret" in result.stop_reason
+
+
+def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
+    result, _ = searched
+    for width in (32, 64, 128, 256):
+        rate = recommend(width, rule=result.rule).learning_rate
+        assert abs(math.log2(rate * width / 0.3)) < 0.35, f"hidden {width}: {rate}"
+    assert (result.out / "rule.json").is_file()
+
+
+def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
+    result = run_search(study(budget=Budget(trials=4)), tmp_path / "run", workers=1, write_rule=False)
+    assert len(result.records) == 4
+    assert result.stop_reason == "the budget of 4 trials is spent"
+
+
+def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path: Path):
+    with pytest.raises(InputError, match="expected at least 3, one for each of 3 sizes, but got 2"):
+        run_search(study(budget=Budget(trials=2)), tmp_path / "run")
+
+
+def test_status_finds_and_mends_what_records_jsonl_lacks(searched, tmp_path: Path):
+    result, _ = searched
+    out = tmp_path / "run"
+    shutil.copytree(result.out, out)
+    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
+    (out / "records.jsonl").write_text("".join(lines[1:]) + '{"trial": 99, "hid')
+    found = status(out)
+    assert found.missing == (0,)
+    assert found.bad_lines[0][0] == len(lines)
+    assert found.repaired and not found.searching
+    assert read_records(out / "records.jsonl").records == result.records
+    assert status(out).is_whole
+
+
+def test_a_torn_last_line_is_repaired_and_reported_by_the_next_search(searched, tmp_path: Path):
+    result, _ = searched
+    out = tmp_path / "run"
+    shutil.copytree(result.out, out)
+    whole = (out / "records.jsonl").read_bytes()
+    (out / "records.jsonl").write_bytes(whole[:-40])
+    notes: list[object] = []
+    again = run_search(study(), out, on_event=notes.append, write_rule=False)
+    assert again.records == result.records
+    assert (out / "records.jsonl").read_bytes() == whole
+    assert any("torn last line" in note.text for note in notes if isinstance(note, Note))
+
+
+def test_a_plan_counts_the_runs_and_what_is_done(searched):
+    result, _ = searched
+    fresh = plan(study(), workers=2)
+    assert fresh.runs == 21 and fresh.done == 0 and fresh.seconds is None
+    assert fresh.compute == 7 * 100 * (32**2 + 64**2 + 128**2)
+    begun = plan(study(), result.out, workers=2)
+    assert begun.done == 21 and begun.compute == 0.0
+    assert plan(study(design="scale-aware")).runs < 21
+
+
+def test_optuna_sees_every_trial_as_it_ended(searched):
+    result, _ = searched
+    loaded = optuna.load_study(study_name="study", storage=f"sqlite:///{result.out / 'study.db'}")
+    trials = {trial.number: trial for trial in loaded.get_trials(deepcopy=False)}
+    assert trials.keys() == {record.trial for record in result.records}
+    for record in result.records:
+        trial = trials[record.trial]
+        assert trial.params == {"hidden_size": record.hidden_size, "learning_rate": record.learning_rate}
+        assert trial.state.name == {"finished": "COMPLETE"}.get(record.status, "PRUNED")
+        assert trial.value == record.loss
+        assert trial.user_attrs["curve"]["loss"] == list(record.curve["loss"])

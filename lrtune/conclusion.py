@@ -1,0 +1,34 @@
+"""How a search ends: the law through its records, written where `get_learning_rate` looks for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrtune.errors import LrtuneError
+from lrtune.records import TrialRecord
+from lrtune.study import Study
+
+if TYPE_CHECKING:
+    from lrtune.rule import Rule
+
+
+def fit_rule(records: Sequence[TrialRecord], study: Study) -> tuple["Rule | None", str]:
+    """The law through the records, or None and why there is none."""
+    from lrtune.law import fit_law
+
+    scales = ("hidden_size", *(name for name, values in study.scales.items() if len(values) > 1))
+    try:
+        runs = [record for record in records if record.arm is None]
+        fit = fit_law(runs, scales=scales, tolerance=study.budget.tolerance)
+    except LrtuneError as error:
+        return None, str(error)
+    return fit.rule, fit.reason
+
+
+def write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> None:
+    """Write rule.json into the run folder and as ./lrtune-rule.json, whose former self is kept as .bak."""
+    from lrtune.rule import save_rule
+
+    save_rule(rule, out / "rule.json")
+    if everywhere:
+        save_rule(rule, "lrtune-rule.json", backup=True)
