@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,20 @@ def identity(trial: Trial, config: ModelConfig, data: str) -> str:
     )
 
 
-def save(trials: Sequence[Trial], identities: Sequence[str], population: Population, ternary: Tensor | None) -> None:
-    """Write one checkpoint for each trial that has a folder. A full disk costs the checkpoint, not the run."""
+def save(
+    trials: Sequence[Trial],
+    identities: Sequence[str],
+    population: Population,
+    ternary: Tensor | None,
+    *,
+    skip: Collection[int] = (),
+) -> None:
+    """Write one checkpoint for each trial that has a folder, but for those whose numbers are in `skip`.
+
+    A full disk costs the checkpoint, not the run.
+    """
     for k, (trial, own, member) in enumerate(zip(trials, identities, population.members, strict=True)):
-        if trial.checkpoint_dir is None:
+        if trial.checkpoint_dir is None or k in skip:
             continue
         state = population.state.rows([k])
         content = {

@@ -142,6 +142,13 @@ class Population:
         """(K, …) latent weights of all quantised layers; embedding and head come first in a row, these after."""
         return self.state.parameters[:, 2 * self.config.vocabulary_size * self.config.hidden_size :]
 
+    @property
+    def worthwhile_size(self) -> int:
+        """The most members that are worth a smaller batch: a GPU has to capture, or even compile, each new shape."""
+        if self._device_steps is None:
+            return len(self.members) - 1
+        return len(self.members) // 2 if self.compiled else len(self.members) * 3 // 4
+
     def keep(self, index: Sequence[int]) -> None:
         """Drop all members but those at `index` and close the gaps."""
         self.members = [self.members[k] for k in index]

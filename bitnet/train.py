@@ -133,6 +133,7 @@ class _Run:
         self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]
         self.compiled = _should_compile(options, self.config, self.trials)
         self.ternary: torch.Tensor | None = None
+        self.dropped: set[int] = set()
         self.population = self._population(options)
 
     def _population(self, options: Options) -> Population:
@@ -182,7 +183,7 @@ class _Run:
         """Measure all members, report each, and drop those that were turned down."""
         population, step = self.population, self.population.state.step
         if any(trial.checkpoint_due for trial in self.trials):
-            checkpoint.save(self.trials, self.identities, population, self.ternary)
+            checkpoint.save(self.trials, self.identities, population, self.ternary, skip=self.dropped)
         now = measures.ternary(population.parameters)
         figures = measures.weight_figures(population.ternary_weights, now, self.ternary)
         if step:
@@ -192,24 +193,28 @@ class _Run:
         self.ternary = now
         if is_final:
             self._attach_samples()
-        kept = []
         for k, (trial, member) in enumerate(zip(self.trials, population.members, strict=True)):
+            if k in self.dropped:
+                continue
             numbers = {name: column[k] for name, column in table.items()}
             if member.warmup:
                 member.warmup.judge(numbers["loss"], numbers["diversity"])
-            if trial.report(step, **numbers):
-                kept.append(k)
-        self._keep(kept)
+            if not trial.report(step, **numbers):
+                self.dropped.add(k)
+        self._close_gaps()
 
-    def _keep(self, kept: list[int]) -> None:
-        if len(kept) == len(self.trials):
+    def _close_gaps(self) -> None:
+        """Take dropped members out of the batch, once that is worth what a new shape costs."""
+        kept = [k for k in range(len(self.trials)) if k not in self.dropped]
+        if not kept or len(kept) > self.population.worthwhile_size:
             return
         self.trials = [self.trials[k] for k in kept]
         self.options = [self.options[k] for k in kept]
         self.identities = [self.identities[k] for k in kept]
-        if kept and self.ternary is not None:
+        self.dropped.clear()
+        if self.ternary is not None:
             self.ternary = self.ternary[kept]
-            self.population.keep(kept)
+        self.population.keep(kept)
 
     def _attach_samples(self) -> None:
         count = max(options.sample_tokens for options in self.options)
@@ -218,8 +223,8 @@ class _Run:
         prompt = self.held_out.final[0, :-1][: max(1, self.options[0].context // 2)]
         written = measures.write_on(self.population.parameters, self.config, prompt, count, self.options[0].context)
         start = decode(self.tokens.folder, prompt.tolist())
-        for trial, options, ids in zip(self.trials, self.options, written.tolist(), strict=True):
-            if options.sample_tokens:
+        for k, (trial, options, ids) in enumerate(zip(self.trials, self.options, written.tolist(), strict=True)):
+            if options.sample_tokens and k not in self.dropped:
                 trial.attach("prompt", start)
                 trial.attach("sample", decode(self.tokens.folder, ids[: options.sample_tokens]))
 
@@ -231,7 +236,7 @@ def _train_together(trials: Sequence[Trial]) -> None:
     step = run.population.state.step
     while True:
         run.report()
-        if step == steps or not run.trials:
+        if step == steps or len(run.dropped) == len(run.trials):
             break
         step = min(steps, (step // every + 1) * every)
         run.population.advance(step)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from bitnet import checkpoint, measures  # noqa: E402
 from bitnet.model import ModelConfig, block, hidden_states, initial_parameters, rotations, views  # noqa: E402
 from bitnet.options import PER_MEMBER, Options, parse_options  # noqa: E402
+from bitnet.population import Population  # noqa: E402
 from bitnet.train import check, prepare, train, train_population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
@@ -159,7 +160,12 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_members_that_are_turned_down_leave_and_the_others_stay_as_alone(tokens: str) -> None:
+@pytest.mark.parametrize("gap_stays", [False, True])
+def test_members_that_are_turned_down_leave_and_the_others_stay_as_alone(
+    tokens: str, gap_stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gap_stays:  # as on a GPU, where a smaller batch has its price
+        monkeypatch.setattr(Population, "worthwhile_size", 1)
     rates = (0.005, 0.02, 0.01)
     trials, reports = zip(*(trial(tokens, rate=rate) for rate in rates), strict=True)
     dropped = dataclasses.replace(trials[1], on_report=lambda report: reports[1].append(report) or report.step < 4)
