@@ -30,7 +30,8 @@ _UNITS: tuple[tuple[int, ...], ...] = (
     (4, 6), (4, 7), (2, 4), (1, 4),
 )  # fmt: skip
 _LEAST_SPREAD = 0.5  # octaves: closer together, noise hides what rates differ by
-_SPURIOUS = 0.01  # explained variance that N draws show where there is none
+_DEVIATIONS = 4.0  # the best of many units explains that many sd more than chance where there is nothing to explain
+_START = 0.01  # of the dearest run's cost: what it takes to start any run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +104,13 @@ def choose(
         goal = goal - known @ (known.T @ goal)
     weight = np.asarray(regrets) / variance / count
     best: Choice | None = None
+    start = _START * max(candidates.values())
     for width, cost in candidates.items():
         o = draws.o[:, width]
         spread = max(float(o.std()), _LEAST_SPREAD)
         x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
         y = _shown(draws, width, x, rng)
-        gains = np.array([_gain(y[:, unit], known, goal, weight) / (cost * len(unit)) for unit in _UNITS])
+        gains = np.array([_gain(y[:, unit], known, goal, weight) / ((cost + start) * len(unit)) for unit in _UNITS])
         top = int(np.argmax(gains))
         if best is None or gains[top] > best.gain:
             unit = _UNITS[top]
@@ -160,5 +162,6 @@ def _gain(y: Array, known: Array, goal: Array, weight: Array) -> float:
     cross = features.T @ goal
     explained = np.sum(cross * np.linalg.solve(gram, cross), axis=0)
     left = np.square(goal).sum(axis=0)
-    by_chance = (features.shape[1] / count + _SPURIOUS) * left
+    p = features.shape[1]
+    by_chance = (p + _DEVIATIONS * np.sqrt(2 * p)) / count * left  # χ² with p degrees of freedom
     return float(np.maximum(explained - by_chance, 0.0) @ weight)
