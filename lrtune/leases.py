@@ -255,11 +255,12 @@ class Leases:
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "running").order_by(c.trial))
         return [_lease(row) for row in rows]
 
-    def queued(self) -> list[tuple[int, dict[str, Any]]]:
-        """The trials that wait for a worker, each with its task."""
+    def waiting(self) -> list[Lease]:
+        """The trials that wait for a worker, with what is known of those that were begun before."""
         c = _leases.c
-        rows = self._run(sa.select(c.trial, c.task).where(self._mine, c.state == "queued").order_by(c.trial))
-        return [(int(row[0]), json.loads(row[1])) for row in rows]
+        columns = (c.trial, c.attempt, c.owner, c.peers, c.task, sa.literal(0.0), c.progress)
+        rows = self._run(sa.select(*columns).where(self._mine, c.state == "queued").order_by(c.trial))
+        return [_lease(row) for row in rows]
 
     def cancel(self, trial: int) -> bool:
         """Take a waiting trial off the queue; False when a worker has it by now."""

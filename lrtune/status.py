@@ -123,7 +123,7 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
             whole,
             file,
             searching=searching,
-            waiting=len(leases.queued()),
+            waiting=len(leases.waiting()),
             running=len(leases.running()),
             missing=missing,
             unknown=unknown,

@@ -157,10 +157,10 @@ class TaskQueue:
 
     def cancel(self) -> None:
         """Take what nobody has begun off the queue, for good."""
-        for number, _ in self.leases.queued():
-            if self.leases.cancel(number):
-                self.trials.drop(number)
-                self.pending.pop(number, None)
+        for lease in self.leases.waiting():
+            if self.leases.cancel(lease.trial):
+                self.trials.drop(lease.trial)
+                self.pending.pop(lease.trial, None)
 
     # What whoever watches is shown
 

@@ -21,7 +21,7 @@ from lrtune.attempt import Attempt, Setting
 from lrtune.errors import InputError, LrtuneError, RunFailedError
 from lrtune.leases import Lease, Leases, new_owner
 from lrtune.storage import open_engine, redact
-from lrtune.study import Study, parse_study
+from lrtune.study import Study, fingerprint, parse_study
 from lrtune.trainer import Interrupted, Trainer, resolve_trainer
 
 TIMED_OUT = 75
@@ -206,6 +206,25 @@ class Worker:
         _end_group(TIMED_OUT)
 
 
+def check_here(spec: WorkerSpec) -> None:
+    """Get this machine ready to work on a study, and see that a run here would be a run of that study.
+
+    Raises:
+        InputError: there is no such study, or the trainer or its data differ here.
+    """
+    told = Leases(open_engine(spec.url), spec.study).spec()
+    if told is None:
+        raise InputError(f"study: expected the name of a study in {redact(spec.url)}, but got {spec.study!r}")
+    study = parse_study(told["study"])
+    trainer = resolve_trainer(study.trainer, study.command)
+    data = trainer.prepare(study) if trainer.prepare is not None else None
+    if fingerprint(study, data) != told["fingerprint"]:
+        raise InputError(
+            f"study: expected the data that study {spec.study!r} was begun with, but this machine's are others; "
+            "give every machine the same files, tokenizer and Python version"
+        )
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True for Python's, torch's and CUDA's ways of saying that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -261,11 +280,10 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    spec = _read_spec()
+    spec = _read_line()
     threading.Thread(target=_watch_parent, daemon=True).start()
-    sys.path[:] = [*spec.path, *(folder for folder in sys.path if folder not in spec.path)]
     try:
-        Worker(spec, stop).run()
+        worker_here(spec, stop)
     except LrtuneError as error:
         print(f"error: {redact(error)}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -275,16 +293,23 @@ def main() -> int:
     return 0
 
 
-def _read_spec() -> WorkerSpec:
-    """One line of JSON on standard input; the pipe stays open behind it."""
+def worker_here(spec: str, stop: threading.Event) -> None:
+    """Run a worker in this process until the search ends or `stop` is set; `spec` is a `WorkerSpec` as JSON."""
+    data = json.loads(spec)
+    told = WorkerSpec(**{**data, "path": tuple(data.get("path", ()))})
+    sys.path[:] = [*told.path, *(folder for folder in sys.path if folder not in told.path)]
+    Worker(told, stop).run()
+
+
+def _read_line() -> str:
+    """One line of standard input, unbuffered: the pipe stays open behind it."""
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(0, 1)
         if not piece:
             raise SystemExit(1)
         line += piece
-    data = json.loads(line)
-    return WorkerSpec(**{**data, "path": tuple(data.get("path", ()))})
+    return line.decode()
 
 
 if __name__ == "__main__":

@@ -240,13 +240,19 @@ def worker(
         str, typer.Option("--storage", envvar="LRTUNE_STORAGE", help="The URL that the search was given.")
     ],
     study: Annotated[str, typer.Option("--study", help="The name of its study.")],
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes to train in.")] = 1,
     device: flag.Device = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", help="Threads of this worker.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of each.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="A folder for checkpoints, best one that all machines share.")
+    ] = None,
 ) -> None:
     """Join a search from anywhere: train its trials until it ends."""
-    from lrtune.worker import join
+    from lrtune.engines.local import join
 
-    join(storage, study, device=device, threads=threads)
+    signum = join(storage, study, workers=workers, device=device, threads=threads, checkpoints=checkpoints)
+    if signum is not None:
+        raise typer.Exit(128 + signum)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from lrtune.errors import RunFailedError
 from lrtune.leases import place
-from lrtune.worker import WorkerSpec
+from lrtune.signals import Stopping
+from lrtune.storage import normalise
+from lrtune.worker import WorkerSpec, check_here
 
 _MOST_WORKERS = 8
 # A worker runs the same lrtune as its parent, wherever that was imported from.
@@ -102,7 +105,7 @@ class LocalEngine:
         return len(self.parts)
 
     def dead(self) -> list[tuple[str, str]]:
-        """See `lrtune.search.Engine`; each worker that ended badly is replaced."""
+        """See `lrtune.session.Engine`; each worker that ended badly is replaced."""
         found = []
         for index, process in list(self._processes.items()):
             code = process.poll()
@@ -165,6 +168,45 @@ def make(
 ) -> LocalEngine:
     """See `lrtune.engines`."""
     return LocalEngine(WorkerSpec(url=url, study=study), shares(workers, device), logs)
+
+
+def join(
+    storage: str,
+    study: str,
+    *,
+    workers: int | None = 1,
+    device: str = "auto",
+    threads: int | None = None,
+    checkpoints: Path | None = None,
+) -> int | None:
+    """Train trials of a search that runs elsewhere, until it ends; returns the signal that stopped this, or None.
+
+    Raises:
+        InputError: there is no such study, or this machine's trainer or data are not those of the search.
+        RunFailedError: the workers cannot work here.
+    """
+    spec = WorkerSpec(url=normalise(storage), study=study, checkpoints=str(checkpoints) if checkpoints else None)
+    check_here(spec)
+    parts = shares(workers, device)
+    parts = parts if threads is None else [replace(part, threads=threads) for part in parts]
+    engine = LocalEngine(spec, parts, None)
+    with Stopping() as stopping:
+        try:
+            engine.start()
+            lost = 0
+            while not stopping.is_asked:
+                lost += len(engine.dead())
+                if lost > 5 * engine.count:
+                    raise RunFailedError(f"workers: {lost} ended badly, the lines above say why")
+                if not engine.alive():
+                    break
+                time.sleep(0.1)
+            engine.ask_to_stop()
+            while not engine.wait(0.1) and not stopping.is_now:
+                pass
+        finally:
+            engine.kill()
+        return stopping.signum
 
 
 def _how(code: int) -> str:

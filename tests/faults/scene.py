@@ -1,0 +1,130 @@
+"""One search as a process of its own, to be killed, and what may be compared of its records.
+
+Run as a script it is that search: ``python scene.py OUT SETTINGS`` with the settings as JSON.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import LrtuneError
+from lrtune.records import TrialRecord, read_records
+from lrtune.search import Task, run_fixed, run_search
+from lrtune.study import PruningPolicy, Study
+
+HERE = Path(__file__).resolve().parent
+_INCIDENTAL = ("trial", "worker", "attempt", "seconds")
+CALM = PruningPolicy(beaten=False)
+
+
+def study(trainer: str = "fast", **changes: Any) -> Study:
+    """A fixed design of 15 or more runs, none of which is judged by its peers."""
+    settings: dict[str, Any] = {"name": "faults", "widths": (16, 32, 64), "points": 5, "steps": 40, "report_every": 2}
+    settings |= {"trainer": f"trainers:{trainer}", "design": "grid", "pruning": CALM}
+    return Study(**settings | changes)
+
+
+def start(out: Path, trainer: str = "fast", *, limit: int | None = None, **settings: Any) -> "subprocess.Popen[str]":
+    """Start a search; `limit` is the largest file it may write, in bytes."""
+    arguments = [sys.executable, str(HERE / "scene.py"), str(out), json.dumps({"trainer": trainer, **settings})]
+    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    def restrict() -> None:
+        import resource
+
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        arguments,
+        env=environment,
+        cwd=HERE,
+        preexec_fn=restrict,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(search: "subprocess.Popen[str]", timeout: float = 120) -> tuple[int, str]:
+    """Wait for the end; exit code and what it said."""
+    out, err = search.communicate(timeout=timeout)
+    return search.returncode, out + err
+
+
+def until(condition: Callable[[], Any], seconds: float = 30, what: str = "it") -> Any:
+    """Wait for a condition; fails when it does not come."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+def records(out: Path) -> list[TrialRecord]:
+    path = out / "records.jsonl"
+    return read_records(path).records if path.exists() else []
+
+
+def essence(found: Iterable[TrialRecord]) -> list[str]:
+    """Records without what is incidental, in an order of their own; doubles stay doubles."""
+    rows = []
+    for record in found:
+        data = {name: value for name, value in asdict(record).items() if name not in _INCIDENTAL}
+        rows.append(json.dumps(data, sort_keys=True))
+    return sorted(rows)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Process ids of a search's workers."""
+    try:
+        text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    except OSError:
+        listed = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True)
+        text = listed.stdout
+    return [int(pid) for pid in text.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def main() -> int:
+    out, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    changes = settings.pop("study", {})
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    asked = study(settings.pop("trainer"), **changes)
+    task = settings.pop("task", None)
+    settings = {"workers": 2, "write_rule": False, **settings}
+    try:
+        result = run_fixed(asked, [Task(**task)], out, **settings) if task else run_search(asked, out, **settings)
+    except LrtuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(result.stop_reason)
+    return 0 if result.interrupted is None else 128 + result.interrupted
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Kills: afterwards the records are those of an untouched search, none lost, none twice, and no process is left."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import scene
+
+from lrtune.leases import Leases
+from lrtune.storage import open_engine, sqlite_url
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    out = tmp_path_factory.mktemp("untouched") / "run"
+    code, said = scene.finish(scene.start(out))
+    assert code == 0, said
+    found = scene.records(out)
+    assert len(found) == 21
+    return scene.essence(found)
+
+
+def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched_one(untouched, tmp_path: Path):
+    out, dice = tmp_path / "run", random.Random(1)
+    search = scene.start(out)
+    for wanted, victims in ((2, "worker"), (6, "parent"), (12, "both")):
+        scene.until(lambda wanted=wanted: len(scene.records(out)) >= wanted, what="a few records")
+        workers = scene.until(lambda search=search: scene.workers_of(search.pid)[1:], what="two workers")
+        if victims != "parent":
+            scene.kill(dice.choice(workers))
+        if victims != "worker":
+            scene.kill(search.pid)
+            scene.finish(search)
+            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 10, "the workers' end")
+            search = scene.start(out)
+    code, said = scene.finish(search)
+    assert code == 0, said
+    assert scene.essence(scene.records(out)) == untouched
+
+
+def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = {"task": {"hidden_size": 16, "learning_rate": 0.01}, "workers": 1}
+    done, said = scene.finish(scene.start(whole, "slow", **settings))
+    assert done == 0, said
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        search, before = scene.start(cut, "slow", **settings), _step(cut)
+        scene.until(lambda before=before: _step(cut) > before, what="a few reports")
+        scene.kill(search.pid, number)
+        ended, said = scene.finish(search)
+        assert (ended, said.strip()) == (code, "interrupted")
+        assert list((cut / "checkpoints").iterdir()), "the interrupted trial left a checkpoint"
+        assert not scene.records(cut)
+    done, said = scene.finish(scene.start(cut, "slow", **settings))
+    assert done == 0, said
+    assert scene.essence(scene.records(cut)) == scene.essence(scene.records(whole))
+    assert not list((cut / "checkpoints").iterdir()), "checkpoints are removed when no longer needed"
+    assert all(record.attempt == 1 for record in scene.records(cut)), "an interruption is no failed attempt"
+
+
+def _step(out: Path) -> int:
+    """The last step that the storage knows of an unfinished trial."""
+    leases = _leases(out)
+    rows = [] if leases is None else [*leases.running(), *leases.waiting()]
+    return max((lease.progress["reports"][-1][0] for lease in rows if lease.progress.get("reports")), default=-1)
+
+
+def _leases(out: Path) -> Leases | None:
+    return Leases(open_engine(sqlite_url(out)), "faults") if (out / "study.toml").exists() else None
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path):
+    search = scene.start(tmp_path / "run", "never", workers=1)
+    workers = scene.until(lambda: scene.workers_of(search.pid), what="a worker")
+    scene.until(lambda: (leases := _leases(tmp_path / "run")) and leases.running(), what="a running trial")
+    scene.kill(search.pid, signal.SIGINT)
+    time.sleep(0.3)
+    assert scene.is_alive(search.pid), "the first Ctrl-C waits for the trial's next report"
+    scene.kill(search.pid, signal.SIGINT)
+    code, said = scene.finish(search, 20)
+    assert (code, said.strip()) == (130, "interrupted")
+    assert not any(map(scene.is_alive, workers))
+
+
+def test_no_process_outlives_a_killed_parent_not_even_a_trainers_own(tmp_path: Path):
+    pids = tmp_path / "pids"
+    search = scene.start(tmp_path / "run", "with_child", study={"options": {"pids": str(pids)}})
+    scene.until(lambda: pids.exists() and len(pids.read_text().split()) == 4, what="two trainers with a child each")
+    family = [int(pid) for pid in pids.read_text().split()]
+    assert all(map(scene.is_alive, family))
+    scene.kill(search.pid)
+    scene.finish(search)
+    scene.until(lambda: not any(map(scene.is_alive, family)), 10, "the end of all")
+
+
+def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
+    first = scene.start(tmp_path / "run", "slow")
+    scene.until(lambda: (tmp_path / "run" / "study.toml").exists(), what="the first search")
+    code, said = scene.finish(scene.start(tmp_path / "run", "slow"))
+    assert code == 2
+    assert said.count("\n") == 1 and f"another search (process {first.pid}) is at work" in said
+    os.killpg(first.pid, signal.SIGTERM)
+    assert scene.finish(first)[0] == 143

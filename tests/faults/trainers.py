@@ -1,0 +1,102 @@
+"""Trainers that take their time, misbehave, or keep checkpoints: what the fault suite searches with."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from lrtune.trainer import Trial
+
+
+def _walk(trial: Trial, seconds: float) -> None:
+    """A loss that depends on width, rate, seed and every step before: a resumed run must carry its state on."""
+    trial.describe(parameters=trial.hidden_size**2, tokens_per_step=10, batch_size=8)
+    kept = trial.checkpoint_dir / "state.json" if trial.checkpoint_dir else None
+    first, state = 0, float(trial.seed)
+    if kept is not None and kept.exists():
+        first, state = json.loads(kept.read_text())
+    for step in range(first, trial.steps + 1):
+        if step % trial.report_every == 0:
+            if kept is not None and trial.checkpoint_due:
+                part = kept.with_suffix(".part")
+                part.write_text(json.dumps([step, state]))
+                os.replace(part, kept)
+            loss = 3 + abs(trial.learning_rate * trial.hidden_size - 0.3) + state * 1e-3
+            if not trial.report(step, loss=loss, state=state):
+                return
+            time.sleep(seconds / (trial.steps // trial.report_every + 1))
+        state = (state * 1.37 + trial.learning_rate + step) % 7.0
+
+
+def fast(trial: Trial) -> None:
+    """About 0.1 s a run."""
+    _walk(trial, 0.1)
+
+
+def slow(trial: Trial) -> None:
+    """About 4 s a run."""
+    _walk(trial, 4.0)
+
+
+def sleeper(trial: Trial) -> None:
+    """5 s, whatever the rate."""
+    time.sleep(5)
+    trial.report(trial.steps, loss=3 + abs(trial.learning_rate * trial.hidden_size - 0.3))
+
+
+def never(trial: Trial) -> None:
+    """Comes to no report."""
+    while True:
+        time.sleep(0.05)
+
+
+def raises(trial: Trial) -> None:
+    """Fails at the highest rates."""
+    if trial.learning_rate > 0.05:
+        raise ValueError("the weights are not square")
+    fast(trial)
+
+
+def always_raises(trial: Trial) -> None:
+    raise ValueError("no such file: tokens.bin")
+
+
+def poison(trial: Trial) -> None:
+    """Takes its worker with it at one rate."""
+    if trial.learning_rate > 0.05:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fast(trial)
+
+
+def hangs(trial: Trial) -> None:
+    """Never comes back at the highest rates."""
+    if trial.learning_rate > 0.05:
+        while True:
+            time.sleep(0.1)
+    fast(trial)
+
+
+def hungry(trial: Trial) -> None:
+    """Runs out of memory with more than two sequences at once."""
+    trial.describe(parameters=trial.hidden_size**2, batch_size=8)
+    if trial.micro_batch is None or trial.micro_batch > 2:
+        raise MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+    fast(trial)
+
+
+def starving(trial: Trial) -> None:
+    trial.describe(batch_size=8)
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def with_child(trial: Trial) -> None:
+    """Starts a process that would outlive it, and says which."""
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "600"])
+    with Path(str(trial.options["pids"])).open("a") as pids:
+        pids.write(f"{os.getpid()} {child.pid}\n")
+    while True:
+        time.sleep(0.05 + 0.01 * random.random())
