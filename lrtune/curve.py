@@ -9,8 +9,8 @@ A *cell* is one combination of scales (one width, say). Its loss is taken as
 x           log2 of the best learning rate; on a grid that reaches four octaves past the sampled rates
 L           the least loss; integrated out
 k           loss an octave away from the best, averaged over both sides; on a grid, log-normal over cells
-φ_s         shape s, φ_s(0) = 0: two exponential tails, from symmetric to four times steeper on one side,
-            each with a round, a flat and a pointed bottom
+φ_s         shape s, φ_s(0) = 0: from symmetric to four times steeper on one side, smooth or with a bend at
+            the optimum, its bottom round, flat or pointed
 σ           noise of a run; on a grid, log-normal over cells
 ρ, c        what no shape carries: the further above the best, the less a loss weighs
 ==========  ==============================================================================================
@@ -26,18 +26,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import expit, log_ndtr, logsumexp
 
 Array = NDArray[np.float64]
 
-GRID = 241
-REACH = 4.0  # octaves past the sampled rates
-RHO = 0.15
-_CAP = 4.0  # c, times the pilot k: a loss of 60 says no more than that it is far off
-_TAILS = ((0.25, 0.25), (0.15, 0.6), (0.3, 1.2), (0.6, 0.15))  # (low side, high side), per octave
-_POWERS = (0.7, 1.0, 1.5)
-_K = 1.7 ** np.arange(-7, 8)  # times the pilot
-_SIGMA = 10.0 ** np.arange(-2.5, 0.6, 0.5)  # times the pilot k
+GRID = 181
+REACH = 3.5  # octaves past the sampled rates
+RHO = 0.2
+_CAP = 6.0  # c, times the pilot k: a loss of 60 says no more than that it is far off
+# (low-side tail, high-side tail) per octave, power, prior weight: smooth, one side growing faster than the other
+_TAILED = (
+    (0.25, 0.25, 1.0, 0.25),
+    (0.15, 0.6, 1.0, 0.3),
+    (0.3, 1.2, 1.0, 0.15),
+    (0.6, 0.15, 1.0, 0.06),
+    (0.15, 0.6, 1.5, 0.08),
+    (0.15, 0.6, 0.75, 0.06),
+)
+# (high side over low side, power, prior weight): a bend at the optimum itself, pointed or flat
+_SPLIT = ((2.5, 2.0, 0.05), (2.5, 1.3, 0.05))
+_SHAPE_PRIOR = np.array([row[-1] for row in (*_TAILED, *_SPLIT)])
+_K = 1.9 ** np.arange(-5, 7)  # times the pilot
+_SIGMA = 10.0 ** np.arange(-2.0, 0.7, 0.5)  # times the pilot k
+_SHAPE_STRENGTH = 2.0  # cells that the prior of the shapes counts for
+_UNSEEN = 0.08  # of the spacing of rates: what lies between two of them no shape can tell
 _DOUBT = 0.03  # share of early ends that say nothing
 
 
@@ -71,6 +83,7 @@ class CellEvidence:
             `rise[i, j]` is that at grid point j for an optimum at grid point i, shape (GRID, GRID).
         least: expected least loss for an optimum at each grid point, shape (GRID,).
         sampled: lowest and highest log2 rate that was run.
+        unseen: standard deviation, in octaves, of what the spacing of the rates leaves open.
     """
 
     grid: Array
@@ -78,6 +91,7 @@ class CellEvidence:
     rise: Array
     least: Array
     sampled: tuple[float, float]
+    unseen: float
 
 
 @dataclass(frozen=True)
@@ -101,23 +115,26 @@ class Hyper:
 
 def shapes(u: Array) -> Array:
     """φ_s at distances `u` in octaves, each shape averaging 1 over ±1 octave; shape (S, *u.shape)."""
-    return np.stack([_tail(u, low, high, power) for low, high in _TAILS for power in _POWERS])
+    tailed = [_tailed(u, low, high) ** power / _norm(low, high, power) for low, high, power, _ in _TAILED]
+    split = [np.abs(u) ** power * np.where(u > 0, 2 * ratio, 2.0) / (1 + ratio) for ratio, power, _ in _SPLIT]
+    return np.stack([*tailed, *split])
 
 
-def _tail(u: Array, low: float, high: float, power: float) -> Array:
-    def base(v: Array) -> Array:
-        v = np.clip(v, -14, 14)
-        return np.maximum((np.expm1(high * v) / high + np.expm1(-low * v) / low) / (low + high), 0.0)
+def _tailed(u: Array, low: float, high: float) -> Array:
+    """Two exponentials that cancel to second order at 0."""
+    v = np.clip(u, -14, 14)
+    return np.asarray(np.maximum((np.expm1(high * v) / high + np.expm1(-low * v) / low) / (low + high), 0.0))
 
-    ends = base(np.array([-1.0, 1.0])) ** power
-    return np.asarray(base(u) ** power / ends.mean())
+
+def _norm(low: float, high: float, power: float) -> float:
+    return float((_tailed(np.array([-1.0, 1.0]), low, high) ** power).mean())
 
 
 def cell_evidence(cells: Sequence[CellData]) -> list[CellEvidence]:
     """The evidence of every cell, their shapes and noise learned together."""
     with_curve = [cell for cell in cells if len(cell.x)]
     unit = _pilot(with_curve)
-    hyper = Hyper(unit, np.zeros(len(_TAILS) * len(_POWERS)), 0.0, 1.5, np.log(0.05), 1.5)
+    hyper = Hyper(unit, np.log(_SHAPE_PRIOR / _SHAPE_PRIOR.sum()), 0.0, 1.5, np.log(0.1), 1.0)
     learners = with_curve[:: max(1, len(with_curve) // 60)]
     tables = [logsumexp(_log_likelihood(cell, _grid(cell), unit)[0], axis=3) for cell in learners]
     for _ in range(8):
@@ -148,7 +165,8 @@ def _log_likelihood(cell: CellData, grid: Array, unit: float) -> tuple[Array, Ar
     k = as_array(_K * unit)[:, None]
     sigma = as_array(_SIGMA * unit)
     excess = _compress(cell.loss - cell.loss.min(), unit)
-    variance = sigma[:, None] ** 2 + (RHO * excess) ** 2  # (Σ, n)
+    misfit = RHO * excess**2 / (excess + unit)
+    variance = sigma[:, None] ** 2 + misfit**2  # (Σ, n)
     weight = 1.0 / variance
     total = weight.sum(axis=1)
     phi = shapes(cell.x - grid[:, None])  # (S, G, n)
@@ -178,15 +196,19 @@ def _expand(compressed: Array, unit: float) -> Array:
 
 
 def _censored(cell: CellData, grid: Array, k: Array, sigma: Array, least: Array, unit: float) -> Array:
-    """Log probability that the runs which ended early are as bad as they were found to be."""
-    total = np.zeros_like(least)
-    places, inverse = np.unique(np.round(cell.censored_x * 20) / 20, return_inverse=True)
+    """Log probability that the runs which ended early are as bad as they were found to be, shape (S, K, G).
+
+    At the middle noise level only: the rise that these runs are known for is far above any.
+    """
+    middle = len(sigma) // 2
+    total = np.zeros(least.shape[1:])
+    places, inverse = np.unique(np.round(cell.censored_x * 10) / 10, return_inverse=True)
     for i, place in enumerate(places):
         here = inverse == i
-        above = float(_compress(np.median(cell.censored_above[here]), float(unit)))
-        phi = shapes(place - grid)[None, :, None, :]
-        spread = np.hypot(sigma, 0.3 * above)[:, None, None, None]
-        chance = np.exp(log_ndtr((least + k * phi - above) / spread))
+        above = float(_compress(np.median(cell.censored_above[here]), unit))
+        phi = shapes(place - grid)[:, None, :]
+        spread = float(np.hypot(sigma[middle], 0.3 * above))
+        chance = expit(1.702 * (least[middle] + k * phi - above) / spread)
         total += np.log(_DOUBT + (1 - _DOUBT) * chance) * min(int(here.sum()), 3)
     return total
 
@@ -208,19 +230,12 @@ def _relearn(hyper: Hyper, tables: Sequence[Array]) -> Hyper:
         posts.append(np.exp(joint - logsumexp(joint)))
     post = np.stack(posts)  # (cells, Σ, S, K)
     count = len(posts)
-    shape = post.sum(axis=(0, 1, 3)) + 2.0 * _shape_prior()
+    shape = post.sum(axis=(0, 1, 3)) + _SHAPE_STRENGTH * _SHAPE_PRIOR
     k = post.sum(axis=(1, 2))
     sigma = post.sum(axis=(2, 3))
     k_mean, k_spread = _moments(k, np.log(_K), 0.0, 1.0, count)
     s_mean, s_spread = _moments(sigma, np.log(_SIGMA), hyper.sigma_mean, 0.7, count)
     return Hyper(hyper.unit, np.log(shape / shape.sum()), k_mean, k_spread, s_mean, s_spread)
-
-
-def _shape_prior() -> Array:
-    """Steeper on the high side is the rule for losses; the mirror image is not excluded."""
-    tails = np.array([0.3, 0.35, 0.25, 0.1])
-    powers = np.array([0.25, 0.5, 0.25])
-    return np.asarray((tails[:, None] * powers).ravel())
 
 
 def _moments(post: Array, values: Array, mean: float, spread: float, count: int) -> tuple[float, float]:
@@ -249,7 +264,8 @@ def _evidence(cell: CellData, hyper: Hyper) -> CellEvidence:
         log_likelihood = np.zeros(GRID)
         mean_least = np.full(GRID, np.nan)
         k_shape = np.tile(np.einsum("qsk,k->s", np.exp(prior), _K * hyper.unit), (GRID, 1))
-    log_likelihood = log_likelihood + _high_side(cell, grid)
+    unseen = _UNSEEN * _spacing(cell)
+    log_likelihood = blurred(np.asarray(log_likelihood), step, unseen) + _high_side(cell, grid)
     index = np.arange(GRID)
     toeplitz = phi[:, index[None, :] - index[:, None] + GRID - 1]  # (S, G, G)
     rise = np.einsum("gs,sgj->gj", k_shape, toeplitz)
@@ -259,7 +275,26 @@ def _evidence(cell: CellData, hyper: Hyper) -> CellEvidence:
         rise=_expand(rise, hyper.unit),
         least=np.asarray(mean_least),
         sampled=sampled,
+        unseen=unseen,
     )
+
+
+def blurred(log_density: Array, step: float, spread: float) -> Array:
+    """The log of a density on a grid after convolution with a normal of that spread."""
+    reach = np.arange(-int(4 * spread / step) - 1, int(4 * spread / step) + 2) * step
+    kernel = np.exp(-0.5 * (reach / max(spread, 1e-3 * step)) ** 2)
+    top = log_density.max()
+    density = np.convolve(np.pad(np.exp(log_density - top), len(reach) // 2, mode="edge"), kernel, mode="valid")
+    return np.asarray(np.log(np.maximum(density / kernel.sum(), 1e-300)))
+
+
+def _spacing(cell: CellData) -> float:
+    """Octaves between neighbouring rates around the best one."""
+    x = np.unique(np.round(np.concatenate([cell.x, cell.censored_x]), 3))
+    if len(x) < 2 or not len(cell.x):
+        return 2.0
+    best = int(np.argmin(np.abs(x - cell.x[int(np.argmin(cell.loss))])))
+    return float(min(np.diff(x[max(0, best - 1) : best + 2]).mean(), 3.0))
 
 
 def as_array(values: Any) -> Array:

@@ -7,7 +7,7 @@ chosen and the rule is written.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,16 +15,18 @@ from lrtune import __version__
 from lrtune.boundary import fit_boundary
 from lrtune.cells import Cell, gather
 from lrtune.circumstances import advice, conditions, horizon
-from lrtune.curve import Array, CellEvidence, cell_evidence
+from lrtune.curve import Array, CellEvidence, blurred, cell_evidence
 from lrtune.lawforms import Fit, design, fit_form, prior_variances, terms
 from lrtune.records import TrialRecord
 from lrtune.rule import Polynomial, Rule, RuleCell, Scale
 
 _LN2 = math.log(2.0)
-_MARGIN = 0.15  # of the tolerance: by so much regret a more complex form must win
+# A more complex form must win by this share of the regret, and by this share of the tolerance.
+_MARGINS = {"table": (0.25, 0.05)}
+_MARGIN = (0.1, 0.02)
 _CURVATURES = (0.03, 0.1, 0.25)
 _TABLE_SPREAD = 3.0
-_CERTAIN = 0.9
+_DEGREES = 2  # what the priors count for in Student's t, beside the cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +111,9 @@ def fit_law(
     regrets = {c.form: _regret(c.predicted, evidence, table, cells) for c in candidates}
     regrets["table"] = _regret(_neighbours(z, table.mean), evidence, table, cells)
     chosen, reason = _choose(candidates, regrets, tolerance, len(cells))
-    fit = chosen.fit if chosen else table
+    fit = _widened(chosen, candidates[-1], evidence) if chosen else table
     law_cells = tuple(
-        _law_cell(c, e, p, tolerance, level) for c, e, p in zip(cells, evidence, fit.posterior, strict=True)
+        _law_cell(c, e, _blur(e, p), tolerance, level) for c, e, p in zip(cells, evidence, fit.posterior, strict=True)
     )
     used = [record for cell in cells for record in cell.records]
     slopes = fit.coefficients[1 : 1 + len(scales)] if chosen and chosen.form != "constant" else np.zeros(len(scales))
@@ -214,9 +216,9 @@ def _choose(
         )
     chosen = candidates[0]
     for candidate in candidates[1:]:
-        if regrets[candidate.form] < regrets[chosen.form] - _MARGIN * tolerance:
+        if _wins(candidate.form, chosen.form, regrets, tolerance):
             chosen = candidate
-    if regrets["table"] < regrets[chosen.form] - _MARGIN * tolerance:
+    if _wins("table", chosen.form, regrets, tolerance):
         return None, (
             f"a table: sizes left out are predicted better by their neighbours ({regrets['table']:.2%} of loss lost) "
             f"than by the best law ({chosen.form}, {regrets[chosen.form]:.2%})"
@@ -226,6 +228,31 @@ def _choose(
         f"{names[chosen.form]}: sizes left out in turn are predicted at {regrets[chosen.form]:.2%} of loss lost "
         f"({count} measured)"
     )
+
+
+def _wins(form: str, over: str, regrets: dict[str, float], tolerance: float) -> bool:
+    share, least = _MARGINS.get(form, _MARGIN)
+    return regrets[form] < regrets[over] - max(share * regrets[over], least * tolerance)
+
+
+def _widened(chosen: _Candidate, widest: _Candidate, evidence: Sequence[CellEvidence]) -> Fit:
+    """The chosen law with the uncertainty of the widest: that its simpler form is right was not known beforehand.
+
+    The covariance is the second moment of the widest posterior about the chosen coefficients; a single optimum
+    carries what the spacing of the rates leaves open.
+    """
+    coefficients = np.zeros(len(widest.exponents))
+    coefficients[: len(chosen.exponents)] = chosen.fit.coefficients
+    off = widest.fit.coefficients - coefficients
+    covariance = widest.fit.covariance + np.outer(off, off)
+    unseen = float(np.median([cell.unseen for cell in evidence])) ** 2
+    return replace(widest.fit, coefficients=coefficients, covariance=covariance, tau2=widest.fit.tau2 + unseen)
+
+
+def _blur(evidence: CellEvidence, post: Array) -> Array:
+    step = float(evidence.grid[1] - evidence.grid[0])
+    density = np.exp(blurred(np.log(np.maximum(post, 1e-300)), step, evidence.unseen))
+    return np.asarray(density / density.sum())
 
 
 def _law_cell(cell: Cell, evidence: CellEvidence, post: Array, tolerance: float, level: float) -> LawCell:
@@ -313,12 +340,12 @@ def _rule(
     level: float,
     reason: str,
 ) -> Rule:
-    from scipy.special import ndtri
+    from scipy.special import stdtrit
 
     law = None
     if chosen:
         law = Polynomial(
-            chosen.exponents,
+            terms(len(scales), 2),
             tuple(float(c) * _LN2 for c in fit.coefficients),
             tuple(tuple(float(v) * _LN2**2 for v in row) for row in fit.covariance),
         )
@@ -349,7 +376,7 @@ def _rule(
         law=law,
         discrepancy=fit.tau2 * _LN2**2,
         level=level,
-        quantile=float(ndtri((1 + level) / 2)),
+        quantile=float(stdtrit(len(cells) + _DEGREES, (1 + level) / 2)),
         tolerance=tolerance,
         safe_below=float(np.median(below)) if below else None,
         safe_above=float(np.median(above)) if above else None,
