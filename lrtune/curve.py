@@ -10,7 +10,7 @@ x           log2 of the best learning rate; on a grid that reaches four octaves 
 L           the least loss; integrated out
 k           loss an octave away from the best, averaged over both sides; on a grid, log-normal over cells
 φ_s         shape s, φ_s(0) = 0: from symmetric to four times steeper on one side, smooth or with a bend at
-            the optimum, its bottom round, flat or pointed
+            the optimum, its bottom round, flat or pointed, its tails growing or slackening
 σ           noise of a run; on a grid, log-normal over cells
 ρ, c        what no shape carries: the further above the best, the less a loss weighs
 ==========  ==============================================================================================
@@ -34,22 +34,23 @@ GRID = 181
 REACH = 3.5  # octaves past the sampled rates
 RHO = 0.2
 _CAP = 6.0  # c, times the pilot k: a loss of 60 says no more than that it is far off
-# (low-side tail, high-side tail) per octave, power, prior weight: smooth, one side growing faster than the other
+# (low-side tail, high-side tail) per octave, power, slackening, prior weight: smooth, one side growing faster
 _TAILED = (
-    (0.25, 0.25, 1.0, 0.25),
-    (0.15, 0.6, 1.0, 0.3),
-    (0.3, 1.2, 1.0, 0.15),
-    (0.6, 0.15, 1.0, 0.06),
-    (0.15, 0.6, 1.5, 0.08),
-    (0.15, 0.6, 0.75, 0.06),
+    (0.25, 0.25, 1.0, 0.0, 0.25),
+    (0.15, 0.6, 1.0, 0.0, 0.2),
+    (0.3, 1.2, 1.0, 0.0, 0.1),
+    (0.6, 0.15, 1.0, 0.0, 0.06),
+    (0.15, 0.6, 1.5, 0.0, 0.06),
+    (0.25, 0.25, 1.0, 0.7, 0.12),
+    (0.3, 0.9, 1.0, 0.7, 0.12),
 )
-# (high side over low side, power, prior weight): a bend at the optimum itself, pointed or flat
-_SPLIT = ((2.5, 2.0, 0.05), (2.5, 1.3, 0.05))
+# (high side over low side, power, slackening, prior weight): a bend at the optimum itself
+_SPLIT = ((2.5, 2.0, 0.0, 0.05), (2.5, 2.0, 0.5, 0.05))
 _SHAPE_PRIOR = np.array([row[-1] for row in (*_TAILED, *_SPLIT)])
 _K = 1.9 ** np.arange(-5, 7)  # times the pilot
 _SIGMA = 10.0 ** np.arange(-2.0, 0.7, 0.5)  # times the pilot k
-_SHAPE_STRENGTH = 2.0  # cells that the prior of the shapes counts for
-_UNSEEN = 0.08  # of the spacing of rates: what lies between two of them no shape can tell
+_SHAPE_STRENGTH = 4.0  # cells that the prior of the shapes counts for
+_UNSEEN = 0.1  # of the spacing of rates: what lies between two of them no shape can tell
 _DOUBT = 0.03  # share of early ends that say nothing
 
 
@@ -115,19 +116,22 @@ class Hyper:
 
 def shapes(u: Array) -> Array:
     """φ_s at distances `u` in octaves, each shape averaging 1 over ±1 octave; shape (S, *u.shape)."""
-    tailed = [_tailed(u, low, high) ** power / _norm(low, high, power) for low, high, power, _ in _TAILED]
-    split = [np.abs(u) ** power * np.where(u > 0, 2 * ratio, 2.0) / (1 + ratio) for ratio, power, _ in _SPLIT]
+    tailed = [_tailed(u, *row[:4]) / _tailed(np.array([-1.0, 1.0]), *row[:4]).mean() for row in _TAILED]
+    split = [_split(u, *row[:3]) / _split(np.array([-1.0, 1.0]), *row[:3]).mean() for row in _SPLIT]
     return np.stack([*tailed, *split])
 
 
-def _tailed(u: Array, low: float, high: float) -> Array:
-    """Two exponentials that cancel to second order at 0."""
+def _tailed(u: Array, low: float, high: float, power: float, slack: float) -> Array:
+    """Two exponentials that cancel to second order at 0; with slack, tails that rise ever more slowly."""
     v = np.clip(u, -14, 14)
-    return np.asarray(np.maximum((np.expm1(high * v) / high + np.expm1(-low * v) / low) / (low + high), 0.0))
+    base = np.maximum((np.expm1(high * v) / high + np.expm1(-low * v) / low) / (low + high), 0.0) ** power
+    return np.asarray(np.log1p(slack * base) / slack if slack else base)
 
 
-def _norm(low: float, high: float, power: float) -> float:
-    return float((_tailed(np.array([-1.0, 1.0]), low, high) ** power).mean())
+def _split(u: Array, ratio: float, power: float, slack: float) -> Array:
+    """A power of the distance, steeper on the high side."""
+    base = np.abs(u) ** power * np.where(u > 0, ratio, 1.0)
+    return np.asarray(np.log1p(slack * base) / slack if slack else base)
 
 
 def cell_evidence(cells: Sequence[CellData]) -> list[CellEvidence]:

@@ -208,7 +208,7 @@ def left_out(path: str, columns: Columns) -> None:
             right = found.high >= 2**truth if side == "above" else found.low <= 2**truth
             edges.append(right)
         regret = "" if side else f"{interior[-1][1]:.2%}"
-        best = f"{2**truth:.3g}" + ("" if side is None else f" or {side}")
+        best = f"{2**truth:.3g}" if side is None else f"{side} {2**truth:.3g}"
         where = ", ".join(f"{value:g}" for value in key)
         interval = f"{found.low:.3g} … {found.high:.3g}"
         print(
@@ -226,11 +226,14 @@ def left_out(path: str, columns: Columns) -> None:
 
 
 def _best(own: list[TrialRecord]) -> tuple[float, str | None]:
-    """log2 of the best rate: a parabola through the best three; at an edge, or with fewer than five rates, a bound."""
+    """log2 of the best rate: a parabola through the best three; where the best is at an edge, a bound.
+
+    A best at the edge shows that the optimum lies beyond the middle between it and its neighbour, no more.
+    """
     x, y = _means(own)
     i = int(np.argmin(y))
     if i in (0, len(x) - 1):
-        return float(x[i]), "above" if i else "below"
+        return float((x[i] + x[abs(i - 1)]) / 2), "above" if i else "below"
     a, b, _ = np.polyfit(x[i - 1 : i + 2] - x[i], y[i - 1 : i + 2], 2)
     return float(x[i] - b / (2 * a)), None
 
