@@ -1,0 +1,187 @@
+"""Breaks the code in known ways, one at a time in a copy of the tree, and sees the tests go red.
+
+    python tests/breakages.py            all of them
+    python tests/breakages.py schedule   those with the word in their name or file
+
+Each breakage replaces one piece of one file and runs the test files that ought to notice, which pass before. It exits 1
+if one is not noticed, or can no longer be applied because its code has changed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "runs", "build", "dist")
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """`old` in `file` becomes `new`; the test files among `tests` should notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def apply(self, tree: Path) -> None:
+        path = tree / self.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise LookupError(f"{self.file} holds its text {text.count(self.old)} times, expected once")
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+BREAKAGES = (
+    Breakage(
+        "data: windows ignore the seed",
+        "bitnet/tokens.py",
+        "default_rng((_BATCH_STREAM, seed, step))",
+        "default_rng((_BATCH_STREAM, step))",
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: the last window is never drawn",
+        "bitnet/tokens.py",
+        "random.integers(0, len(tokens.train) - context,",
+        "random.integers(0, len(tokens.train) - context - 1,",
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: copies of a document on both sides",
+        "bitnet/tokenise.py",
+        'name, file = ("validation", validation) if _digest(text) in found.held_out else ("train", train)',
+        'name, file = ("validation", validation) if _digest(text) in found.held_out and done % 2 else ("train", train)',
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: the vocabulary is learnt from held-out text too",
+        "bitnet/tokenise.py",
+        "if key not in found.held_out and ",
+        "if ",
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: no lock while tokenising",
+        "bitnet/data.py",
+        'with FileLock(index.with_suffix(".lock")):',
+        "with contextlib.nullcontext(FileLock):",
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: the cache forgets its settings",
+        "bitnet/data.py",
+        "asked = _sha(json.dumps([source.signature, settings], sort_keys=True))[:24]",
+        "asked = _sha(json.dumps([source.signature], sort_keys=True))[:24]",
+        ("test_data.py",),
+    ),
+    Breakage(
+        "data: the fingerprint forgets the Python version",
+        "bitnet/data.py",
+        'settings: dict[str, Any] = {"schema": SCHEMA, **source.facts}',
+        'settings: dict[str, Any] = {"schema": SCHEMA}',
+        ("test_data.py",),
+    ),
+    Breakage(
+        "imports: the law knows the model",
+        "lrtune/law.py",
+        "import numpy as np\n",
+        "import numpy as np\n\nimport bitnet\n",
+        ("test_layout.py",),
+    ),
+    Breakage(
+        "imports: records know the law",
+        "lrtune/records.py",
+        "from lrtune.errors import InputError\n",
+        "from lrtune.errors import InputError\nfrom lrtune.law import fit_law\n",
+        ("test_layout.py",),
+    ),
+    Breakage(
+        "imports: asking for a rate loads numpy",
+        "lrtune/rulefile.py",
+        "import os\n",
+        "import os\n\nimport numpy\n",
+        ("test_layout.py",),
+    ),
+    Breakage(
+        "imports: another's bitnet is taken for ours",
+        "lrtune/trainer.py",
+        "    if owner != _DISTRIBUTION:\n",
+        "    if False:\n",
+        ("test_layout.py",),
+    ),
+    Breakage(
+        "records: one is dropped when they are written",
+        "lrtune/records.py",
+        "for record in records",
+        "for record in list(records)[1:]",
+        ("test_records.py", "test_search.py"),
+    ),
+    Breakage(
+        "pruning: one low report is enough",
+        "lrtune/pruning.py",
+        "    patience = max(2, int(policy.patience))\n    if len(window) < patience:\n",
+        "    patience = max(2, int(policy.patience))\n    if len(window) < 1:\n",
+        ("test_pruning.py",),
+    ),
+)
+
+
+def run_tests(tree: Path, files: tuple[str, ...]) -> tuple[int, str]:
+    """Exit code of pytest over test files of a tree, stopped at the first failure, and the test that failed."""
+    command = [sys.executable, "-m", "pytest", "-x", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *(f"tests/{file}" for file in files)],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return done.returncode, failed[0].split(" - ")[0].removeprefix("FAILED ").removeprefix("ERROR ") if failed else ""
+
+
+def outcome(breakage: Breakage, tree: Path, sound: dict[str, bool]) -> tuple[bool, str]:
+    """Whether the breakage was noticed, and by which test (or why not)."""
+    for file in breakage.tests:
+        if file not in sound:
+            sound[file] = run_tests(tree, (file,))[0] == 0
+        if not sound[file]:
+            return False, f"tests/{file} fails on the code as it is"
+    path = tree / breakage.file
+    whole = path.read_text(encoding="utf-8")
+    try:
+        breakage.apply(tree)
+        code, test = run_tests(tree, breakage.tests)
+    except LookupError as error:
+        return False, f"cannot be applied: {error}"
+    finally:
+        path.write_text(whole, encoding="utf-8")
+    if code == 0:
+        return False, "NOT NOTICED"
+    return code == 1, test or f"pytest ended with {code}"
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    chosen = [b for b in BREAKAGES if not words or any(word in b.name or word in b.file for word in words)]
+    sound: dict[str, bool] = {}
+    unnoticed = 0
+    with tempfile.TemporaryDirectory(prefix="breakages-") as folder:
+        tree = Path(folder, "tree")
+        shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
+        for breakage in chosen:
+            noticed, test = outcome(breakage, tree, sound)
+            unnoticed += not noticed
+            print(f"{'red ' if noticed else 'FAIL'}  {breakage.name:<56}  {test}", flush=True)
+    print(f"{len(chosen) - unnoticed} of {len(chosen)} breakages noticed")
+    return 1 if unnoticed or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
