@@ -26,7 +26,7 @@ def _show(flag: str, help_text: str) -> typer.models.OptionInfo:
 
 
 StudyFile = Annotated[
-    Path | None, typer.Argument(metavar="[STUDY.toml]", help="The study; without one, the built-in quick study.")
+    Path | None, typer.Argument(metavar="STUDY.toml", help="The study; without one, the built-in quick study.")
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search (runs/quick, say).")]
 Hidden = Annotated[int, typer.Argument(metavar="HIDDEN", help="The hidden size of the model.")]
