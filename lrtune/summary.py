@@ -152,7 +152,6 @@ def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[
     sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales}) or [128.0]
     return [
         (command("lr", f"{sizes[-1] * 2:g}"), "ask for a size"),
-        (command("report", run), f"charts, in {out / 'report.html'}"),
-        (command("verify", f"{sizes[-1]:g}"), "train the answer again, on fresh seeds"),
-        (command("export", "--format", "python", "-o", "learning_rate.py"), "carry the rule into your project"),
+        (command("verify", f"{sizes[-1]:g}", "--study", str(out / "study.toml")), "train the answer again"),
+        (command("export", "--format", "python", "-o", "learning_rate.py"), "carry the rule elsewhere"),
     ]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,7 @@ def search(
     if dry_run:
         _show_plan(study, folder, how, json_lines)
         return
+    _check(study, how)
     with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
         done = run_search(study, folder, on_event=view, **how)
     _conclude(done, quiet=quiet, json_lines=json_lines)
@@ -84,6 +86,20 @@ def _how(context: typer.Context) -> dict[str, Any]:
     if text := context.params.get("trial_timeout"):
         how["trial_timeout"] = parse_seconds(text, field="--trial-timeout")
     return how
+
+
+def _check(study: Study, how: dict[str, Any]) -> None:
+    """What a search checks first, before anything is said of it: an error stands alone on its line."""
+    from lrtune.session import Options
+    from lrtune.storage import normalise
+    from lrtune.trainer import resolve_trainer
+
+    options = Options(**how)
+    if options.storage is not None:
+        normalise(options.storage)
+    trainer = resolve_trainer(study.trainer, study.command)
+    if trainer.check is not None:
+        trainer.check(study)
 
 
 def _announce(settings: Settings, folder: Path) -> None:
@@ -184,6 +200,7 @@ def compare(
         result(cost(settings.study))
         return
     folder = out or Path("runs") / settings.study.name
+    _check(settings.study, _how(context))
     with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
         done = run_comparison(settings.study, folder, on_event=view, **_how(context))
     if not json_lines:
@@ -222,6 +239,7 @@ def verify(
     found = load_rule(rule)
     settings = settle(context, study_file)
     folder = out or Path("runs") / f"verify-{hidden}"
+    _check(replace(settings.study, widths=(hidden,)), _how(context))
     with _watch(settings, folder, quiet=quiet, json_lines=json_lines, widths=(hidden,)) as view:
         done = run_verification(
             hidden, settings.study, folder, rule=found, baseline=baseline, on_event=view, **_how(context)

@@ -113,7 +113,8 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
         InputError: the file or a value is not usable.
     """
     study = load_study(study_file) if study_file is not None else quick_study()
-    given = {name: value for name, value in context.params.items() if name in _FLAGS and value not in (None, [], ())}
+    params = {name.rstrip("_"): value for name, value in context.params.items()}  # command_, whose name was taken
+    given = {name: value for name, value in params.items() if name in _FLAGS and value not in (None, [], ())}
     if study_file is None and ("trainer" in given or "command" in given):
         # The quick study's options are settings of the bundled trainer; another one does not know them.
         study = dataclasses.replace(study, options={}, name="own")
@@ -131,7 +132,7 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
 
 
 def _origin(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name)
+    source = context.get_parameter_source(name) or context.get_parameter_source(f"{name}_")
     return f"LRTUNE_{name.upper()}" if getattr(source, "name", "") == "ENVIRONMENT" else "--" + name.replace("_", "-")
 
 

@@ -1,0 +1,367 @@
+"""The command line as people use it: what goes to stdout, what to stderr, which exit code, what is left behind."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lrtune.cli import run as run_cli
+from lrtune.study import Study, load_study
+
+ROOT = Path(__file__).parent.parent
+
+
+class Ran(NamedTuple):
+    """One command: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run a command in an empty folder, with nothing set in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("LRTUNE_") and "REQUIRE" not in name]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = run_cli([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder with a finished search of the analytic trainer in runs/own, and how the command ended."""
+    folder = tmp_path_factory.mktemp("searched")
+    shutil.copy(ROOT / "tests" / "analytic.py", folder / "mine.py")
+    command = [sys.executable, "-m", "lrtune", "search", "--trainer", "mine:train", "--widths", "32,64,128"]
+    command += ["--steps", "40", "--lr-min", "0.0005", "--lr-max", "0.05", "--workers", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LRTUNE_REPORT_EVERY": "10"}
+    return folder, subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def in_searched(
+    searched: tuple[Path, subprocess.CompletedProcess[str]], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> Cli:
+    """`cli`, in the folder of the search."""
+    monkeypatch.chdir(searched[0])
+    return cli
+
+
+# One search, from the command to what it leaves
+
+
+def test_a_search_ends_with_charts_on_stdout_and_a_rule(
+    searched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = searched
+    assert done.returncode == 0, done.stderr
+    assert "loss against learning rate" in done.stdout and "90% interval" in done.stdout
+    assert "extrapolated" in done.stdout
+    for name in ("study.toml", "study.db", "records.jsonl", "rule.json", "report.html"):
+        assert (folder / "runs" / "own" / name).exists(), name
+    assert (folder / "lrtune-rule.json").exists()
+
+
+def test_a_search_says_where_each_setting_came_from(
+    searched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    lines = [line.split() for line in searched[1].stderr.splitlines()]
+    assert ["steps", "40", "(--steps)"] in lines
+    assert ["report_every", "10", "(LRTUNE_REPORT_EVERY)"] in lines
+    assert ["trainer", "mine:train", "(--trainer)"] in lines
+
+
+def test_without_a_terminal_each_ended_trial_is_one_plain_line(
+    searched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    assert "\x1b" not in searched[1].stdout + searched[1].stderr
+    ended = [line for line in searched[1].stderr.splitlines() if "finished: loss" in line]
+    assert len(ended) >= 9 and all(line.startswith("[") for line in ended)
+
+
+def test_the_commands_to_type_next_work(
+    searched: tuple[Path, subprocess.CompletedProcess[str]], in_searched: Cli
+) -> None:
+    _, _, after = searched[1].stderr.partition("next:\n")
+    words = [line.split("  ")[1].split()[1:] for line in after.splitlines() if line.startswith("  ")]
+    assert [line[0] for line in words] == ["lr", "verify", "export"]
+    for line in words:
+        if line[0] != "verify":
+            assert in_searched(*line).code == 0, line
+    assert Path("learning_rate.py").exists()
+
+
+def test_lr_finds_the_optimum_and_its_forms_agree(in_searched: Cli) -> None:
+    plain = float(in_searched("lr", 64, "--plain").out)
+    assert plain == pytest.approx(0.3 / 64, rel=0.3)
+    data = json.loads(in_searched("lr", 64, "--json").out)
+    assert data["learning_rate"] == pytest.approx(plain, rel=5e-3)
+    assert data["low"] <= plain <= data["high"] and data["basis"] == "measured"
+    text = in_searched("lr", 256).out
+    assert "extrapolated, 2× beyond" in text and "lrtune-rule.json" in text
+
+
+def test_lr_carries_a_tuned_rate_and_compares(in_searched: Cli) -> None:
+    carried = json.loads(in_searched("lr", 128, "--given", "64=0.01", "--json").out)
+    assert carried["learning_rate"] == pytest.approx(0.005, rel=0.3)
+    compared = in_searched("lr", 256, "--compare", "--scale", "depth=4", "--tokens", 1e6).out
+    assert "Phase 4, option B" in compared and "Step Law" in compared and "ours" in compared
+
+
+def test_strict_refuses_what_the_data_do_not_support(in_searched: Cli) -> None:
+    far = in_searched("lr", 100000, "--strict", "--plain")
+    assert (far.code, far.out) == (1, "")
+    assert far.err.startswith("lrtune: not supported by the data")
+    assert in_searched("lr", 64, "--strict", "--plain").code == 0
+
+
+@pytest.mark.parametrize("format_", ["python", "json", "yaml", "toml"])
+def test_export_goes_to_stdout_or_a_file(in_searched: Cli, tmp_path: Path, format_: str) -> None:
+    printed = in_searched("export", "--format", format_)
+    assert printed.code == 0 and printed.out
+    written = in_searched("export", "--format", format_, "-o", tmp_path / "out")
+    assert written.out == "" and (tmp_path / "out").read_text().strip() == printed.out.strip()
+
+
+def test_fit_of_the_run_gives_the_rule_again(in_searched: Cli) -> None:
+    before = float(in_searched("lr", 64, "--plain").out)
+    done = in_searched("fit", "runs/own")
+    assert done.code == 0 and "wrote lrtune-rule.json, runs/own/rule.json" in done.err
+    assert float(in_searched("lr", 64, "--plain").out) == pytest.approx(before, rel=1e-6)
+    assert Path("lrtune-rule.json.bak").exists()
+
+
+def test_status_for_people_and_for_scripts(in_searched: Cli) -> None:
+    assert "records.jsonl and the storage agree" in in_searched("status", "runs/own").out
+    data = json.loads(in_searched("status", "runs/own", "--json").out)
+    assert data["records_whole"] is True and set(data["best"]) == {"32", "64", "128"}
+    assert sum(data["trials"].values()) >= 12
+
+
+def test_the_same_search_again_trains_nothing(in_searched: Cli) -> None:
+    records = Path("runs/own/records.jsonl").read_bytes()
+    again = in_searched("search", "runs/own/study.toml", "--out", "runs/own", "--workers", 1, "--quiet")
+    assert again.code == 0, again.err
+    assert again.out.split() == ["runs/own/rule.json"]
+    assert Path("runs/own/records.jsonl").read_bytes() == records
+
+
+def test_another_study_is_refused_in_the_folder(in_searched: Cli) -> None:
+    other = in_searched("search", "runs/own/study.toml", "--seed", 5, "--out", "runs/own", "--quiet")
+    assert other.code == 2 and len(other.err.splitlines()) == 1
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    done = cli("search", "--dry-run", "--widths", "48,64", "--design", "grid")
+    assert done.code == 0 and "hidden 48" in done.out and "runs" in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
+    flags = ["--trainer", "mine:train", "--widths", "32", "--steps", "20", "--trials", "2", "--workers", "1"]
+    done = cli("search", *flags, "--json-lines")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    kinds = {event["event"] for event in events}
+    assert {"trial_ended", "law_changed"} <= kinds
+    ended = [event["record"] for event in events if event["event"] == "trial_ended"]
+    assert all(record["hidden_size"] == 32 for record in ended)
+
+
+# Setting up
+
+
+def test_init_writes_a_study_that_loads_with_the_defaults(cli: Cli, tmp_path: Path) -> None:
+    done = cli("init")
+    assert done.code == 0 and done.out == "study.toml\n"
+    study = load_study(tmp_path / "study.toml")
+    default = Study()
+    assert (study.widths, study.steps, study.lr_min, study.lr_max) == (default.widths, 300, 1e-3, 0.3)
+    again = cli("init")
+    assert again.code == 2 and "expected no such file yet" in again.err
+    assert cli("init", "--force").code == 0
+
+
+def test_doctor_names_versions_device_and_rule(cli: Cli) -> None:
+    done = cli("doctor")
+    assert done.code == 0, done.out
+    for word in ("lrtune", "optuna", "device", "cores", "compiler", "packaged-rule.json"):
+        assert word in done.out
+    assert {line["name"] for line in json.loads(cli("doctor", "--json").out)} >= {"core", "rule", "cores"}
+
+
+def test_doctor_exits_1_when_the_active_rule_is_damaged(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "lrtune-rule.json").write_text("{")
+    assert cli("doctor").code == 1
+
+
+# Bad input: one line on stderr, exit 2, nothing on stdout, nothing written
+
+BAD = [
+    (["lr", "0"], "expected a positive number"),
+    (["lr", "x"], "valid integer"),
+    (["lr", "64", "--rule", "none.json"], "none.json: expected a rule file"),
+    (["lr", "64", "--plain", "--json"], "--plain: expected alone"),
+    (["lr", "64", "--given", "128"], "--given: expected SIZE=LR"),
+    (["lr", "64", "--scale", "depth"], "--scale: expected NAME=VALUE"),
+    (["lr", "64", "--scale", "depth=deep"], "--scale: expected a number for depth"),
+    (["export", "--format", "xml"], "expected one of python, json, yaml, toml"),
+    (["search", "none.toml"], "none.toml: expected a study.toml"),
+    (["search", "--widths", "a,b"], "--widths: expected hidden sizes such as 32,64,128"),
+    (["search", "--widths", "-32"], "expected positive whole numbers"),
+    (["search", "--widths", "32,32"], "expected each hidden size once"),
+    (["search", "--lr-min", "0.1", "--lr-max", "0.01"], "expected min below max"),
+    (["search", "--steps", "-5"], "steps: expected a positive whole number, but got -5"),
+    (["search", "--seed", "-1"], "seed: expected a whole number of at least 0"),
+    (["search", "--budget", "soon"], "--budget: expected a duration such as"),
+    (["search", "--workers", "0"], "workers: expected a positive whole number, but got 0"),
+    (["search", "--engine", "slurm"], "engine: expected one of local, ray"),
+    (["search", "--pruner", "median"], "pruner: expected one of collapse, none"),
+    (["search", "--trainer", "nowhere:train"], "'nowhere:train' cannot be imported"),
+    (["search", "--trainer", "json:nothing"], "expected a function 'nothing' in module 'json'"),
+    (["search", "--trainer", "nobody"], "expected module:function or one of the installed names"),
+    (["search", "--command", "python 'train.py"], "--command: expected a command line"),
+    (["search", "--command", "python train.py"], "expected {learning_rate} among its arguments"),
+    (["search", "--option", "depth"], "--option: expected NAME=VALUE"),
+    (["search", "--storage", "mysql://u:secret@h/d"], "storage: expected postgresql://"),
+    (["fit", "none.csv"], "none.csv"),
+    (["fit", "x.csv", "--tolerance", "2"], "--tolerance: expected a share between 0 and 1"),
+    (["status", "nowhere"], "expected the folder of a search"),
+    (["report", "nowhere"], "expected the folder of a search"),
+    (["dashboard", "nowhere"], "expected a run with a study.db"),
+    (["compare", "none.toml"], "none.toml: expected a study.toml"),
+    (["check-trainer", "nowhere:train"], "cannot be imported"),
+    (["serch"], "Did you mean 'search'?"),
+    (["search", "--width", "32"], "--width"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = cli(*arguments)
+    assert done.code == 2, done
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1 and done.out == ""
+    assert "secret" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_in_a_study_names_the_nearest(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text("[study]\nstepz = 3\n")
+    done = cli("search", "study.toml")
+    assert done.code == 2 and "study.toml: [study]: unknown key 'stepz'; did you mean 'steps'?" in done.err
+
+
+def test_debug_shows_the_traceback_anywhere_on_the_line(cli: Cli) -> None:
+    assert "Traceback" not in cli("lr", 0).err
+    for arguments in (("--debug", "lr", 0), ("lr", 0, "--debug")):
+        assert "Traceback" in cli(*arguments).err
+
+
+VERBS = (
+    *("search", "compare", "verify", "worker", "lr", "fit", "export", "status", "report", "dashboard"),
+    *("init", "check-trainer", "doctor"),
+)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_shows_an_example(cli: Cli, verb: str) -> None:
+    done = cli(verb, "--help")
+    _, found, example = " ".join(done.out.split()).partition("Example: ")
+    assert done.code == 0 and found and f"lrtune {verb}" in example
+
+
+# Precedence: flag > environment > study.toml > default
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "file", "steps"),
+    [("7", "8", "9", 7), (None, "8", "9", 8), (None, None, "9", 9), (None, None, None, 300)],
+)
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str | None,
+    environment: str | None,
+    file: str | None,
+    steps: int,
+) -> None:
+    text = '[study]\ndesign = "grid"\n' + (f"steps = {file}\n" if file else "")
+    (tmp_path / "study.toml").write_text(text)
+    if environment:
+        monkeypatch.setenv("LRTUNE_STEPS", environment)
+    done = cli("search", "study.toml", "--dry-run", *(["--steps", flag] if flag else []))
+    assert f"runs of {steps} steps" in done.out
+
+
+# As whole processes
+
+
+def lrtune(*arguments: str, folder: Path, **environment: str) -> Ran:
+    """A command as a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LRTUNE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "lrtune", *arguments],
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Path) -> None:
+    short = lrtune("lr", "128", "--plain", folder=tmp_path)
+    long = lrtune("lr", "128", "--plain", "--tokens", "614400", folder=tmp_path)
+    assert short.code == long.code == 0
+    assert short.out == lrtune("lr", "--plain", "128", folder=tmp_path).out
+    assert float(short.out) == pytest.approx(float(long.out))
+
+
+def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['lrtune', 'lr', '256', '--json']\n"
+        "from lrtune.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'optuna', 'numpy', 'scipy', 'altair', 'datasets', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_colourless_in_a_pipe_and_under_no_color(tmp_path: Path) -> None:
+    assert "\x1b" not in lrtune("--help", folder=tmp_path).out
+    assert "\x1b[3" not in lrtune("--help", folder=tmp_path, NO_COLOR="1", FORCE_COLOR="1").out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m lrtune lr 256 --compare | head -1",
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "hidden 256\n" and done.stderr == ""
