@@ -398,12 +398,11 @@ def _course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     if not losses:
         return None
     highest = min(losses[-1], losses[int(0.9 * (len(losses) - 1))] * 1.15)
-    hover = alt.selection_point(name="hover", fields=["trial"], on="pointerover", nearest=True, empty=False)
     panels = [
-        _course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest], hover),
+        _course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest]),
     ]
     if any(row["at_diversity"] is not None for row in rows):
-        panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05], hover))
+        panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05]))
     counts = {status: sum(record.status == status for record in records) for status in STATUSES}
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
@@ -426,7 +425,8 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
     return [{**base, "step": steps[i], "at_loss": losses[i], "at_diversity": diversities[i]} for i in kept]
 
 
-def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float], hover: Any) -> Any:
+def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float]) -> Any:
+    hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
     known = [row for row in rows if row[field] is not None]
     base = alt.Chart(_data(known)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
@@ -540,7 +540,7 @@ def _budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
             order=alt.Order("part:N", sort="descending"),
             tooltip=["width:N", "part:N", alt.Tooltip("cost:Q", format=".3s"), "runs:Q"],
         )
-        .properties(height=alt.Step(28))
+        .properties(height=28 * len(rows) // 2 + 8)
     )
     share = saved_all / (spent_all + saved_all)
     says = (

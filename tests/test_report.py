@@ -1,0 +1,220 @@
+"""The report: one page, offline, whatever the run holds; its charts drawn in a real browser."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Page, browser, find_chromium
+
+from lrtune.errors import InputError
+from lrtune.law import fit_law
+from lrtune.plots import SHAPES, figures
+from lrtune.records import STATUSES, TrialRecord, write_records
+from lrtune.report import findings, read_run, write_report
+from lrtune.rule import save_rule
+from lrtune.study import Study, to_toml
+from lrtune.trainer import Facts
+
+RATES = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064]
+
+
+def records(widths: tuple[int, ...] = (32, 64, 128)) -> list[TrialRecord]:
+    """Runs with their best rate at 0.3 / width: high ones diverge or collapse, a middling one is beaten."""
+    made = []
+    for width in widths:
+        for rate in RATES:
+            octaves = math.log2(rate * width / 0.3)
+            loss = 4.0 + 0.03 * octaves**2
+            status = "diverged" if octaves > 4.5 else "collapsed" if octaves > 3.5 else "finished"
+            status = "beaten" if octaves < -3.5 else status
+            steps = list(range(0, 101 if status == "finished" else 51, 10))
+            made.append(
+                TrialRecord(
+                    trial=len(made),
+                    hidden_size=width,
+                    learning_rate=rate,
+                    seed=0,
+                    status=status,  # type: ignore[arg-type]
+                    why="" if status == "finished" else f"{status} <b>for</b> a reason",
+                    steps=100,
+                    steps_done=steps[-1],
+                    loss=None if status == "diverged" else loss,
+                    diversity=0.5,
+                    curve={
+                        "step": steps,
+                        "loss": [loss + 3 * math.exp(-step / 20) for step in steps],
+                        "diversity": [min(0.5, step / 100) for step in steps],
+                    },
+                    facts=Facts(parameters=12 * width**2, tokens_per_step=1024),
+                )
+            )
+    return made
+
+
+def write_run(folder: Path, found: list[TrialRecord], *, name: str = "mine", rule: bool = True) -> Path:
+    folder.mkdir()
+    (folder / "study.toml").write_text(to_toml(Study(name=name, widths=(32, 64, 128))))
+    write_records(folder / "records.jsonl", found)
+    if rule:
+        save_rule(fit_law(found).rule, folder / "rule.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its report and figures, named so that it would be a script if it could."""
+    folder = write_run(tmp_path_factory.mktemp("run") / "run", records(), name="<script>alert(1)</script>{{LIBRARY}}")
+    write_report(folder, images=True)
+    return folder
+
+
+def specs(page: str) -> dict[str, dict[str, object]]:
+    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.S)
+    assert found is not None
+    return dict(json.loads(found.group(1)))
+
+
+def test_the_page_carries_all_five_figures_and_its_own_library(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    names = {name.rsplit("-", 1)[0] for name in specs(page)}
+    assert names == {"loss", "law", "courses", "collapse", "budget"}
+    assert len([name for name in specs(page) if name.startswith("loss-")]) == 3
+    assert "vegaEmbed" in page and "<script src" not in page and '<link rel="stylesheet' not in page
+
+
+def test_names_are_escaped(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;{{LIBRARY}}" in page
+    assert "<script>alert" not in page and "<b>for</b>" not in page
+
+
+def test_each_figure_has_words_that_say_what_it_shows() -> None:
+    found = records()
+    for figure in figures(found, fit_law(found).rule, None):
+        assert len(figure.says) > 60, figure.name
+    loss = figures(found, None, None)[0].says
+    assert "hidden 32: lowest loss" in loss and "at 0.008" in loss
+
+
+def test_images_are_written_as_svg_and_png(run: Path) -> None:
+    for name in ("loss", "law", "courses", "collapse", "budget"):
+        assert (run / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_three_sentences_say_what_was_found_how_sure_and_what_to_do(run: Path) -> None:
+    found, sure, todo = findings(read_run(run))
+    rate = float(re.search(r"hidden size 128 is ([\d.]+)", found).group(1))  # type: ignore[union-attr]
+    assert rate == pytest.approx(0.3 / 128, rel=0.3)
+    assert "21 runs were trained" in found and "diverged" in found
+    assert "90% interval" in sure and todo.endswith(".")
+
+
+def test_a_run_without_finished_trials_still_has_a_report(tmp_path: Path) -> None:
+    failed = [
+        TrialRecord(
+            trial=0,
+            hidden_size=32,
+            learning_rate=0.1,
+            seed=0,
+            status="failed",
+            why="Traceback\nValueError: no",
+            steps=10,
+            steps_done=0,
+            loss=None,
+        )
+    ]
+    folder = write_run(tmp_path / "run", failed, rule=False)
+    page = write_report(folder).read_text()
+    assert "No rule was found" in page and "1 failed" in page
+    empty = write_run(tmp_path / "empty", [], rule=False)
+    assert "no run has ended yet" in write_report(empty).read_text()
+
+
+def test_a_damaged_line_is_named_and_the_rest_reported(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", records())
+    with (folder / "records.jsonl").open("a") as file:
+        file.write('{"trial": 99, "hid')
+    page = write_report(folder).read_text()
+    assert "line 22 of records.jsonl" in page and "21 runs were trained" in page
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected the folder of a search"):
+        write_report(tmp_path)
+
+
+def test_every_verdict_has_its_own_shape() -> None:
+    assert len({SHAPES[status] for status in STATUSES}) == len(STATUSES)
+
+
+# In a real browser
+
+needs_browser = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        opened.open(run / "report.html")
+        opened.wait_for("document.documentElement.dataset.drawn !== undefined")
+        yield opened
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_charts_are_drawn_without_a_complaint_or_a_request(page: Page, run: Path) -> None:
+    count = len(specs((run / "report.html").read_text()))
+    assert page.evaluate("Number(document.documentElement.dataset.drawn)") == count
+    assert page.evaluate("document.querySelectorAll('.panel svg .mark-symbol path').length") > 21
+    assert page.complaints() == []
+    outside = [url for url in page.requests() if not url.startswith(("file:", "data:", "blob:"))]
+    assert outside == [] and len(page.requests()) >= 1
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_name_of_a_study_cannot_run_as_a_script(page: Page) -> None:
+    assert page.evaluate("document.querySelector('h1').textContent").endswith("<script>alert(1)</script>{{LIBRARY}}")
+    assert not [event for event in page.events if event.get("method") == "Page.javascriptDialogOpening"]
+
+
+@pytest.mark.browser
+@needs_browser
+def test_hovering_tells_the_trial(page: Page) -> None:
+    box = page.evaluate(
+        "(() => { const panel = document.getElementById('collapse-0'); panel.scrollIntoView({block: 'center'});"
+        " const at = panel.querySelector('.mark-symbol path[aria-label]').getBoundingClientRect();"
+        " return [at.x + at.width / 2, at.y + at.height / 2]; })()"
+    )
+    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] - 3, y=box[1] - 3)
+    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+    text = page.wait_for("document.querySelector('#vg-tooltip-element.visible')?.textContent")
+    assert "trial" in text and "hidden size" in text and "learning rate" in text
+
+
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize("width", [360, 800])
+def test_the_page_fits_a_phone(page: Page, width: int) -> None:
+    page.ask("Emulation.setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=1, mobile=True)
+    page.wait_for(
+        f"[...document.querySelectorAll('.panel svg')].every(s => s.getBoundingClientRect().right <= {width})"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.ask("Emulation.clearDeviceMetricsOverride")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_a_dark_page_has_light_text_in_its_charts(page: Page) -> None:
+    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    page.wait_for("document.documentElement.dataset.theme === 'dark'")
+    colour = "document.querySelector('#law-0 svg .mark-text.role-axis-label text')?.getAttribute('fill')"
+    assert page.wait_for(f"{colour} === '#a3acb8' && {colour}") == "#a3acb8"
+    page.ask("Emulation.setEmulatedMedia", features=[])
+    page.wait_for("document.documentElement.dataset.theme === 'light'")
+    assert page.complaints() == []
