@@ -17,6 +17,7 @@ _UNSUPPORTED = "not supported by the data"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures one of your own"
 _SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: published slopes span −1 … +0.3
 _GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
+_STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
 _SAME = 1e-6
 
 
@@ -226,7 +227,10 @@ def _locate(rule: Rule, scales: dict[str, float]) -> _Place:
 def _predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
     """Log rate and its variance, that of a single optimum about the law included."""
     if rule.form == "step" and rule.step:
-        return _predict_step(rule.step, scales[rule.step.scale], rule.discrepancy)
+        scale = rule.scales[rule.step.scale]
+        value = scales[rule.step.scale]
+        beyond = math.log(max(value / scale.high, scale.low / value, 1.0))
+        return _predict_step(rule.step, value, rule.discrepancy + _STEP_DRIFT * beyond**2)
     if rule.law is None:
         return _predict_table(rule, scales)
     row = _row(rule.law, rule.scales, scales)
