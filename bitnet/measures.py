@@ -72,7 +72,7 @@ def measure(
     members = parameters["embedding"].shape[0]
     device = parameters["embedding"].device
     histogram = torch.zeros(members, config.vocabulary_size, device=device)
-    total, ends = torch.zeros(members, dtype=torch.float64, device=device), []
+    total, ends = torch.zeros(members, dtype=_wide(device), device=device), []
     for part, scores in _scores(parameters, config, held_out.contexts):
         answers = scores.argmax(dim=-1)
         histogram.scatter_add_(1, answers, torch.ones_like(answers, dtype=histogram.dtype))
@@ -98,7 +98,7 @@ def measure(
         "loss_minus_unigram": loss - held_out.unigram_entropy,
         **extra,
     }
-    table = torch.stack([column.to(torch.float64) for column in columns.values()]).cpu()
+    table = torch.stack([column.to(_wide(device)) for column in columns.values()]).cpu()
     return dict(zip(columns, table.tolist(), strict=True))
 
 
@@ -121,12 +121,17 @@ def _summed_loss(scores: Tensor, contexts: Tensor) -> Tensor:
     """(K,) summed cross-entropy of the next tokens."""
     targets = contexts[:, 1:].reshape(1, -1, 1).expand(scores.shape[0], -1, -1)
     chosen = scores.gather(2, targets).squeeze(-1)
-    return (torch.logsumexp(scores, dim=-1) - chosen).sum(dim=1, dtype=torch.float64)
+    return (torch.logsumexp(scores, dim=-1) - chosen).sum(dim=1, dtype=_wide(scores.device))
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """What sums over many tokens are kept in; Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _entropy(histogram: Tensor) -> Tensor:
     """(K, V) counts → (K,) entropy in nats, as `lrtune.diversity.entropy`."""
-    p = histogram.double() / histogram.sum(dim=1, keepdim=True)
+    p = histogram.to(_wide(histogram.device)) / histogram.sum(dim=1, keepdim=True)
     return -torch.special.xlogy(p, p).sum(dim=1).clamp_max(0.0)
 
 
