@@ -107,7 +107,6 @@ class Population:
         self.config, self.members, self.batches = config, list(members), batches
         self.device, self.gradient, self.micro_batch = torch.device(device), gradient, micro_batch
         self.betas, self.epsilon, self.compiled = betas, epsilon, compiled
-        self._block: Block | None = None
         self.state = state or self._initial_state(init_std)
         self._bind()
 
@@ -135,7 +134,8 @@ class Population:
         smoothing = [member.label_smoothing for member in self.members]
         self._smoothing = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
         self._counter = torch.zeros((), dtype=torch.float32)
-        self._device_steps = DeviceSteps(self, compiled=self.compiled) if self.device.type == "cuda" else None
+        by_device = self.device.type != "cpu" or self.compiled
+        self._device_steps = DeviceSteps(self, compiled=self.compiled) if by_device else None
 
     @property
     def ternary_weights(self) -> Tensor:
@@ -173,7 +173,7 @@ class Population:
 
     def _one_step(self) -> None:
         step = self.state.step
-        gradients = self.gradients(self._tokens(step), compiled=self._block)
+        gradients = self.gradients(self._tokens(step))
         paces = [member.pace(step) for member in self.members]
         norms = []
         for k, member in enumerate(self.members):
