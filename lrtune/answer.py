@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.ruledata import Polynomial, Rule, RuleCell, Scale, Step
+from lrtune.ruledata import Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
 
 SUPPORTED_FACTOR = 2.0  # an interval that passes this factor either way is no answer to rely on
 HORIZON_FACTOR = 4.0  # so many times beyond the measured horizon, a rate is no longer supported
@@ -19,66 +19,6 @@ _SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: p
 _GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
 _STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
 _SAME = 1e-6
-
-
-class Recommendation(NamedTuple):
-    """What the rule says of one combination of scales.
-
-    Attributes:
-        learning_rate: the peak of stage 1, never above `collapse_10`.
-        low, high: its interval at `level`.
-        safe_low, safe_high: rates that cost at most the rule's tolerance of loss; None where not known.
-        collapse_10, collapse_50: rates at which a run in ten, in two, collapses or diverges; None where none did.
-        basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
-        supported: the interval stays within a factor of 2 either way and the conditions are not far off.
-        why: one sentence.
-        stage2_learning_rate, weight_decay, …: the rest of the advice, None where the rule has none.
-        horizon_tokens, horizon_steps: the training length that the answer is for.
-        conditions: what the rule holds for.
-        warnings: what to know before relying on it, a sentence each.
-        source: the file of the rule.
-    """
-
-    learning_rate: float
-    low: float
-    high: float
-    level: float
-    basis: str
-    extrapolation: float
-    supported: bool
-    why: str
-    scales: Mapping[str, float]
-    safe_low: float | None = None
-    safe_high: float | None = None
-    collapse_10: float | None = None
-    collapse_50: float | None = None
-    stage2_learning_rate: float | None = None
-    weight_decay: float | None = None
-    weight_decay_stage2: float | None = None
-    warmup_steps: float | None = None
-    horizon_tokens: float | None = None
-    horizon_steps: float | None = None
-    conditions: Mapping[str, object] = {}
-    warnings: tuple[str, ...] = ()
-    source: str = ""
-
-
-class Transfer(NamedTuple):
-    """A rate carried from one size to another by the law's ratio; its interval is that of the ratio."""
-
-    learning_rate: float
-    low: float
-    high: float
-    level: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    basis: str
-    extrapolation: float
-    supported: bool
-    why: str
-    warnings: tuple[str, ...] = ()
-    source: str = ""
 
 
 class _Place(NamedTuple):

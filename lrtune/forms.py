@@ -74,7 +74,7 @@ def choose_form(cells: Sequence[Cell], evidence: Sequence[CellEvidence], z: Arra
         z: centred log scales, shape (cells, scales).
         tolerance: relative loss that the margins are counted in.
     """
-    table = _table(evidence)
+    table = table_fit(evidence)
     sizes, count = len(np.unique(z[:, 0])), z.shape[1]
     if sizes < 3 or len(cells) < count + 2:
         few = f"{sizes} measured {'size is' if sizes == 1 else 'sizes are'} too few for a law (three needed)"
@@ -220,7 +220,7 @@ def _typical(evidence: Sequence[CellEvidence]) -> float:
     return float(np.mean(middles))
 
 
-def _table(evidence: Sequence[CellEvidence]) -> Fit:
+def table_fit(evidence: Sequence[CellEvidence]) -> Fit:
     """No law: each cell by itself, about a common level that holds those sampled on one side."""
     prior_mean = np.array([_typical(evidence)])
     n = len(evidence)

@@ -1,20 +1,18 @@
 """Other people's sweeps → records: tables, Optuna storages, run folders; what was left out is counted and said."""
 
-import csv
-import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError
+from lrtune.errors import InputError
 from lrtune.expression import Condition, parse_condition
 from lrtune.records import STATUSES, TrialRecord, read_records
 from lrtune.study import unknown_key
+from lrtune.tables import study_rows, table_rows
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _UPDATE = "relative_update"
 
 
@@ -87,7 +85,7 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
         InputError: it cannot be read, or lacks a column.
     """
     path = Path(path)
-    rows = list(_rows(path))
+    rows = list(table_rows(path))
     if not rows:
         raise InputError(f"{path}: expected a table with at least one row, but it is empty")
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -97,7 +95,9 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
 def _read(source: str | Path, columns: Columns) -> Imported:
     text = str(source)
     if "://" in text:
-        return _read_optuna(text, columns)
+        rows, maximize = study_rows(text, columns.loss)
+        names = list(dict.fromkeys([*(name for row in rows for name in row), columns.loss]))
+        return _import(text, rows, names, replace(columns, maximize=columns.maximize or maximize))
     path = Path(source)
     if path.is_dir():
         return _read_run(path / "records.jsonl", tuple(columns.scales))
@@ -123,114 +123,6 @@ def _read_run(path: Path, scales: tuple[str, ...]) -> Imported:
     if len(found.bad_lines) > 5:
         lines.append(f"left out: {len(found.bad_lines) - 5} further lines that are no records")
     return Imported(records=tuple(records), scales=scales, summary=tuple(lines))
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: expected {', '.join(_SUFFIXES)}, a run folder or a storage URL")
-    try:
-        if suffix == ".parquet":
-            yield from _parquet(path)
-        elif suffix in (".jsonl", ".ndjson"):
-            yield from _jsonl(path)
-        else:
-            yield from _csv(path, "\t" if suffix == ".tsv" else None)
-    except OSError as error:
-        raise InputError(f"{path}: expected a table, but it cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, but byte {error.start} is not") from error
-
-
-def _csv(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        head = file.readline()
-        file.seek(0)
-        separator = delimiter or max(",;\t|", key=head.count)
-        reader = csv.DictReader(file, delimiter=separator, skipinitialspace=True, restkey="")
-        try:
-            for row in reader:
-                row.pop("", None)
-                yield {name.strip(): value for name, value in row.items() if name}
-        except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: expected CSV, but {error}") from error
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number}: expected a JSON object, but got {line[:40]!r}") from error
-            if not isinstance(data, dict):
-                raise InputError(f"{path}, line {number}: expected a JSON object, but got {type(data).__name__}")
-            yield dict(_flat(data, ""))
-
-
-def _flat(data: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
-    for name, value in data.items():
-        if isinstance(value, dict) and depth < 8:
-            yield from _flat(value, f"{prefix}{name}.", depth + 1)
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("bitnet", "pyarrow", f"reading {path}") from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: expected Parquet, but it is none ({error!s:.80})") from error
-    yield from table.to_pylist()
-
-
-def _read_optuna(url: str, columns: Columns) -> Imported:
-    """The trials of one study; ``URL#NAME`` names it where the storage holds several."""
-    import optuna
-
-    storage_url, _, name = url.partition("#")
-    try:
-        storage = optuna.storages.get_storage(storage_url)
-        names = optuna.get_all_study_names(storage)
-    except Exception as error:
-        raise InputError(f"{storage_url}: expected an Optuna storage, but it cannot be opened ({error})") from error
-    if not name and len(names) != 1:
-        known = ", ".join(names[:8]) or "none"
-        raise InputError(f"{storage_url}: expected URL#STUDY to name one of its studies ({known})")
-    if name and name not in names:
-        raise InputError(unknown_key(storage_url, name, names))
-    study = optuna.load_study(study_name=name or names[0], storage=storage)
-    if len(study.directions) > 1:
-        raise InputError(f"{url}: expected one objective, but the study has {len(study.directions)}")
-    maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    trials = study.get_trials(deepcopy=False)
-    rows = [row for row in (_trial_row(trial, columns.loss) for trial in trials) if row is not None]
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    if not rows:
-        raise InputError(f"{url}: expected trials that ended, but the study has none")
-    return _import(url, rows, [*names, columns.loss], replace(columns, maximize=columns.maximize or maximize))
-
-
-def _trial_row(trial: Any, loss: str) -> dict[str, Any] | None:
-    state = trial.state.name
-    if state in ("RUNNING", "WAITING"):
-        return None
-    row = {**dict(_flat(trial.user_attrs, "")), **trial.params}
-    if state == "PRUNED":
-        row.setdefault("status", "beaten")
-    elif state == "FAIL":
-        row["status"] = "failed"
-    if loss not in row and trial.values:
-        row[loss] = trial.values[0]
-    return row
 
 
 def _import(source: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], columns: Columns) -> Imported:

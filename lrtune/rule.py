@@ -6,9 +6,9 @@ Standard library only and quick to import: a training configuration calls `get_l
 import os
 import warnings
 
-from lrtune.answer import PROVISIONAL, Recommendation, Transfer, answer, carry
+from lrtune.answer import PROVISIONAL, answer, carry
 from lrtune.errors import InputError
-from lrtune.ruledata import Boundary, Polynomial, Rule, RuleCell, Scale, Step
+from lrtune.ruledata import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
 from lrtune.rulefile import find_rule, load_rule, parse_rule, rule_to_json, save_rule
 
 __all__ = [

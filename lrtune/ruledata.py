@@ -111,3 +111,63 @@ class Rule(NamedTuple):
     provenance: Mapping[str, str] = {}
     provisional: bool = False
     source: str = ""
+
+
+class Recommendation(NamedTuple):
+    """What the rule says of one combination of scales.
+
+    Attributes:
+        learning_rate: the peak of stage 1, never above `collapse_10`.
+        low, high: its interval at `level`.
+        safe_low, safe_high: rates that cost at most the rule's tolerance of loss; None where not known.
+        collapse_10, collapse_50: rates at which a run in ten, in two, collapses or diverges; None where none did.
+        basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
+        supported: the interval stays within a factor of 2 either way and the conditions are not far off.
+        why: one sentence.
+        stage2_learning_rate, weight_decay, …: the rest of the advice, None where the rule has none.
+        horizon_tokens, horizon_steps: the training length that the answer is for.
+        conditions: what the rule holds for.
+        warnings: what to know before relying on it, a sentence each.
+        source: the file of the rule.
+    """
+
+    learning_rate: float
+    low: float
+    high: float
+    level: float
+    basis: str
+    extrapolation: float
+    supported: bool
+    why: str
+    scales: Mapping[str, float]
+    safe_low: float | None = None
+    safe_high: float | None = None
+    collapse_10: float | None = None
+    collapse_50: float | None = None
+    stage2_learning_rate: float | None = None
+    weight_decay: float | None = None
+    weight_decay_stage2: float | None = None
+    warmup_steps: float | None = None
+    horizon_tokens: float | None = None
+    horizon_steps: float | None = None
+    conditions: Mapping[str, object] = {}
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Transfer(NamedTuple):
+    """A rate carried from one size to another by the law's ratio; its interval is that of the ratio."""
+
+    learning_rate: float
+    low: float
+    high: float
+    level: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    basis: str
+    extrapolation: float
+    supported: bool
+    why: str
+    warnings: tuple[str, ...] = ()
+    source: str = ""
