@@ -34,7 +34,7 @@ _HOMES = {
     "CollapsePruner": "lrtune.pruner",
     "report_diversity": "lrtune.pruner",
     "ScaleAwareSampler": "lrtune.sampler",
-    "TrainerCallback": "lrtune.transformers",
+    "TrialCallback": "lrtune.huggingface",
     "register_resolver": "lrtune.export",
     "LrtuneError": "lrtune.errors",
     "InputError": "lrtune.errors",

@@ -1,0 +1,143 @@
+"""`lrtune check-trainer`: good trainers pass, and each way of being wrong is named in a line."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrtune.check_trainer import Finding, check_trainer
+from lrtune.cli import run as run_cli
+from lrtune.errors import InputError
+from lrtune.study import Study
+
+STUDY = Study(widths=(32, 64), steps=20, report_every=5, lr_min=1e-3, lr_max=1e-1, pruner="none")
+
+GOOD = """
+def train(trial):
+    trial.describe(parameters=trial.hidden_size**2, tokens_per_step=8, vocabulary_size=64, unigram_entropy=3.0)
+    for step in range(0, trial.steps + 1, trial.report_every):
+        loss = 5 - step / 20 + trial.learning_rate + trial.seed / 10 - trial.hidden_size / 1000
+        if not trial.report(step, loss=loss, diversity=step / 40):
+            return
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "type[Check]":
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return Check
+
+
+class Check:
+    """A trainer's source, checked; each in a module of its own."""
+
+    count = 0
+
+    def __init__(self, source: str, study: Study = STUDY) -> None:
+        Check.count += 1
+        name = f"checked_{Check.count}"
+        Path(f"{name}.py").write_text(source)
+        self.findings: list[Finding] = list(check_trainer(replace(study, trainer=f"{name}:train")))
+
+    def texts(self, level: str) -> str:
+        return "\n".join(finding.text for finding in self.findings if finding.level == level)
+
+
+def test_a_good_trainer_is_right_in_every_line(check: type[Check]) -> None:
+    found = check(GOOD)
+    assert found.texts("wrong") == "" and found.texts("missing") == ""
+    right = found.texts("right")
+    for said in ("5, the last one at step 20 of 20", "falling", "diversity: given", "same seed, same loss"):
+        assert said in right
+    for said in ("stops when report gives False", "per step", "about", "another one gives another loss"):
+        assert said in right
+
+
+BAD = [
+    ("def train(trial): pass", "expected trial.report(step, loss=…) to be called, but it never was"),
+    ("def train(trial): return 3.2", "it returned 3.2, which is not looked at"),
+    ("def train(trial): trial.report(20, loss=float('nan'))", "expected a finite number, but got nan at step 20"),
+    ("def train(trial): trial.report(20, loss='low')", "expected a number for loss, but got 'low'"),
+    ("def train(trial): trial.report(99, loss=1.0)", "expected a step within 0 … 20, but got 99"),
+    ("def train(trial): trial.report(5, loss=1.0)", "expected the last one at step 20, but it was at step 5"),
+    ("def train(trial): raise KeyError('lr')", "KeyError: 'lr'"),
+    ("import sys\ndef train(trial): sys.exit(3)", "called exit(3)"),
+    (GOOD.replace("            return", "            pass"), "reported 3 more times"),
+    (GOOD.replace("+ trial.learning_rate", ""), "is trial.learning_rate used?"),
+    (GOOD.replace("- trial.hidden_size / 1000", ""), "is trial.hidden_size used?"),
+    (GOOD.replace("step / 40", "7.0"), "diversity: expected a share"),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_is_wrong_is_named(check: type[Check], source: str, message: str) -> None:
+    assert message in check(source).texts("wrong")
+
+
+MISSING = [
+    (GOOD.replace(", diversity=step / 40", ""), "collapse pruning is off"),
+    (GOOD.replace("parameters=trial.hidden_size**2, ", ""), "trial.describe(parameters=…): not given"),
+    (GOOD.replace("5 - step / 20", "5 + step / 20"), "finite but not falling"),
+    ("import random\n" + GOOD.replace("trial.seed / 10", "random.random()"), "same seed, another loss"),
+    (GOOD + "    return 1.5\n", "returned 1.5, which is not looked at"),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), MISSING, ids=[message for _, message in MISSING])
+def test_what_is_missing_is_named_with_its_consequence(check: type[Check], source: str, message: str) -> None:
+    found = check(source)
+    assert message in found.texts("missing")
+    assert found.texts("wrong") == ""
+
+
+def test_a_population_trainer_is_checked_too(check: type[Check]) -> None:
+    source = GOOD.replace(
+        "def train(trial):", "import lrtune\n@lrtune.population\ndef train(trials):\n    trial, = trials"
+    )
+    found = check(source)
+    assert "population trainer" in found.texts("right") and found.texts("wrong") == ""
+
+
+def test_a_forked_child_says_nothing_twice(check: type[Check], capfd: pytest.CaptureFixture[str]) -> None:
+    found = check("import os\n" + GOOD.replace("def train(trial):", "def train(trial):\n    os.fork()"))
+    print("checked")
+    assert found.texts("wrong") == ""
+    assert capfd.readouterr().out.count("checked") == 1
+
+
+def test_a_trainer_that_refuses_the_study_says_so(check: type[Check]) -> None:
+    source = "from lrtune import InputError\ndef check(study): raise InputError('hidden_size: expected 48')\n" + GOOD
+    with pytest.raises(InputError, match="hidden_size: expected 48"):
+        check(source)
+
+
+def test_the_verb_prints_a_line_each_and_exits_1_when_something_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "verb_good.py").write_text(GOOD)
+    (tmp_path / "verb_bad.py").write_text("def train(trial): print('garbage {')")
+    assert run_cli(["check-trainer", "verb_good:train"]) == 0
+    good = capfd.readouterr()
+    assert all(line.startswith("right") for line in good.out.splitlines())
+    assert "search --trainer verb_good:train" in good.err
+    assert run_cli(["check-trainer", "verb_bad:train", "--json"]) == 1
+    printed = capfd.readouterr().out
+    findings = json.loads(printed[printed.index("[") :])
+    assert findings[-1]["level"] == "wrong"
+
+
+def test_a_command_line_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent / "examples")
+    line = (
+        f"{sys.executable} program.py --lr {{learning_rate}} --width {{hidden_size}} --steps {{steps}} --seed {{seed}}"
+    )
+    assert run_cli(["check-trainer", line, "--widths", "8,16", "--lr-min", "0.001", "--lr-max", "0.1"]) == 0
+    printed = capfd.readouterr().out
+    assert "same seed, same loss" in printed and "collapse pruning is off" in printed
