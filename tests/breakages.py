@@ -99,7 +99,7 @@ BREAKAGES = (
         "lrtune/rulefile.py",
         "    if named:\n",
         "    if named and not os.path.isfile(RULE_NAME):\n",
-        ("test_rule.py",),
+        ("test_rule_resolution.py",),
     ),
     Breakage(
         "data: windows ignore the seed",
@@ -191,6 +191,34 @@ BREAKAGES = (
         "self.folder.append(record for _, record in ended)",
         "self.folder.append(record for _, record in ended if record.trial != 3)",
         ("test_search.py",),
+    ),
+    Breakage(
+        "rule: a parent beyond the project's root is asked",
+        "lrtune/rulefile.py",
+        "if is_root or parent == folder:",
+        "if parent == folder:",
+        ("test_rule_resolution.py",),
+    ),
+    Breakage(
+        "search: an edge is reported as the optimum",
+        "lrtune/design.py",
+        "lower = coarse[0] / ratio if best == coarse[0] else None",
+        "lower = None",
+        ("test_design.py",),
+    ),
+    Breakage(
+        "search: Optuna is not told the diversity constraint",
+        "lrtune/trials.py",
+        'if "diversity" not in trial.constraints:',
+        "if False:",
+        ("test_search.py",),
+    ),
+    Breakage(
+        "pruning: a stage change ahead does not count",
+        "lrtune/pruning.py",
+        "if 0 < change < curve.planned_steps)",
+        "if 0 < change < 0)",
+        ("test_pruning.py",),
     ),
     Breakage(
         "pruning: one low report is enough",
