@@ -211,7 +211,7 @@ BREAKAGES = (
         "lrtune/trials.py",
         'if "diversity" not in trial.constraints:',
         "if False:",
-        ("test_search.py",),
+        ("test_trials.py",),
     ),
     Breakage(
         "pruning: a stage change ahead does not count",

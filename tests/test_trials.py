@@ -1,0 +1,63 @@
+"""How a trial ends in Optuna: its state, its value, its constraint, the same as the sampler takes a record to mean."""
+
+from pathlib import Path
+
+import pytest
+
+from lrtune.design import Task
+from lrtune.records import Status, TrialRecord
+from lrtune.trials import Trials, ended_trial
+
+FLOOR = 0.1
+
+
+def record(trial: int, status: Status, loss: float | None, diversity: float | None) -> TrialRecord:
+    return TrialRecord(
+        trial=trial,
+        hidden_size=64,
+        learning_rate=0.02,
+        seed=0,
+        status=status,
+        steps=100,
+        steps_done=60,
+        loss=loss,
+        diversity=diversity,
+        why="" if status == "finished" else "a reason",
+        curve={"step": [0, 60], "loss": [7.0, loss]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "loss", "diversity", "state", "value", "constraint"),
+    [
+        ("finished", 4.0, 0.45, "COMPLETE", 4.0, -0.35),
+        ("finished", 6.5, 0.02, "COMPLETE", 6.5, 0.08),  # finished below the floor: not feasible
+        ("finished", 4.0, None, "COMPLETE", 4.0, None),
+        ("collapsed", 6.5, 0.02, "PRUNED", 6.5, 0.08),
+        ("beaten", 4.5, 0.4, "PRUNED", 4.5, -0.3),
+        ("diverged", None, None, "PRUNED", None, None),
+        ("failed", None, None, "FAIL", None, None),
+    ],
+)
+def test_a_trial_ends_as_its_record_says(
+    status: Status,
+    loss: float | None,
+    diversity: float | None,
+    state: str,
+    value: float | None,
+    constraint: float | None,
+    tmp_path: Path,
+) -> None:
+    trials = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
+    number = trials.add(Task(hidden_size=64, learning_rate=0.02))
+    ended = record(number, status, loss, diversity)
+    trials.tell(ended, FLOOR)
+    trials.tell(ended, FLOOR)  # as after a kill between telling and writing
+    [stored] = trials.study.get_trials()
+    for trial in (stored, ended_trial(ended, FLOOR)):
+        assert trial.state.name == state
+        assert trial.value == value
+        assert trial.params == {"hidden_size": 64, "learning_rate": 0.02}
+        found = trial.constraints.get("diversity")
+        assert found == (None if constraint is None else pytest.approx(constraint))
+    assert stored.user_attrs["status"] == status
