@@ -1,12 +1,14 @@
 """A trainer that replays recorded runs: trains nothing, reports what runs at nearby rates reported.
 
-``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` under ``[options]`` tries a search on
-surfaces measured before, in seconds. Rates between the recorded ones are smoothed over; noise is drawn anew by seed,
-as large as the records show it, in a part that all rates of a seed share and a part of each run's own.
+``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"``, where there are
+several) under ``[options]`` tries a search on surfaces measured before, in seconds. Rates between the recorded ones
+are smoothed over; noise is drawn anew by seed, as large as the records show it, in a part that all rates of a seed
+share and a part of each run's own.
 """
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from lrtune.errors import InputError
 from lrtune.records import TrialRecord, read_records
+from lrtune.study import unknown_key
 from lrtune.trainer import Facts, Trial
 
 Array = NDArray[np.float64]
@@ -195,15 +198,21 @@ def _normal(*key: object) -> float:
     return float(np.random.default_rng(int.from_bytes(digest, "big")).standard_normal())
 
 
-def replay_records(records: Iterable[TrialRecord]) -> Replay:
-    """Surfaces from records: of every width with at least four rates that ended well.
+def replay_records(records: Iterable[TrialRecord], arm: str | None = None) -> Replay:
+    """Surfaces from records of one arm: of every width with at least four rates that ended well.
+
+    Without `arm`, the records that have none; where all have one, the arm with the most records.
 
     Raises:
         InputError: no width has that many.
     """
     by_width: dict[int, dict[float, list[TrialRecord]]] = {}
+    records = list(records)
+    arms = Counter(record.arm for record in records)
+    if arm is None and None not in arms and arms:
+        arm = max(arms, key=lambda name: arms[name])
     for record in records:
-        if record.status in ("finished", "diverged") and record.arm is None:
+        if record.status in ("finished", "diverged") and record.arm == arm:
             by_width.setdefault(record.hidden_size, {}).setdefault(record.learning_rate, []).append(record)
     surfaces, courses, facts = {}, {}, {}
     for width, rates in sorted(by_width.items()):
@@ -230,17 +239,21 @@ def _path(options: Mapping[str, Any]) -> Path:
     return Path(path)
 
 
+def _loaded(options: Mapping[str, Any]) -> Replay:
+    return _load(_path(options).resolve(), options.get("arm"))
+
+
 @lru_cache(maxsize=4)
-def _load(path: Path) -> Replay:
-    return replay_records(read_records(path).records)
+def _load(path: Path, arm: str | None) -> Replay:
+    return replay_records(read_records(path).records, arm)
 
 
 def check(study: Any) -> None:
     """Refuse, before anything runs, a study that asks for what was not recorded."""
     for option in study.options:
-        if option != "records":
-            raise InputError(f"options.{option}: the replay trainer has one option, `records`")
-    known = _load(_path(study.options).resolve()).surfaces
+        if option not in ("records", "arm"):
+            raise InputError(unknown_key("[options]", option, ("records", "arm")))
+    known = _loaded(study.options).surfaces
     missing = [width for width in study.widths if width not in known]
     if missing:
         raise InputError(
@@ -255,7 +268,7 @@ def prepare(study: Any) -> Mapping[str, str]:
 
 def train(trial: Trial) -> None:
     """Report what a run of this width, rate and seed would have reported."""
-    replay = _load(_path(trial.options).resolve())
+    replay = _loaded(trial.options)
     facts = replay.facts.get(trial.hidden_size, Facts())
     trial.describe(
         parameters=facts.parameters,

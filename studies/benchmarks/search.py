@@ -60,7 +60,7 @@ def make(made: dict[str, object], seed: int) -> Problem:
     if kind == "synthetic":
         return synthetic(made["shape"], made["exponent"], made["widths"], seed)  # type: ignore[arg-type]
     if kind == "recorded":
-        return recorded(Path(str(made["path"])), leave_out=made["leave_out"])  # type: ignore[arg-type]
+        return recorded(Path(str(made["path"])), arm=made["arm"], leave_out=made["leave_out"])  # type: ignore[arg-type]
     return table(Path(str(made["path"])), **made["columns"])  # type: ignore[arg-type]
 
 
@@ -107,8 +107,16 @@ def described(args: argparse.Namespace) -> list[tuple[str, dict[str, object]]]:
         ]
     if args.surfaces == "recorded":
         leave_out = tuple(int(w) for w in args.leave_out.split(",") if w)
-        return [(f"recorded {path}", {"kind": "recorded", "path": path, "leave_out": leave_out}) for path in args.path]
+        return [
+            (
+                f"recorded {path}, {arm or 'most recorded arm'}",
+                {"kind": "recorded", "path": path, "arm": arm or None, "leave_out": leave_out},
+            )
+            for path in args.path
+            for arm in args.arms.split(",")
+        ]
     columns = {"width": args.width, "rate": args.rate, "loss": args.loss, "maximize": args.maximize}
+    columns["where"] = args.where
     return [(f"table {Path(path).name}", {"kind": "table", "path": path, "columns": columns}) for path in args.path]
 
 
@@ -122,6 +130,8 @@ def main() -> None:
     parser.add_argument("--widths", default="32,64,128")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--exponents", default="-2,-1,-0.5,0,0.5")
+    parser.add_argument("--arms", default="", help="recorded arms, by comma")
+    parser.add_argument("--where", default="", help="rows of the table to keep: column=value")
     parser.add_argument("--leave-out", default="", help="recorded widths to keep for the final run")
     parser.add_argument("--width", default="width")
     parser.add_argument("--rate", default="lr")

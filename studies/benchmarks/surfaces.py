@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,17 +102,25 @@ def synthetic(shape: str, exponent: float, widths: Sequence[int], seed: int) -> 
     return Problem(name=f"{shape} {exponent:+g} #{seed}", widths=tuple(widths), height=height, floor=floor)
 
 
-def recorded(path: Path, *, leave_out: Sequence[int] = ()) -> Problem:
+@cache
+def recorded(path: Path, *, arm: str | None = None, leave_out: tuple[int, ...] = ()) -> Problem:
     """The surface smoothed from a records file (see `lrtune.replay`), with the noise that the records show."""
-    surfaces = replay_records(read_records(path).records).surfaces
-    return _from_surfaces(str(path.parent.name), {w: s for w, s in surfaces.items() if w not in leave_out})
+    surfaces = replay_records(read_records(path).records, arm).surfaces
+    return _from_surfaces(arm or path.parent.name, {w: s for w, s in surfaces.items() if w not in leave_out})
 
 
-def table(path: Path, *, width: str, rate: str, loss: str, maximize: bool = False) -> Problem:
-    """The surface smoothed from a CSV with a column each for width, learning rate and loss (or a score)."""
+@cache
+def table(path: Path, *, width: str, rate: str, loss: str, maximize: bool = False, where: str = "") -> Problem:
+    """The surface smoothed from a CSV with a column each for width, learning rate and loss (or a score).
+
+    `where` keeps the rows in which a column has a value: ``column=value``.
+    """
+    column, _, wanted = where.partition("=")
     rows: dict[int, dict[float, list[float]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
+            if column and row[column] != wanted:
+                continue
             value = float(row[loss]) if row[loss] not in ("", "null") else math.nan
             if maximize:
                 value = 100.0 / value  # a score such as PSNR: its inverse falls as the score rises, by the same share
