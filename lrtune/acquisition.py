@@ -14,7 +14,7 @@ by regression over posterior draws (Strong et al. 2014, expected value of sample
 value per cost wins, and its most telling rate is run; everything is weighed afresh for the next run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -30,6 +30,7 @@ _UNITS: tuple[tuple[int, ...], ...] = (
     (4, 6), (4, 7), (2, 4), (1, 4),
 )  # fmt: skip
 _LEAST_SPREAD = 0.5  # octaves: closer together, noise hides what rates differ by
+_SAYS_NO_MORE = 0.25  # height from which runs are told apart no more: they diverge, or are cut
 _DEVIATIONS = 4.0  # the best of many units explains that many sd more than chance where there is nothing to explain
 _START = 0.01  # of the dearest run's cost: what it takes to start any run
 
@@ -79,6 +80,7 @@ def choose(
     targets: Sequence[int],
     candidates: Mapping[int, float],
     running: Sequence[tuple[int, float]],
+    barred: Callable[[int, float], bool],
     low: float,
     high: float,
     rng: np.random.Generator,
@@ -91,6 +93,7 @@ def choose(
         targets: indices of the widths that the rule is for.
         candidates: cost of one run by index of width, for those where one may be made.
         running: (index of width, log2 rate) of runs that have not ended yet.
+        barred: whether a run at (index of width, log2 rate) is known to end early, and so to say nothing new.
         low, high: bounds of x.
         rng: noise of what the runs would show.
     """
@@ -110,14 +113,34 @@ def choose(
         spread = max(float(o.std()), _LEAST_SPREAD)
         x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
         y = _shown(draws, width, x, rng)
-        gains = np.array([_gain(y[:, unit], known, goal, weight) / ((cost + start) * len(unit)) for unit in _UNITS])
+        usable = [unit for unit in _UNITS if not any(barred(width, float(x[i])) for i in unit)] or [(4,)]
+        gains = np.array([_gain(y[:, unit], known, goal, weight) / ((cost + start) * len(unit)) for unit in usable])
         top = int(np.argmax(gains))
         if best is None or gains[top] > best.gain:
-            unit = _UNITS[top]
-            first = max(unit, key=lambda i: (gains[i], -abs(i - 4)))
+            single = {unit[0]: gain for unit, gain in zip(usable, gains, strict=True) if len(unit) == 1}
+            first = max(usable[top], key=lambda i: (single[i], -abs(i - 4)))
             best = Choice(width=width, x=float(x[first]), gain=float(gains[top]))
     assert best is not None
-    return best
+    return best if best.gain > 0 else _unsure(draws, regrets, targets, candidates, barred, low, high, rng)
+
+
+def _unsure(
+    draws: Draws,
+    regrets: Sequence[float],
+    targets: Sequence[int],
+    candidates: Mapping[int, float],
+    barred: Callable[[int, float], bool],
+    low: float,
+    high: float,
+    rng: np.random.Generator,
+) -> Choice:
+    """Where no run stands out from chance: one near the best of the target whose regret is largest."""
+    open_to = [(regret, t) for regret, t in zip(regrets, targets, strict=True) if t in candidates]
+    width = max(open_to)[1] if open_to else max(candidates)
+    o = draws.o[:, width]
+    spread = max(float(o.std()), _LEAST_SPREAD)
+    tries = [float(np.clip(o.mean() + k * spread, low, high)) for k in rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4])]
+    return Choice(width=width, x=next((x for x in tries if not barred(width, x)), tries[0]), gain=0.0)
 
 
 def expected_regrets(
@@ -141,7 +164,7 @@ def expected_regrets(
 
 def _shown(draws: Draws, width: int, x: Array, rng: np.random.Generator) -> Array:
     """y that runs at x (G,) would show, by draw: (N, G)."""
-    height = draws.height(width, x)
+    height = np.minimum(draws.height(width, x), _SAYS_NO_MORE)
     noise = draws.noise(width, height) * rng.standard_normal(height.shape)
     return np.asarray(draws.c[:, width, None] + height + noise)
 

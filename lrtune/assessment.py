@@ -43,7 +43,8 @@ class Assessment:
         known: by target width, smallest first.
         regret_90: the worst regret over all targets stays under it with the wanted confidence.
         tolerance: what was asked for.
-        enough: `regret_90` is under `tolerance`.
+        enough: `regret_90` is under `tolerance`, and no target lacks finished runs.
+        lacking: targets with too few finished runs to believe a prediction.
         ahead: (hidden_size, learning_rate) of the runs that would teach most next.
         regret_ahead: expected worst regret after each of them, beginning with none: one longer than `ahead`.
     """
@@ -52,12 +53,15 @@ class Assessment:
     regret_90: float
     tolerance: float
     enough: bool
+    lacking: tuple[int, ...] = ()
     ahead: tuple[tuple[int, float], ...] = ()
     regret_ahead: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         bound = f"{self.regret_90:.1%}" if self.regret_90 < 0.3 else "30% or more"
         text = f"predicted regret at every width is under {bound} of loss (wanted: {self.tolerance:.2g})"
+        if self.lacking and self.regret_90 < self.tolerance:
+            text += f", but too few runs ended well at {', '.join(map(str, self.lacking))} to believe it"
         if self.enough or not self.ahead:
             return text
         saved = self.regret_ahead[0] - self.regret_ahead[-1]
@@ -95,12 +99,14 @@ def assess(
             )
         )
     bound = float(np.quantile(posterior.worst, confidence))
+    lacking = tuple(belief.lacking(space))
     runs, regrets = _ahead(belief, space, posterior, running, rng) if look_ahead else ([], [])
     return Assessment(
         known=tuple(known),
         regret_90=bound,
         tolerance=tolerance,
-        enough=bound < tolerance,
+        enough=bound < tolerance and not lacking,
+        lacking=lacking,
         ahead=tuple((width, 2**x) for width, x in runs),
         regret_ahead=tuple(regrets),
     )

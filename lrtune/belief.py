@@ -19,6 +19,8 @@ _BINS = 8  # per octave: rates closer than that are one cell, and proposals lie 
 _MANY = 32  # cells of one width; beyond, those far from the best are merged
 _NEAR = 2.0  # octaves around the best where they are not
 _DRAWS = 512
+_BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
+_LEAST = 3  # finished runs at each target, however sure the model is: a law through fewer convinces nobody
 _REPEATS = 3  # early ends at one rate count this often at most
 
 
@@ -61,6 +63,7 @@ class Space:
         costs: of one run at each of `widths`, in any unit.
         low, high: bounds of log2 rate that a run may have.
         focus: (low, high) of log2 rate where the best is expected; only a soft prior.
+        tolerance: once the worst regret is predicted to be under it, runs go first to targets that lack finished ones.
     """
 
     widths: tuple[int, ...]
@@ -69,6 +72,7 @@ class Space:
     low: float
     high: float
     focus: tuple[float, float]
+    tolerance: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,13 @@ class Belief:
         known = self._widths.get(width)
         return 0 if known is None else sum(s.count for s in known.sums.values()) + sum(known.ended.values())
 
+    def lacking(self, space: Space, running: Sequence[tuple[int, float]] = ()) -> list[int]:
+        """Targets with fewer finished runs than a law can be believed from, those under way counted in."""
+        under_way = [width for width, _ in running]
+        done = {width: sum(s.count for s in known.sums.values()) for width, known in self._widths.items()}
+        wanted = [width for width in space.targets if width in space.widths]
+        return [width for width in sorted(wanted) if done.get(width, 0) + under_way.count(width) < _LEAST]
+
     def _scale(self) -> float:
         """Units of y per unit of raw value: 1 in logs, else 1 ÷ the size of the best value."""
         if self._logs:
@@ -156,7 +167,7 @@ class Belief:
             [math.log2(width) for width in widths],
             positions,
             centre=(start + end) / 2,
-            spread=max((end - start) / 3, 1.0),
+            spread=max((end - start) / 4, 1.0),
             lowest=min(floors, default=0.0),
             count=draws,
             rng=rng,
@@ -183,6 +194,8 @@ class Belief:
         width: int | None = None,
     ) -> Choice:
         """The next run among `space.widths`, or at the one given; its x is a free multiple of 1/8 octave."""
+        if width is None and float(np.quantile(posterior.worst, 0.9)) < space.tolerance:
+            width = next(iter(self.lacking(space, running)), None)
         allowed = space.widths if width is None else (width,)
         cost = dict(zip(space.widths, space.costs, strict=True))
         at = {w: i for i, w in enumerate(posterior.widths)}
@@ -192,12 +205,26 @@ class Belief:
             targets=[at[t] for t in space.targets],
             candidates={at[w]: cost.get(w, float(w) ** 2) for w in allowed},
             running=[(at[w], x) for w, x in running if w in at],
+            barred=lambda index, x: self._barred(posterior.widths[index], x),
             low=space.low,
             high=space.high,
             rng=rng,
         )
         found = posterior.widths[chosen.width]
         return Choice(width=found, x=self._free(found, chosen.x, space, running), gain=chosen.gain)
+
+    def _barred(self, width: int, x: float) -> bool:
+        """A run ended early near x, or (beaten ones apart, which noise may do) between x and the best finished rate."""
+        known = self._widths.get(width)
+        if known is None or not known.ended:
+            return False
+        ended = [key / _BINS for key, outcome in known.ended if outcome != "beaten"]
+        if any(abs(x - key / _BINS) < _BARRED for key, _ in known.ended):
+            return True
+        if not known.sums:
+            return False
+        best = min(known.sums, key=lambda key: known.sums[key].value / known.sums[key].count) / _BINS
+        return any(best < at <= x or x <= at < best for at in ended)
 
     def _free(self, width: int, x: float, space: Space, running: Sequence[tuple[int, float]]) -> float:
         """x on the lattice of proposals, moved by up to 1/4 octave to where no run was made yet, if there is such."""

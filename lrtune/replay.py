@@ -90,19 +90,29 @@ def smooth(rates: Sequence[float], losses: Sequence[Sequence[float]]) -> Surface
     fine = np.linspace(x[0], x[-1], 2001)
     values = _curve(x, y, fine)
     best = int(np.argmin(values))
-    near = y - values[best] < _NEAR
-    residuals = kept[near] - y[near, None]
-    by_seed = np.nanmean(residuals, axis=0) if near.any() else np.zeros(1)
-    own = residuals - by_seed[None, :]
+    shared, own = _noise(kept - y[:, None], y - values[best] < _NEAR)
     return Surface(
         x=x,
         y=y,
         dead=float(above[0] + x[-1]) / 2 if len(above) else math.inf,
-        shared=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0,
-        own=float(np.sqrt(np.nanmean(np.square(own)) * own.size / max(own.size - own.shape[1] - 2, 1))),
+        shared=shared,
+        own=own,
         best_x=float(fine[best]),
         best_y=float(values[best]),
     )
+
+
+def _noise(residuals: Array, near: NDArray[np.bool_]) -> tuple[float, float]:
+    """(sd by seed, sd by run) of the residuals (R, S) near the best: a two-way table's variance components."""
+    kept = residuals[near] if near.sum() > 1 else residuals
+    kept = kept[:, np.isfinite(kept).all(axis=0)]
+    rates, seeds = kept.shape
+    if seeds < 2 or rates < 2:
+        return 0.0, float(np.nanstd(residuals[near]))
+    by_seed = kept.mean(axis=0)
+    inner = kept - kept.mean(axis=1, keepdims=True) - by_seed + kept.mean()
+    own = float(np.square(inner).sum() / ((rates - 1) * (seeds - 1)))
+    return math.sqrt(max(float(by_seed.var(ddof=1)) - own / rates, 0.0)), math.sqrt(own)
 
 
 def _local(x: Array, y: Array, at: float) -> float:

@@ -54,6 +54,7 @@ class ScaleAwareSampler(BaseSampler):
             (user attribute ``facts``, as lrtune's own searches write it), else width².
         width, learning_rate: names of the two parameters. Default: the only integer parameter, and the only
             float parameter with a log scale (or the only float one).
+        tolerance: the regret that is good enough, as a share of loss.
         search_space: their distributions by name; lets the very first trials be planned too.
         seed: of all random choices. With one worker, a study then repeats.
         independent_sampler: for all other parameters (default: random).
@@ -71,6 +72,7 @@ class ScaleAwareSampler(BaseSampler):
         cost: Callable[[int], float] | None = None,
         width: str | None = None,
         learning_rate: str | None = None,
+        tolerance: float = 0.01,
         search_space: Mapping[str, BaseDistribution] | None = None,
         seed: int | None = None,
         independent_sampler: BaseSampler | None = None,
@@ -80,6 +82,9 @@ class ScaleAwareSampler(BaseSampler):
                 raise InputError(f"{name}: expected positive whole numbers, but got {list(values)}")
         if lr_range is not None and not 0 < lr_range[0] < lr_range[1]:
             raise InputError(f"lr_range: expected 0 < low < high, but got {lr_range}")
+        if not tolerance > 0:
+            raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
+        self._tolerance = tolerance
         self._given = None if widths is None else tuple(sorted({int(w) for w in widths}))
         self._targets = None if targets is None else tuple(sorted({int(w) for w in targets}))
         self._lr_range = lr_range
@@ -144,19 +149,20 @@ class ScaleAwareSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def assessment(
-        self, study: Study, *, tolerance: float = 0.01, confidence: float = 0.9, look_ahead: bool = True
+        self, study: Study, *, tolerance: float | None = None, confidence: float = 0.9, look_ahead: bool = True
     ) -> Assessment:
         """What the study knows: the best rate of each target width, the regret to expect, the runs worth adding.
 
         Args:
             study: the study; it may be another's, as long as it has the two parameters.
-            tolerance: the regret that is good enough, as a share of loss.
+            tolerance: in place of the sampler's own.
             confidence: of the worst regret over all targets lying under it.
             look_ahead: whether to say which runs would teach most next, and what they would buy.
 
         Raises:
             InputError: the tolerance is not positive, or no trial has both parameters yet.
         """
+        tolerance = self._tolerance if tolerance is None else tolerance
         if not tolerance > 0:
             raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
         roles = self._roles(study, {})
@@ -245,7 +251,15 @@ class ScaleAwareSampler(BaseSampler):
         focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)
         price = self._cost or self._notes.cost
         costs = tuple(float(price(w)) for w in widths)
-        return Space(widths=widths, targets=self._targets or widths, costs=costs, low=low, high=high, focus=focus)
+        return Space(
+            widths=widths,
+            targets=self._targets or widths,
+            costs=costs,
+            low=low,
+            high=high,
+            focus=focus,
+            tolerance=self._tolerance,
+        )
 
 
 class _Notes:

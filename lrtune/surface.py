@@ -9,11 +9,11 @@ c_w     y at o_w, the floor of the width's curve.
 g_s(z)  height of the curve above its floor, one of S fixed shapes s:
             z < 0   A z² / (1 − z/ζ)                        quadratic, then linear: undertrained
             z > 0   A r z² / (1 + z/ζ) + C max(0, z − q)²   steeper by r, with a cliff q octaves above the best
-σ_s     noise of one trial;   ρ g   misfit: how far a true curve may lie from its shape, as a share of its height.
+σ_s     noise of one trial;   ρ(g) misfit: how far a true curve may lie from its shape (see `misfit`).
 
 Model
 -----
-    y = c_w + g_{s_w}(x − o_w) + ε,     ε ~ N(0, σ²/n + ρ² g²) for the mean of n trials at one rate
+    y = c_w + g_{s_w}(x − o_w) + ε,     ε ~ N(0, σ²/n + ρ(g)²) for the mean of n trials at one rate
     s_w ~ P(s_w | s)                    a width's shape is close to the shape that all share
     o   ~ GP(m(l), k(l, l'))            m falls by 0.7 octave per octave of width;  k = offset + slope + a smooth
                                         deviation + one of the width's own; several such laws are weighed (h)
@@ -39,8 +39,9 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 CAP = 0.5  # heights beyond it are all alike: "far too high"
-_MISFIT = 0.25  # ρ
+_MISFIT, _MISFIT_BEND = 0.25, 0.2  # ρ, and the height at which it is half of it
 _FLOOR_NOISE = 0.0007  # no shape is exact: added to the noise of any one rate
+_REPEATS = 4  # so many repeats of one rate count towards σ: the seeds of a study may all be one seed
 _FLOOR_PRIOR = 0.3  # sd of c_w around the lowest y of all
 _CLIFF = 0.25  # C, per octave²
 _SHAPES = 160
@@ -114,6 +115,14 @@ def _kinship() -> Array:
     distance = np.square(features[:, None, :] - features[None, :, :]).sum(axis=2)
     weight = np.exp(-0.5 * distance)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def misfit(height: Array) -> Array:
+    """How far (sd) a true curve may lie from its shape: a share of the height, less than that high up.
+
+    Without the bend, curves whose optimum lies far away from all trials would explain anything.
+    """
+    return np.asarray(_MISFIT * height / (1 + height / _MISFIT_BEND))
 
 
 @dataclass(frozen=True)
@@ -196,14 +205,16 @@ def tabulate(data: WidthData, positions: Positions, lowest: float) -> Table:
     sigma2 = np.square(form.sigma)[:, None]
     for cell in data.cells:
         g = _heights(cell.x, positions)
-        weight = 1 / (sigma2 / cell.count + _FLOOR_NOISE**2 + np.square(_MISFIT * g))
+        weight = 1 / (sigma2 / cell.count + _FLOOR_NOISE**2 + np.square(misfit(g)))
         floor = cell.y - g
         precision += weight
         weighted += weight * floor
         squares += weight * floor * floor
         log_l += 0.5 * np.log(weight)
         if cell.count > 1:
-            log_l -= (cell.count - 1) * 0.5 * np.log(sigma2) + cell.squares / (2 * sigma2)
+            free = min(cell.count - 1, _REPEATS)
+            squares_each = cell.squares / (cell.count - 1) + _FLOOR_NOISE**2
+            log_l -= free * 0.5 * (np.log(sigma2) + squares_each / sigma2)
     mean = weighted / precision
     log_l -= 0.5 * np.log(precision) + 0.5 * (squares - weighted * mean)
     for censored in data.censored:
@@ -224,7 +235,7 @@ def _heights(x: float, positions: Positions) -> Array:
 
 def _log_censored(censored: Censored, positions: Positions) -> Array:
     g = _heights(censored.x, positions)
-    spread = np.sqrt((censored.margin / 2) ** 2 + np.square(_MISFIT * g))
+    spread = np.sqrt((censored.margin / 2) ** 2 + np.square(misfit(g)))
     log_l = log_ndtr((g - censored.margin) / spread)
     if censored.above:
         z = censored.x - positions.x[None, :]
@@ -253,7 +264,7 @@ class Draws:
     def noise(self, width: int, height: Array) -> Array:
         """Standard deviation of one trial's y around the draw's curve, by draw and rate (N, G)."""
         sigma = shapes().sigma[self.s[:, width]][:, None]
-        return np.asarray(np.sqrt(np.square(sigma) + np.square(_MISFIT * height)))
+        return np.asarray(np.sqrt(np.square(sigma) + np.square(misfit(height))))
 
 
 def draw(

@@ -1,0 +1,117 @@
+"""The replay trainer: surfaces smoothed from records, and runs that follow them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lrtune.errors import InputError
+from lrtune.records import TrialRecord, write_records
+from lrtune.replay import check, replay_records, smooth, train
+from lrtune.study import Study
+from lrtune.trainer import Facts, Trial
+
+RATES = [2.0 ** (-k / 2) for k in range(4, 24)]
+
+
+def true_loss(width, rate):
+    z = math.log2(rate * width / 2)
+    return 4.0 * math.exp(0.01 * z * z)
+
+
+def make_records(noise=0.003, widths=(32, 64), seeds=(0, 1)):
+    rng = np.random.default_rng(0)
+    records = []
+    for width in widths:
+        for seed in seeds:
+            for rate in RATES:
+                final = true_loss(width, rate) * math.exp(noise * rng.standard_normal())
+                dead = rate > 0.2
+                curve = {"step": [0, 50, 100], "loss": [7.0, None if dead else final * 1.1, None if dead else final]}
+                records.append(
+                    TrialRecord(
+                        trial=len(records),
+                        hidden_size=width,
+                        learning_rate=rate,
+                        seed=seed,
+                        status="diverged" if dead else "finished",
+                        steps=100,
+                        steps_done=100,
+                        loss=None if dead else final,
+                        curve=curve,
+                        facts=Facts(parameters=width * width, tokens_per_step=8),
+                    )
+                )
+    return records
+
+
+def test_smoothing_takes_noise_away_and_keeps_the_optimum():
+    noise, rng = 0.004, np.random.default_rng(1)
+    table = [[true_loss(64, rate) * math.exp(noise * rng.standard_normal()) for _ in range(6)] for rate in RATES]
+    surface = smooth(RATES, table)
+    assert surface.best_x == pytest.approx(math.log2(2 / 64), abs=0.5)
+    x = np.log2([rate for rate in RATES if abs(math.log2(rate * 32)) < 3])
+    errors = surface.log_loss(x) - np.log([true_loss(64, 2**at) for at in x])
+    assert float(np.abs(errors).max()) < noise
+    assert noise / 2 < math.hypot(surface.own, surface.shared) < 2 * noise
+    assert surface.regret(2 / 64) < 0.002
+    assert surface.regret(8 / 64) == pytest.approx(math.expm1(0.04), rel=0.25)
+
+
+def run(tmp_path, width, rate, seed, **options):
+    path = tmp_path / "records.jsonl"
+    if not path.exists():
+        write_records(path, make_records())
+    reports = []
+    trial = Trial(
+        hidden_size=width,
+        learning_rate=rate,
+        seed=seed,
+        steps=50,
+        report_every=25,
+        options={"records": str(path), **options},
+        on_report=lambda report: reports.append((report.step, report.loss)) or True,
+    )
+    train(trial)
+    return reports
+
+
+def test_a_run_follows_the_surface_and_is_a_function_of_width_rate_and_seed(tmp_path):
+    reports = run(tmp_path, 64, 0.03, 0)
+    assert [step for step, _ in reports] == [0, 25, 50]
+    assert reports[-1][1] == pytest.approx(true_loss(64, 0.03), rel=0.02)
+    assert reports[0][1] > reports[-1][1]
+    assert run(tmp_path, 64, 0.03, 0) == reports
+    assert run(tmp_path, 64, 0.03, 1)[-1][1] != reports[-1][1]
+    assert math.isnan(run(tmp_path, 64, 0.3, 0)[-1][1])
+
+
+def test_the_arm_with_most_records_is_replayed_unless_one_is_named():
+    few = [replace(record, arm="few", loss=record.loss and 2 * record.loss) for record in make_records(seeds=(0,))]
+    many = [replace(record, arm="many") for record in make_records()]
+    best = math.log(4.0)
+    assert replay_records(few + many).surfaces[32].best_y == pytest.approx(best, abs=0.01)
+    assert replay_records(few + many, "few").surfaces[32].best_y == pytest.approx(best + math.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "widths", "message"),
+    [
+        ({}, (32,), "options.records"),
+        ({"records": "R", "arms": "x"}, (32,), "did you mean 'arm'"),
+        ({"records": "R"}, (32, 48), r"\[48\]"),
+        ({"records": "missing.jsonl"}, (32,), "missing.jsonl"),
+    ],
+)
+def test_bad_studies_are_refused_before_anything_runs(tmp_path, options, widths, message):
+    write_records(tmp_path / "R", make_records())
+    if options.get("records") == "R":
+        options = {**options, "records": str(tmp_path / "R")}
+    with pytest.raises(InputError, match=message):
+        check(Study(widths=widths, trainer="replay", options=options))
+
+
+def test_records_without_enough_rates_are_refused():
+    with pytest.raises(InputError, match="4 rates"):
+        replay_records(make_records()[:3])

@@ -1,0 +1,228 @@
+"""The sampler on surfaces whose optimum is known, in studies of its own and of anybody's."""
+
+import math
+import pickle
+from itertools import pairwise
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from lrtune.errors import InputError
+from lrtune.sampler import ScaleAwareSampler
+
+SPACE = {"hidden_size": IntDistribution(1, 10**6), "learning_rate": FloatDistribution(1e-6, 10.0, log=True)}
+WIDTHS = (32, 64, 128)
+RANGE = (1e-4, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def loss(width, rate, *, constant=0.3, exponent=-1.0, wobble=0.004):
+    """Optimum at constant · width^exponent: flat bottom, steeper above, a little fixed noise."""
+    z = math.log2(rate / (constant * width**exponent))
+    height = 0.01 * z * z if z < 0 else 0.03 * z * z
+    return 4.0 * math.exp(min(height, 0.6) + wobble * math.sin(1e4 * rate * width))
+
+
+def octaves(rate, width, constant=0.3, exponent=-1.0):
+    return math.log2(rate / (constant * width**exponent))
+
+
+def run(study, trials, objective=loss):
+    for _ in range(trials):
+        trial = study.ask(SPACE)
+        study.tell(trial, objective(trial.params["hidden_size"], trial.params["learning_rate"]))
+
+
+def in_memory(sampler, **more):
+    return optuna.create_study(sampler=sampler, pruner=optuna.pruners.NopPruner(), **more)
+
+
+@pytest.mark.parametrize(("constant", "exponent"), [(0.3, -1.0), (20.0, -2.0), (0.001, 0.5), (0.02, 0.0)])
+def test_finds_the_best_rate_of_every_width_for_any_law(constant, exponent):
+    sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=1)
+    study = in_memory(sampler)
+    run(study, 22, lambda width, rate: loss(width, rate, constant=constant, exponent=exponent))
+    for known in sampler.assessment(study, look_ahead=False).known:
+        # 1% of loss is one octave below the best and 0.58 above it
+        assert -1.0 < octaves(known.learning_rate, known.hidden_size, constant, exponent) < 0.58
+
+
+def test_most_runs_are_cheap_and_the_dear_width_is_entered_near_its_best():
+    study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=2))
+    run(study, 20)
+    visited = [trial.params["hidden_size"] for trial in study.trials]
+    assert visited[0] == 32
+    assert visited.count(32) > visited.count(128)
+    for trial in study.trials:
+        if trial.params["hidden_size"] == 128:
+            assert abs(octaves(trial.params["learning_rate"], 128)) < 3.5  # of 13 octaves in the range
+
+
+def test_enough_is_said_only_when_the_regret_is_small_and_every_width_was_run():
+    sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=3)
+    study = in_memory(sampler)
+    run(study, 3)
+    early = sampler.assessment(study)
+    assert not early.enough
+    assert early.regret_90 > 0.01
+    assert early.ahead
+    assert early.regret_ahead[-1] < early.regret_ahead[0]
+    assert "more runs" in str(early)
+    for _ in range(60):
+        run(study, 1)
+        late = sampler.assessment(study, look_ahead=False)
+        if late.enough:
+            break
+    assert late.enough
+    assert all(known.trials >= 3 for known in late.known)
+    for known in late.known:
+        assert loss(known.hidden_size, known.learning_rate, wobble=0) < 4.0 * 1.01
+    assert not sampler.assessment(study, tolerance=1e-5, look_ahead=False).enough
+
+
+def test_a_target_that_is_never_run_is_extrapolated_with_a_wider_interval():
+    sampler = ScaleAwareSampler(WIDTHS, targets=(32, 128, 512), lr_range=RANGE, search_space=SPACE, seed=4)
+    study = in_memory(sampler)
+    run(study, 24)
+    assert {trial.params["hidden_size"] for trial in study.trials} <= {32, 64, 128}
+    known = {k.hidden_size: k for k in sampler.assessment(study, look_ahead=False).known}
+    assert abs(octaves(known[512].learning_rate, 512)) < 1.0
+    assert math.log(known[512].high / known[512].low) > math.log(known[32].high / known[32].low)
+
+
+def told(rates, how):
+    """The interval of the best rate at width 64 after two plain runs and some told in another way."""
+    study = in_memory(ScaleAwareSampler((64,), lr_range=RANGE, search_space=SPACE, seed=5))
+    for rate in (0.001, 0.01, *rates):
+        study.enqueue_trial({"hidden_size": 64, "learning_rate": rate})
+        trial = study.ask(SPACE)
+        if rate in rates:
+            how(study, trial)
+        else:
+            study.tell(trial, 4.0)
+    known = study.sampler.assessment(study, look_ahead=False).known[0]
+    return known.low, known.high
+
+
+def _diverged(study, trial):
+    trial.set_user_attr("status", "diverged")
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def _last_report_infinite(study, trial):
+    trial.report(math.inf, 1)
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def _beaten(study, trial):
+    trial.report(9.0, 1)
+    study.tell(trial, state=TrialState.PRUNED)
+
+
+def _infeasible(study, trial):
+    trial.set_constraint("diversity", 0.05)
+    study.tell(trial, 3.0)
+
+
+EARLY_ENDS = [_diverged, _last_report_infinite, _beaten, _infeasible, lambda study, trial: study.tell(trial, math.inf)]
+
+
+@pytest.mark.parametrize("how", EARLY_ENDS)
+def test_trials_that_ended_badly_say_where_not_to_go(how):
+    assert told((0.05, 0.2, 0.5), how)[1] < 0.6 * told((), how)[1]
+
+
+def test_a_crash_says_nothing():
+    def crash(study, trial):
+        trial.set_user_attr("status", "failed")
+        study.tell(trial, state=TrialState.FAIL)
+
+    study = in_memory(ScaleAwareSampler((64,), lr_range=RANGE, search_space=SPACE, seed=5))
+    for rate in (0.05, 0.2, 0.5):
+        study.enqueue_trial({"hidden_size": 64, "learning_rate": rate})
+        crash(study, study.ask(SPACE))
+    known = study.sampler.assessment(study, look_ahead=False).known[0]
+    assert known.trials == 0
+    assert known.high > 0.2  # nothing was learnt: the range itself is what is known
+
+
+def test_running_trials_are_taken_into_account():
+    sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=7)
+    study = in_memory(sampler)
+    at_once = [study.ask(SPACE) for _ in range(5)]
+    rates = sorted(math.log2(trial.params["learning_rate"]) for trial in at_once)
+    assert all(later - earlier > 0.2 for earlier, later in pairwise(rates))
+
+
+def test_the_same_seed_gives_the_same_study_whatever_process_asks():
+    def rates(restart):
+        study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=8))
+        for _ in range(10):
+            if restart:  # a process that was killed and started again knows only the storage
+                study.sampler = pickle.loads(pickle.dumps(study.sampler))
+            run(study, 1)
+        return [(t.params["hidden_size"], t.params["learning_rate"]) for t in study.trials]
+
+    assert rates(restart=False) == rates(restart=True)
+
+
+def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
+    study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=9))
+    run(study, 14)
+    study.enqueue_trial({"hidden_size": 128})
+    trial = study.ask(SPACE)
+    assert trial.params["hidden_size"] == 128
+    assert abs(octaves(trial.params["learning_rate"], 128)) < 3
+
+
+def test_a_study_of_anybodys_own():
+    """Names of its own, a score to maximise that may be negative, other parameters, failures, no hints at all."""
+
+    def objective(trial):
+        width = trial.suggest_int("d_model", 64, 512, step=64)
+        trial.suggest_float("dropout", 0.0, 0.5)
+        rate = trial.suggest_float("lr", 1e-5, 1.0, log=True)
+        z = math.log2(rate / (0.5 / width))
+        if z > 4:
+            raise optuna.TrialPruned
+        if z > 3:
+            return math.nan
+        return -0.02 * z * z - 0.3
+
+    sampler = ScaleAwareSampler(seed=10)
+    study = in_memory(sampler, direction="maximize")
+    study.optimize(objective, n_trials=30)
+    assert {trial.params["d_model"] for trial in study.trials} <= set(range(64, 513, 64))
+    known = sampler.assessment(study, look_ahead=False).known
+    assert [k.hidden_size for k in known] == list(range(64, 513, 64))
+    assert all(abs(math.log2(k.learning_rate * k.hidden_size / 0.5)) < 1.5 for k in known)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"widths": []}, "widths"),
+        ({"widths": [64, -1]}, "widths"),
+        ({"targets": [0]}, "targets"),
+        ({"lr_range": (1.0, 0.1)}, "lr_range"),
+        ({"tolerance": 0.0}, "tolerance"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        ScaleAwareSampler(**arguments)
+
+
+def test_a_multi_objective_study_and_one_without_the_two_parameters_are_refused():
+    study = in_memory(ScaleAwareSampler(seed=0), directions=["minimize", "minimize"])
+    with pytest.raises(ValueError, match="multi-objective"):
+        study.ask(SPACE)
+    sampler = ScaleAwareSampler(seed=0)
+    with pytest.raises(InputError, match="integer width"):
+        sampler.assessment(in_memory(sampler))
