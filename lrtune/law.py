@@ -106,7 +106,7 @@ def fit_law(
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:
     """The scales that vary; the others are conditions. One stays in any case: a table of one size needs it."""
     values = {name: {record.scale(name) for record in records} for name in scales}
-    return tuple(name for name in scales if len(values[name]) > 1) or scales[:1]
+    return tuple(name for name in scales if len(values[name]) > 1 or None in values[name]) or scales[:1]
 
 
 def _law(choice: Choice, count: int) -> Polynomial | None:

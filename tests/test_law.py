@@ -1,0 +1,341 @@
+"""The law: known optima recovered, honest intervals, early ends used, and no law where the runs carry none."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from lrtune.check import check_rule
+from lrtune.effective import update_offsets
+from lrtune.errors import InputError, RunFailedError
+from lrtune.law import LawFit, fit_law
+from lrtune.records import Status, TrialRecord
+from lrtune.rule import parse_rule, recommend, rule_to_json
+from lrtune.trainer import Facts
+
+WIDTHS = (32, 64, 128, 256, 512)
+
+
+def run(width: int, rate: float, loss: float | None, status: Status = "finished", **more: object) -> TrialRecord:
+    base = {"trial": 0, "seed": 0, "steps": 100, "steps_done": 100, "hidden_size": width, "learning_rate": rate}
+    return TrialRecord(**(base | more), loss=loss, status=status)  # type: ignore[arg-type]
+
+
+def rise(u: float) -> float:
+    """Loss above the best at u octaves from it: 2% an octave below, 4% above, of a loss of 3."""
+    return 3 * (0.04 if u > 0 else 0.02) * u * u
+
+
+def sweep(
+    optimum: Callable[[float], float],
+    widths: Sequence[int] = WIDTHS,
+    *,
+    rates: int = 7,
+    step: float = 0.75,
+    noise: float = 0.003,
+    seed: int = 0,
+) -> list[TrialRecord]:
+    """A grid of rates around each width's optimum, shifted at random against it."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for width in widths:
+        start = math.log2(optimum(width)) - step * (rates - 1) / 2 + rng.uniform(-0.5, 0.5)
+        for i in range(rates):
+            x = start + step * i
+            loss = 3 + rise(x - math.log2(optimum(width))) + rng.normal(0, noise)
+            records.append(run(width, 2.0**x, float(loss)))
+    return records
+
+
+def power(exponent: float) -> Callable[[float], float]:
+    return lambda width: 0.01 * (width / 128) ** exponent
+
+
+@pytest.mark.parametrize("exponent", [-1.5, -1.0, -0.5, 0.0, 0.5])
+def test_a_known_exponent_is_recovered(exponent: float) -> None:
+    rule = fit_law(sweep(power(exponent))).rule
+    assert rule.form in ("power", "constant", "curved") and rule.law is not None
+    slope, variance = rule.law.coefficients[1], rule.law.covariance[1][1]
+    assert slope == pytest.approx(exponent, abs=0.1)
+    assert abs(slope - exponent) < 3 * math.sqrt(variance)
+    for width in (32, 90, 512, 1024):
+        answer = recommend(width, rule=rule)
+        truth = power(exponent)(width)
+        assert answer.low < truth < answer.high and answer.supported
+        assert abs(math.log2(answer.learning_rate / truth)) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("form", "optimum"),
+    [
+        ("constant", lambda width: 0.01),
+        ("power", power(-1.0)),
+        ("curved", lambda width: 0.01 * 2 ** (-0.5 * math.log2(width / 128) - 0.2 * math.log2(width / 128) ** 2)),
+        ("step", lambda width: 0.0005 if width < 200 else 0.002),
+    ],
+)
+def test_the_form_is_chosen_by_what_it_predicts(form: str, optimum: Callable[[float], float]) -> None:
+    fit = fit_law(sweep(optimum, (32, 64, 128, 256, 512, 1024)))
+    assert fit.rule.form == form
+    assert parse_rule(rule_to_json(fit.rule)) == fit.rule
+    assert "left out" in fit.reason and fit.regrets[form] <= min(fit.regrets.values()) + 0.001
+
+
+def test_a_threshold_is_not_known_between_the_sizes_around_it() -> None:
+    rule = fit_law(sweep(lambda width: 0.0005 if width < 200 else 0.002, (32, 64, 128, 256, 512, 1024))).rule
+    assert recommend(100, rule=rule).learning_rate == pytest.approx(0.0005, rel=0.2)
+    assert recommend(400, rule=rule).learning_rate == pytest.approx(0.002, rel=0.2)
+    between = recommend(180, rule=rule)
+    assert not between.supported and between.low < 0.0006 and between.high > 0.0018
+
+
+def test_intervals_hold_the_optimum_about_as_often_as_they_say() -> None:
+    """30 sweeps; 90% intervals. Fewer than 80% of 270 held would be 5 standard deviations off."""
+    held, widths = [], []
+    for seed in range(30):
+        exponent = -1.2 + 0.05 * seed
+        rule = fit_law(sweep(power(exponent), (48, 64, 96, 128), rates=5, seed=seed, noise=0.006)).rule
+        for width in (48, 64, 80, 96, 110, 128, 160, 256, 512):
+            answer = recommend(width, rule=rule)
+            held.append(answer.low <= power(exponent)(width) <= answer.high)
+            widths.append(math.log2(answer.high / answer.low))
+    assert np.mean(held) > 0.8
+    assert np.median(widths) < 1.2
+
+
+def test_runs_that_ended_early_move_the_optimum() -> None:
+    """One width was only sampled below its optimum; that rates above it diverged shows where it ends."""
+    others = sweep(lambda width: 0.01, (64, 128, 512))
+    low_side = [run(256, 0.01 * 2.0**x, 3 + rise(x)) for x in (-3.0, -2.25, -1.5, -0.75)]
+    diverged = [run(256, 0.01 * 2.0**x, None, "diverged") for x in (0.2, 0.7)]
+
+    def width_of(records: list[TrialRecord]) -> float:
+        cell = next(cell for cell in fit_law(records).cells if cell.scales["hidden_size"] == 256)
+        return math.log2(cell.high / cell.low)
+
+    without = [run(256, 0.01, None, "failed")]
+    alone_with, alone_without = low_side + diverged, low_side + without
+    far = [record for record in others if record.hidden_size == 64]
+    assert width_of(far + alone_with) < 0.7 * width_of(far + alone_without)
+
+
+def test_beaten_runs_are_bounds_and_not_losses() -> None:
+    """The high side was always beaten before its end: it still shows that the optimum is not there."""
+    records = sweep(power(-1.0))
+    cut = [
+        run(r.hidden_size, r.learning_rate, None, "beaten") if r.learning_rate > 1.6 * power(-1.0)(r.hidden_size) else r
+        for r in records
+    ]
+    for width in WIDTHS:
+        answer = recommend(width, rule=fit_law(cut).rule)
+        assert abs(math.log2(answer.learning_rate / power(-1.0)(width))) < 0.5
+
+
+def test_one_sided_sampling_is_a_bound_and_said_so() -> None:
+    records = sweep(power(0.0), (64, 128)) + [run(256, 0.01 * 2.0**x, 3 + rise(x)) for x in (-5, -4.25, -3.5, -2.75)]
+    fit = fit_law(records)
+    cell = next(cell for cell in fit.cells if cell.scales["hidden_size"] == 256)
+    assert cell.bound == "lower"
+    assert any("only one side" in note for note in recommend(256, rule=fit.rule).warnings)
+
+
+def test_one_wrecked_run_does_not_move_the_law() -> None:
+    records = sweep(power(-1.0))
+    before = fit_law(records).rule
+    worst = min((r for r in records if r.hidden_size == 128), key=lambda r: r.loss or 0)
+    wrecked = [run(128, r.learning_rate, 9.0) if r is worst else r for r in records]
+    after = fit_law(wrecked).rule
+    for width in (64, 128, 1024):
+        moved = recommend(width, rule=after).learning_rate / recommend(width, rule=before).learning_rate
+        assert abs(math.log2(moved)) < 0.25
+
+
+def test_what_a_seed_adds_to_all_its_runs_does_not_matter() -> None:
+    """The offsets are ten times the rise to the neighbouring rate; every seed ran at other rates as well."""
+    rng = np.random.default_rng(0)
+    records = []
+    for width in WIDTHS:
+        offsets = rng.normal(0, 0.3, size=4)
+        for i, x in enumerate(np.arange(-2.25, 2.3, 0.75)):
+            for seed in ((i) % 4, (i + 1) % 4, (i + 2) % 4):
+                loss = 3 + rise(x) + offsets[seed]
+                records.append(run(width, power(-1.0)(width) * 2.0**x, loss, seed=seed))
+    rule = fit_law(records).rule
+    for width in WIDTHS:
+        assert abs(math.log2(recommend(width, rule=rule).learning_rate / power(-1.0)(width))) < 0.25
+
+
+def test_two_sizes_make_a_table_that_does_not_extrapolate() -> None:
+    fit = fit_law(sweep(power(-1.0), (64, 128)))
+    assert fit.rule.form == "table" and "2 measured sizes are too few for a law" in fit.reason
+    assert recommend(90, rule=fit.rule).learning_rate == pytest.approx(power(-1.0)(90), rel=0.15)
+    assert recommend(90, rule=fit.rule).supported
+    assert not recommend(512, rule=fit.rule).supported
+
+
+def test_optima_that_follow_nothing_make_a_table() -> None:
+    zigzag = {32: 0.01, 64: 0.08, 128: 0.01, 256: 0.08, 512: 0.01}
+    fit = fit_law(sweep(lambda width: zigzag[int(width)]))
+    assert not recommend(1024, rule=fit.rule).supported
+    for width in WIDTHS:
+        assert recommend(width, rule=fit.rule).learning_rate == pytest.approx(zigzag[width], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([], "expected at least one training run"),
+        ([run(64, r, None, "diverged") for r in (0.1, 0.2)], "no run finished (2 diverged)"),
+        ([run(64, r, None, "failed") for r in (0.1, 0.2)], "failed for reasons of its own"),
+        ([run(w, 0.1, 3.0 + w) for w in WIDTHS], "one learning rate at every size"),
+        ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 3"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_one_line(records: list[TrialRecord], said: str) -> None:
+    with pytest.raises((InputError, RunFailedError)) as caught:
+        fit_law(records)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_scale_that_no_record_has_is_named() -> None:
+    with pytest.raises(InputError, match="expected 'depth' in the records"):
+        fit_law(sweep(power(-1.0)), scales=("hidden_size", "depth"))
+
+
+def test_tokens_are_a_scale_like_width() -> None:
+    """Optimum 0.01 · (width/128)^−0.8 · (tokens/1e9)^0.3, measured on a grid of 4 × 3."""
+    records = []
+    for tokens in (5e8, 1e9, 4e9):
+        grid = sweep(lambda w, t=tokens: 0.01 * (w / 128) ** -0.8 * (t / 1e9) ** 0.3, (64, 128, 256, 512))  # type: ignore[misc]
+        records += [TrialRecord(**{**record.__dict__, "scales": {"tokens": tokens}}) for record in grid]
+    rule = fit_law(records, scales=("hidden_size", "tokens")).rule
+    assert rule.law is not None
+    assert rule.law.coefficients[1:3] == pytest.approx((-0.8, 0.3), abs=0.1)
+    asked = recommend(1024, rule=rule, tokens=2e9)
+    truth = 0.01 * 8**-0.8 * 2**0.3
+    assert asked.low < truth < asked.high and asked.extrapolation == pytest.approx(2)
+    assert recommend(256, rule=rule).horizon_tokens == 4e9
+    assert not recommend(256, rule=rule, tokens=1.7e10).supported
+
+
+def test_a_scale_that_does_not_vary_is_a_condition() -> None:
+    records = [TrialRecord(**{**record.__dict__, "scales": {"depth": 4.0}}) for record in sweep(power(-1.0))]
+    rule = fit_law(records, scales=("hidden_size", "depth")).rule
+    assert tuple(rule.scales) == ("hidden_size",) and rule.conditions["depth"] == 4.0
+    assert "measured at depth 4, asked for 8" in recommend(128, rule=rule, depth=8).warnings[0]
+
+
+def test_the_boundary_lies_where_runs_begin_to_fail() -> None:
+    """Runs fail from two octaves above the optimum on; the lines must lie there too."""
+    records = [
+        run(r.hidden_size, r.learning_rate, None, "diverged") if r.learning_rate > 4 * power(-1.0)(r.hidden_size) else r
+        for r in sweep(power(-1.0), rates=11)
+    ]
+    rule = fit_law(records).rule
+    assert rule.boundary is not None
+    for width in (32, 100, 512, 1024):
+        answer = recommend(width, rule=rule)
+        assert answer.collapse_10 is not None and answer.collapse_50 is not None
+        truth = power(-1.0)(width)
+        assert 2 < answer.collapse_10 / truth < 4.5 and 3 < answer.collapse_50 / truth < 6
+        assert answer.learning_rate <= answer.collapse_10
+    assert fit_law(sweep(power(-1.0))).rule.boundary is None
+
+
+def test_a_run_that_fails_below_the_optimum_is_no_sign_of_a_high_rate() -> None:
+    records = [*sweep(power(-1.0)), run(128, 0.0005, None, "collapsed")]
+    assert fit_law(records).rule.boundary is None
+
+
+def test_the_safe_range_costs_what_it_may() -> None:
+    """With 1% of 3.0 allowed, the curve gives √(0.01/0.02) octaves below and √(0.01/0.04) above."""
+    fit = fit_law(sweep(power(-1.0), noise=0.0005, step=0.5, rates=9))
+    for cell in fit.cells:
+        truth = power(-1.0)(cell.scales["hidden_size"])
+        assert math.log2(cell.safe_low / truth) == pytest.approx(-math.sqrt(0.5), abs=0.2)  # type: ignore[operator]
+        assert math.log2(cell.safe_high / truth) == pytest.approx(0.5, abs=0.2)  # type: ignore[operator]
+        assert cell.loss_at(2 * truth) - cell.loss_at(truth) == pytest.approx(rise(1), rel=0.35)
+    tight = fit_law(sweep(power(-1.0), noise=0.0005, step=0.5, rates=9), tolerance=0.002)
+    assert tight.rule.safe_below < fit.rule.safe_below  # type: ignore[operator]
+
+
+def test_sensitivity_is_the_mean_rise_over_the_sampled_rates() -> None:
+    """Losses 5, 3, 3, 4 at equal steps: the trapezoid means over each step are 1, 0, 0.5, so 0.5 in all."""
+    records = [run(w, 0.001 * 4**i, loss) for w in (32, 64, 128) for i, loss in enumerate((5.0, 3.0, 3.0, 4.0))]
+    assert fit_law(records).cells[0].sensitivity == pytest.approx(0.5)
+
+
+def test_conditions_advice_and_horizon_come_from_the_runs() -> None:
+    facts = Facts(
+        vocabulary_size=1024,
+        conditions={"optimizer": "adamw", "depth": 4, "stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30},
+    )
+    records = [TrialRecord(**{**r.__dict__, "facts": facts, "tokens": 5000}) for r in sweep(power(-1.0))]
+    rule = fit_law(records, provenance={"study": "a test"}).rule
+    assert rule.advice == {"stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30.0}
+    assert rule.conditions["optimizer"] == "adamw" and rule.conditions["vocabulary_size"] == 1024
+    assert rule.horizon == {"tokens": 5000.0, "steps": 100.0} and rule.provenance["study"] == "a test"
+
+
+def with_updates(optimum: Callable[[float], float], gain: Callable[[float], float]) -> list[TrialRecord]:
+    """A sweep whose runs report relative updates gain(width) · rate."""
+    return [
+        TrialRecord(
+            **{
+                **r.__dict__,
+                "curve": {"step": [1], "loss": [r.loss], "relative_update": [r.learning_rate * gain(r.hidden_size)]},
+            }
+        )
+        for r in sweep(optimum, (32, 64, 128, 256, 512, 1024))
+    ]
+
+
+def test_update_offsets_are_what_the_rate_must_make_up_for() -> None:
+    from lrtune.cells import gather
+
+    def gain(width: float) -> float:
+        return (width / 128) ** 0.7
+
+    offsets = update_offsets(gather(with_updates(power(-1.0), gain), ("hidden_size",), 0.01).cells)
+    assert offsets is not None
+    assert np.diff(offsets) == pytest.approx([-0.7] * 5)
+    assert update_offsets(gather(sweep(power(-1.0)), ("hidden_size",), 0.01).cells) is None
+
+
+def test_a_law_that_is_simple_in_updates_extrapolates_by_them() -> None:
+    """The optimum is where the update is 0.001; its gain bends so strongly that rates alone mislead."""
+
+    def gain(width: float) -> float:
+        return float(2.0 ** (0.2 * math.log2(width / 128) + 0.35 * math.log2(width / 128) ** 2))
+
+    fit = fit_law(with_updates(lambda width: 0.001 / gain(width), gain))
+    assert fit.regrets["effective"] < fit.regrets["curved"]
+    assert fit.rule.form == "effective"
+    answer = recommend(2048, rule=fit.rule)
+    assert answer.low < 0.001 / gain(2048) < answer.high
+
+
+def test_the_order_of_the_records_does_not_matter() -> None:
+    records = sweep(power(-1.0))
+    shuffled = records.copy()
+    random.Random(0).shuffle(shuffled)
+    a, b = fit_law(records).rule, fit_law(shuffled).rule
+    assert recommend(1024, rule=a).high == pytest.approx(recommend(1024, rule=b).high, rel=1e-6)
+
+
+def test_a_rule_is_checked_against_runs_it_has_not_seen() -> None:
+    rule = fit_law(sweep(power(-1.0), (32, 64, 128))).rule
+    found = check_rule(rule, sweep(power(-1.0), (64, 256), seed=5))
+    assert [row.scales["hidden_size"] for row in found.rows] == [64, 256]
+    assert all(row.held and row.regret is not None and row.regret < 0.01 for row in found.rows)
+    wrong = check_rule(rule, sweep(lambda width: 0.1, (256,), seed=5))
+    assert not wrong.rows[0].held and wrong.rows[0].regret is not None and wrong.rows[0].regret > 0.1
+    assert "the interval holds at 0 of 1 sizes" in str(wrong)
+
+
+def test_losses_may_have_any_sign() -> None:
+    records = [TrialRecord(**{**r.__dict__, "loss": (r.loss or 0) - 30}) for r in sweep(power(-1.0))]
+    fit: LawFit = fit_law(records)
+    assert recommend(128, rule=fit.rule).learning_rate == pytest.approx(0.01, rel=0.15)

@@ -1,0 +1,313 @@
+"""Rules: which file is read, what a bad one says, and what the answer says of itself."""
+
+import json
+import math
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrtune.errors import InputError
+from lrtune.rule import (
+    Boundary,
+    ExtrapolationWarning,
+    Polynomial,
+    Rule,
+    RuleCell,
+    Scale,
+    find_rule,
+    get_learning_rate,
+    load_rule,
+    parse_rule,
+    recommend,
+    rule_to_json,
+    save_rule,
+    transfer_learning_rate,
+)
+
+
+def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: object) -> Rule:
+    """0.01 · (width / 128)^slope, measured at 64, 128 and 256 to 10% either way."""
+    cells = tuple(
+        RuleCell({"hidden_size": float(w)}, rate := 0.01 * (w / 128) ** slope, rate / 1.1, rate * 1.1, trials=5)
+        for w in (64, 128, 256)
+    )
+    rule = Rule(
+        form="power",
+        reason="a power law",
+        scales={"hidden_size": Scale(64.0, 256.0, 128.0)},
+        cells=cells,
+        law=Polynomial(
+            ((0,), (1,), (2,)),
+            (math.log(0.01), slope, 0.0),
+            ((1e-3, 0.0, 0.0), (0.0, 1e-3, 0.0), (0.0, 0.0, curvature_sd**2)),
+        ),
+        safe_below=0.5,
+        safe_above=0.4,
+        advice={"stage2_ratio": 0.5, "weight_decay": 0.1, "weight_decay_stage2": 0.0, "warmup_steps": 20.0},
+        horizon={"tokens": 1e6, "steps": 100.0},
+        conditions={"depth": 4.0, "optimizer": "adamw"},
+    )
+    return rule._replace(**changes)
+
+
+@pytest.fixture
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LRTUNE_RULE", raising=False)
+
+
+def test_the_rule_passed_in_wins_then_environment_then_project_then_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_environment: None
+) -> None:
+    """Each source has another level, so that the rate tells which was read."""
+    project = tmp_path / "project"
+    deep = project / "a" / "b"
+    deep.mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    monkeypatch.chdir(deep)
+    levels = {"outside": 1.0, "project": 2.0, "environment": 3.0, "passed": 4.0}
+    rules = {
+        name: power_rule(cells=tuple(cell._replace(low=1e-9, learning_rate=r, high=10) for cell in power_rule().cells))
+        for name, r in levels.items()
+    }
+    assert find_rule()[1] == "packaged"
+    save_rule(rules["outside"], tmp_path / "lrtune-rule.json")
+    assert find_rule()[1] == "packaged"  # the search ends at the project's root
+    save_rule(rules["project"], project / "lrtune-rule.json")
+    assert recommend(128).learning_rate == 2.0
+    save_rule(rules["environment"], tmp_path / "other.json")
+    monkeypatch.setenv("LRTUNE_RULE", str(tmp_path / "other.json"))
+    assert recommend(128).learning_rate == 3.0
+    assert recommend(128, rule=rules["passed"]).learning_rate == 4.0
+    assert find_rule() == (str(tmp_path / "other.json"), "$LRTUNE_RULE")
+    monkeypatch.setenv("LRTUNE_RULE", str(tmp_path / "nowhere.json"))
+    with pytest.raises(InputError, match=r"LRTUNE_RULE.*nowhere"):
+        find_rule()
+
+
+def test_the_packaged_rule_answers_without_any_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_environment: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    assert 1e-4 < recommend(256).learning_rate < 0.1
+
+
+def test_asking_loads_nothing_heavy() -> None:
+    heavy = "numpy scipy optuna torch typer rich dataclasses pathlib"
+    code = (
+        "import sys; from lrtune.rule import get_learning_rate; "
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_rule_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    rule = power_rule(conditions={"a": 1.5, "b": "x", "c": True, "d": (1.0, 2.0)})
+    path = tmp_path / "rule.json"
+    save_rule(rule, path)
+    assert load_rule(path) == rule._replace(source=str(path))
+    save_rule(rule._replace(reason="newer"), path, backup=True)
+    assert load_rule(tmp_path / "rule.json.bak").reason == "a power law"
+
+
+def test_a_rule_with_nan_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="finite"):
+        save_rule(power_rule(discrepancy=math.nan), tmp_path / "rule.json")
+    assert not (tmp_path / "rule.json").exists()
+
+
+GOOD = json.loads(rule_to_json(power_rule()))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 2}, "schema: expected 1, but got 2"),
+        ({"schema": True}, "schema: expected 1"),
+        ({"form": "magic"}, "form: expected one of"),
+        ({"form": ["power"]}, "form: expected one of"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
+        ({"scales": {}}, "scales: expected at least one"),
+        ({"cells": []}, "cells: expected at least one"),
+        ({"cells": [{"scales": {"hidden_size": 8}, "learning_rate": 0.1, "low": 0.2, "high": 0.3}]}, "low ≤ learning_"),
+        ({"cells": [{"scales": {"depth": 8}, "learning_rate": 0.1, "low": 0.1, "high": 0.3}]}, "expected the scales"),
+        ({"law": None}, "law: expected a polynomial"),
+        ({"law": {"exponents": [[0]], "coefficients": [1, 2], "covariance": [[1]]}}, "as many exponents"),
+        ({"law": {"exponents": [[0]], "coefficients": [1], "covariance": [[-1]]}}, "no negative variance"),
+        ({"law": {"exponents": [[0, 1]], "coefficients": [1], "covariance": [[1]]}}, "expected 1 exponents"),
+        ({"discrepancy": "much"}, "discrepancy: expected a number"),
+        ({"reason": "two\nlines"}, "reason: expected a printable string"),
+        ({"reason": "\x1b[31mred"}, "reason: expected a printable string"),
+        ({"advice": {"momentum": 1}}, "advice: unknown key 'momentum'"),
+        ({"level": 1.5}, "level: expected a number within"),
+    ],
+)
+def test_a_bad_field_is_named_in_one_line(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    path = tmp_path / "rule.json"
+    path.write_text(json.dumps(GOOD | change))
+    with pytest.raises(InputError) as caught:
+        load_rule(path)
+    assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is none"),
+        (b"[]", "expected a JSON object"),
+        (json.dumps(GOOD).replace("0.01", "NaN", 1).encode(), "NaN"),
+        (json.dumps(GOOD).replace("0.01", "1e999", 1).encode(), "expected"),
+        (b"[" * 1_000_000, "nested too deep"),
+        (b"[" * 10_000_000, "at most"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "expected"),
+        (b"\xff\xfe\x00", "it is none"),
+    ],
+)
+def test_a_file_that_is_no_rule_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "rule.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_rule(path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+WEIRD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**40), 10**40),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=2),
+)
+
+
+def _paths(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, item in items for found in _paths(item, (*path, key)))]
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(path=st.sampled_from(_paths(GOOD)[1:]), value=WEIRD, delete=st.booleans(), cut=st.none() | st.integers(0, 900))
+def test_a_thousand_malformed_rules_are_a_rule_or_one_line(
+    path: tuple[object, ...], value: object, delete: bool, cut: int | None
+) -> None:
+    data = json.loads(json.dumps(GOOD))
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    if delete:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    text = json.dumps(data)[:cut]
+    try:
+        rule = parse_rule(text)
+        answer = recommend(512, rule=rule)
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 500
+    else:
+        assert 0 < answer.low <= answer.learning_rate <= answer.high < math.inf
+
+
+@pytest.mark.parametrize(
+    ("width", "basis", "factor"),
+    [(128, "measured", 1), (90, "interpolated", 1), (512, "extrapolated", 2), (32, "extrapolated", 2)],
+)
+def test_the_basis_of_an_answer(width: int, basis: str, factor: float) -> None:
+    answer = recommend(width, rule=power_rule())
+    assert (answer.basis, answer.extrapolation) == (basis, factor)
+    assert answer.learning_rate == pytest.approx(0.01 * 128 / width)
+    assert any("extrapolated" in note for note in answer.warnings) == (basis == "extrapolated")
+
+
+def test_intervals_widen_with_the_distance_and_end_as_not_supported() -> None:
+    answers = [recommend(256 * 2.0**i + 1, rule=power_rule(curvature_sd=0.1)) for i in range(5)]
+    widths = [answer.high / answer.low for answer in answers]
+    assert widths == sorted(widths)
+    assert [answer.supported for answer in answers] == [width <= 4 for width in widths]
+    assert answers[0].supported and not answers[-1].supported
+    assert "not supported by the data" in answers[-1].warnings[0]
+
+
+def test_far_beyond_the_horizon_is_not_supported() -> None:
+    assert recommend(128, rule=power_rule()).horizon_tokens == 1e6
+    assert recommend(128, rule=power_rule(), tokens=1e6).warnings == ()
+    within = recommend(128, rule=power_rule(), tokens=3.9e6)
+    assert within.supported and "how the rate moves was not measured" in within.warnings[0]
+    beyond = recommend(128, rule=power_rule(), tokens=4.1e6)
+    assert not beyond.supported and "4.1 times the measured horizon" in beyond.warnings[0]
+
+
+def test_no_answer_lies_above_the_line_where_one_run_in_ten_collapses() -> None:
+    flat = Polynomial(((0,),), (math.log(0.008),), ((0.0,),))
+    rule = power_rule(boundary=Boundary(flat, 0.1))
+    line = 0.008 * 9**-0.1
+    for width in (64, 100, 128, 200, 256, 512):
+        answer = recommend(width, rule=rule)
+        assert answer.collapse_10 == pytest.approx(line) and answer.collapse_50 == pytest.approx(0.008)
+        assert answer.learning_rate == pytest.approx(min(1.28 / width, line))
+        assert answer.low <= answer.learning_rate <= answer.high
+        assert answer.safe_high is not None and answer.safe_high <= max(line, answer.learning_rate) * 1.000001
+
+
+def test_conditions_are_compared_and_unknown_scales_refused() -> None:
+    assert recommend(128, rule=power_rule(), depth=4).warnings == ()
+    assert "measured at depth 4, asked for 12" in recommend(128, rule=power_rule(), depth=12).warnings[0]
+    with pytest.raises(InputError, match="detph: this rule knows no such scale"):
+        recommend(128, rule=power_rule(), detph=12)
+    with pytest.raises(InputError, match="hidden_size: this rule's law is over hidden_size"):
+        recommend(rule=power_rule())
+    for bad in (0, -1, math.nan, math.inf, True, "256"):
+        with pytest.raises(InputError, match="hidden_size: expected a positive number"):
+            recommend(bad, rule=power_rule())  # type: ignore[arg-type]
+
+
+def test_the_whole_advice_comes_along() -> None:
+    answer = recommend(128, rule=power_rule())
+    assert answer.stage2_learning_rate == pytest.approx(0.005)
+    assert (answer.weight_decay, answer.weight_decay_stage2, answer.warmup_steps) == (0.1, 0.0, 20.0)
+    assert get_learning_rate(128, rule=power_rule(), stage=2) == pytest.approx(0.005)
+    with pytest.raises(InputError, match="stage: expected 1 or 2"):
+        get_learning_rate(128, rule=power_rule(), stage=3)
+    with pytest.raises(InputError, match="no rate for stage 2"):
+        get_learning_rate(128, rule=power_rule(advice={}), stage=2)
+
+
+def test_get_learning_rate_warns_where_it_extrapolates_and_only_there() -> None:
+    with pytest.warns(ExtrapolationWarning, match="extrapolated by a factor of 2"):
+        get_learning_rate(512, rule=power_rule())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert get_learning_rate(128, rule=power_rule()) == 0.01
+
+
+def test_a_table_interpolates_inside_and_holds_its_ends_outside() -> None:
+    rule = power_rule(form="table", law=None)
+    between = recommend(math.sqrt(64 * 128), rule=rule)
+    assert between.learning_rate == pytest.approx(0.01 * math.sqrt(2)) and between.supported
+    outside = recommend(1024, rule=rule)
+    assert outside.learning_rate == pytest.approx(0.005) and not outside.supported
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.3])
+def test_transfer_carries_a_rate_by_the_ratio_of_the_law(slope: float) -> None:
+    carried = transfer_learning_rate(0.003, 64, 256, rule=power_rule(slope))
+    assert carried.learning_rate == pytest.approx(0.003 * 4**slope)
+    assert carried.ratio_low < 4**slope < carried.ratio_high
+    same = transfer_learning_rate(0.003, 512, 512, rule=power_rule(slope))
+    assert same.ratio_low == same.ratio == same.ratio_high == 1
+    far = transfer_learning_rate(0.003, 64, 4096, rule=power_rule(slope, curvature_sd=0.2))
+    assert not far.supported and far.basis == "extrapolated"
