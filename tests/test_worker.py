@@ -1,0 +1,247 @@
+"""One worker in this process: what becomes of trials that fail, hang, run out of memory or lose their lease."""
+
+import math
+import threading
+from pathlib import Path
+
+import pytest
+
+from lrtune import worker as module
+from lrtune.design import Task
+from lrtune.leases import Leases
+from lrtune.records import TrialRecord, from_json
+from lrtune.storage import open_engine, sqlite_url
+from lrtune.study import PruningPolicy, Study, to_toml
+from lrtune.trainer import Interrupted, Trial, population
+from lrtune.worker import Worker, WorkerSpec
+
+RATES = (0.01, 0.02, 0.04)
+
+
+class Desk:
+    """A study with its leases, and a worker to work them off."""
+
+    def __init__(self, folder: Path, trainer: str, **changes: object) -> None:
+        self.study = Study(**{"trainer": trainer, "steps": 10, "report_every": 2, "widths": (32,), **changes})
+        self.url = sqlite_url(folder)
+        self.leases = Leases(open_engine(self.url), "study")
+        self.spec = {"study": to_toml(self.study), "fingerprint": "f", "checkpoints": str(folder / "checkpoints")}
+
+    def queue(self, *rates: float, **more: object) -> None:
+        self.leases.create({**self.spec, **more}, "f")
+        for number, rate in enumerate(rates or RATES):
+            task = Task(hidden_size=32, learning_rate=rate)
+            self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})
+
+    def work(self) -> dict[int, TrialRecord]:
+        """Work until nothing waits; the records by trial."""
+        self.leases.set_state("done")
+        Worker(WorkerSpec(url=self.url, study="study")).run()
+        return {trial: from_json(result) for trial, result in self.leases.ended()}
+
+
+def good(trial: Trial) -> None:
+    trial.describe(parameters=100, tokens_per_step=7, batch_size=16, vocabulary_size=50)
+    for step in range(0, trial.steps + 1, trial.report_every):
+        if not trial.report(step, loss=4 - 0.1 * step + trial.learning_rate, extra=step):
+            return
+
+
+def bad_at_the_second_rate(trial: Trial) -> None:
+    if trial.learning_rate == RATES[1]:
+        raise ValueError("the weights are not square")
+    good(trial)
+
+
+def returns_early(trial: Trial) -> None:
+    trial.report(4, loss=3.0)
+
+
+def silent(trial: Trial) -> None:
+    pass
+
+
+def diverges(trial: Trial) -> None:
+    for step in range(0, trial.steps + 1, trial.report_every):
+        if not trial.report(step, loss=3.0 if step < 4 else math.nan):
+            return
+
+
+def exits(trial: Trial) -> None:
+    raise SystemExit("usage: train.py")
+
+
+def hungry(trial: Trial) -> None:
+    trial.describe(batch_size=16)
+    if trial.micro_batch is None or trial.micro_batch > 4:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    good(trial)
+
+
+def starving(trial: Trial) -> None:
+    trial.describe(batch_size=16)
+    raise MemoryError
+
+
+@population
+def train_many(trials: list[Trial]) -> None:
+    sizes.append(len(trials))
+    if len(trials) > 2:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    for trial in trials:
+        good(trial)
+
+
+sizes: list[int] = []
+
+
+def test_records_carry_what_was_asked_reported_and_said(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue()
+    found = desk.work()
+    assert sorted(found) == [0, 1, 2]
+    record = found[1]
+    assert (record.status, record.learning_rate, record.loss, record.steps_done) == ("finished", 0.02, 3.02, 10)
+    assert record.tokens == 70 and record.facts.parameters == 100 and record.fingerprint == "f"
+    assert record.curve["step"] == [0, 2, 4, 6, 8, 10] == record.curve["extra"]
+    assert record.attempt == 1 and record.worker
+
+
+def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:bad_at_the_second_rate")
+    desk.queue()
+    found = desk.work()
+    assert [found[number].status for number in range(3)] == ["finished", "failed", "finished"]
+    assert "in bad_at_the_second_rate" in found[1].why
+    assert found[1].why.rstrip().endswith("ValueError: the weights are not square")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "status", "why"),
+    [
+        ("returns_early", "failed", "the trainer returned after step 4 of 10 without having been told to stop"),
+        ("silent", "failed", "the trainer returned without a report"),
+        ("diverges", "diverged", "loss is not finite at step 4"),
+        ("exits", "failed", "SystemExit: usage: train.py"),
+        ("starving", "failed", "out of memory also in micro-batches of 4"),
+    ],
+)
+def test_how_a_trial_ended_is_said(trainer, status, why, tmp_path: Path):
+    desk = Desk(tmp_path, f"test_worker:{trainer}")
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert record.status == status
+    assert why in record.why
+
+
+def test_without_a_pruner_a_nan_is_trained_to_its_end(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:diverges", pruner="none")
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert (record.status, record.steps_done, record.loss) == ("diverged", 10, None)
+    assert record.curve["loss"] == [3.0, 3.0, None, None, None, None]
+
+
+def test_out_of_memory_is_tried_once_more_in_smaller_pieces(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:hungry")
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert record.status == "finished"
+    assert record.plan["micro_batch"] == 4
+
+
+def test_a_population_that_does_not_fit_is_halved(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    sizes.clear()
+    desk = Desk(tmp_path, "test_worker:train_many")
+    desk.queue(0.01, 0.02, 0.03, 0.04, members=4)
+    found = desk.work()
+    assert sizes == [4, 2, 2]
+    assert [record.status for record in found.values()] == ["finished"] * 4
+    assert all(record.plan["members"] == 2 for record in found.values())
+    assert "trying halves" in capfd.readouterr().err
+
+
+def test_a_hanging_trial_is_failed_and_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+    monkeypatch.setattr(module, "_end_group", lambda code: ended.set())
+    desk = Desk(tmp_path, "test_worker:waits")
+    monkeypatch.setitem(globals(), "waits", lambda trial: ended.wait(20))
+    desk.queue(0.01, trial_timeout=0.05)
+    record = desk.work()[0]
+    assert ended.is_set()
+    assert record.status == "failed"
+    assert "no end after 0.05 s (--trial-timeout)" in record.why
+
+
+def test_a_worker_that_was_taken_for_dead_can_no_longer_write(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(0.01)
+    late = desk.leases.claim("late")[0]
+    assert desk.leases.release(late, counted=True)
+    assert desk.work()[0].attempt == 2
+    assert not desk.leases.finish(late, "{}")
+    assert not desk.leases.save_progress(late, {})
+    assert not desk.leases.release(late)
+    assert from_json(desk.leases.ended()[0][1]).status == "finished"
+
+
+def test_a_record_whose_receipt_was_lost_counts_as_handed_in(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(0.01)
+    lease = desk.leases.claim("me")[0]
+    assert desk.leases.finish(lease, "{}")
+    assert desk.leases.finish(lease, "{}"), "the same record again is no second one"
+    assert len(desk.leases.done()) == 1
+
+
+def test_each_waiting_trial_is_claimed_by_one_of_many(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(*(0.001 * number for number in range(1, 41)))
+    claimed: list[int] = []
+
+    def take(owner: str) -> None:
+        own = Leases(open_engine(desk.url), "study")
+        while found := own.claim(owner):
+            claimed.extend(lease.trial for lease in found)
+
+    threads = [threading.Thread(target=take, args=(f"owner{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(40))
+
+
+def test_a_stopped_worker_keeps_the_curve_and_the_next_one_goes_on_with_it(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:resumes", pruning=PruningPolicy(beaten=False))
+    desk.queue(0.01)
+    stop = threading.Event()
+    seen.clear()
+    seen["stop_at"] = (6, stop)
+    Worker(WorkerSpec(url=desk.url, study="study"), stop).run()
+    (waiting,) = desk.leases.waiting()
+    assert waiting.attempt == 0 and [row[0] for row in waiting.progress["reports"]] == [0, 2, 4, 6]
+    seen.pop("stop_at")
+    record = desk.work()[0]
+    assert seen["began"] == 6, "it began at its checkpoint"
+    assert record.curve["step"] == [0, 2, 4, 6, 8, 10]
+    assert record.curve["loss"] == [4.0, 3.8, 3.6, 3.4, 3.2, 3.0]
+    assert not (tmp_path / "checkpoints" / "0").exists()
+
+
+seen: dict[str, object] = {}
+
+
+def resumes(trial: Trial) -> None:
+    kept = trial.checkpoint_dir / "step"
+    seen["began"] = first = int(kept.read_text()) if kept.exists() else 0
+    for step in range(first, trial.steps + 1, trial.report_every):
+        if "stop_at" in seen and step == seen["stop_at"][0]:
+            seen["stop_at"][1].set()
+        if trial.checkpoint_due:
+            kept.write_text(str(step))
+        try:
+            trial.report(step, loss=round(4 - 0.1 * step, 6))
+        except Interrupted:
+            assert kept.read_text() == str(step), "a checkpoint is due when the search stops"
+            raise
