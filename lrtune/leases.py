@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from lrtune.storage import patiently
 
+_FIRST_PATIENCE = 10.0
 _tables = sa.MetaData()
 _studies = sa.Table(
     "lrtune_studies",
@@ -106,11 +107,16 @@ class Leases:
     def __init__(self, engine: sa.Engine, study: str) -> None:
         self.engine = engine
         self.study = study
+        self.patience = 180.0
         self._mine = _leases.c.study == study
         now = "(julianday('now') - 2440587.5) * 86400.0"
         self._now = sa.literal_column(
             now if engine.name == "sqlite" else "EXTRACT(EPOCH FROM clock_timestamp())", sa.Double
         )
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self.engine.dispose()
 
     def _run(self, statement: sa.Executable) -> list[Any]:
         """Execute in a transaction of its own; rows for a query, else one row with the count of changed rows."""
@@ -120,7 +126,7 @@ class Leases:
                 result = connection.execute(statement)
                 return list(result) if result.returns_rows else [(result.rowcount,)]
 
-        return patiently(call)
+        return patiently(call, patience=self.patience)
 
     def _changed(self, statement: sa.Executable) -> bool:
         return bool(self._run(statement)[0][0])
@@ -137,15 +143,19 @@ class Leases:
 
     def spec(self) -> dict[str, Any] | None:
         """What a worker needs to know of the study, or None where there is no such study."""
-        found = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name))
-        rows = self._run(sa.select(_studies.c.spec).where(_studies.c.name == self.study)) if found else []
+        rows = self._own_row(_studies.c.spec)
         return dict(json.loads(rows[0][0])) if rows else None
 
     def fingerprint(self) -> str | None:
         """The fingerprint that the study was begun with, or None where there is no such study."""
-        found = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name))
-        rows = self._run(sa.select(_studies.c.fingerprint).where(_studies.c.name == self.study)) if found else []
+        rows = self._own_row(_studies.c.fingerprint)
         return str(rows[0][0]) if rows else None
+
+    def _own_row(self, column: sa.Column[Any]) -> list[Any]:
+        """The study's row, none where there are no tables yet. The first contact with a storage: it is not waited for
+        as long as one that was there before."""
+        there = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
+        return self._run(sa.select(column).where(_studies.c.name == self.study)) if there else []
 
     def state(self) -> tuple[str, float]:
         """``open``, ``stopping`` or ``done``, and the seconds since the search last showed itself."""

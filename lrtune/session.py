@@ -279,6 +279,8 @@ class Session:
         """Let another search in, and workers elsewhere go home; where the storage is lost they do so by themselves."""
         with contextlib.suppress(RunFailedError):
             self.leases.let_go(self.me, "stopping")
+        self.trials.close()
+        self.leases.close()
 
     def _reason_to_stop(self, stopping: Stopping) -> str | None:
         budget, records = self.study.budget, self.folder.records

@@ -105,11 +105,10 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
         url, why = _url(run, storage)
         if url is None:
             return _status(run, study, found, file, searching=searching, why_no_storage=why)
-        leases = Leases(open_engine(url), study.name)
-        if leases.spec() is None:
+        stored, waiting, running = _stored(url, study.name)
+        if stored is None:
             why = f"{redact(url)} has no study named {study.name!r}"
             return _status(run, study, found, file, searching=searching, why_no_storage=why)
-        stored = {number: from_json(result) for number, result in leases.ended()}
         missing = tuple(sorted(stored.keys() - found.keys()))
         changed = tuple(sorted(n for n in stored.keys() & found.keys() if stored[n] != found[n]))
         unknown = tuple(sorted(found.keys() - stored.keys()))
@@ -123,8 +122,8 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
             whole,
             file,
             searching=searching,
-            waiting=len(leases.waiting()),
-            running=len(leases.running()),
+            waiting=waiting,
+            running=running,
             missing=missing,
             unknown=unknown,
             changed=changed,
@@ -133,6 +132,18 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
         )
     finally:
         folder.close()
+
+
+def _stored(url: str, name: str) -> tuple[dict[int, TrialRecord] | None, int, int]:
+    """The records that a storage has of a study, and how many trials wait and run; None where it has no such study."""
+    leases = Leases(open_engine(url), name)
+    try:
+        if leases.spec() is None:
+            return None, 0, 0
+        stored = {number: from_json(result) for number, result in leases.ended()}
+        return stored, len(leases.waiting()), len(leases.running())
+    finally:
+        leases.close()
 
 
 def _status(run: Path, study: Study, records: Mapping[int, TrialRecord], file: RecordsFile, **more: object) -> Status:

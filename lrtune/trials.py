@@ -54,6 +54,11 @@ class Trials:
         )
         self._study_id = self.storage.get_study_id_from_name(name)
 
+    def close(self) -> None:
+        """Let the connections go."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
     def add(self, task: Task) -> int:
         """A new waiting trial of this task; returns its number. Not safe to repeat blindly: see `unfinished`."""
         template = create_trial(

@@ -99,6 +99,7 @@ class Worker:
         finally:
             ended.set()
             pulse.join(timeout=1)
+            self.leases.close()
 
     def _room(self) -> int:
         return self.members if self.trainer.train_population is not None else 1
@@ -212,7 +213,9 @@ def check_here(spec: WorkerSpec) -> None:
     Raises:
         InputError: there is no such study, or the trainer or its data differ here.
     """
-    told = Leases(open_engine(spec.url), spec.study).spec()
+    leases = Leases(open_engine(spec.url), spec.study)
+    told = leases.spec()
+    leases.close()
     if told is None:
         raise InputError(f"study: expected the name of a study in {redact(spec.url)}, but got {spec.study!r}")
     study = parse_study(told["study"])

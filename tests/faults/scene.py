@@ -32,11 +32,17 @@ def study(trainer: str = "fast", **changes: Any) -> Study:
     return Study(**settings | changes)
 
 
-def start(out: Path, trainer: str = "fast", *, limit: int | None = None, **settings: Any) -> "subprocess.Popen[str]":
-    """Start a search; `limit` is the largest file it may write, in bytes."""
-    arguments = [sys.executable, str(HERE / "scene.py"), str(out), json.dumps({"trainer": trainer, **settings})]
+def environment() -> dict[str, str]:
+    """That of a process which is to find this tree's lrtune and the fault suite's trainers."""
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def start(
+    out: Path, trainer: str = "fast", *, script: str = "scene.py", limit: int | None = None, **settings: Any
+) -> "subprocess.Popen[str]":
+    """Start a search; `limit` is the largest file it may write, in bytes."""
+    arguments = [sys.executable, str(HERE / script), str(out), json.dumps({"trainer": trainer, **settings})]
 
     def restrict() -> None:
         import resource
@@ -46,7 +52,7 @@ def start(out: Path, trainer: str = "fast", *, limit: int | None = None, **setti
 
     return subprocess.Popen(
         arguments,
-        env=environment,
+        env=environment(),
         cwd=HERE,
         preexec_fn=restrict,
         stdout=subprocess.PIPE,
