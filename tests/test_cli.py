@@ -1,6 +1,7 @@
 """The command line as people use it: what goes to stdout, what to stderr, which exit code, what is left behind."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -148,6 +149,26 @@ def test_fit_of_the_run_gives_the_rule_again(in_searched: Cli) -> None:
     assert Path("lrtune-rule.json.bak").exists()
 
 
+def test_check_holds_the_rule_against_its_run_and_keeps_the_check_beside_it(in_searched: Cli) -> None:
+    rule = Path("lrtune-rule.json").read_bytes()
+    done = in_searched("check", "lrtune-rule.json", "--against", "runs/own")
+    assert done.code == 0 and "predicted" in done.out and "hidden_size 64" in done.out
+    kept = json.loads(Path("verification.json").read_text())
+    assert [row["scales"]["hidden_size"] for row in kept["check"]["runs/own"]] == [32.0, 64.0, 128.0]
+    assert Path("lrtune-rule.json").read_bytes() == rule
+
+
+def test_a_table_from_elsewhere_becomes_a_rule(cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        f"{w},{lr},{4 + 0.1 * math.log2(lr * w / 0.3) ** 2}" for w in (32, 64, 128) for lr in (1e-3, 3e-3, 1e-2, 3e-2)
+    ]
+    (tmp_path / "sweep.csv").write_text("width,lr,val\n" + "\n".join(rows) + "\n32,0.1,nan\n")
+    done = cli("fit", "sweep.csv", "--loss", "val", "--scale", "hidden_size=width", "-o", "mine.json")
+    assert done.code == 0 and "13 rows" in done.err
+    assert float(cli("lr", 256, "--rule", "mine.json", "--plain").out) == pytest.approx(0.3 / 256, rel=0.3)
+    assert not (tmp_path / "lrtune-rule.json").exists()
+
+
 def test_status_for_people_and_for_scripts(in_searched: Cli) -> None:
     assert "records.jsonl and the storage agree" in in_searched("status", "runs/own").out
     data = json.loads(in_searched("status", "runs/own", "--json").out)
@@ -243,6 +264,11 @@ BAD = [
     (["search", "--storage", "mysql://u:secret@h/d"], "storage: expected postgresql://"),
     (["fit", "none.csv"], "none.csv"),
     (["fit", "x.csv", "--tolerance", "2"], "--tolerance: expected a share between 0 and 1"),
+    (["check", "none.json", "--against", "x.csv"], "none.json: expected a rule file"),
+    (
+        ["worker", "--storage", "sqlite:///none/x.db", "--study", "a", "--workers", "0"],
+        "greater than or equal to 1",
+    ),
     (["status", "nowhere"], "expected the folder of a search"),
     (["report", "nowhere"], "expected the folder of a search"),
     (["dashboard", "nowhere"], "expected a run with a study.db"),
@@ -276,7 +302,7 @@ def test_debug_shows_the_traceback_anywhere_on_the_line(cli: Cli) -> None:
 
 
 VERBS = (
-    *("search", "compare", "verify", "worker", "lr", "fit", "export", "status", "report", "dashboard"),
+    *("search", "compare", "verify", "worker", "lr", "fit", "check", "export", "status", "report", "dashboard"),
     *("init", "check-trainer", "doctor"),
 )
 

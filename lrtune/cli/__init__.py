@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lrtune.cli import ask, look, search, setup
+from lrtune.cli import ask, look, search, setup, tables
 from lrtune.errors import LrtuneError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (search, ask, look, setup):
+for module in (search, ask, tables, look, setup):
     module.add_to(app)
 
 

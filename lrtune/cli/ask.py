@@ -1,17 +1,15 @@
-"""Verbs about a rule: `lr` asks it, `export` carries it elsewhere, `fit` makes it from a table, `check` tests it."""
+"""Verbs that ask a rule: `lr` for a rate, `export` for the whole of it in another form."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrtune.cli import options as flag
 from lrtune.cli.settings import parse_pairs
-from lrtune.cli.terminal import command, rate, result, result_json, say, table, write_out
+from lrtune.cli.terminal import rate, result, result_json, say, write_out
 from lrtune.errors import InputError
 
 if TYPE_CHECKING:
-    from lrtune.law import LawFit
     from lrtune.rule import Recommendation, Rule, Transfer
 
 Tokens = Annotated[float | None, typer.Option("--tokens", help="Training tokens of your run (2e9, say).")]
@@ -30,7 +28,6 @@ _PUBLISHED_ASK = ("depth", "parameters")
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command(epilog="Example: python train.py --lr $(lrtune lr 256 --plain)")(lr)
-    app.command(epilog="Example: lrtune fit sweep.csv --lr lr --loss val_loss --scale hidden_size=d_model")(fit)
     app.command(epilog="Example: lrtune export --format python -o learning_rate.py")(export)
 
 
@@ -91,85 +88,6 @@ def _given(text: str) -> tuple[int, float]:
         return int(size), float(tuned)
     except ValueError:
         raise InputError(f"--given: expected SIZE=LR such as 128=0.003, but got {text!r:.40}") from None
-
-
-def fit(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="TABLE…", help="CSV, TSV, JSONL, Parquet, Optuna storage URL, run folder."),
-    ],
-    lr_column: Annotated[str, typer.Option("--lr", metavar="COL", help="Column of the learning rate.")] = "lr",
-    loss: Annotated[str, typer.Option("--loss", metavar="COL", help="Column of the loss.")] = "loss",
-    scale: Annotated[
-        list[str] | None, typer.Option("--scale", metavar="NAME=COL", help="A scale and its column: hidden_size=width.")
-    ] = None,
-    minimize_over: Annotated[
-        list[str] | None,
-        typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts."),
-    ] = None,
-    seed: Annotated[str | None, typer.Option("--seed", metavar="COL", help="Column of the seed.")] = None,
-    maximize: Annotated[bool, typer.Option("--maximize", help="Higher is better.")] = False,
-    failed_when: Annotated[
-        str | None, typer.Option("--failed-when", metavar="EXPR", help='Rows to take as diverged: "loss>5".')
-    ] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
-    level: Annotated[float, typer.Option("--level", help="Share that the intervals hold.")] = 0.9,
-    output: flag.Output = None,
-) -> None:
-    """Fit the rule to a sweep that is there already: tables, storages, or the folder of a search."""
-    from lrtune.importers import Columns, read_sources
-    from lrtune.law import fit_law
-    from lrtune.rule import save_rule
-
-    for name, value in (("--tolerance", tolerance), ("--level", level)):
-        if not 0 < value < 1:
-            raise InputError(f"{name}: expected a share between 0 and 1, but got {value:g}")
-    columns = Columns(
-        learning_rate=lr_column,
-        loss=loss,
-        scales=parse_pairs(scale or ["hidden_size=hidden_size"], flag="--scale"),
-        seed=seed,
-        minimize_over=tuple(minimize_over or ()),
-        maximize=maximize,
-        failed_when=failed_when,
-    )
-    imported = read_sources(sources, columns)
-    for line in imported.summary:
-        say(line)
-    origin = {"fitted to": ", ".join(_without_password(source) for source in sources)}
-    fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
-    targets = [output] if output is not None else [Path("lrtune-rule.json")]
-    targets += [Path(source) / "rule.json" for source in sources if Path(source).is_dir() and output is None]
-    for target in targets:
-        try:
-            save_rule(fitted.rule, target, backup=target.name == "lrtune-rule.json")
-        except OSError as error:
-            raise InputError(f"{target}: expected a file that can be written, but {error.strerror}") from error
-    _show_fit(fitted)
-    say(f"wrote {', '.join(map(str, targets))}")
-    sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
-    if sizes and len(imported.scales) == 1:
-        say(f"next: {command('lr', f'{max(sizes) * 2:g}', '--rule', str(targets[0]))}")
-
-
-def _without_password(source: str) -> str:
-    from lrtune.storage import redact
-
-    return redact(source) if "://" in source else source
-
-
-def _show_fit(fitted: "LawFit") -> None:
-    """The form, why, and what each cell's optimum is."""
-    result(fitted.reason)
-    names = list(fitted.rule.scales)
-    rows = []
-    for cell in fitted.cells:
-        interval = f"{rate(cell.low)} … {rate(cell.high)}"
-        bound = {None: "", "lower": "at least", "upper": "at most"}[cell.bound]
-        sizes = [f"{cell.scales[name]:g}" for name in names]
-        rows.append([*sizes, rate(cell.learning_rate), interval, bound, str(cell.trials)])
-    level = f"{fitted.rule.level:.0%} interval"
-    result(table(rows, [*names, "learning rate", level, "", "runs"]))
 
 
 def export(
