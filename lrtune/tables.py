@@ -100,7 +100,8 @@ def study_rows(url: str, loss: str) -> tuple[list[dict[str, Any]], bool]:
         storage = optuna.storages.get_storage(storage_url)
         names = optuna.get_all_study_names(storage)
     except Exception as error:
-        raise InputError(f"{storage_url}: expected an Optuna storage, but it cannot be opened ({error})") from error
+        why = str(error).split("\n", 1)[0]
+        raise InputError(f"{storage_url}: expected an Optuna storage, but it cannot be opened ({why})") from error
     if not name and len(names) != 1:
         known = ", ".join(names[:8]) or "none"
         raise InputError(f"{storage_url}: expected URL#STUDY to name one of its studies ({known})")

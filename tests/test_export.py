@@ -1,0 +1,101 @@
+"""Exports: each carries the whole advice, and the Python module answers as the rule does, anywhere."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from test_rule import power_rule
+
+from lrtune.errors import InputError
+from lrtune.export import export_rule, register_resolver
+from lrtune.rule import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
+
+RULES = {
+    "power": power_rule(),
+    "boundary": power_rule(boundary=Boundary(Polynomial(((0,),), (-4.9,), ((0.0,),)), 0.1)),
+    "table": power_rule(form="table", law=None),
+    "step": power_rule(form="step", law=None, step=Step("hidden_size", 128.0, 256.0, -5.0, -6.0, 0.01, 0.01)),
+    "hostile": power_rule(reason='"""; raise SystemExit(3) # \\', conditions={"'\\\"": "\"\"\"'''"}),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_python_module_runs_alone_and_answers_the_same(tmp_path: Path, name: str) -> None:
+    """In isolated mode without site-packages: nothing but the file and the standard library."""
+    (tmp_path / "rates.py").write_text(export_rule(RULES[name], "python"), encoding="utf-8")
+    code = (
+        "import sys, json; sys.path.insert(0, sys.argv[1]); import rates\n"
+        "print(json.dumps([[rates.get_learning_rate(w), rates.recommend(w).low, rates.recommend(w).high,\n"
+        "  rates.get_learning_rate(w, stage=2), rates.recommend(w).supported] for w in (64, 100, 180, 512, 4096)]))\n"
+        "assert not any('lrtune' in name for name in sys.modules)\n"
+        "try: rates.recommend(-1)\nexcept ValueError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-W", "error", "-c", code, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    answers, complaint = done.stdout.splitlines()
+    found = [recommend(width, rule=RULES[name]) for width in (64, 100, 180, 512, 4096)]
+    assert json.loads(answers) == [[a.learning_rate, a.low, a.high, a.stage2_learning_rate, a.supported] for a in found]
+    assert complaint == "hidden_size: expected a positive number, but got -1"
+
+
+def _read(rule: Rule, format: str) -> dict[str, object]:
+    text = export_rule(rule, format)
+    if format == "json":
+        return json.loads(text)
+    if format == "toml":
+        return tomllib.loads(text)
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    return yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("format", ["json", "yaml", "toml"])
+@pytest.mark.parametrize("name", RULES)
+def test_data_formats_carry_the_whole_advice(name: str, format: str) -> None:
+    data = _read(RULES[name], format)
+    assert data["advice"] == {"stage2_ratio": 0.5, "weight_decay": 0.1, "weight_decay_stage2": 0.0, "warmup_steps": 20}
+    assert data["horizon"] == {"tokens": 1e6, "steps": 100}
+    assert data["reason"] == RULES[name].reason
+    rows = {row["hidden_size"]: row for row in data["learning_rates"]}
+    assert list(rows) == [64, 128, 256, 512]
+    for width, row in rows.items():
+        answer = recommend(width, rule=RULES[name])
+        assert row["learning_rate"] == pytest.approx(answer.learning_rate, rel=1e-12)
+        assert row["stage2_learning_rate"] == pytest.approx(answer.learning_rate / 2, rel=1e-12)
+        assert (row["basis"], row["supported"], row["weight_decay"]) == (answer.basis, answer.supported, 0.1)
+    whole = json.loads(data["rule_json"]) if format == "toml" else data["rule"]
+    assert parse_rule(json.dumps(whole)) == RULES[name]
+
+
+def test_small_numbers_stay_numbers_in_yaml() -> None:
+    """YAML 1.1 reads 1e-05 as text."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    tiny = power_rule(cells=tuple(c._replace(learning_rate=1e-5, low=1e-6, high=2e-5) for c in power_rule().cells))
+    rows = yaml.safe_load(export_rule(tiny, "yaml"))["learning_rates"]
+    assert rows[0]["learning_rate"] == 1e-5 and rows[0]["low"] == 1e-6
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(InputError, match="expected one of python, json, yaml, toml, but got 'xml'"):
+        export_rule(power_rule(), "xml")
+
+
+def test_the_resolver_reads_the_size_from_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    omegaconf = pytest.importorskip("omegaconf", reason="OmegaConf is not installed")
+    register_resolver(power_rule(), name="lrtune_test")
+    config = omegaconf.OmegaConf.create(
+        {
+            "model": {"hidden_size": 256},
+            "lr": "${lrtune_test:${model.hidden_size}}",
+            "second": "${lrtune_test:${model.hidden_size},{stage:2,tokens:1e6}}",
+        }
+    )
+    assert config.lr == pytest.approx(0.005) and config.second == pytest.approx(0.0025)
+    save_rule(power_rule(), tmp_path / "rule.json")
+    monkeypatch.setenv("LRTUNE_RULE", str(tmp_path / "rule.json"))
+    register_resolver()
+    assert omegaconf.OmegaConf.create({"lr": "${lrtune:128}"}).lr == pytest.approx(0.01)
