@@ -28,11 +28,10 @@ def _jsonl(path: Path) -> Path:
 
 def _parquet(path: Path) -> Path:
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    import pyarrow.parquet
-
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     names = ("width", "lr", "loss")
     columns = {name: list(column) for name, column in zip(names, zip(*ROWS, strict=True), strict=True)}
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns), path)
     return path
 
 
