@@ -132,7 +132,7 @@ def _wide(device: torch.device) -> torch.dtype:
 def _entropy(histogram: Tensor) -> Tensor:
     """(K, V) counts → (K,) entropy in nats, as `lrtune.diversity.entropy`."""
     p = histogram.to(_wide(histogram.device)) / histogram.sum(dim=1, keepdim=True)
-    return -torch.special.xlogy(p, p).sum(dim=1).clamp_max(0.0)
+    return 0.0 - torch.special.xlogy(p, p).sum(dim=1).clamp_max(0.0)  # not −0 for one answer alone
 
 
 def _distinct(answers: Tensor, vocabulary: int) -> Tensor:
