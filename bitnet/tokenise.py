@@ -56,8 +56,8 @@ def survey(source: Source, tell: Tell) -> Survey:
     held_out = _split(sizes, characters)
     if not held_out or len(held_out) == len(sizes):
         raise InputError(
-            f"dataset: expected different texts in {source.name}, some to train on and some to validate on, but found "
-            f"{characters:,} characters in {len(sizes)} different; give more text"
+            f"dataset: expected different texts in {source.name}, some to train on and some to validate on, but it has "
+            f"{characters:,} characters in all and {len(sizes)} different texts; give more text"
         )
     share = min(1.0, _LEARN_CHARACTERS / characters)
     tell("reading", 1.0)
