@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lrtune.storage import patiently
 
@@ -251,11 +252,9 @@ class Leases:
 
     def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
         """Queue a trial, once: a trial that has a row keeps it."""
-        c = _leases.c
-        if self._run(sa.select(c.trial).where(self._mine, c.trial == trial)):
-            return
         row = {"state": "queued", "attempt": 0, "peers": peers, "task": json.dumps(task)}
-        self._run(sa.insert(_leases).values(study=self.study, trial=trial, **row))
+        insert = sqlite.insert if self.engine.name == "sqlite" else postgresql.insert
+        self._run(insert(_leases).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
 
     def running(self) -> list[Lease]:
         """The trials that a worker has now."""

@@ -10,10 +10,11 @@ import pytest
 from lrtune.design import Task
 from lrtune.errors import InputError
 from lrtune.events import Note, TrialEnded
-from lrtune.records import read_records
+from lrtune.records import TrialRecord, read_records
 from lrtune.rule import recommend
 from lrtune.search import plan, run_fixed, run_search, status
 from lrtune.study import Budget, Study
+from lrtune.trials import Trials
 
 
 def study(**changes: object) -> Study:
@@ -171,3 +172,19 @@ def test_optuna_sees_every_trial_as_it_ended(searched):
         assert trial.state.name == {"finished": "COMPLETE"}.get(record.status, "PRUNED")
         assert trial.value == record.loss
         assert trial.user_attrs["curve"]["loss"] == list(record.curve["loss"])
+        assert trial.user_attrs["status"] == record.status
+
+
+def test_low_diversity_makes_a_trial_infeasible_to_optuna(tmp_path: Path):
+    told = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
+    for diversity in (0.05, 0.5):
+        number = told.add(Task(hidden_size=32, learning_rate=0.01))
+        fate = {"status": "finished", "loss": 3.0, "diversity": diversity, "steps": 10, "steps_done": 10}
+        record = TrialRecord(trial=number, hidden_size=32, learning_rate=0.01, seed=0, **fate)
+        told.tell(record, floor=0.1)
+        told.tell(record, floor=0.1)
+    low, high = told.study.trials
+    assert low.constraints == {"diversity": pytest.approx(0.05)}
+    assert high.constraints == {"diversity": pytest.approx(-0.4)}
+    assert told.study.best_trial.number == high.number
+    told.close()
