@@ -66,8 +66,8 @@ class DeviceSteps:
     def __init__(self, population: "Population", *, compiled: bool, graph: bool = True) -> None:
         self.population = population
         self.device = population.device
-        self.block: Block | None = _compile(block) if compiled else None
-        self.update = _compile(adam_rows, dynamic=True) if compiled else adam_rows
+        self.block: Block | None = compile_for_training(block) if compiled else None
+        self.update = compile_for_training(adam_rows, dynamic=True) if compiled else adam_rows
         members = population.members
         seeds = list(dict.fromkeys(member.seed for member in members))
         self.seeds = seeds
@@ -158,7 +158,8 @@ class DeviceSteps:
         except Exception as error:
             if self.block is None:
                 raise
-            _log.warning("compiling failed (%s: %.200s); going on uncompiled", type(error).__name__, error)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            _log.warning("compiling failed (%s); going on uncompiled", reason)
             self.block, self.update = None, adam_rows
             self._compute()
 
@@ -188,6 +189,7 @@ class DeviceSteps:
         self.row += 1
 
 
-def _compile(function: Any, **settings: Any) -> Any:
-    torch._dynamo.config.recompile_limit = 64  # one entry a width and number of members
+def compile_for_training(function: Any, **settings: Any) -> Any:
+    """`function` compiled, with room for one shape a width and number of members; on disk the libraries cache it."""
+    torch._dynamo.config.recompile_limit = 64
     return torch.compile(function, **settings)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bitnet import tiles
 from bitnet.quantize import Gradient, bit_linear, matmul, rms_norm
 from lrtune.trainer import InputError
 
@@ -182,10 +183,16 @@ def block(
 ) -> Tensor:
     """One layer: x (K, N, D) → (K, N, D); weights (K, G, O, I); N = `sequences` · T."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
+    in_tiles = x.device.type == "cpu" and turns.is_complex()
     mixing = bit_linear(x, qkv, gradient=gradient)
     mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
-    mixed = attention(mixing, turns, low=gradient == "bf16" and x.is_cuda).reshape(members, -1, width)
-    x = x + bit_linear(mixed, out, gradient=gradient)
+    if in_tiles:
+        mixed = tiles.attention(mixing, turns)
+    else:
+        mixed = attention(mixing, turns, low=gradient == "bf16" and x.is_cuda)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient)
+    if in_tiles and ffn == "squared-relu":
+        return tiles.ffn(x, up, down, gradient=gradient)
     return x + bit_linear(activation(bit_linear(x, up, gradient=gradient), ffn), down, gradient=gradient)
 
 
@@ -321,7 +328,7 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         grad_states, grad_head = ctx.saved_tensors
         scale = (grad * ctx.factor).view(-1, 1, 1)
-        return grad_states * scale, grad_head * scale, None, None, None, None
+        return grad_states.mul_(scale), grad_head.mul_(scale), None, None, None, None
 
 
 # One slice of logits stays within a core's cache on a CPU; on a GPU it is a matter of memory.

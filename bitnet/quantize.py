@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 NORM_EPS = 1e-6
-_SCALE_FLOOR = 1e-5
+SCALE_FLOOR = 1e-5
 
 Gradient = Literal["fp32", "bf16"]
 Product = Literal["int8", "bf16", "float"]
@@ -47,7 +47,7 @@ def quantize_weights(w: Tensor) -> Quantized:
     Returns:
         Integers −1, 0, 1 of the shape of `w`, and the scale 1 / mean|w|, of shape (…, 1, 1).
     """
-    scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=_SCALE_FLOOR).reciprocal_()
+    scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=SCALE_FLOOR).reciprocal_()
     return Quantized((w * scale).round_().clamp_(-1, 1).to(torch.int8), scale)
 
 
@@ -60,7 +60,7 @@ def quantize_activations(x: Tensor) -> Quantized:
     Returns:
         Integers −128 … 127 of the shape of `x`, and the scale 127 / max|x|, of shape (…, 1).
     """
-    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp_(min=_SCALE_FLOOR)
+    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp_(min=SCALE_FLOOR)
     return Quantized((x * scale).round_().clamp_(-128, 127).to(torch.int8), scale)
 
 
@@ -92,17 +92,17 @@ class _BitLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient, norm: bool) -> Tensor:
         members, groups, outputs, inputs = w.shape
         product = forward_product(x)
-        kept = _STORED[product] or x.dtype
+        kept = stored_as(product, x)
         rstd = None
         if norm:
             # The integers are those of x itself: the norm cancels in x · s, and stays in s alone.
             rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
-            x_scale = 127.0 / (_largest(x) * rstd).clamp_(min=_SCALE_FLOOR)
+            x_scale = 127.0 / (_largest(x) * rstd).clamp_(min=SCALE_FLOOR)
             x_integers = (x * (x_scale * rstd)).round_().to(kept)
         else:
-            x_scale = 127.0 / _largest(x).clamp_(min=_SCALE_FLOOR)
+            x_scale = 127.0 / _largest(x).clamp_(min=SCALE_FLOOR)
             x_integers = (x * x_scale).round_().to(kept)
-        w_scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=_SCALE_FLOOR).reciprocal_()
+        w_scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=SCALE_FLOOR).reciprocal_()
         w_integers = (w * w_scale).round_().clamp_(-1, 1).to(kept).view(members, groups * outputs, inputs)
         sums = integer_product(x_integers, w_integers, product)
         step = (x_scale * w_scale.view(members, 1, groups)).reciprocal_()  # (K, N, G)
@@ -138,7 +138,9 @@ def _largest(x: Tensor) -> Tensor:
     return x.abs().amax(dim=-1, keepdim=True)
 
 
-_STORED: dict[Product, torch.dtype | None] = {"int8": torch.int8, "bf16": torch.bfloat16, "float": None}
+def stored_as(product: Product, x: Tensor) -> torch.dtype:
+    """The dtype in which a product wants its integers."""
+    return {"int8": torch.int8, "bf16": torch.bfloat16, "float": x.dtype}[product]
 
 
 def integer_product(x: Tensor, w: Tensor, product: Product) -> Tensor:

@@ -6,6 +6,8 @@ the workers start.
 
 import logging
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -260,11 +262,15 @@ def _should_compile(options: Options, config: ModelConfig, trials: Sequence[Tria
     if isinstance(options.compile, bool):
         return options.compile
     tokens = len(trials) * trials[0].steps * options.batch * options.context
-    return trials[0].device.startswith("cuda") and 6 * config.parameters * tokens >= _WORTH_COMPILING
+    device = trials[0].device.partition(":")[0]
+    if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
+        return False
+    return 6 * config.parameters * tokens >= _WORTH_COMPILING.get(device, math.inf)
 
 
-# Multiplications and additions of a run that take a few minutes uncompiled on a fast GPU.
-_WORTH_COMPILING = 1e15
+# Floating-point operations of a run that lasts some minutes uncompiled. Compiling takes most of a minute for each
+# shape, and then saves a fifth of the time on a CPU and half of it on a GPU.
+_WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e15}
 
 
 def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:

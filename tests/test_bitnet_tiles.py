@@ -1,0 +1,83 @@
+"""The forms for a CPU's cache equal the plain ones, in value and gradient."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bitnet import device_steps, model, tiles  # noqa: E402
+from bitnet.model import ModelConfig  # noqa: E402
+from bitnet.population import Member, Population  # noqa: E402
+from bitnet.quantize import bit_linear  # noqa: E402
+from bitnet.schedule import Schedule  # noqa: E402
+
+
+def normal(*shape: int, seed: int, dtype: Any = torch.float64) -> Any:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("rows", [2**17, 64 * 32])  # all 150 tokens at once, and 64, 64 and 22 of them
+def test_ffn_in_tiles_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "_TILE", rows)
+    x, up, down = normal(2, 150, 16, seed=0), normal(2, 1, 32, 16, seed=1), normal(2, 1, 16, 32, seed=2)
+    weights = normal(2, 150, 16, seed=3).detach()
+    plain = x + bit_linear(model.activation(bit_linear(x, up), "squared-relu"), down)
+    tiled = tiles.ffn(x, up, down)
+    assert torch.allclose(tiled, plain, rtol=1e-12)
+    grads = [torch.autograd.grad((y * weights).sum(), (x, up, down)) for y in (plain, tiled)]
+    for wanted, got in zip(*grads, strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_attention_with_one_gradient_is_the_plain_one() -> None:
+    qkv, weights = normal(3, 10, 3, 2, 8, seed=0), normal(3, 10, 2, 8, seed=1).detach()
+    turns = model.rotations(10, 8, torch.device("cpu"), torch.float64)
+    outs = [model.attention(qkv, turns), tiles.attention(qkv, turns)]
+    assert torch.allclose(outs[0], outs[1], rtol=1e-12)
+    grads = [torch.autograd.grad((y * weights).sum(), qkv)[0] for y in outs]
+    assert torch.allclose(grads[0], grads[1], rtol=1e-9, atol=1e-12)
+
+
+def test_loss_in_slices_has_the_gradient_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(model._LOGITS_AT_ONCE, "cpu", 20 * 24 * 2)  # 20 of 50 tokens at once
+    states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
+    targets = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (2, 50)))
+    smoothing = torch.tensor([0.0, 0.1], dtype=torch.float64)
+    ours = model.training_loss(states, head, targets, smoothing)
+    scores = states @ head.transpose(1, 2)
+    wanted = [
+        torch.nn.functional.cross_entropy(scores[k], targets[k], label_smoothing=smoothing[k].item()) for k in range(2)
+    ]
+    plain = [torch.nn.functional.cross_entropy(scores[k], targets[k]) for k in range(2)]
+    assert ours.tolist() == pytest.approx([loss.item() for loss in plain])  # without the smoothing term
+    got = torch.autograd.grad(ours.sum(), (states, head))
+    for a, b in zip(got, torch.autograd.grad(sum(wanted), (states, head)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("c++: not found\nmore lines")
+
+    monkeypatch.setattr(device_steps, "compile_for_training", lambda function, **_: broken)
+    data = np.random.default_rng(0).integers(0, 24, (4, 9))
+    runs = []
+    for compiled in (True, False):
+        one = Population(
+            ModelConfig(hidden_size=16, vocabulary_size=24, depth=1),
+            [Member(seed=0, schedule=Schedule(peak=0.01, steps=4))],
+            lambda seed, step: data,
+            compiled=compiled,
+        )
+        if not compiled:
+            one._device_steps = device_steps.DeviceSteps(one, compiled=False)
+        one.advance(3)
+        runs.append(one.state.parameters)
+    assert torch.equal(*runs)
+    assert [record.getMessage() for record in caplog.records] == [
+        "compiling failed (RuntimeError: c++: not found); going on uncompiled"
+    ]
