@@ -1,10 +1,11 @@
 """Is this run still worth its compute? Pure functions from the curve so far to a verdict.
 
 Two different verdicts end a run early. *collapsed* is absolute: diversity low and flat, loss at or above the unigram
-entropy and not on its way below it, nothing in the schedule ahead that could bring it back. *beaten* is relative: the
-finished runs of the same width show that what is left of the schedule cannot make up the distance.
+entropy and not on its way below it, nothing in the schedule ahead that could bring it back. *beaten* is relative: some
+finished run of the same width shows that what is left of the schedule cannot make up the distance to it. Its constants
+come from recorded curves (studies/benchmarks/pruning.md).
 
-Phases of a language-model run, by its last report (FACTS: first the unigram distribution is learned, then the rest;
+Phases of a language-model run, by its last report (first the unigram distribution is learned, then the rest;
 Chang & Bergen, arXiv 2110.02406; Belrose et al., arXiv 2402.04362)::
 
     loss     ln V ───────────── unigram entropy ─────────────────►
@@ -16,7 +17,7 @@ A run that stays undiverse above the unigram entropy without moving is *collapse
 every healthy run passes through it, and neither is a high loss alone, since the loss of ternary models is S-shaped.
 """
 
-import itertools
+import bisect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ Phase = Literal["unknown", "uniform", "unigram", "learned", "collapsed", "diverg
 _AT_UNIGRAM = 0.02
 # A diversity that moved by less than this share of the floor has not moved.
 _FLAT = 0.2
+# The share of the steps over which a run's present speed is read, where it is set against a peer's.
+_PRESENT = 0.1
+# Without a unigram entropy: a peer has begun to learn once it has this share of its whole descent behind it.
+_BEGUN = 1 / 3
 # How much faster than now a loss may fall from here on (the loss is S-shaped: the slow part can come first).
 _FASTER = 2.0
 # Without a unigram entropy: a loss about to fall by more than this share until the end is still falling.
@@ -131,11 +136,22 @@ class Curve:
 
     def loss_at(self, step: float) -> float | None:
         """The loss at any step between the first and the last finite one, interpolated linearly."""
+        steps, losses = self._known
+        after = bisect.bisect_left(steps, step)
+        if after == len(steps):
+            return None
+        if steps[after] == step:
+            return losses[after]
+        if after == 0:
+            return None
+        share = (step - steps[after - 1]) / (steps[after] - steps[after - 1])
+        return losses[after - 1] + (losses[after] - losses[after - 1]) * share
+
+    @cached_property
+    def _known(self) -> tuple[list[int], list[float]]:
+        """Steps and losses of the reports whose loss is finite."""
         known = [(point.step, point.loss) for point in self.reports if point.loss is not None]
-        for (s0, l0), (s1, l1) in itertools.pairwise(known):
-            if s0 <= step <= s1:
-                return l0 + (l1 - l0) * (step - s0) / (s1 - s0)
-        return known[0][1] if len(known) == 1 and known[0][0] == step else None
+        return [step for step, _ in known], [loss for _, loss in known]
 
 
 @dataclass(frozen=True)
@@ -327,41 +343,58 @@ def _median(values: Sequence[float]) -> float:
 def _beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
     """Why no plausible way leads back among the best, or nothing.
 
-    What a run can still gain is bounded by what finished peers gained from the same step on, enlarged by how much
-    faster this run falls at present, and by `margin`.
+    Each finished peer bounds by itself how far this run can still get: by what the peer gained from this step on, by
+    `margin` more than that, and by what this run falls faster at present, kept up to the end.
     """
     if not policy.beaten:
         return ""
-    finished = [peer for peer in peers if peer.planned_steps == curve.planned_steps and peer.final_loss is not None]
     step = curve.reports[-1].step
-    if len(finished) < max(1, int(policy.peers)) or step < policy.beaten_grace * curve.planned_steps:
+    finished = [peer for peer in peers if peer.planned_steps == curve.planned_steps and peer.final_loss is not None]
+    # Where nobody says what a model knows that has only counted words, early distances say less.
+    grace = policy.beaten_grace if curve.unigram_entropy is not None else max(policy.beaten_grace, policy.grace)
+    if len(finished) < max(1, int(policy.peers)) or step < grace * curve.planned_steps:
         return ""
-    best = min(peer.final_loss for peer in finished if peer.final_loss is not None)
     # The better of the last two reports, so that one noisy evaluation cuts nothing.
     loss = min(point.loss for point in curve.reports[-2:] if point.loss is not None)
-    gains = [gain for peer in finished if (gain := _gain_left(curve, peer, step)) is not None]
-    if not gains:
-        return ""
-    margin = policy.margin
-    if curve.learning_rate and all((peer.learning_rate or math.inf) < curve.learning_rate for peer in finished):
-        # The decay of the rate is worth more to a high rate, and no peer has shown how much.
-        margin *= 2
-    reach = loss - max(gains) * (1 + margin)
-    if reach <= best * (1 + policy.regret):
-        return ""
-    return f"loss {loss:.3f} at step {step} could reach {reach:.3f} at best, as its peers went on; {best:.3f} is done"
+    beyond, reason = 0.0, ""
+    for peer in finished:
+        gain = _gain_left(curve, peer, policy)
+        assert peer.final_loss is not None
+        bar = peer.final_loss + policy.regret * abs(peer.final_loss)
+        if gain is not None and loss - gain - bar > beyond:
+            beyond = loss - gain - bar
+            rate = f" at {peer.learning_rate:.3g}" if peer.learning_rate else ""
+            reason = f"loss {loss:.3f} at step {step}; going on as its peer{rate} did, it could reach "
+            reason += f"{loss - gain:.3f} at best, and that one ended at {peer.final_loss:.3f}"
+    return reason
 
 
-def _gain_left(curve: Curve, peer: Curve, step: int) -> float | None:
-    """What `curve` would still gain if it fell on as `peer` did from this step, at its own present speed."""
+def _gain_left(curve: Curve, peer: Curve, policy: PruningPolicy) -> float | None:
+    """The most that `curve` can still gain if it goes on as `peer` did; None where the peer cannot say."""
+    step, left = curve.reports[-1].step, curve.planned_steps - curve.reports[-1].step
     there = peer.loss_at(step)
-    if there is None or peer.final_loss is None:
+    if there is None or peer.final_loss is None or not _is_under_way(peer, step, there):
         return None
-    gain = max(0.0, there - peer.final_loss)
-    before = step - 0.1 * curve.planned_steps
-    own_before, peer_before, own = curve.loss_at(before), peer.loss_at(before), curve.loss_at(step)
-    if own_before is None or peer_before is None or own is None:
-        return gain * 2
-    own_speed, peer_speed = own_before - own, peer_before - there
-    faster = own_speed / peer_speed if peer_speed > 0 else 1.0
-    return gain * min(4.0, max(1.0, faster))
+    gain = max(0.0, there - peer.final_loss) * (1 + _margin(curve, peer, policy))
+    window = _PRESENT * curve.planned_steps
+    own, own_before, peer_before = curve.loss_at(step), curve.loss_at(step - window), peer.loss_at(step - window)
+    if own is None or own_before is None or peer_before is None:
+        return gain
+    return gain + max(0.0, (own_before - own) - (peer_before - there)) * left / window
+
+
+def _is_under_way(peer: Curve, step: int, loss: float) -> bool:
+    """Whether the peer had begun to learn by then: until it has, all runs stand alike and their order means nothing."""
+    if peer.unigram_entropy is not None:
+        return loss < peer.unigram_entropy * (1 - _AT_UNIGRAM)
+    first = next(point.loss for point in peer.reports if point.loss is not None)
+    assert peer.final_loss is not None
+    return not any(change >= step for change in _changes(peer)) and first - loss > _BEGUN * (first - peer.final_loss)
+
+
+def _margin(curve: Curve, peer: Curve, policy: PruningPolicy) -> float:
+    """How much more than the peer this run may gain, as a share: lower rates have less to gain from the decay."""
+    if not curve.learning_rate or not peer.learning_rate:
+        return policy.margin
+    below = max(0.0, math.log2(peer.learning_rate / curve.learning_rate))
+    return max(0.0, policy.margin - policy.margin_per_octave * below)

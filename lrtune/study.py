@@ -31,20 +31,22 @@ class PruningPolicy:
         beaten: whether runs may be cut because their peers leave them no way back.
         beaten_grace: share of the planned steps before which nothing is called beaten.
         peers: finished runs of the same width that *beaten* asks for.
-        margin: how much more than any peer a run may be trusted to gain from here, as a share.
-        regret: relative loss above the best peer that still counts as among the best.
+        margin: how much more than a peer a run may be trusted to gain from here, as a share.
+        margin_per_octave: how much less that is for each halving of the rate below the peer's, down to none.
+        regret: relative loss above a peer's that still counts as no worse.
     """
 
-    floor: float = 0.1
+    floor: float = 0.15
     patience: int = 3
     span: float = 0.1
     grace: float = 0.25
     divergence: float = 2.0
     beaten: bool = True
     beaten_grace: float = 0.2
-    peers: int = 3
+    peers: int = 1
     margin: float = 0.5
-    regret: float = 0.01
+    margin_per_octave: float = 0.1
+    regret: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def test_peers_are_those_of_the_same_width():
     assert run(study, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
     judged = study.pruner.judge(study, study.trials[-1])
     assert judged.kind == "beaten"
-    assert "its peers" in judged.reason
+    assert "as its peer at" in judged.reason
 
 
 def test_the_example_in_the_docstring_runs():

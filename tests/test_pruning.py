@@ -183,32 +183,64 @@ def test_two_stage_runs_are_never_cut_though_all_collapse_in_stage_1(hidden_size
     assert verdict(blind, PATIENCE_2).kind == "collapsed", "it is the stage change ahead that keeps them"
 
 
-# Peers: finished runs of one width, loss = floor + distance · (1 − t/T), at every tenth of 2000 steps.
-def line(start, end, upto=20, **keywords):
+# Peers: finished runs of one width whose loss falls on a straight line, at every twentieth of 2000 steps.
+def line(start, end, upto=20, diversity=0.5, **keywords):
     losses = [start + (end - start) * (i + 1) / 20 for i in range(upto)]
-    return curve(losses, [0.5] * upto, **keywords)
+    return curve(losses, [diversity] * upto, **keywords)
 
 
-PEERS = [line(6, 4.0), line(6, 4.1), line(6.2, 4.2)]
+PEER = line(6, 4.0, learning_rate=0.01)
+LATE = (1800,)  # a stage change ahead
 
 
 @pytest.mark.parametrize(
     ("run", "peers", "kind"),
     [
-        (line(6, 5.9, 18), PEERS, "beaten"),
-        (line(6, 5.9, 3), PEERS, "keep"),  # beaten_grace
-        (line(6, 4.05, 18), PEERS, "keep"),
-        (line(8, 4.0, 14), PEERS, "keep"),  # behind, but falls twice as fast
-        (line(6, 5.9, 18), PEERS[:2], "keep"),  # too few peers
+        (line(6, 5.9, 18), [PEER], "beaten"),
+        (line(6, 5.9, 1), [PEER], "keep"),  # beaten_grace
+        (line(6, 4.05, 18), [PEER], "keep"),
+        (line(8, 4.0, 14), [PEER], "keep"),  # behind, but falls twice as fast
+        (line(7, 4.6, 14), [PEER], "beaten"),  # falls faster, but not by enough
+        (line(6, 5.9, 18), [], "keep"),
         (line(6, 5.9, 18), [line(6, 4, 19)] * 5, "keep"),  # none finished
         (line(6, 5.9, 18), [line(6, 4, planned=4000)] * 5, "keep"),  # another horizon
-        (line(6, 5.9, 20), PEERS, "keep"),  # it is at its end
+        (line(6, 5.9, 20), [PEER], "keep"),  # it is at its end
+        (line(6, 5.9, 18), [line(6, 5.95), PEER, line(6, 5.9)], "beaten"),  # one peer is enough
+        # At half time the peer stands at 5.00 and has 1.00 to gain: 5.30 is in reach of 4.08 with the full margin of
+        # 0.5, and no longer with the 0.1 that are left of it four octaves below the peer's rate.
+        (line(6, 4.6, 10, learning_rate=0.01), [PEER], "keep"),
+        (line(6, 4.6, 10, learning_rate=0.04), [PEER], "keep"),
+        (line(6, 4.6, 10, learning_rate=0.01 / 16), [PEER], "beaten"),
+        (line(6, 4.6, 10), [PEER], "keep"),  # no rate is known
+        # Until a peer gets below the unigram entropy, where it stands means nothing.
+        (line(8, 7.9, 11, diversity=None), [line(8, 4.4)], "keep"),
+        (line(8, 7.9, 12, diversity=None), [line(8, 4.4)], "beaten"),
+        # Without a unigram entropy: a third of the peer's descent, no change ahead, and collapse's grace.
+        (line(6, 5.9, 7, entropy=None), [line(6, 4, entropy=None)], "keep"),
+        (line(6, 5.9, 8, entropy=None), [line(6, 4, entropy=None)], "beaten"),
+        (line(6, 5.9, 8, entropy=None, changes=LATE), [line(6, 4, entropy=None, changes=LATE)], "keep"),
+        (line(6, 5.9, 4, entropy=None), [curve([4.5] * 19 + [4.0], None, entropy=None)], "keep"),
+        # A loss may be anything that is minimised.
+        (line(-1, -1.1, 18, entropy=None), [line(-1, -2.0, entropy=None)], "beaten"),
     ],
 )
 def test_beaten_by_peers(run, peers, kind):
     assert verdict(run, POLICY, peers).kind == kind
     assert verdict(run, replace(POLICY, beaten=False), peers).kind == "keep"
     assert verdict(replace(run, diversities=None), POLICY, peers).kind == kind
+
+
+def test_why_a_run_is_beaten():
+    assert verdict(line(6, 5.9, 18), POLICY, [PEER]).reason == (
+        "loss 5.910 at step 1800; going on as its peer at 0.01 did, it could reach 5.610 at best, "
+        "and that one ended at 4.000"
+    )
+
+
+def test_more_peers_may_be_asked_for():
+    asks = replace(POLICY, peers=3)
+    assert verdict(line(6, 5.9, 18), asks, [PEER] * 2).kind == "keep"
+    assert verdict(line(6, 5.9, 18), asks, [PEER] * 3).kind == "beaten"
 
 
 def test_order_and_repeats_of_reports_do_not_matter():
