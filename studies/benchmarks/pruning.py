@@ -7,7 +7,11 @@ pruner sees each unit's runs one after the other, in random orders, report by re
 the (width, seed) pairs, the table shows the other half. The settings chosen are those that save most among those whose
 mean regret on the first half is at most 0.5%.
 
+In some units no run ever gets below the unigram entropy: there is no good run to lose there, and the right thing is to
+stop soon. They count in ``saved`` and have a column of their own; the figures of harm are over the other units.
+
 saved       steps not trained, as a share of all, mean over units and orders
+of hopeless the same over the units in which nothing learns
 wrong       runs cut per unit that would have ended within 1% of the unit's best loss
 units hurt  share of (unit, order) pairs with such a cut
 regret      relative loss of the best run that reached its end, above the unit's best: mean, and the worst
@@ -19,8 +23,9 @@ import math
 import random
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,13 +56,20 @@ class Run:
 
     def upto(self, count: int) -> Curve:
         """The curve as it was after so many reports."""
+        return self._prefixes[count - 1]
+
+    @cached_property
+    def _prefixes(self) -> list[Curve]:
         diversities = self.curve.diversities
-        return replace(
-            self.curve,
-            steps=self.curve.steps[:count],
-            losses=self.curve.losses[:count],
-            diversities=None if diversities is None else diversities[:count],
-        )
+        return [
+            replace(
+                self.curve,
+                steps=self.curve.steps[:count],
+                losses=self.curve.losses[:count],
+                diversities=None if diversities is None else diversities[:count],
+            )
+            for count in range(1, self.reports + 1)
+        ]
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,11 @@ class Unit:
     @property
     def best(self) -> float:
         return min(run.final for run in self.runs)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no run ends below the unigram entropy."""
+        return self.best >= (self.runs[0].curve.unigram_entropy or math.inf)
 
 
 class Judge(Protocol):
@@ -149,6 +166,7 @@ class Outcome:
     saved: float
     wrong: int
     regret: float
+    is_hopeless: bool
 
 
 def replay(unit: Unit, judge: Judge, order: Sequence[int]) -> Outcome:
@@ -172,7 +190,7 @@ def replay(unit: Unit, judge: Judge, order: Sequence[int]) -> Outcome:
             best = min(best, run.final)
         elif run.final <= unit.best * (1 + WITHIN):
             wrong += 1
-    return Outcome(1 - spent / total, wrong, best / unit.best - 1)
+    return Outcome(1 - spent / total, wrong, best / unit.best - 1, unit.is_hopeless)
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,7 @@ class Score:
     """Means over units and orders; what the table shows."""
 
     saved: float
+    hopeless: float
     wrong: float
     hurt: float
     regret: float
@@ -193,14 +212,21 @@ def score(units: Sequence[Unit], make: Callable[[Unit], Judge], orders: int) -> 
         order = list(range(len(unit.runs)))
         random.Random(f"{unit.name} {seed}").shuffle(order)
         outcomes.append(replay(unit, make(unit), order))
-    regrets = [outcome.regret for outcome in outcomes]
+    some = [outcome for outcome in outcomes if not outcome.is_hopeless]
     return Score(
-        saved=statistics.fmean(outcome.saved for outcome in outcomes),
-        wrong=statistics.fmean(outcome.wrong for outcome in outcomes),
-        hurt=statistics.fmean(outcome.wrong > 0 for outcome in outcomes),
-        regret=statistics.fmean(regrets),
-        worst=max(regrets),
+        saved=_mean(outcome.saved for outcome in outcomes),
+        hopeless=_mean(outcome.saved for outcome in outcomes if outcome.is_hopeless),
+        wrong=_mean(outcome.wrong for outcome in some),
+        hurt=_mean(outcome.wrong > 0 for outcome in some),
+        regret=_mean(outcome.regret for outcome in some),
+        worst=max((outcome.regret for outcome in some), default=math.nan),
     )
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean, NaN of nothing."""
+    found = list(values)
+    return statistics.fmean(found) if found else math.nan
 
 
 Settings = dict[str, Any]
@@ -243,11 +269,11 @@ CONTENDERS: dict[str, tuple[list[Settings], Callable[..., Judge]]] = {
         lambda unit, **s: Distinct(**s),
     ),
     "MedianPruner": (
-        list(_grid(startup=(1, 3, 5), warmup=(0.1, 0.25, 0.5, 0.75))),
+        list(_grid(startup=(1, 2, 3, 5), warmup=(0.1, 0.25, 0.4, 0.5, 0.6, 0.75))),
         lambda unit, **s: Optuna(lambda: _median(unit, **s)),
     ),
     "PatientPruner(MedianPruner)": (
-        list(_grid(startup=(1, 3, 5), warmup=(0.1, 0.25, 0.5), patience=(1, 3))),
+        list(_grid(startup=(1, 3, 5), warmup=(0.1, 0.25, 0.5), patience=(1, 3, 5))),
         lambda unit, **s: Optuna(lambda: _patient(unit, **s)),
     ),
     "SuccessiveHalvingPruner": (
@@ -320,17 +346,22 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     units = load(flags.records)
     chosen, shown = halves(units)
-    print(f"{sum(len(unit.runs) for unit in units)} runs in {len(units)} units, {len(shown)} of them shown below\n")
-    print("| pruner | saved | wrong | units hurt | regret | worst regret | settings, chosen on the other half |")
-    print("|---|---|---|---|---|---|---|")
+    hopeless = sum(unit.is_hopeless for unit in shown)
+    runs, orders = sum(len(unit.runs) for unit in units), flags.orders
+    print(
+        f"{runs} runs in {len(units)} units; the {len(shown)} shown, {hopeless} of them hopeless, in {orders} orders\n"
+    )
+    print("| pruner | saved | of hopeless | wrong | units hurt | regret | worst | settings, chosen on the other half |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, (_, make) in CONTENDERS.items():
         if flags.only and name not in flags.only:
             continue
         settings = choose(chosen, name, flags.choose_orders)
         row = score(shown, lambda unit, make=make, settings=settings: make(unit, **settings), flags.orders)
         text = ", ".join(f"{key} {value:g}" for key, value in settings.items())
-        figures = f"{row.saved:.1%} | {row.wrong:.2f} | {row.hurt:.1%} | {row.regret:.2%} | {row.worst:.2%}"
-        print(f"| {name} | {figures} | {text} |", flush=True)
+        figures = [f"{row.saved:.1%}", f"{row.hopeless:.1%}", f"{row.wrong:.2f}", f"{row.hurt:.1%}"]
+        regrets = [f"{value:.2%}" if math.isfinite(value) else "∞" for value in (row.regret, row.worst)]
+        print(f"| {' | '.join([name, *figures, *regrets, text])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ width's best rate: searches are replayed on it. The other three are twice as coa
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from studies.recording import Run, arguments, main
@@ -37,7 +38,7 @@ def rates(hidden_size: int, *, below: float, above: float, every: int) -> list[f
     return [rate(centre + n) for n in range(round(-2 * below), round(2 * above) + 1) if n % every == 0]
 
 
-def runs(tokens: Path) -> list[Run]:
+def runs(tokens: Path, seeds: Sequence[int] = SEEDS, widths: Sequence[int] = tuple(BEST)) -> list[Run]:
     """All runs, the dense grid first, then seed by seed."""
     found = []
     for block, (arm, change) in enumerate(BLOCKS.items()):
@@ -53,8 +54,8 @@ def runs(tokens: Path) -> list[Run]:
                 tokens=tokens / "stdlib-1024",
                 options={**OPTIONS, **change},
             )
-            for seed in SEEDS
-            for hidden_size in BEST
+            for seed in seeds
+            for hidden_size in widths
             for one in rates(hidden_size, **reach)
         ]
     return found
@@ -71,5 +72,8 @@ def tiny(tokens: Path) -> list[Run]:
 
 
 if __name__ == "__main__":
-    flags = arguments("Record full curves for the comparison of pruners.").parse_args()
-    main((tiny if flags.tiny else runs)(flags.tokens), flags)
+    parser = arguments("Record full curves for the comparison of pruners.")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--widths", type=int, nargs="*", default=tuple(BEST), choices=tuple(BEST))
+    flags = parser.parse_args()
+    main(tiny(flags.tokens) if flags.tiny else runs(flags.tokens, flags.seeds, flags.widths), flags)
