@@ -100,9 +100,9 @@ def _read(source: str | Path, columns: Columns) -> Imported:
         return _import(text, rows, names, replace(columns, maximize=columns.maximize or maximize))
     path = Path(source)
     if path.is_dir():
-        return _read_run(path / "records.jsonl", tuple(columns.scales))
+        return _read_run(path / "records.jsonl")
     if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
-        return _read_run(path, tuple(columns.scales))
+        return _read_run(path)
     return read_table(path, columns)
 
 
@@ -112,10 +112,11 @@ def _holds_records(path: Path) -> bool:
     return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
 
 
-def _read_run(path: Path, scales: tuple[str, ...]) -> Imported:
-    """A run's own records; those of arms belong to comparisons and stay out."""
+def _read_run(path: Path) -> Imported:
+    """A run's own records and the scales that it swept; those of arms belong to comparisons and stay out."""
     found = read_records(path)
     records = [record for record in found.records if record.arm is None]
+    scales = tuple(dict.fromkeys(["hidden_size", *(name for record in records for name in record.scales)]))
     lines = [f"{path}: {len(records)} records"]
     if len(records) < len(found.records):
         lines.append(f"left out: {len(found.records) - len(records)} of comparison arms")
