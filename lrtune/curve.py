@@ -45,11 +45,11 @@ _TAILED = (
     (0.3, 0.9, 1.0, 0.7, 0.12),
 )
 # (high side over low side, power, slackening, prior weight): a bend at the optimum itself
-_SPLIT = ((2.5, 2.0, 0.0, 0.05), (2.5, 2.0, 0.5, 0.05))
+_SPLIT = ((2.5, 2.0, 0.0, 0.07), (2.5, 2.0, 0.5, 0.05))
 _SHAPE_PRIOR = np.array([row[-1] for row in (*_TAILED, *_SPLIT)])
 _K = 1.9 ** np.arange(-5, 7)  # times the pilot
 _SIGMA = 10.0 ** np.arange(-2.0, 0.7, 0.5)  # times the pilot k
-_SHAPE_STRENGTH = 4.0  # cells that the prior of the shapes counts for
+_SHAPE_STRENGTH = 12.0  # cells that the prior of the shapes counts for
 _UNSEEN = 0.1  # of the spacing of rates: what lies between two of them no shape can tell
 _DOUBT = 0.03  # share of early ends that say nothing
 

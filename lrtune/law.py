@@ -26,7 +26,7 @@ from lrtune.ruledata import Polynomial, Rule, RuleCell, Scale, Step
 __all__ = ["LawCell", "LawFit", "fit_law"]
 
 _LN2 = math.log(2.0)
-_DEGREES = 2  # what the priors count for in Student's t, beside the cells
+_DEGREES = 4  # what the priors count for in Student's t, beside the cells
 
 
 @dataclass(frozen=True, kw_only=True)

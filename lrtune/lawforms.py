@@ -20,7 +20,7 @@ from lrtune.curve import CellEvidence
 Array = NDArray[np.float64]
 
 _TAU = np.array([0.02, 0.06, 0.13, 0.25, 0.45, 0.8])  # octaves
-_TAU_WEIGHT = np.array([0.2, 0.22, 0.22, 0.18, 0.12, 0.06])
+_TAU_WEIGHT = np.array([0.22, 0.25, 0.25, 0.17, 0.08, 0.03])
 _CURVATURE = np.array([0.03, 0.1, 0.25])  # octaves per (e-fold of scale)²
 _SLOPE = 1.0  # octaves per e-fold: published laws lie within −1.5 … +0.5
 _LEVEL = 12.0
