@@ -113,8 +113,9 @@ def choose(
         spread = max(float(o.std()), _LEAST_SPREAD)
         x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
         y = _shown(draws, width, x, rng)
-        usable = [unit for unit in _UNITS if not any(barred(width, float(x[i])) for i in unit)] or [(4,)]
-        gains = np.array([_gain(y[:, unit], known, goal, weight) / ((cost + start) * len(unit)) for unit in usable])
+        closed = [barred(width, float(at)) for at in x]
+        usable = [unit for unit in _UNITS if not any(closed[i] for i in unit)] or [(4,)]
+        gains = _gains(y, usable, known, goal, weight) / [(cost + start) * len(unit) for unit in usable]
         top = int(np.argmax(gains))
         if best is None or gains[top] > best.gain:
             single = {unit[0]: gain for unit, gain in zip(usable, gains, strict=True) if len(unit) == 1}
@@ -173,18 +174,30 @@ def _centred(values: Array) -> Array:
     return np.asarray(values - values.mean(axis=0))
 
 
-def _gain(y: Array, known: Array, goal: Array, weight: Array) -> float:
-    """Σ_t E[R_t] η_t², less what chance alone explains."""
+_PAIRS = sorted({pair for unit in _UNITS for pair in combinations_with_replacement(unit, 2)})
+_COLUMNS = {  # a unit's features: its y, and their squares and products
+    unit: [*unit, *(len(_OFFSETS) + _PAIRS.index(pair) for pair in combinations_with_replacement(unit, 2))]
+    for unit in _UNITS
+}
+
+
+def _gains(y: Array, units: Sequence[tuple[int, ...]], known: Array, goal: Array, weight: Array) -> Array:
+    """Σ_t E[R_t] η_t² of each unit, less what chance alone explains; y (N, rates), goal (N, T)."""
     count = len(y)
     y = _centred(y)
     y = y / (y.std(axis=0) + 1e-12)
-    pairs = combinations_with_replacement(range(y.shape[1]), 2)
-    features = _centred(np.column_stack([y, *(y[:, i] * y[:, j] for i, j in pairs)]))
+    first, second = (list(side) for side in zip(*_PAIRS, strict=True))
+    features = _centred(np.concatenate([y, y[:, first] * y[:, second]], axis=1))
     features = features - known @ (known.T @ features)
     gram = features.T @ features + 1e-6 * count * np.eye(features.shape[1])
     cross = features.T @ goal
-    explained = np.sum(cross * np.linalg.solve(gram, cross), axis=0)
     left = np.square(goal).sum(axis=0)
-    p = features.shape[1]
-    by_chance = (p + _DEVIATIONS * np.sqrt(2 * p)) / count * left  # χ² with p degrees of freedom
-    return float(np.maximum(explained - by_chance, 0.0) @ weight)
+    gains = []
+    for unit in units:
+        columns = _COLUMNS[unit]
+        part = cross[columns]
+        explained = np.sum(part * np.linalg.solve(gram[np.ix_(columns, columns)], part), axis=0)
+        p = len(columns)
+        by_chance = (p + _DEVIATIONS * np.sqrt(2 * p)) / count * left  # χ² with p degrees of freedom
+        gains.append(float(np.maximum(explained - by_chance, 0.0) @ weight))
+    return np.array(gains)

@@ -16,9 +16,10 @@ from lrtune.surface import CAP, Array, Cell, Censored, Draws, Positions, Table, 
 Outcome = Literal["value", "beaten", "bad", "diverged"]
 _MARGIN: Mapping[str, float] = {"beaten": 0.015, "bad": 0.03, "diverged": 0.1}
 _BINS = 8  # per octave: rates closer than that are one cell, and proposals lie on its multiples
-_MANY = 32  # cells of one width; beyond, those far from the best are merged
-_NEAR = 2.0  # octaves around the best where they are not
-_DRAWS = 512
+_MANY = 20  # cells of one width; beyond, they are merged
+_NEAR = 2.0  # octaves around the best where a merged cell is 1/4 octave wide; elsewhere it is 1
+_BEYOND = 2.0  # octaves beyond the expected range where a best rate is still thought of
+_DRAWS = 384
 _BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
 _LEAST = 3  # finished runs at each target, however sure the model is: a law through fewer convinces nobody
 _REPEATS = 3  # early ends at one rate count this often at most
@@ -158,10 +159,10 @@ class Belief:
         widths = tuple(sorted({*seen, *space.widths, *space.targets, *also}))
         scale = self._scale()
         reach = [key / _BINS for w in self._widths.values() for key in (*w.sums, *(key for key, _ in w.ended))]
-        positions = Positions.over(min([space.low, *reach]), max([space.high, *reach]))
+        start, end = space.focus
+        positions = Positions.over(min([start - _BEYOND, *reach]), max([end + _BEYOND, *reach]))
         floors = [w.lowest * scale for w in self._widths.values() if math.isfinite(w.lowest)]
         tables = {widths.index(width): self._table(width, positions, scale, min(floors, default=0.0)) for width in seen}
-        start, end = space.focus
         drawn = draw(
             tables,
             [math.log2(width) for width in widths],
@@ -239,12 +240,12 @@ class Belief:
 
 
 def _summary(known: _Width, scale: float, floor: float) -> WidthData:
-    """The cells and early ends of a width, in units of y; where cells are many, those far from the best are merged."""
-    groups: dict[float, list[_Sums]] = {}
+    """The cells and early ends of a width, in units of y; where cells are many, they are merged."""
+    groups: dict[tuple[int, int], list[_Sums]] = {}
     best = min(known.sums, key=lambda k: known.sums[k].value / known.sums[k].count, default=0)
     for key, sums in sorted(known.sums.items()):
-        far = len(known.sums) > _MANY and abs(key - best) > _NEAR * _BINS
-        groups.setdefault(math.floor(key / _BINS * 2) + 0.5 if far else key, []).append(sums)
+        size = 1 if len(known.sums) <= _MANY else 2 if abs(key - best) <= _NEAR * _BINS else _BINS
+        groups.setdefault((size, key // size), []).append(sums)
     cells, censored = [], []
     for members in groups.values():
         count = sum(s.count for s in members)

@@ -44,7 +44,7 @@ _FLOOR_NOISE = 0.0007  # no shape is exact: added to the noise of any one rate
 _REPEATS = 4  # so many repeats of one rate count towards σ: the seeds of a study may all be one seed
 _FLOOR_PRIOR = 0.3  # sd of c_w around the lowest y of all
 _CLIFF = 0.25  # C, per octave²
-_SHAPES = 160
+_SHAPES = 128
 _FINE = 8  # cells per octave
 _COARSE = 4  # positions o per octave
 _REACH = 40.0  # octaves of z that the height table covers either way
@@ -96,6 +96,12 @@ def _height_table() -> Array:
     """g_s at z = −_REACH … _REACH in steps of 1/_FINE octave, (S, Z)."""
     z = np.arange(-_REACH * _FINE, _REACH * _FINE + 1) / _FINE
     return shapes().height(z[None, :], np.arange(_SHAPES)[:, None])
+
+
+@cache
+def _misfit_table() -> Array:
+    """ρ(g)² over the same z, (S, Z)."""
+    return np.square(misfit(_height_table()))
 
 
 @cache
@@ -165,9 +171,9 @@ class Positions:
 
     @staticmethod
     def over(low: float, high: float) -> "Positions":
-        """The grid that reaches three octaves beyond [low, high] either way."""
-        first = int(np.floor((low - 3) * _COARSE))
-        return Positions(first, int(np.ceil((high + 3) * _COARSE)) - first + 1)
+        """The grid that reaches two octaves beyond [low, high] either way."""
+        first = int(np.floor((low - 2) * _COARSE))
+        return Positions(first, int(np.ceil((high + 2) * _COARSE)) - first + 1)
 
     @cached_property
     def x(self) -> Array:
@@ -205,32 +211,40 @@ def tabulate(data: WidthData, positions: Positions, lowest: float) -> Table:
     sigma2 = np.square(form.sigma)[:, None]
     for cell in data.cells:
         g = _heights(cell.x, positions)
-        weight = 1 / (sigma2 / cell.count + _FLOOR_NOISE**2 + np.square(misfit(g)))
+        weight = 1 / (_heights(cell.x, positions, _misfit_table()) + (sigma2 / cell.count + _FLOOR_NOISE**2))
         floor = cell.y - g
         precision += weight
-        weighted += weight * floor
-        squares += weight * floor * floor
-        log_l += 0.5 * np.log(weight)
+        log_l += np.log(weight)
+        weight *= floor
+        weighted += weight
+        weight *= floor
+        squares += weight
         if cell.count > 1:
             free = min(cell.count - 1, _REPEATS)
             squares_each = cell.squares / (cell.count - 1) + _FLOOR_NOISE**2
-            log_l -= free * 0.5 * (np.log(sigma2) + squares_each / sigma2)
+            log_l -= free * (np.log(sigma2) + squares_each / sigma2)
     mean = weighted / precision
-    log_l -= 0.5 * np.log(precision) + 0.5 * (squares - weighted * mean)
+    log_l = 0.5 * (log_l - np.log(precision) - (squares - weighted * mean))
     for censored in data.censored:
         log_l += _log_censored(censored, positions)
     return Table(log_l, mean, precision)
 
 
-def _heights(x: float, positions: Positions) -> Array:
-    """g_s(x − o) for all shapes and positions, (S, K), by linear interpolation in the height table."""
-    table = _height_table()
-    at = (x + _REACH) * _FINE - positions.first * (_FINE // _COARSE)
-    base = int(np.floor(at))
-    share = at - base
+def _heights(x: float, positions: Positions, of: Array | None = None) -> Array:
+    """g_s(x − o) for all shapes and positions, (S, K), by linear interpolation in the height table (or another)."""
+    table = _height_table() if of is None else of
     stride = _FINE // _COARSE
-    columns = np.clip(base - stride * np.arange(positions.count), 0, table.shape[1] - 2)
-    return np.asarray((1 - share) * table[:, columns] + share * table[:, columns + 1])
+    at = (x + _REACH) * _FINE - positions.first * stride
+    base = int(np.floor(at + 1e-9))
+    share = at - base
+    lowest = base - stride * (positions.count - 1)
+    if lowest < 0 or base + 1 >= table.shape[1]:
+        columns = np.clip(base - stride * np.arange(positions.count), 0, table.shape[1] - 2)
+        return np.asarray((1 - share) * table[:, columns] + share * table[:, columns + 1])
+    here = table[:, lowest : base + 1 : stride][:, ::-1]
+    if share < 1e-6:
+        return here
+    return np.asarray((1 - share) * here + share * table[:, lowest + 1 : base + 2 : stride][:, ::-1])
 
 
 def _log_censored(censored: Censored, positions: Positions) -> Array:

@@ -23,7 +23,7 @@ from surfaces import SHAPES, Problem, recorded, synthetic, table
 
 BOUNDS = (0.01, 0.005)
 AT = np.linspace(0.0, 1.0, 1001)
-LIMIT = {"ours": 0.35, "ours, 4 at once": 0.35}  # share of the grid after which a run of a contender ends
+LIMIT = {"ours": 0.2, "ours, 4 at once": 0.2}  # share of the grid after which a run of a contender ends
 SLOW = ("GPSampler(4)", "GPSampler(10)")
 
 
