@@ -105,18 +105,19 @@ def test_intervals_hold_the_optimum_about_as_often_as_they_say() -> None:
     assert np.median(widths) < 1.2
 
 
-def test_runs_that_ended_early_move_the_optimum() -> None:
-    """One width was only sampled below its optimum; that rates above it diverged shows where it ends."""
+@pytest.mark.parametrize("status", ["diverged", "beaten"])
+def test_runs_that_ended_early_move_the_optimum(status: Status) -> None:
+    """One width was only sampled below its optimum; how rates above it ended shows that it is not there."""
     others = sweep(lambda width: 0.01, (64, 128, 512))
     low_side = [run(256, 0.01 * 2.0**x, 3 + rise(x)) for x in (-3.0, -2.25, -1.5, -0.75)]
-    diverged = [run(256, 0.01 * 2.0**x, None, "diverged") for x in (0.2, 0.7)]
+    early = [run(256, 0.01 * 2.0**x, None, status) for x in (0.2, 0.7)]
 
     def width_of(records: list[TrialRecord]) -> float:
         cell = next(cell for cell in fit_law(records).cells if cell.scales["hidden_size"] == 256)
         return math.log2(cell.high / cell.low)
 
     without = [run(256, 0.01, None, "failed")]
-    alone_with, alone_without = low_side + diverged, low_side + without
+    alone_with, alone_without = low_side + early, low_side + without
     far = [record for record in others if record.hidden_size == 64]
     assert width_of(far + alone_with) < 0.7 * width_of(far + alone_without)
 

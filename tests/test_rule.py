@@ -69,7 +69,7 @@ def test_the_rule_passed_in_wins_then_environment_then_project_then_package(
     deep.mkdir(parents=True)
     (project / "pyproject.toml").touch()
     monkeypatch.chdir(deep)
-    levels = {"outside": 1.0, "project": 2.0, "environment": 3.0, "passed": 4.0}
+    levels = {"outside": 1.0, "project": 2.0, "here": 2.5, "environment": 3.0, "passed": 4.0}
     rules = {
         name: power_rule(cells=tuple(cell._replace(low=1e-9, learning_rate=r, high=10) for cell in power_rule().cells))
         for name, r in levels.items()
@@ -79,6 +79,8 @@ def test_the_rule_passed_in_wins_then_environment_then_project_then_package(
     assert find_rule()[1] == "packaged"  # the search ends at the project's root
     save_rule(rules["project"], project / "lrtune-rule.json")
     assert recommend(128).learning_rate == 2.0
+    save_rule(rules["here"], deep / "lrtune-rule.json")  # the nearest of several
+    assert recommend(128).learning_rate == 2.5
     save_rule(rules["environment"], tmp_path / "other.json")
     monkeypatch.setenv("LRTUNE_RULE", str(tmp_path / "other.json"))
     assert recommend(128).learning_rate == 3.0
