@@ -131,6 +131,11 @@ class Attempt:
             self.save()
         return due
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was cut or has reported its last step."""
+        return self.verdict is not None or (self._reported and self.rows[-1].step >= self.steps)
+
     def outcome(self) -> tuple[Status, str]:
         """How the run ended, once its trainer has returned."""
         if self.verdict is not None:
@@ -171,7 +176,7 @@ class Attempt:
             facts=self.facts,
             arm=self.task.arm,
             options=dict(self.task.options),
-            plan=plan,
+            plan={**plan, **self.facts.plan},
             texts=dict(self.texts),
             seconds=round(time.monotonic() - self.began, 3),
             device=self.setting.device,

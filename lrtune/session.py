@@ -34,6 +34,7 @@ _HOLD_SECONDS = 5.0
 _SILENCE = 60.0
 _GRACE = 30.0
 _FAILURES_IN_A_ROW = 5
+_GPU_AT_ONCE = 8
 _LAW_SHARE = 0.05
 _ENGINES = ("local", "ray")
 
@@ -42,6 +43,7 @@ class Engine(Protocol):
     """Where workers run. Made by ``make(url=…, study=…, workers=…, device=…, …)`` of a module in `lrtune.engines`."""
 
     count: int
+    is_gpu: bool
 
     def start(self) -> None: ...
 
@@ -153,8 +155,8 @@ class Session:
 
     def run(self) -> SearchResult:
         """See `lrtune.search.run_search`."""
-        trainer = resolve_trainer(self.study.trainer, self.study.command)
-        mark = study_fingerprint(self.study, trainer)
+        self.trainer = resolve_trainer(self.study.trainer, self.study.command)
+        mark = study_fingerprint(self.study, self.trainer)
         self.folder.open(self.study, mark)
         try:
             with Stopping() as stopping:
@@ -199,7 +201,7 @@ class Session:
             "study": to_toml(self.study),
             "fingerprint": mark,
             "checkpoints": str(self.folder.checkpoints.resolve()),
-            "members": self.options.members or 1,
+            "members": self.options.members,
             "trial_timeout": self.options.trial_timeout,
             "lease_seconds": self.options.lease_seconds,
             "checkpoint_seconds": self.options.checkpoint_seconds,
@@ -251,7 +253,7 @@ class Session:
             reason = self._reason_to_stop(stopping)
             if reason is not None:
                 return reason
-            self._fill(engine.count)
+            self._fill(engine.count * self._at_once(engine))
             if self.design.enough is not None or not self.queue.pending:
                 return self.design.why_ended
             if time.monotonic() - self.held > _HOLD_SECONDS:
@@ -268,6 +270,12 @@ class Session:
         if waiting < ahead:
             tasks = self.design.propose(self.queue.known(), list(self.queue.pending.values()), room)
             self.queue.add(tasks[: ahead - waiting])
+
+    def _at_once(self, engine: Engine) -> int:
+        """Trials that one worker trains together; half of what it could, for a design that learns from each."""
+        if self.trainer.train_population is None:
+            return 1
+        return self.options.members or (_GPU_AT_ONCE if engine.is_gpu else 1)
 
     def _hold(self) -> None:
         holder = self.leases.hold(self.me, _SILENCE)

@@ -25,6 +25,7 @@ from lrtune.study import Study, fingerprint, parse_study
 from lrtune.trainer import Interrupted, Trainer, resolve_trainer
 
 TIMED_OUT = 75
+GPU_MEMBERS = 16
 _MOST_WHY = 6000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -62,7 +63,7 @@ class Worker:
         self.patience = spec.patience
         self.stop = stop or threading.Event()
         self.study: Study = parse_study(told["study"])
-        self.members = int(told.get("members", 1))
+        self.members: int | None = told.get("members")
         self.trial_timeout: float | None = told.get("trial_timeout")
         self.heartbeat = float(told.get("lease_seconds", 60.0)) / 6
         self.setting = Setting(
@@ -102,7 +103,10 @@ class Worker:
             self.leases.close()
 
     def _room(self) -> int:
-        return self.members if self.trainer.train_population is not None else 1
+        """Trials to take at once: a GPU trains many small models in the time of one, a core does not."""
+        if self.trainer.train_population is None:
+            return 1
+        return self.members or (GPU_MEMBERS if self.setting.device.startswith("cuda") else 1)
 
     def work(self, leases: Sequence[Lease], micro_batch: int | None = None) -> None:
         """Train these trials, of one width, and hand in their records."""
@@ -122,9 +126,10 @@ class Worker:
         except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 self._in_smaller_pieces(attempts, error)
+            elif len(attempts) > 1:
+                self._one_by_one(attempts)
             else:
-                for attempt in attempts:
-                    self._end(attempt, "failed", _explain(error))
+                self._end(attempts[0], "failed", _explain(error))
         else:
             for attempt in attempts:
                 self._end(attempt, *attempt.outcome())
@@ -143,10 +148,18 @@ class Worker:
 
     def _hand_in_or_release(self, attempt: Attempt) -> None:
         """Of an interrupted population, members that had ended are handed in; the others go back."""
-        if attempt.verdict is not None or (attempt.rows and attempt.rows[-1].step >= attempt.steps):
+        if attempt.has_ended:
             self._end(attempt, *attempt.outcome())
         else:
             attempt.release()
+
+    def _one_by_one(self, attempts: Sequence[Attempt]) -> None:
+        """After an exception in a population: it fails the members that raise it alone too, and no others."""
+        for attempt in attempts:
+            if attempt.has_ended:
+                self._end(attempt, *attempt.outcome())
+            else:
+                self.work([attempt.lease], attempt.micro_batch)
 
     def _in_smaller_pieces(self, attempts: list[Attempt], error: BaseException) -> None:
         """Out of memory: half the population; a single trial once more in micro-batches; then failed with advice."""

@@ -92,6 +92,12 @@ def train_many(trials: list[Trial]) -> None:
         good(trial)
 
 
+@population
+def train_bad_many(trials: list[Trial]) -> None:
+    for trial in trials:
+        bad_at_the_second_rate(trial)
+
+
 sizes: list[int] = []
 
 
@@ -159,6 +165,12 @@ def test_a_population_that_does_not_fit_is_halved(tmp_path: Path, capfd: pytest.
     assert [record.status for record in found.values()] == ["finished"] * 4
     assert all(record.plan["members"] == 2 for record in found.values())
     assert "trying halves" in capfd.readouterr().err
+
+
+def test_an_exception_in_a_population_fails_only_the_member_that_raises_it(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:train_bad_many")
+    desk.queue(members=3)
+    assert [record.status for record in desk.work().values()] == ["finished", "failed", "finished"]
 
 
 def test_a_hanging_trial_is_failed_and_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -68,6 +68,7 @@ class LocalEngine:
 
     def __init__(self, spec: WorkerSpec, parts: Sequence[Share], logs: Path | None) -> None:
         self.spec, self.parts, self.logs = spec, list(parts), logs
+        self.count, self.is_gpu = len(self.parts), any(part.gpu is not None for part in self.parts)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._is_stopping = False
 
@@ -99,10 +100,6 @@ class LocalEngine:
         assert self.logs is not None
         self.logs.mkdir(parents=True, exist_ok=True)
         return self.logs / f"worker-{index}.log"
-
-    @property
-    def count(self) -> int:
-        return len(self.parts)
 
     def dead(self) -> list[tuple[str, str]]:
         """See `lrtune.session.Engine`; each worker that ended badly is replaced."""

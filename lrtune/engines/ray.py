@@ -29,7 +29,7 @@ class RayEngine:
 
     def __init__(self, spec: WorkerSpec, count: int | None, threads: int, gpus: float, address: str | None) -> None:
         self.spec, self.threads, self.gpus, self.address = spec, threads, gpus, address
-        self.wanted, self.count = count, count or 1
+        self.wanted, self.count, self.is_gpu = count, count or 1, gpus > 0
         self._members: list[_Member] = []
         self._is_stopping = False
         self._is_ours = False

@@ -24,7 +24,11 @@ sys.path.insert(0, str(scene.HERE))
 def kills(count: int, seed: int, folder: Path) -> bool:
     """Kill workers, the parent, or both, at random moments, until `count` kills are done; then let it finish."""
     dice = random.Random(seed)
-    settings = {"study": {"widths": [16, 24, 32, 48, 64, 96, 128, 192], "points": 12}, "attempts": 50}
+    settings = {
+        "study": {"widths": [16, 24, 32, 48, 64, 96, 128, 192], "points": 12},
+        "attempts": 50,
+        "trainer": "steady",
+    }
     code, said = scene.finish(scene.start(folder / "untouched", **settings), 600)
     assert code == 0, said
     whole = scene.essence(scene.records(folder / "untouched"))

@@ -35,6 +35,11 @@ def fast(trial: Trial) -> None:
     _walk(trial, 0.1)
 
 
+def steady(trial: Trial) -> None:
+    """About 0.8 s a run."""
+    _walk(trial, 0.8)
+
+
 def slow(trial: Trial) -> None:
     """About 4 s a run."""
     _walk(trial, 4.0)
