@@ -35,7 +35,9 @@ def kills(count: int, seed: int, folder: Path) -> bool:
     out, done = folder / "run", Counter[str]()
     search, began = scene.start(out, **settings), time.monotonic()
     while sum(done.values()) < count:
-        time.sleep(dice.uniform(0.0, 2.5))
+        if dice.random() < 0.8:  # else it is hit while it starts
+            scene.until(lambda out=out, search=search: scene.running(out) or search.poll() is not None, 60, "a run")
+        time.sleep(dice.uniform(0.0, 1.0))
         if search.poll() is not None:
             code, said = scene.finish(search)
             if code == 0 and len(scene.records(out)) >= len(whole):

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import LrtuneError
+from lrtune.leases import Lease, Leases
 from lrtune.records import TrialRecord, read_records
 from lrtune.search import Task, run_fixed, run_search
+from lrtune.storage import open_engine, sqlite_url
 from lrtune.study import PruningPolicy, Study
 
 HERE = Path(__file__).resolve().parent
@@ -82,6 +84,17 @@ def until(condition: Callable[[], Any], seconds: float = 30, what: str = "it") -
 def records(out: Path) -> list[TrialRecord]:
     path = out / "records.jsonl"
     return read_records(path).records if path.exists() else []
+
+
+def running(out: Path) -> list[Lease]:
+    """The trials that a worker has now."""
+    if not (out / "study.toml").exists():
+        return []
+    leases = Leases(open_engine(sqlite_url(out)), "faults")
+    try:
+        return leases.running()
+    finally:
+        leases.close()
 
 
 def essence(found: Iterable[TrialRecord]) -> list[str]:
