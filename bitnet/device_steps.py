@@ -66,7 +66,7 @@ class DeviceSteps:
     def __init__(self, population: "Population", *, compiled: bool, graph: bool = True) -> None:
         self.population = population
         self.device = population.device
-        self.block: Block | None = compile_for_training(block) if compiled else None
+        self.block: Block | None = compile_for_training(block, dynamic=False) if compiled else None
         self.update = compile_for_training(adam_rows, dynamic=True) if compiled else adam_rows
         members = population.members
         seeds = list(dict.fromkeys(member.seed for member in members))

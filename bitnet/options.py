@@ -107,13 +107,13 @@ class Options:
         )
 
     def tokens_per_report(self, report_every: int) -> int:
-        """Held-out tokens of a report: an eighth of what was trained since the last, which costs about 4% of it.
+        """Held-out tokens of a report: a twelfth of what was trained since the last, which costs about 4% of it.
 
         At least twenty contexts, however often it reports: distinct answers are counted over as many.
         """
         if self.report_tokens is not None:
             return self.report_tokens
-        return max(20 * self.context, min(16_384, report_every * self.batch * self.context // 8))
+        return max(20 * self.context, min(16_384, report_every * self.batch * self.context // 12))
 
 
 # Members of one population may differ in these and share all others.

@@ -18,7 +18,7 @@ def normal(*shape: int, seed: int, dtype: Any = torch.float64) -> Any:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).requires_grad_()
 
 
-@pytest.mark.parametrize("rows", [2**17, 64 * 32])  # all 150 tokens at once, and 64, 64 and 22 of them
+@pytest.mark.parametrize("rows", [2**18, 64 * 32])  # all 150 tokens at once, and 64, 64 and 22 of them
 def test_ffn_in_tiles_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "_TILE", rows)
     x, up, down = normal(2, 150, 16, seed=0), normal(2, 1, 32, 16, seed=1), normal(2, 1, 16, 32, seed=2)

@@ -3,8 +3,8 @@
     python studies/benchmarks/step.py [--device cpu] [--widths 64,128,256,512] [--threads 2] [--compile]
 
 All contenders train the same decoder (4 layers, head size 16, FFN 4 ×, vocabulary 1,024) on the same batches of
-16 × 64 tokens, with AdamW and gradients clipped to 1. They take turns step by step, so that a busy machine slows all
-of them alike; the table gives the median step. Others' layers stand in the same decoder, with a norm before each
+16 × 64 tokens, with AdamW and gradients clipped to 1. They take turns every few steps, so that a busy machine slows
+all of them alike; the table gives the median step. Others' layers stand in the same decoder, with a norm before each
 where the layer has none.
 
 The floor is the sum of the bare matrix products of the step: forward ones at the rate of the fastest product that is
@@ -197,6 +197,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step\n")
@@ -213,7 +214,8 @@ def main() -> None:
         until = time.perf_counter() + options.seconds
         while time.perf_counter() < until or len(times["nn.Linear"]) < 5:
             for what, step in steps.items():
-                times[what].append(seconds(step, device))
+                step()  # brings its own things back into the cache, as the step before does in training
+                times[what] += [seconds(step, device) for _ in range(3)]
         middle = {what: statistics.median(values) for what, values in times.items()}
         other = middle.get("transformers AutoBitLinear, online")
         for what, value in middle.items():
