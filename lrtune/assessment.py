@@ -9,6 +9,7 @@ from lrtune.acquisition import expected_regrets
 from lrtune.belief import Belief, Posterior, Space
 
 _AHEAD = 6  # runs that are looked ahead
+_MOST = 60  # ended runs per target, on average, after which more of the same is not expected to help
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Assessment:
         regret_90: the worst regret over all targets stays under it with the wanted confidence.
         tolerance: what was asked for.
         enough: `regret_90` is under `tolerance`, and no target lacks finished runs.
+        exhausted: not enough, and not for want of runs: noise hides what is left, or no run ends well.
         lacking: targets with too few finished runs to believe a prediction.
         ahead: (hidden_size, learning_rate) of the runs that would teach most next.
         regret_ahead: expected worst regret after each of them, beginning with none: one longer than `ahead`.
@@ -53,6 +55,7 @@ class Assessment:
     regret_90: float
     tolerance: float
     enough: bool
+    exhausted: bool = False
     lacking: tuple[int, ...] = ()
     ahead: tuple[tuple[int, float], ...] = ()
     regret_ahead: tuple[float, ...] = ()
@@ -62,6 +65,8 @@ class Assessment:
         text = f"predicted regret at every width is under {bound} of loss (wanted: {self.tolerance:.2g})"
         if self.lacking and self.regret_90 < self.tolerance:
             text += f", but too few runs ended well at {', '.join(map(str, self.lacking))} to believe it"
+        if self.exhausted:
+            return f"{text}; {_MOST} runs a width did not get there: noise hides the rest, so ask for less or add steps"
         if self.enough or not self.ahead:
             return text
         saved = self.regret_ahead[0] - self.regret_ahead[-1]
@@ -106,6 +111,7 @@ def assess(
         regret_90=bound,
         tolerance=tolerance,
         enough=bound < tolerance and not lacking,
+        exhausted=sum(k.trials for k in known) >= _MOST * len(known) and not (bound < tolerance and not lacking),
         lacking=lacking,
         ahead=tuple((width, 2**x) for width, x in runs),
         regret_ahead=tuple(regrets),

@@ -86,6 +86,20 @@ def test_enough_is_said_only_when_the_regret_is_small_and_every_width_was_run():
     assert not sampler.assessment(study, tolerance=1e-5, look_ahead=False).enough
 
 
+def test_a_tolerance_that_noise_forbids_ends_too():
+    sampler = ScaleAwareSampler((64,), lr_range=RANGE, search_space=SPACE, tolerance=1e-6, seed=3)
+    study = in_memory(sampler)
+    for turn in range(60):
+        params = {"hidden_size": 64, "learning_rate": 1e-4 * 1.16**turn}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=SPACE, value=loss(64, 1e-4 * 1.16**turn))
+        )
+    known = sampler.assessment(study)
+    assert not known.enough
+    assert known.exhausted
+    assert "noise" in str(known)
+
+
 def test_a_target_that_is_never_run_is_extrapolated_with_a_wider_interval():
     sampler = ScaleAwareSampler(WIDTHS, targets=(32, 128, 512), lr_range=RANGE, search_space=SPACE, seed=4)
     study = in_memory(sampler)
