@@ -46,7 +46,7 @@ class AdaptiveDesign:
     @property
     def why_ended(self) -> str:
         """What is known, and what more runs would add, for the scales that are known worst."""
-        known = [place.assessment for place in self.places if place.assessment is not None]
+        known = [place.sampler.assessment(place.study) for place in self.places if place.assessment is not None]
         return str(max(known, key=lambda assessment: assessment.regret_90)) if known else "nothing is known yet"
 
 
@@ -61,6 +61,7 @@ class _Place:
             lr_range=(study.lr_min, study.lr_max),
             width="hidden_size",
             learning_rate="learning_rate",
+            tolerance=study.budget.tolerance,
             search_space={"hidden_size": WIDTHS, "learning_rate": RATES},
             seed=study.seed,
         )
@@ -76,8 +77,10 @@ class _Place:
 
     @property
     def is_enough(self) -> bool:
-        """Whether the sampler knows enough and every width was trained."""
-        return self.assessment is not None and self.assessment.enough and self.tried.issuperset(self.plan.widths)
+        """Whether the sampler knows enough and every width was trained, or more runs would not help."""
+        if self.assessment is None or self.assessment.exhausted:
+            return self.assessment is not None
+        return self.assessment.enough and self.tried.issuperset(self.plan.widths)
 
     def learn(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> None:
         """Bring the study in memory up to date, and judge anew what is known."""
@@ -91,7 +94,7 @@ class _Place:
             if task.group in self.groups and task.key not in self.running:
                 self._note(task)
         if mine and any(record.status == "finished" for record in records):
-            self.assessment = self.sampler.assessment(self.study, tolerance=self.plan.budget.tolerance)
+            self.assessment = self.sampler.assessment(self.study, look_ahead=False)
 
     def ask(self) -> Task:
         """What the sampler wants to know next. The same rate at the same width again means another seed."""
