@@ -10,7 +10,8 @@ from lrtune import ruledata
 from lrtune.answer import answer
 from lrtune.errors import InputError, MissingExtraError
 from lrtune.ruledata import Rule
-from lrtune.rulefile import SCHEMA, rule_to_json
+from lrtune.rulefile import rule_to_json
+from lrtune.ruleparse import SCHEMA
 
 FORMATS = ("python", "json", "yaml", "toml")
 

@@ -9,7 +9,8 @@ import warnings
 from lrtune.answer import PROVISIONAL, answer, carry
 from lrtune.errors import InputError
 from lrtune.ruledata import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
-from lrtune.rulefile import find_rule, load_rule, parse_rule, rule_to_json, save_rule
+from lrtune.rulefile import find_rule, load_rule, rule_to_json, save_rule
+from lrtune.ruleparse import parse_rule
 
 __all__ = [
     "Boundary",

@@ -74,7 +74,7 @@ ROWS = [
     for line in """
     errors files signals
     diversity trainer command guard study expression records
-    rule ruledata rulefile answer published events
+    rule ruledata ruleparse rulefile answer published events
     pruning arms law lawcell lawforms forms effective cells curve boundary circumstances check surface
     design runfolder storage replay
     pruner sampler assessment belief acquisition importers tables export
