@@ -233,8 +233,9 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
         )
     point = found[target]
     module_name, _, name = point.value.partition(":")
-    if point.dist is not None and point.dist.name == _DISTRIBUTION:
-        _check_bundled(target, module_name.partition(".")[0])
+    package = module_name.partition(".")[0]
+    if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
+        _check_bundled(target, package)
     return _from_module(target, module_name, name)
 
 

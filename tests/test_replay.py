@@ -10,7 +10,7 @@ from lrtune.errors import InputError
 from lrtune.records import TrialRecord, write_records
 from lrtune.replay import check, replay_records, smooth, train
 from lrtune.study import Study
-from lrtune.trainer import Facts, Trial
+from lrtune.trainer import Facts, Trial, resolve_trainer
 
 RATES = [2.0 ** (-k / 2) for k in range(4, 24)]
 
@@ -115,3 +115,7 @@ def test_bad_studies_are_refused_before_anything_runs(tmp_path, options, widths,
 def test_records_without_enough_rates_are_refused():
     with pytest.raises(InputError, match="4 rates"):
         replay_records(make_records()[:3])
+
+
+def test_the_trainer_is_found_by_its_name():
+    assert resolve_trainer("replay").train is train
