@@ -18,6 +18,7 @@ PROVISIONAL = "this rule is provisional; `lrtune search` measures one of your ow
 _SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: published slopes span −1 … +0.3
 _GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
 _STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
+_WIDEST = 100.0  # an interval is said up to this factor either way; beyond, "nobody knows" is said once already
 _SAME = 1e-6
 
 
@@ -66,7 +67,7 @@ def answer(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -
         rate = collapse_10
         low, high = min(low, rate), max(min(high, collapse_50 or high), rate)
     safe_low, safe_high = _safe_range(rule, place, rate, collapse_10)
-    ratio = rule.advice.get("stage2_ratio")
+    ratio, steps = rule.advice.get("stage2_ratio"), _steps(rule, asked)
     return Recommendation(
         learning_rate=rate,
         low=low,
@@ -84,9 +85,9 @@ def answer(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -
         stage2_learning_rate=None if ratio is None else rate * ratio,
         weight_decay=rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
-        warmup_steps=rule.advice.get("warmup_steps"),
+        warmup_steps=_warmup(rule, steps),
         horizon_tokens=asked.get("tokens", rule.horizon.get("tokens")),
-        horizon_steps=asked.get("steps", rule.horizon.get("steps")),
+        horizon_steps=steps,
         conditions=rule.conditions,
         warnings=tuple(notes),
         source=rule.source,
@@ -128,6 +129,26 @@ def carry(rule: Rule, learning_rate: float, from_size: float, to_size: float, sc
         warnings=tuple(notes),
         source=rule.source,
     )
+
+
+def _steps(rule: Rule, asked: Mapping[str, float]) -> float | None:
+    """The steps of the run that is asked about; they follow the tokens where those are given."""
+    if "steps" in asked:
+        return asked["steps"]
+    tokens, measured = asked.get("tokens"), rule.horizon.get("tokens")
+    if tokens is None or (measured is not None and abs(tokens / measured - 1) < _SAME):
+        return rule.horizon.get("steps")
+    per_step = rule.conditions.get("tokens_per_step")
+    is_number = isinstance(per_step, int | float) and not isinstance(per_step, bool) and per_step > 0
+    return math.ceil(tokens / per_step) if is_number else None  # type: ignore[operator]
+
+
+def _warmup(rule: Rule, steps: float | None) -> float | None:
+    """Warm-up in steps; where the runs shared only its share of their length, that share of these steps."""
+    share = rule.advice.get("warmup_share")
+    if "warmup_steps" in rule.advice or share is None or steps is None:
+        return rule.advice.get("warmup_steps")
+    return float(round(share * steps))
 
 
 def _asked(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> dict[str, float]:
@@ -231,7 +252,7 @@ def _ratio_variance(rule: Rule, start: _Place, end: _Place) -> float:
 
 
 def _interval(log_rate: float, variance: float, quantile: float) -> tuple[float, float, float]:
-    half = quantile * math.sqrt(variance)
+    half = min(quantile * math.sqrt(variance), math.log(_WIDEST))
     return _exp(log_rate), _exp(log_rate - half), _exp(log_rate + half)
 
 

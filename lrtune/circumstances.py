@@ -40,13 +40,15 @@ def _together(column: Sequence[Condition]) -> Condition | None:
 
 
 def advice(records: Iterable[TrialRecord]) -> dict[str, float]:
-    """Stage-2 ratio, weight decay and warm-up, where all runs had the same."""
+    """Stage-2 ratio, weight decay and warm-up (in steps, and as a share of them), where all runs had the same."""
     found: dict[str, set[float]] = {}
     for record in records:
         for name in ADVICE:
             value = record.facts.conditions.get(name)
             if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
                 found.setdefault(name, set()).add(float(value))
+                if name == "warmup_steps":
+                    found.setdefault("warmup_share", set()).add(round(value / record.steps, 2))
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
 
 

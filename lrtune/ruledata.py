@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 FORMS = ("constant", "power", "curved", "effective", "step", "table")
 BOUNDS = (None, "lower", "upper")
-ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps")
+ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps", "warmup_share")
 HORIZON = ("tokens", "steps")
 
 Condition = str | bool | float | tuple[float, float]
@@ -85,7 +85,8 @@ class Rule(NamedTuple):
         safe_below, safe_above: safe range beside the optimum, in log learning rate; None where not known.
         boundary: of collapse and divergence; None where no run failed.
         conditions: what the rule holds for; a pair of numbers is a range.
-        advice: ``stage2_ratio``, ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``.
+        advice: ``stage2_ratio``, ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``, and ``warmup_share``
+            of the steps where runs of different length had that in common.
         horizon: ``tokens`` and ``steps`` of the longest runs measured.
         provenance: where the rule came from.
         provisional: stands in until better is measured.

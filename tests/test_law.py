@@ -275,9 +275,29 @@ def test_conditions_advice_and_horizon_come_from_the_runs() -> None:
     )
     records = [TrialRecord(**{**r.__dict__, "facts": facts, "tokens": 5000}) for r in sweep(power(-1.0))]
     rule = fit_law(records, provenance={"study": "a test"}).rule
-    assert rule.advice == {"stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30.0}
+    assert rule.advice == {"stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30.0, "warmup_share": 0.3}
     assert rule.conditions["optimizer"] == "adamw" and rule.conditions["vocabulary_size"] == 1024
     assert rule.horizon == {"tokens": 5000.0, "steps": 100.0} and rule.provenance["study"] == "a test"
+
+
+def test_the_warm_up_of_runs_of_different_length_is_carried_as_a_share() -> None:
+    records = [
+        TrialRecord(
+            **{
+                **r.__dict__,
+                "steps": steps,
+                "tokens": steps * 50,
+                "facts": Facts(tokens_per_step=50, conditions={"warmup_steps": steps // 10}),
+            }
+        )
+        for r in sweep(power(-1.0))
+        for steps in (100, 400)
+    ]
+    rule = fit_law(records).rule
+    assert rule.advice == {"warmup_share": 0.1}
+    assert recommend(128, rule=rule).warmup_steps == 40 and recommend(128, rule=rule).horizon_steps == 400
+    longer = recommend(128, rule=rule, tokens=40_000)
+    assert (longer.horizon_steps, longer.warmup_steps) == (800, 80)
 
 
 def with_updates(optimum: Callable[[float], float], gain: Callable[[float], float]) -> list[TrialRecord]:

@@ -253,6 +253,19 @@ def test_far_beyond_the_horizon_is_not_supported() -> None:
     assert not beyond.supported and "4.1 times the measured horizon" in beyond.warnings[0]
 
 
+def test_steps_follow_the_tokens_or_are_left_out() -> None:
+    assert recommend(128, rule=power_rule()).horizon_steps == 100
+    assert recommend(128, rule=power_rule(), tokens=2e6).horizon_steps is None
+    known = power_rule(conditions={"tokens_per_step": 1e4})
+    assert recommend(128, rule=known, tokens=2e6).horizon_steps == 200
+    assert recommend(128, rule=known, tokens=2e6, steps=50).horizon_steps == 50
+
+
+def test_an_interval_is_said_up_to_a_factor_of_a_hundred() -> None:
+    answer = recommend(1e6, rule=power_rule(curvature_sd=1.0))
+    assert answer.high / answer.learning_rate == pytest.approx(100) and not answer.supported
+
+
 def test_no_answer_lies_above_the_line_where_one_run_in_ten_collapses() -> None:
     flat = Polynomial(((0,),), (math.log(0.008),), ((0.0,),))
     rule = power_rule(boundary=Boundary(flat, 0.1))
