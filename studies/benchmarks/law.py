@@ -1,6 +1,7 @@
 """How good is the law? Coverage, width and error of its intervals on synthetic surfaces and on tables left out in turn.
 
     python studies/benchmarks/law.py                         # 500 synthetic surfaces
+    python studies/benchmarks/law.py --time-records 5000
     python studies/benchmarks/law.py sweep.csv --lr lr --loss loss --scale hidden_size=width [--maximize] …
 
 The synthetic surfaces share no code with `lrtune`: their curves and laws are drawn from families of which at least
@@ -185,6 +186,21 @@ def synthetic(draws: int, first: int, jobs: int) -> None:
         print()
 
 
+def time_fit(count: int) -> None:
+    """Processor time of one fit, intervals included, to so many records of ten widths."""
+    rng = np.random.default_rng(0)
+    widths = [48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+    records = []
+    for number in range(count):
+        width, x = int(rng.choice(widths)), rng.uniform(-3.5, 3.5)
+        status = "diverged" if x > 2.5 else "beaten" if abs(x) > 1 and rng.random() < 0.2 else "finished"
+        loss = 3 * (1 + 0.02 * x * x * (1.5 if x > 0 else 1) + rng.normal(0, 0.005)) if status == "finished" else None
+        records.append(_record(number, width, 2.0**x * 0.3 / width, int(rng.integers(5)), status, loss))
+    start = time.process_time()
+    fit_law(records)
+    print(f"a fit to {count} records of {len(widths)} widths: {time.process_time() - start:.1f} s of processor time")
+
+
 def left_out(path: str, columns: Columns) -> None:
     """Leave out each cell of a table in turn and score its prediction from the others."""
     imported = read_sources([path], columns)
@@ -266,6 +282,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="seed of the first surface")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--time-records", type=int, help="time one fit to so many records instead")
     parser.add_argument("--lr", default="lr")
     parser.add_argument("--loss", default="loss")
     parser.add_argument("--scale", action="append", default=[], metavar="NAME=COLUMN")
@@ -273,7 +290,9 @@ def main() -> None:
     parser.add_argument("--maximize", action="store_true")
     parser.add_argument("--failed-when")
     given = parser.parse_args()
-    if not given.tables:
+    if given.time_records:
+        time_fit(given.time_records)
+    elif not given.tables:
         synthetic(given.draws, given.first, given.jobs)
     columns = Columns(
         learning_rate=given.lr,
