@@ -53,6 +53,13 @@ BREAKAGES = (
         ("test_bitnet_quantize.py",),
     ),
     Breakage(
+        "ternary: weights in tiles are rounded down",
+        "bitnet/tiles.py",
+        "self.integers = (w * self.scale).round_()",
+        "self.integers = (w * self.scale).floor_()",
+        ("test_bitnet_tiles.py",),
+    ),
+    Breakage(
         "schedule: stage 2 never comes",
         "bitnet/schedule.py",
         'self.kind == "two-stage" and step >= self.stage2_start',

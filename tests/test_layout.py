@@ -93,18 +93,21 @@ MAY_IMPORT_OPTUNA = {*_SEARCH, "lrtune.sampler", "lrtune.pruner", "lrtune.import
 BITNET_MAY_IMPORT = {"lrtune.trainer", "lrtune.diversity"}
 
 
-def row(module: str) -> int | None:
-    """The row of a module of lrtune, by its first name below the package."""
-    first = module.split(".")[1] if "." in module else ""
-    return next((number for number, names in enumerate(ROWS) if first in names), None)
+def row(module: str) -> int:
+    """The row of a module of lrtune, by its first name below the package; the package itself stands below all."""
+    if module == "lrtune":
+        return -1
+    first = module.split(".")[1]
+    rows = [number for number, names in enumerate(ROWS) if first in names]
+    assert rows, f"{module} has no place in the import table yet: give it one in ROWS"
+    return rows[0]
 
 
 def test_imports_point_downwards() -> None:
     for module in MODULES:
-        for name in ours(module):
-            above, below = row(module), row(name)
-            if above is not None and below is not None:
-                assert above >= below, f"{module} imports {name} from above"
+        if module.startswith("lrtune."):
+            for name in sorted(name for name in ours(module) if name.startswith("lrtune")):
+                assert row(module) >= row(name), f"{module} imports {name} from above"
 
 
 def test_no_module_needs_itself() -> None:
