@@ -54,7 +54,7 @@ def advise(draws: Draws, width: int, low: float, high: float) -> Advice:
     """The rate of a width, within [low, high], that costs least on average over the draws."""
     o = draws.o[:, width]
     start, end = np.clip(np.quantile(o, [0.02, 0.98]), low, high)
-    for points in (33, 9):
+    for points in (17, 9):
         x = np.linspace(start, end, points)
         height = draws.height(width, x)
         best = int(np.argmin(height.mean(axis=0)))
@@ -192,12 +192,13 @@ def _gains(y: Array, units: Sequence[tuple[int, ...]], known: Array, goal: Array
     gram = features.T @ features + 1e-6 * count * np.eye(features.shape[1])
     cross = features.T @ goal
     left = np.square(goal).sum(axis=0)
-    gains = []
-    for unit in units:
-        columns = _COLUMNS[unit]
+    gains = np.zeros(len(units))
+    for size in {len(unit) for unit in units}:  # all units of one size at once
+        at = [i for i, unit in enumerate(units) if len(unit) == size]
+        columns = np.array([_COLUMNS[units[i]] for i in at])
         part = cross[columns]
-        explained = np.sum(part * np.linalg.solve(gram[np.ix_(columns, columns)], part), axis=0)
-        p = len(columns)
+        explained = np.sum(part * np.linalg.solve(gram[columns[:, :, None], columns[:, None, :]], part), axis=1)
+        p = columns.shape[1]
         by_chance = (p + _DEVIATIONS * np.sqrt(2 * p)) / count * left  # χ² with p degrees of freedom
-        gains.append(float(np.maximum(explained - by_chance, 0.0) @ weight))
-    return np.array(gains)
+        gains[at] = np.maximum(explained - by_chance, 0.0) @ weight
+    return gains

@@ -1,4 +1,4 @@
-"""What the tuner itself costs: milliseconds to ask, prune and tell with 10, 1,000 and 20,000 trials in the study.
+"""What the tuner itself costs: CPU milliseconds to ask, prune and tell with 10, 1,000 and 20,000 trials in the study.
 
     python studies/benchmarks/overhead.py
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     rounds = parser.parse_args().rounds
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, one thread; ms\n")
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, one thread; CPU ms\n")
     print("| storage | trials | first ask | ask | report + prune | tell | ask + tell |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for storage, counts in (("memory", (10, 1_000, 20_000)), ("SQLite", (10, 1_000))):
