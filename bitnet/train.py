@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bitnet import checkpoint, measures
+from bitnet import checkpoint, cpu, measures
 from bitnet.model import ModelConfig
 from bitnet.options import PER_MEMBER, SCALES, Options, parse_options
 from bitnet.population import Member, Population
@@ -125,10 +125,7 @@ class _Run:
         self.trials = list(trials)
         first = self.trials[0]
         if first.device == "cpu":
-            # Probabilities of next to nothing, as a diverging run has them, would slow its products fourfold.
-            torch.set_flush_denormal(True)
-            if first.threads:
-                torch.set_num_threads(first.threads)
+            cpu.settle(first.threads)
         self.options = [parse_options(trial.options, trial.scales) for trial in self.trials]
         options = self.options[0]
         self.tokens = _open_tokens(options)

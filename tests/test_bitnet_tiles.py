@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import device_steps, model, tiles  # noqa: E402
+from bitnet import cpu, device_steps, model, tiles  # noqa: E402
 from bitnet.model import ModelConfig  # noqa: E402
 from bitnet.population import Member, Population  # noqa: E402
 from bitnet.quantize import bit_linear  # noqa: E402
@@ -81,3 +81,15 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
     assert [record.getMessage() for record in caplog.records] == [
         "compiling failed (RuntimeError: c++: not found); going on uncompiled"
     ]
+
+
+def test_a_settled_process_flushes_what_is_next_to_nothing() -> None:
+    before = torch.get_num_threads()
+    try:
+        cpu.settle(1)
+        assert torch.get_num_threads() == 1
+        tiny = torch.full((64,), 1e-30) * 1e-12  # 1e-42 is below the smallest normal float32, 1.2e-38
+        assert not tiny.any()
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)

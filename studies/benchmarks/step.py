@@ -29,6 +29,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bitnet.cpu import settle
 from bitnet.model import ModelConfig
 from bitnet.population import Member, Population
 from bitnet.quantize import rms_norm
@@ -196,8 +197,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also ours with compiled blocks")
     options = parser.parse_args()
     device = torch.device(options.device)
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    settle(options.threads)
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step\n")
