@@ -1,0 +1,75 @@
+"""What the disk, another program or another study can do to a run folder, and what is said about it."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+import scene
+
+from lrtune.status import status
+
+
+def test_a_full_disk_is_said_and_leaves_a_readable_run_that_goes_on(tmp_path: Path):
+    out = tmp_path / "run"
+    code, said = scene.finish(scene.start(out, limit=330_000, study={"widths": [16], "points": 60}))
+    assert code == 1
+    assert said.count("\n") == 1 and said.startswith("error: "), said
+    assert "free some space and run the same command again" in said
+    half = scene.records(out)
+    assert status(out, repair=False).bad_lines == ()
+    code, said = scene.finish(scene.start(out, study={"widths": [16], "points": 60}))
+    assert code == 0, said
+    found = scene.records(out)
+    assert len(found) == len(set(scene.essence(found))) == 62
+    assert set(scene.essence(half)) <= set(scene.essence(found))
+
+
+def test_a_database_locked_by_another_program_is_waited_for(tmp_path: Path):
+    out = tmp_path / "run"
+    search = scene.start(out, study={"widths": [16]})
+    scene.until(lambda: scene.running(out), what="a run")
+    other = sqlite3.connect(out / "study.db", isolation_level=None, timeout=10)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(2)
+    other.execute("ROLLBACK")
+    other.close()
+    code, said = scene.finish(search)
+    assert code == 0, said
+    assert len(scene.records(out)) == 7
+
+
+@pytest.mark.parametrize("place", ["/proc/run", "file/run"])
+def test_a_folder_that_cannot_be_written_to_is_refused(place: str, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    code, said = scene.finish(scene.start(tmp_path / place))
+    assert code == 2
+    assert said.count("\n") == 1 and "out: expected a folder to write to" in said
+
+
+def test_a_damaged_database_is_one_line(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    code, said = scene.finish(scene.start(tmp_path / "run"))
+    assert code == 1
+    assert said.count("\n") == 1 and said.startswith("error: storage: "), said
+
+
+def test_runs_that_all_fail_end_the_search_with_the_trainers_own_words(tmp_path: Path):
+    code, said = scene.finish(scene.start(tmp_path / "run", "always_raises"))
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "runs in a row failed" in said and "ValueError: no such file: tokens.bin" in said
+    assert all("always_raises" in record.why for record in scene.records(tmp_path / "run"))
+
+
+def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Path):
+    small = {"widths": [16], "points": 2, "steps": 10}
+    code, said = scene.finish(scene.start(tmp_path / "poison", "poison", study=small, attempts=2))
+    assert code == 0, said
+    poisoned = [record for record in scene.records(tmp_path / "poison") if record.learning_rate > 0.05]
+    assert poisoned and all("given up after 2 attempts" in record.why for record in poisoned)
+    code, said = scene.finish(scene.start(tmp_path / "hang", "hangs", study=small, trial_timeout=1.5))
+    assert code == 0, said
+    hung = [record for record in scene.records(tmp_path / "hang") if record.learning_rate > 0.05]
+    assert hung and all("no end after 1.5 s (--trial-timeout)" in record.why for record in hung)
