@@ -276,6 +276,11 @@ class Leases:
         row = (_leases.c.trial == trial, _leases.c.state == "queued")
         return self._changed(sa.update(_leases).where(self._mine, *row).values(state="cancelled"))
 
+    def put_in(self, trial: int, result: str) -> None:
+        """Take a record for a waiting trial that came on another way than through a worker."""
+        row = (_leases.c.trial == trial, _leases.c.state == "queued")
+        self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result))
+
     def done(self) -> list[tuple[int, str]]:
         """The records that were handed in and are not yet told to Optuna."""
         c = _leases.c

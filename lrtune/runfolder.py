@@ -110,6 +110,10 @@ class RunFolder:
         file = read_records(self.records_path)
         return file.records, file.bad_lines
 
+    def read(self) -> list[TrialRecord]:
+        """The records that records.jsonl holds."""
+        return self._read()[0]
+
     def repair(self, stored: Iterable[TrialRecord]) -> list[str]:
         """Make records.jsonl the projection of `stored`; returns what was wrong with it, one line each."""
         found, bad = self._read()

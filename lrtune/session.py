@@ -293,7 +293,7 @@ class Session:
     def _reason_to_stop(self, stopping: Stopping) -> str | None:
         budget, records = self.study.budget, self.folder.records
         if stopping.is_asked:
-            return "interrupted"
+            return "interrupted; nothing recorded is lost, and the same command goes on from here"
         failed = self.queue.failures_in_a_row()
         if len(failed) >= _FAILURES_IN_A_ROW:
             last = failed[-1].why.strip().splitlines()

@@ -6,10 +6,10 @@ then its lease says so; each step can be repeated.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-from lrtune.design import Task
+from lrtune.design import Task, task_of
 from lrtune.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.leases import Lease, Leases, is_gone
 from lrtune.records import TrialRecord, from_json, to_json
@@ -37,6 +37,7 @@ class TaskQueue:
 
     def restore(self) -> None:
         """Take up what an earlier search left: records to project, trials to lease, leases of the dead to free."""
+        self._take_in()
         stored = [from_json(result) for _, result in self.leases.ended()]
         for note in self.folder.repair(stored):
             self.emit(Note(text=note))
@@ -50,6 +51,18 @@ class TaskQueue:
         for lease in self.leases.running():
             if is_gone(lease.owner) and self.leases.release(lease):
                 self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it goes on"))
+
+    def _take_in(self) -> None:
+        """Put records that only records.jsonl has into the storage: that was removed, or another one is used now."""
+        leased = self.leases.trials()
+        strays = [record for record in self.folder.read() if record.trial not in leased]
+        for record in strays:
+            task = task_of(record)
+            number = self.trials.add(task)
+            self.leases.add(number, task.group, _task_json(task))
+            self.leases.put_in(number, to_json(replace(record, trial=number)))
+        if strays:
+            self.emit(Note(text=f"records.jsonl: {len(strays)} records were not in the storage and are put into it"))
 
     def _adopt(self) -> None:
         """Give a lease to every unfinished trial of the study that has none, and drop doubles."""

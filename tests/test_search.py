@@ -151,6 +151,17 @@ def test_a_torn_last_line_is_repaired_and_reported_by_the_next_search(searched, 
     assert any("torn last line" in note.text for note in notes if isinstance(note, Note))
 
 
+def test_records_outlive_their_storage(searched, tmp_path: Path):
+    result, _ = searched
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("records.jsonl", "study.toml", ".fingerprint"):
+        shutil.copy(result.out / name, out / name)
+    again = run_search(study(), out, workers=1, write_rule=False)
+    assert again.records == result.records
+    assert status(out).is_whole
+
+
 def test_a_plan_counts_the_runs_and_what_is_done(searched):
     result, _ = searched
     fresh = plan(study(), workers=2)

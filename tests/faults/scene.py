@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import LrtuneError
-from lrtune.leases import Lease, Leases
+from lrtune.leases import Lease, Leases, is_gone
 from lrtune.records import TrialRecord, read_records
 from lrtune.search import Task, run_fixed, run_search
 from lrtune.storage import open_engine, sqlite_url
@@ -87,12 +87,12 @@ def records(out: Path) -> list[TrialRecord]:
 
 
 def running(out: Path) -> list[Lease]:
-    """The trials that a worker has now."""
+    """The trials that a living worker has now."""
     if not (out / "study.toml").exists():
         return []
     leases = Leases(open_engine(sqlite_url(out)), "faults")
     try:
-        return leases.running()
+        return [lease for lease in leases.running() if not is_gone(lease.owner)]
     finally:
         leases.close()
 

@@ -51,7 +51,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: 
         scene.until(lambda before=before: _step(cut) > before, what="a few reports")
         scene.kill(search.pid, number)
         ended, said = scene.finish(search)
-        assert (ended, said.strip()) == (code, "interrupted")
+        assert ended == code and said.startswith("interrupted; ") and "the same command goes on" in said
         assert list((cut / "checkpoints").iterdir()), "the interrupted trial left a checkpoint"
         assert not scene.records(cut)
     done, said = scene.finish(scene.start(cut, "slow", **settings))
@@ -81,7 +81,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path):
     assert scene.is_alive(search.pid), "the first Ctrl-C waits for the trial's next report"
     scene.kill(search.pid, signal.SIGINT)
     code, said = scene.finish(search, 20)
-    assert (code, said.strip()) == (130, "interrupted")
+    assert code == 130 and said.startswith("interrupted; ")
     assert not any(map(scene.is_alive, workers))
 
 
