@@ -56,7 +56,7 @@ def describe_cell(cell: Cell, evidence: CellEvidence, post: Array, tolerance: fl
         learning_rate=2.0**middle,
         low=2.0**low,
         high=2.0**high,
-        bound=_bound(grid, post, evidence.sampled),
+        bound=_bound(cell, grid, post, evidence.sampled),
         safe_low=safe[0],
         safe_high=safe[1],
         trials=len(cell.records),
@@ -75,8 +75,10 @@ def _quantiles(grid: Array, post: Array, level: float) -> tuple[float, float, fl
     return float(low), float(middle), float(high)
 
 
-def _bound(grid: Array, post: Array, sampled: tuple[float, float]) -> str | None:
-    """Whether the optimum likely lies outside of the rates that were run."""
+def _bound(cell: Cell, grid: Array, post: Array, sampled: tuple[float, float]) -> str | None:
+    """Whether the optimum likely lies outside of the rates that were run, or below all of them because all failed."""
+    if not len(cell.data.x):
+        return "upper" if cell.data.failed.any() else None
     if post[grid > sampled[1]].sum() > 0.5:
         return "lower"
     return "upper" if post[grid < sampled[0]].sum() > 0.5 else None
