@@ -174,7 +174,9 @@ def _write_report(out: Path) -> None:
 
 def compare(
     context: typer.Context,
-    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study with [arms.NAME] tables.")],
+    study_file: Annotated[
+        Path, typer.Argument(metavar="STUDY.toml", help="A study with a table arms.NAME for each arm.")
+    ],
     steps: flag.Steps = None,
     seeds: flag.Seeds = None,
     seed: flag.Seed = None,

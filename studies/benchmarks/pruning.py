@@ -141,7 +141,9 @@ class Optuna:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             pruner = make()
-        self.study = optuna.create_study(pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0))
+        # Hyperband deals trials to its brackets by the study's name.
+        sampler = optuna.samplers.RandomSampler(seed=0)
+        self.study = optuna.create_study(study_name="replay", pruner=pruner, sampler=sampler)
 
     def begin(self, run: Run) -> None:
         self.run, self.trial, self.last = run, self.study.ask(), math.inf
