@@ -52,7 +52,13 @@ Command = Annotated[
 Dataset = Annotated[str | None, _study("--dataset", "Text to train on: stdlib, a file, a folder or a Hub name.")]
 Option = Annotated[
     list[str] | None,
-    typer.Option("--option", help="A setting of the trainer.", metavar="NAME=VALUE", rich_help_panel=_STUDY),
+    typer.Option(
+        "--option",
+        help="A setting of the trainer.",
+        metavar="NAME=VALUE",
+        envvar="LRTUNE_OPTION",
+        rich_help_panel=_STUDY,
+    ),
 ]
 Scale = Annotated[
     list[str] | None,

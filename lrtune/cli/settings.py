@@ -124,7 +124,8 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
         path, read = _FLAGS[name]
         parsed = read(value)
         changes[path] = parsed
-        origins[path] = (parsed, _origin(context, name))
+        named = {f"{path}.{key}": item for key, item in parsed.items()} if isinstance(parsed, dict) else {path: parsed}
+        origins.update({key: (item, _origin(context, name)) for key, item in named.items()})
     if "steps" in changes and "report_every" not in changes and study_file is None:
         changes["report_every"] = max(1, changes["steps"] // 12)
         origins["report_every"] = (changes["report_every"], "a twelfth of the steps")
