@@ -170,8 +170,10 @@ def _loss_panel(
 ) -> alt.LayerChart:
     low, high = min(rates) / 1.15, max(rates) * 1.15
     finished = sorted(r.loss for r in own if r.status == "finished" and r.loss is not None)
-    bottom = finished[0] if finished else 0.0
-    span = (finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0) or 0.05 * abs(bottom) or 1.0
+    curve = _fitted(fit, width, min(r.learning_rate for r in own), max(r.learning_rate for r in own))
+    bottom = min([*finished[:1], *(loss for _, loss in curve)], default=0.0)
+    span = finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0
+    span = max(span, 0.015 * abs(bottom)) or 1.0  # a flat curve shall look flat
     top = bottom + 1.8 * span
     rows = [{**_row(r), "shown": top if r.status != "finished" or r.loss is None else min(r.loss, top)} for r in own]
     x = _rate_axis(alt.X, low, high)
@@ -179,7 +181,6 @@ def _loss_panel(
         "shown:Q", title="validation loss", scale=alt.Scale(domain=[bottom - 0.1 * span, top], nice=False, zero=False)
     )
     layers = _zones(width, low, high, rule)
-    curve = _fitted(fit, width, min(r.learning_rate for r in own), max(r.learning_rate for r in own))
     if curve:
         layers.append(
             alt.Chart(_data({"learning_rate": at, "shown": loss} for at, loss in curve))
