@@ -33,7 +33,7 @@ REAL = {
     "LRTUNE_TRIALS": "2",
     "LRTUNE_OPTION": "vocabulary=512 context=32 batch=4 depth=1 final_tokens=2048",
 }
-QUICK = {"LRTUNE_TRIALS": "9", "LRTUNE_TRAINER": "mine:train"}
+QUICK = {"LRTUNE_TRIALS": "6", "LRTUNE_TRAINER": "mine:train"}
 
 ARMS = """
 [study]
@@ -87,6 +87,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(1500)
 def test_every_command_runs_in_order(folder: Path) -> None:
     runnable = [line for line in LRTUNE if "--engine ray" not in line]
     assert len(runnable) > 20
@@ -101,6 +102,7 @@ def test_every_command_runs_in_order(folder: Path) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.timeout(600)
 def test_the_ray_command_runs(folder: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     (line,) = [line for line in LRTUNE if "--engine ray" in line]
