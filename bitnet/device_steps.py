@@ -11,6 +11,7 @@ line says so.
 
 import logging
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,8 @@ class DeviceSteps:
     """
 
     def __init__(self, population: "Population", *, compiled: bool, graph: bool = True) -> None:
-        self.population = population
+        # A cycle would keep a finished population, and the memory of its graph, until the next garbage collection.
+        self.population: Population = weakref.proxy(population)
         self.device = population.device
         self.block: Block | None = compile_for_training(block, dynamic=False) if compiled else None
         self.update = compile_for_training(adam_rows, dynamic=True) if compiled else adam_rows
@@ -80,6 +82,7 @@ class DeviceSteps:
         self.norm = torch.full((len(members),), math.nan, device=self.device)
         self.wants_graph = graph and self.device.type == "cuda"
         self.graph: Any = None
+        self.stream: Any = torch.cuda.Stream() if self.device.type == "cuda" else None
         self.eager_steps = 0
 
     def run(self, count: int) -> None:
@@ -122,12 +125,11 @@ class DeviceSteps:
         elif self.wants_graph and self.eager_steps >= _WARM_UP_STEPS:
             self._capture()
         elif self.device.type == "cuda":
-            # Warming up on the stream that captures keeps its memory pool apart from the others'.
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            # Warm up on the stream that captures: what libraries set up for a stream is then there.
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
                 self._fall_back_or_compute()
-            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(self.stream)
             self.eager_steps += 1
         else:
             self._fall_back_or_compute()
@@ -137,7 +139,7 @@ class DeviceSteps:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self._compute()
         except torch.OutOfMemoryError:
             raise

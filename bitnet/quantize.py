@@ -163,7 +163,7 @@ def matmul(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
 @torch.library.custom_op("bitnet::wide_product", mutates_args=())
 def _wide_product(a: Tensor, b: Tensor) -> Tensor:
     """bfloat16 × bfloat16 with sums and result in float32. An operator of its own, which compilers leave alone."""
-    return torch.bmm(a, b, out_dtype=torch.float32)
+    return torch.bmm(a, b, out_dtype=torch.float32).contiguous()
 
 
 @_wide_product.register_fake

@@ -4,6 +4,7 @@ The only module that lrtune calls: `train`, `train_population`, `check` before a
 the workers start.
 """
 
+import functools
 import logging
 import math
 import os
@@ -144,9 +145,7 @@ class _Run:
         return Population(
             self.config,
             members,
-            lambda seed, step: batch(
-                self.tokens, seed=seed, step=step, batch_size=options.batch, context=options.context
-            ),
+            functools.partial(_batch, self.tokens, options.batch, options.context),
             device=self.trials[0].device,
             gradient=options.precision,
             betas=(options.betas[0], options.betas[1]),
@@ -243,6 +242,10 @@ def _train_together(trials: Sequence[Trial]) -> None:
         step = min(steps, (step // every + 1) * every)
         run.population.advance(step)
     checkpoint.remove(trials)
+
+
+def _batch(tokens: Tokens, size: int, context: int, seed: int, step: int) -> Any:
+    return batch(tokens, seed=seed, step=step, batch_size=size, context=context)
 
 
 def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOut:

@@ -1,6 +1,8 @@
 """K models side by side do what each would do alone."""
 
+import gc
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,19 @@ def test_update_is_torchs_own_adam(coupled: bool) -> None:
         theirs.step()
         ours.advance(step + 1)
         assert torch.allclose(ours.state.parameters, weights, rtol=1e-5, atol=1e-6)
+
+
+def test_a_population_that_is_let_go_frees_its_memory_at_once() -> None:
+    one = population(members())
+    one._device_steps = DeviceSteps(one, compiled=False, graph=False)
+    one.advance(1)
+    gone = weakref.ref(one)
+    gc.disable()  # a cycle would have to wait for it, and a graph holds gigabytes
+    try:
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.gpu
