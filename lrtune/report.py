@@ -1,6 +1,8 @@
 """A run as one page that needs no network: what was found, charts, and where every number came from."""
 
+import contextlib
 import html
+import importlib.metadata
 import json
 import re
 from collections.abc import Sequence
@@ -140,6 +142,25 @@ def _vl_convert() -> Any:
     return vl_convert
 
 
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script; bundling takes seconds, so it is kept in the user's cache."""
+    converter = _vl_convert()
+    kept = None
+    with contextlib.suppress(ImportError):
+        import platformdirs
+
+        version = importlib.metadata.version("vl-convert-python")
+        kept = platformdirs.user_cache_path("lrtune") / f"vega-{version}.js"
+    if kept is not None and kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    script = str(converter.javascript_bundle()).replace("</script", "<\\/script")
+    if kept is not None:
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(kept, script)
+    return script
+
+
 def page(run: Run, figures: "Sequence[Figure]") -> str:
     """The whole page."""
     name = run.study.name if run.study else run.folder.name
@@ -155,7 +176,7 @@ def page(run: Run, figures: "Sequence[Figure]") -> str:
         "FIGURES": "\n".join(_figure_html(figure) for figure in figures) or "<p>There is nothing to draw yet.</p>",
         "PROVENANCE": _provenance(run),
         "SPECS": _script_json(specs),
-        "LIBRARY": _vl_convert().javascript_bundle().replace("</script", "<\\/script") if figures else "",
+        "LIBRARY": _library() if figures else "",
     }
     # In one pass: what a user wrote may look like a placeholder, too.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place.group(1)], template)
