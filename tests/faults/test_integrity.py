@@ -12,16 +12,16 @@ from lrtune.status import status
 
 def test_a_full_disk_is_said_and_leaves_a_readable_run_that_goes_on(tmp_path: Path):
     out = tmp_path / "run"
-    code, said = scene.finish(scene.start(out, limit=330_000, study={"widths": [16], "points": 60}))
+    code, said = scene.finish(scene.start(out, limit=400_000, study={"widths": [16], "points": 24}))
     assert code == 1
     assert said.count("\n") == 1 and said.startswith("error: "), said
     assert "free some space and run the same command again" in said
     half = scene.records(out)
     assert status(out, repair=False).bad_lines == ()
-    code, said = scene.finish(scene.start(out, study={"widths": [16], "points": 60}))
+    code, said = scene.finish(scene.start(out, study={"widths": [16], "points": 24}))
     assert code == 0, said
     found = scene.records(out)
-    assert len(found) == len(set(scene.essence(found))) == 62
+    assert len(found) == len(set(scene.essence(found))) == 26
     assert set(scene.essence(half)) <= set(scene.essence(found))
 
 
@@ -65,11 +65,8 @@ def test_runs_that_all_fail_end_the_search_with_the_trainers_own_words(tmp_path:
 
 def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Path):
     small = {"widths": [16], "points": 2, "steps": 10}
-    code, said = scene.finish(scene.start(tmp_path / "poison", "poison", study=small, attempts=2))
+    code, said = scene.finish(scene.start(tmp_path / "run", "poison_or_hang", study=small, attempts=2, trial_timeout=4))
     assert code == 0, said
-    poisoned = [record for record in scene.records(tmp_path / "poison") if record.learning_rate > 0.05]
-    assert poisoned and all("given up after 2 attempts" in record.why for record in poisoned)
-    code, said = scene.finish(scene.start(tmp_path / "hang", "hangs", study=small, trial_timeout=1.5))
-    assert code == 0, said
-    hung = [record for record in scene.records(tmp_path / "hang") if record.learning_rate > 0.05]
-    assert hung and all("no end after 1.5 s (--trial-timeout)" in record.why for record in hung)
+    why = {record.learning_rate > 0.1: record.why for record in scene.records(tmp_path / "run") if record.why}
+    assert "given up after 2 attempts" in why[True]
+    assert "no end after 4 s (--trial-timeout)" in why[False]

@@ -57,43 +57,17 @@ def never(trial: Trial) -> None:
         time.sleep(0.05)
 
 
-def raises(trial: Trial) -> None:
-    """Fails at the highest rates."""
-    if trial.learning_rate > 0.05:
-        raise ValueError("the weights are not square")
-    fast(trial)
-
-
 def always_raises(trial: Trial) -> None:
     raise ValueError("no such file: tokens.bin")
 
 
-def poison(trial: Trial) -> None:
-    """Takes its worker with it at one rate."""
-    if trial.learning_rate > 0.05:
+def poison_or_hang(trial: Trial) -> None:
+    """Takes its worker with it at the highest rates, never comes back at some lower ones."""
+    if trial.learning_rate > 0.1:
         os.kill(os.getpid(), signal.SIGKILL)
+    while 0.005 < trial.learning_rate <= 0.1:
+        time.sleep(0.1)
     fast(trial)
-
-
-def hangs(trial: Trial) -> None:
-    """Never comes back at the highest rates."""
-    if trial.learning_rate > 0.05:
-        while True:
-            time.sleep(0.1)
-    fast(trial)
-
-
-def hungry(trial: Trial) -> None:
-    """Runs out of memory with more than two sequences at once."""
-    trial.describe(parameters=trial.hidden_size**2, batch_size=8)
-    if trial.micro_batch is None or trial.micro_batch > 2:
-        raise MemoryError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
-    fast(trial)
-
-
-def starving(trial: Trial) -> None:
-    trial.describe(batch_size=8)
-    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def with_child(trial: Trial) -> None:
