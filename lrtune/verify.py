@@ -210,7 +210,9 @@ def _sentence(done: Verification) -> str:
     if done.gain is None:
         return "a run has no final loss"
     word = "below" if done.gain >= 0 else "above"
-    return f"the recommended rate ends {abs(done.gain):.1%} of loss {word} the baseline"
+    sentence = f"the recommended rate ends {abs(done.gain):.1%} of loss {word} the baseline"
+    unsound = set(done.recommended.outcomes.values()) - {"healthy", "recovered"}
+    return sentence + (f", but does not hold: its runs ended {', '.join(sorted(unsound))}" if unsound else "")
 
 
 def _texts(arm: ArmResult) -> Mapping[str, str]:

@@ -46,6 +46,7 @@ def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file
     text = to_markdown(done)
     assert "the the the the" in text
     assert "| ended | collapsed | collapsed |" in text
+    assert "but does not hold: its runs ended collapsed" in text
 
 
 def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
