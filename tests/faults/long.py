@@ -88,7 +88,8 @@ def sqlite_lock(folder: Path) -> bool:
 
 def efficiency(url: str, folder: Path) -> bool:
     """16 workers with a trainer that sleeps 5 s: the share of their time that is spent training."""
-    settings = {"study": {"widths": [16, 24, 32, 48, 64, 96, 128, 192], "points": 8}, "workers": 16, "storage": url}
+    tasks = [{"hidden_size": 32, "learning_rate": 0.001 * number} for number in range(1, 129)]
+    settings = {"tasks": tasks, "workers": 16, "storage": url}
     search = scene.start(folder / "run", "sleeper", **settings)
     scene.until(lambda: scene.records(folder / "run"), 120, "a record")
     first = time.monotonic() - 5

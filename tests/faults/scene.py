@@ -134,10 +134,10 @@ def main() -> int:
     changes = settings.pop("study", {})
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     asked = study(settings.pop("trainer"), **changes)
-    task = settings.pop("task", None)
+    tasks = [Task(**task) for task in settings.pop("tasks", [])]
     settings = {"workers": 2, "write_rule": False, **settings}
     try:
-        result = run_fixed(asked, [Task(**task)], out, **settings) if task else run_search(asked, out, **settings)
+        result = run_fixed(asked, tasks, out, **settings) if tasks else run_search(asked, out, **settings)
     except LrtuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

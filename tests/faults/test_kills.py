@@ -43,7 +43,7 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
 
 def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    settings = {"task": {"hidden_size": 16, "learning_rate": 0.01}, "workers": 1}
+    settings = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
     done, said = scene.finish(scene.start(whole, "slow", **settings))
     assert done == 0, said
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
