@@ -41,8 +41,9 @@ def train_population(trials: Sequence[Trial]) -> None:
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(_shared_settings(trial), []).append(trial)
-    for group in groups.values():
-        _train_as_many_as_fit(group)
+    with cpu.tiny_as_zero():
+        for group in groups.values():
+            _train_as_many_as_fit(group)
 
 
 def check(study: Any) -> None:

@@ -83,13 +83,19 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
     ]
 
 
-def test_a_settled_process_flushes_what_is_next_to_nothing() -> None:
+def test_what_is_next_to_nothing_is_zero_in_training_and_only_there() -> None:
+    def tiny() -> torch.Tensor:
+        return torch.full((64,), 1e-30) * 1e-12  # 1e-42 is below the smallest normal float32, 1.2e-38
+
+    with cpu.tiny_as_zero():
+        assert not tiny().any()
+    assert tiny().all()
+
+
+def test_a_settled_process_has_its_threads() -> None:
     before = torch.get_num_threads()
     try:
         cpu.settle(1)
         assert torch.get_num_threads() == 1
-        tiny = torch.full((64,), 1e-30) * 1e-12  # 1e-42 is below the smallest normal float32, 1.2e-38
-        assert not tiny.any()
     finally:
-        torch.set_flush_denormal(False)
         torch.set_num_threads(before)
