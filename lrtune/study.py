@@ -245,7 +245,7 @@ def unknown_key(where: str, key: str, known: Any) -> str:
     """One line about an unknown key, with the nearest known one."""
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-    return f"{where}: unknown key {key!r}; {hint}"
+    return f"{where}: unknown key {key!r:.60}; {hint}"
 
 
 def _value(where: str, kind: str, value: Any) -> Any:
