@@ -23,11 +23,12 @@ def main() -> int:
     def on_event(event: Event) -> None:
         if isinstance(event, TrialEnded):
             ended.append(event.record.worker)
-        if len(ended) == 5 and other:
+        if len(ended) >= 5 and other:
+            print("a node is removed")
             cluster.remove_node(other.pop(), allow_graceful=False)
             print("a node was removed")
 
-    study = scene.study("fast", **settings["study"])
+    study = scene.study("steady", **settings["study"])
     how = {"engine": "ray", "address": cluster.address, "storage": settings["storage"], "lease_seconds": 12.0}
     result = run_search(study, out, workers=3, on_event=on_event, write_rule=False, **how)
     print(result.stop_reason)

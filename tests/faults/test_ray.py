@@ -10,7 +10,7 @@ pytestmark = pytest.mark.server
 
 def test_a_lost_nodes_trials_go_back_to_the_queue(postgres, tmp_path: Path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'lrtune[cluster]'")
-    code, said = scene.finish(scene.start(tmp_path / "untouched"))
+    code, said = scene.finish(scene.start(tmp_path / "untouched", "steady"))
     assert code == 0, said
     out = tmp_path / "run"
     search = scene.start(out, script="ray_scene.py", storage=postgres.url, study={"name": "faults"})
