@@ -172,7 +172,7 @@ _KEYS: dict[tuple[str, str], tuple[str, str]] = {
 }
 _TABLES = ("study", "learning_rate", "scales", "options", "arms", "pruning", "budget")
 _BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
-_WHOLE = {"widths", "steps", "report_every", "seeds", "points"}
+_LONGEST = 400  # characters of a complaint: names in a file can be of any length
 
 
 def load_study(path: Path) -> Study:
@@ -192,12 +192,12 @@ def parse_study(text: str, *, source: str = "study.toml") -> Study:
     """The study that a TOML text describes; `source` names it in errors."""
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{source}: expected TOML, but {error}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: no TOML, or a number of thousands of digits
+        raise InputError(f"{source}: expected TOML, but {error!s:.{_LONGEST}}") from error
     try:
         return _from_tables(data)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+        raise InputError(f"{source}: {error!s:.{_LONGEST}}") from None
 
 
 def _reason(error: Exception) -> str:
