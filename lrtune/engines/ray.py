@@ -1,6 +1,7 @@
 """Workers as actors of a Ray cluster: Ray places them and notices lost nodes, everything else is as on one machine."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,8 +39,10 @@ class RayEngine:
     def start(self) -> None:
         """Connect to the cluster, or start one on this machine, and place the workers."""
         if not ray.is_initialized():
+            # Without an address a cluster of this search's own, not whichever one happens to run here.
+            address = self.address or os.environ.get("RAY_ADDRESS") or "local"
             try:
-                ray.init(address=self.address, log_to_driver=False, logging_level="error", include_dashboard=False)
+                ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise InputError(f"address: expected a Ray cluster, but {error}") from None
             self._is_ours = True

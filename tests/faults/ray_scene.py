@@ -30,9 +30,10 @@ def main() -> int:
 
     study = scene.study("steady", **settings["study"])
     how = {"engine": "ray", "address": cluster.address, "storage": settings["storage"], "lease_seconds": 12.0}
-    result = run_search(study, out, workers=3, on_event=on_event, write_rule=False, **how)
-    print(result.stop_reason)
-    cluster.shutdown()
+    try:
+        print(run_search(study, out, workers=3, on_event=on_event, write_rule=False, **how).stop_reason)
+    finally:
+        cluster.shutdown()
     return 0
 
 

@@ -13,7 +13,7 @@ def test_a_lost_nodes_trials_go_back_to_the_queue(postgres, tmp_path: Path):
     code, said = scene.finish(scene.start(tmp_path / "untouched", "steady"))
     assert code == 0, said
     out = tmp_path / "run"
-    search = scene.start(out, script="ray_scene.py", storage=postgres.url, study={"name": "faults"})
+    search = scene.start(out, script="ray_scene.py", storage=postgres.url, study={"name": "lost-node"})
     code, said = scene.finish(search, 280)
     assert code == 0, said
     assert "a node was removed" in said
