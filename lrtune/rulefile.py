@@ -13,7 +13,7 @@ from lrtune.ruleparse import SCHEMA, parse_rule
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
-_PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
+PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
 _MAX_BYTES = 4 * 2**20
 
 
@@ -83,7 +83,7 @@ def find_rule(start: str | None = None) -> tuple[str, str]:
         parent = os.path.dirname(folder)
         is_root = any(os.path.exists(os.path.join(folder, mark)) for mark in (".git", "pyproject.toml"))
         if is_root or parent == folder:
-            return _PACKAGED, "packaged"
+            return PACKAGED, "packaged"
         folder = parent
 
 

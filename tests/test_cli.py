@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from lrtune.cli import run as run_cli
+from lrtune.rulefile import PACKAGED
 from lrtune.study import Study, load_study
 
 ROOT = Path(__file__).parent.parent
@@ -115,8 +117,16 @@ def test_lr_finds_the_optimum_and_its_forms_agree(in_searched: Cli) -> None:
     data = json.loads(in_searched("lr", 64, "--json").out)
     assert data["learning_rate"] == pytest.approx(plain, rel=5e-3)
     assert data["low"] <= plain <= data["high"] and data["basis"] == "measured"
-    text = in_searched("lr", 256).out
-    assert "extrapolated, 2× beyond" in text and "lrtune-rule.json" in text
+    assert "lrtune-rule.json" in in_searched("lr", 256).out
+
+
+def test_lr_says_in_a_line_each_what_the_number_is_and_what_it_holds_for(in_searched: Cli) -> None:
+    number, setting = in_searched("lr", 256, "--rule", PACKAGED).out.splitlines()[:2]
+    assert re.match(r"0\.00\d+ at hidden 256 \(0\.00\d+ … 0\.00\d+, 90% interval\), (measured|interpolated)$", number)
+    assert re.match(r"for [\d,]+ tokens in [\d,]+ steps, bitnet-b1.58, adamw, .*batches of 1,024 tokens; ", setting)
+    assert setting.endswith("search for your own model: lrtune search")
+    own = in_searched("lr", 256).out.splitlines()
+    assert "measured from 32 to 128, extrapolated 2×" in own[0] and "lrtune search" not in own[1]
 
 
 def test_lr_carries_a_tuned_rate_and_compares(in_searched: Cli) -> None:
@@ -390,4 +400,4 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout == "hidden 256\n" and done.stderr == ""
+    assert done.stdout.count("\n") == 1 and " at hidden 256 " in done.stdout and done.stderr == ""

@@ -1,5 +1,6 @@
 """Verbs that ask a rule: `lr` for a rate, `export` for the whole of it in another form."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from lrtune.cli import options as flag
 from lrtune.cli.settings import parse_pairs
 from lrtune.cli.terminal import rate, result, result_json, say, write_out
 from lrtune.errors import InputError
+from lrtune.rulefile import PACKAGED
 
 if TYPE_CHECKING:
     from lrtune.rule import Recommendation, Rule, Transfer
@@ -23,6 +25,7 @@ At = Annotated[
 Format = Annotated[str, typer.Option("--format", metavar="python|json|yaml|toml", help="What to write.")]
 
 _PUBLISHED_ASK = ("depth", "parameters")
+_OWN = "search for your own model: lrtune search"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,7 +68,7 @@ def lr(
     elif json_:
         result_json(_advice_as_data(advice))
     else:
-        result(_advice_as_text(hidden, advice))
+        result(_advice_as_text(hidden, advice, loaded))
     if compare:
         result(_published(hidden, advice.learning_rate, loaded, scales))
 
@@ -111,22 +114,49 @@ def _advice_as_data(advice: "Recommendation | Transfer") -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in advice._asdict().items()}
 
 
-def _advice_as_text(hidden: float, advice: "Recommendation | Transfer") -> str:
+def _advice_as_text(hidden: float, advice: "Recommendation | Transfer", rule: "Rule") -> str:
+    """The number with its interval and what it rests on in one line, what it holds for in the next, then the rest."""
     from lrtune.rule import Recommendation
 
-    interval = f"{rate(advice.low)} … {rate(advice.high)} ({advice.level:.0%} interval)"
-    rows = [("learning rate", rate(advice.learning_rate)), ("interval", interval)]
+    rows: list[tuple[str, str]] = []
     if isinstance(advice, Recommendation):
         rows += _more_advice(advice)
     else:
-        ratio = f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})"
-        rows.append(("ratio", ratio))
-    basis = advice.basis + (f", {advice.extrapolation:.3g}× beyond" if advice.basis == "extrapolated" else "")
-    rows += [("basis", basis + ("" if advice.supported else "; not supported by the data")), ("why", advice.why)]
+        rows.append(("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})"))
+    rows.append(("why", advice.why))
     if advice.source:
         rows.append(("rule", advice.source))
     rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
-    return "\n".join([f"hidden {hidden:g}", *(f"  {name:15}{text}" for name, text in rows)])
+    interval = f"{rate(advice.low)} … {rate(advice.high)}, {advice.level:.0%} interval"
+    lines = [f"{rate(advice.learning_rate)} at hidden {hidden:g} ({interval}), {_basis(advice, rule)}"]
+    holds_for = [_setting(advice, rule), *([_OWN] if os.path.samefile(rule.source, PACKAGED) else [])]
+    lines.append("; ".join(part for part in holds_for if part))
+    return "\n".join([*filter(None, lines), *(f"  {name:14}{text}" for name, text in rows)])
+
+
+def _basis(advice: "Recommendation | Transfer", rule: "Rule") -> str:
+    """``measured``, ``interpolated``, or how far beyond what was measured."""
+    text = advice.basis
+    if advice.basis == "extrapolated":
+        text = f"extrapolated {advice.extrapolation:.3g}×"
+        sizes = rule.scales.get("hidden_size")
+        if sizes:
+            text = f"measured from {sizes.low:g} to {sizes.high:g}, {text}"
+    return text if advice.supported else f"{text}, not supported by the data"
+
+
+def _setting(advice: "Recommendation | Transfer", rule: "Rule") -> str:
+    """What the answer holds for: the horizon, and the conditions that move the best rate most."""
+    told = [
+        str(rule.conditions[name]) for name in ("model", "optimizer", "schedule", "data") if name in rule.conditions
+    ]
+    batch = rule.conditions.get("batch_tokens")
+    if isinstance(batch, int | float):
+        told.append(f"batches of {batch:,.0f} tokens")
+    tokens, steps = getattr(advice, "horizon_tokens", None), getattr(advice, "horizon_steps", None)
+    length = [f"{value:,.0f} {unit}" for value, unit in ((tokens, "tokens"), (steps, "steps")) if value is not None]
+    told = [" in ".join(length), *told] if length else told
+    return f"for {', '.join(told)}" if told else ""
 
 
 def _more_advice(advice: "Recommendation") -> list[tuple[str, str]]:
@@ -142,13 +172,6 @@ def _more_advice(advice: "Recommendation") -> list[tuple[str, str]]:
         rows.append(("weight decay", f"{advice.weight_decay:g}" + (f", then {later:g}" if later is not None else "")))
     if advice.warmup_steps is not None:
         rows.append(("warm-up", f"{advice.warmup_steps:g} steps"))
-    horizon = [
-        f"{value:,.0f} {unit}"
-        for value, unit in ((advice.horizon_tokens, "tokens"), (advice.horizon_steps, "steps"))
-        if value is not None
-    ]
-    if horizon:
-        rows.append(("horizon", ", ".join(horizon)))
     return rows
 
 
