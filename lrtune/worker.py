@@ -5,6 +5,8 @@ from its standard input and takes the end of that input for the end of its paren
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -26,6 +28,7 @@ from lrtune.trainer import Interrupted, Trainer, resolve_trainer
 
 TIMED_OUT = 75
 GPU_MEMBERS = 16
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _MOST_WHY = 6000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -65,7 +68,8 @@ class Worker:
         self.study: Study = parse_study(told["study"])
         self.members: int | None = told.get("members")
         self.trial_timeout: float | None = told.get("trial_timeout")
-        self.heartbeat = float(told.get("lease_seconds", 60.0)) / 6
+        self.lease_seconds = float(told.get("lease_seconds", 60.0))
+        self.heartbeat = self.lease_seconds / 6
         self.setting = Setting(
             fingerprint=told["fingerprint"],
             owner=new_owner(),
@@ -291,6 +295,19 @@ def _watch_parent() -> None:
     os._exit(1)
 
 
+def _die_with_parent() -> None:
+    """The same from the kernel, where it can (Linux): a trainer that keeps Python's lock lets no thread watch."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_when_stuck(seconds: float) -> None:
+    """End the process, with a traceback, once nothing in it could renew a lease for as long as one lasts."""
+    while True:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        time.sleep(seconds / 6)
+
+
 def main() -> int:
     """Run one worker as a process of its own."""
     stop = threading.Event()
@@ -298,8 +315,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spec = _read_line()
     threading.Thread(target=_watch_parent, daemon=True).start()
+    _die_with_parent()
     try:
-        worker_here(spec, stop)
+        worker = worker_here(spec, stop)
+        threading.Thread(target=_end_when_stuck, args=(worker.lease_seconds,), daemon=True).start()
+        worker.run()
     except LrtuneError as error:
         print(f"error: {redact(error)}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -309,12 +329,12 @@ def main() -> int:
     return 0
 
 
-def worker_here(spec: str, stop: threading.Event) -> None:
-    """Run a worker in this process until the search ends or `stop` is set; `spec` is a `WorkerSpec` as JSON."""
+def worker_here(spec: str, stop: threading.Event) -> Worker:
+    """A worker in this process, which runs until the search ends or `stop` is set; `spec` is a `WorkerSpec` as JSON."""
     data = json.loads(spec)
     told = WorkerSpec(**{**data, "path": tuple(data.get("path", ()))})
     sys.path[:] = [*told.path, *(folder for folder in sys.path if folder not in told.path)]
-    Worker(told, stop).run()
+    return Worker(told, stop)
 
 
 def _read_line() -> str:

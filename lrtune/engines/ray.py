@@ -130,7 +130,7 @@ class _Actor:
 
     def run(self, spec: str) -> None:
         """Work until the search ends."""
-        worker_here(spec, self.halt)
+        worker_here(spec, self.halt).run()
 
     def stop(self) -> None:
         """Checkpoint at the next report, and end."""

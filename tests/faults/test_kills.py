@@ -104,3 +104,14 @@ def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
     assert said.count("\n") == 1 and f"another search (process {first.pid}) is at work" in said
     os.killpg(first.pid, signal.SIGTERM)
     assert scene.finish(first)[0] == 143
+
+
+def test_a_killed_parent_takes_a_worker_along_that_is_stuck_with_pythons_lock(tmp_path: Path):
+    out = tmp_path / "run"
+    search = scene.start(out, "keeps_the_lock")
+    scene.until(lambda: len(scene.running(out)) == 2, what="two trials")
+    time.sleep(1)
+    workers = scene.workers_of(search.pid)
+    scene.kill(search.pid)
+    scene.finish(search)
+    scene.until(lambda: not any(map(scene.is_alive, workers)), 10, "the workers' end")

@@ -1,5 +1,6 @@
 """Trainers that take their time, misbehave, or keep checkpoints: what the fault suite searches with."""
 
+import ctypes
 import json
 import os
 import random
@@ -55,6 +56,12 @@ def never(trial: Trial) -> None:
     """Comes to no report."""
     while True:
         time.sleep(0.05)
+
+
+def keeps_the_lock(trial: Trial) -> None:
+    """Hangs in C without giving Python's lock back: no other thread of its process runs."""
+    trial.report(0, loss=3.0)
+    ctypes.PyDLL(None).sleep(600)
 
 
 def always_raises(trial: Trial) -> None:
