@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class RunFolder:
                 "or join it with `lrtune worker`"
             )
         self._refuse_another_study(study, mark)
+
+    def forget_checkpoints(self) -> None:
+        """Remove the checkpoints of trials that nobody will go on with."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def try_lock(self) -> bool:
         """Take the folder, where it may be written to; False when a search is at work in it."""

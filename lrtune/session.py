@@ -325,6 +325,7 @@ class Session:
                 self.leases.release(lease)
         if self.design.enough is not None:
             self.queue.cancel()
+            self.folder.forget_checkpoints()
 
     # Concluding
 

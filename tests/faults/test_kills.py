@@ -106,6 +106,13 @@ def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
     assert scene.finish(first)[0] == 143
 
 
+def test_a_search_that_knows_enough_leaves_no_checkpoint_of_the_runs_it_gave_up(tmp_path: Path):
+    settings = {"study": {"design": "scale-aware", "widths": [16, 32]}, "checkpoint_seconds": 0.01}
+    code, said = scene.finish(scene.start(tmp_path / "run", "steady", **settings))
+    assert code == 0 and "predicted regret" in said, said
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_killed_parent_takes_a_worker_along_that_is_stuck_with_pythons_lock(tmp_path: Path):
     out = tmp_path / "run"
     search = scene.start(out, "keeps_the_lock")
