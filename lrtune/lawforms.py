@@ -24,8 +24,8 @@ _TAU_WEIGHT = np.array([0.22, 0.25, 0.25, 0.17, 0.08, 0.03])
 _CURVATURE = np.array([0.03, 0.1, 0.25])  # octaves per (e-fold of scale)²
 _SLOPE = 1.0  # octaves per e-fold: published laws lie within −1.5 … +0.5
 _LEVEL = 12.0
-_ROUNDS = 12
-_DAMPING = 0.8
+_ROUNDS = 24
+_DAMPING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,36 +153,56 @@ def _propagate(grid: Array, likelihood: Array, h: Array, prior_mean: Array, prio
     own_variance = (own * grid**2).sum(axis=1) - site_mean[0] ** 2 + step**2 / 12
     precision = np.tile(1.0 / own_variance, (len(tau2), 1))
     shift = precision * site_mean
+    low, high = grid[:, 0], grid[:, -1]
     for _ in range(_ROUNDS):
         cavity_mean, cavity_variance, _, _, _ = _cavities(h, prior_mean, prior, tau2, precision, shift)
-        tilted = likelihood - 0.5 * (grid - cavity_mean[..., None]) ** 2 / cavity_variance[..., None]
-        top = tilted.max(axis=-1, keepdims=True)
-        weight = np.exp(tilted - top)
-        mass = weight.sum(axis=-1)
-        mean = (weight * grid).sum(axis=-1) / mass
-        variance = (weight * (grid - mean[..., None]) ** 2).sum(axis=-1) / mass + step**2 / 12
-        new_precision = np.maximum(1.0 / variance - 1.0 / cavity_variance, 1e-6)
-        new_shift = mean * (new_precision + 1.0 / cavity_variance) - cavity_mean / cavity_variance
+        tilted = _tilted(grid, likelihood, cavity_mean, cavity_variance)
+        # A flat flank would give a site without precision, its mean anywhere: it says no less than the grid's span.
+        new_precision = np.maximum(1.0 / tilted.variance - 1.0 / cavity_variance, 1.0 / (high - low) ** 2)
+        new_shift = tilted.mean * (new_precision + 1.0 / cavity_variance) - cavity_mean / cavity_variance
+        new_shift = new_precision * np.clip(new_shift / new_precision, low, high)
         change = np.abs(new_precision - precision).max() / (1.0 + precision.max())
         precision = (1 - _DAMPING) * precision + _DAMPING * new_precision
         shift = (1 - _DAMPING) * shift + _DAMPING * new_shift
         if change < 1e-3:
             break
     cavity_mean, cavity_variance, theta, covariance, gaussian = _cavities(h, prior_mean, prior, tau2, precision, shift)
+    tilted = _tilted(grid, likelihood, cavity_mean, cavity_variance)
     site = shift / precision
-    log_mass = np.log(mass) + top[..., 0] - 0.5 * np.log(2 * np.pi * cavity_variance) + np.log(step)
     total = cavity_variance + 1.0 / precision
-    ratio = log_mass + 0.5 * (np.log(2 * np.pi * total) + (site - cavity_mean) ** 2 / total)
+    ratio = tilted.log_mass + 0.5 * (np.log(2 * np.pi * total) + (site - cavity_mean) ** 2 / total)
     return _State(
         theta=theta,
         covariance=covariance,
-        mean=mean,
-        variance=variance,
+        mean=tilted.mean,
+        variance=tilted.variance,
         left_mean=cavity_mean,
         left_variance=cavity_variance,
         evidence=gaussian + ratio.sum(axis=1),
-        posterior=weight / mass[..., None],
+        posterior=tilted.posterior,
     )
+
+
+@dataclass(frozen=True)
+class _Tilted:
+    """Each cell's likelihood times its prediction from the others: moments, log of the mass, density on the grid."""
+
+    mean: Array
+    variance: Array
+    log_mass: Array
+    posterior: Array
+
+
+def _tilted(grid: Array, likelihood: Array, cavity_mean: Array, cavity_variance: Array) -> _Tilted:
+    step = grid[:, 1] - grid[:, 0]
+    log_density = likelihood - 0.5 * (grid - cavity_mean[..., None]) ** 2 / cavity_variance[..., None]
+    top = log_density.max(axis=-1, keepdims=True)
+    weight = np.exp(log_density - top)
+    mass = weight.sum(axis=-1)
+    mean = (weight * grid).sum(axis=-1) / mass
+    variance = (weight * (grid - mean[..., None]) ** 2).sum(axis=-1) / mass + step**2 / 12
+    log_mass = np.log(mass * step) + top[..., 0] - 0.5 * np.log(2 * np.pi * cavity_variance)
+    return _Tilted(mean, variance, log_mass, weight / mass[..., None])
 
 
 def _cavities(
