@@ -5,6 +5,7 @@ rates, where the runs report relative update sizes; a threshold; a table. A more
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from lrtune.lawforms import Fit, design, fit_form, prior_variances, terms
 # A more complex form must win by this share of the regret, and by this share of the tolerance.
 _MARGIN = (0.1, 0.02)
 _MARGINS = {"step": (0.25, 0.05), "table": (0.25, 0.05)}
+_BY_STANDARD_ERROR = ("step", "table")
 _CURVATURES = (0.03, 0.1, 0.25)  # octaves per (e-fold of scale)²
 _CURVATURE_WEIGHTS = (0.65, 0.28, 0.07)
 _EFFECTIVE_SLOPE = 0.5  # a law in effective rates is flatter: update sizes carry most of the scale
@@ -82,14 +84,15 @@ def choose_form(cells: Sequence[Cell], evidence: Sequence[CellEvidence], z: Arra
             few = f"{len(cells)} measured cells are too few for a law over {count} scales ({count + 2} needed)"
         return Choice(chosen=None, fit=table, reason=f"a table: {few}", regrets={})
     candidates = _candidates(cells, evidence, z)
-    regrets = {c.form: _regret(c.predicted, evidence, table) for c in candidates}
-    regrets["table"] = _regret(_neighbours(z, table.mean), evidence, table)
+    losses = {c.form: _losses(c.predicted, evidence, table) for c in candidates}
+    losses["table"] = _losses(_neighbours(z, table.mean), evidence, table)
+    regrets = {form: float(lost.mean()) for form, lost in losses.items()}
     chosen = candidates[0]
     for candidate in candidates[1:]:
-        if _wins(candidate.form, chosen.form, regrets, tolerance):
+        if wins(candidate.form, losses[candidate.form], losses[chosen.form], tolerance):
             chosen = candidate
     lost = f"{regrets[chosen.form]:.2%} of loss lost"
-    if _wins("table", chosen.form, regrets, tolerance):
+    if wins("table", losses["table"], losses[chosen.form], tolerance):
         reason = (
             f"a table: sizes left out are predicted better by their neighbours ({regrets['table']:.2%} of loss lost) "
             f"than by {_NAMES[chosen.form]} ({lost})"
@@ -99,9 +102,14 @@ def choose_form(cells: Sequence[Cell], evidence: Sequence[CellEvidence], z: Arra
     return Choice(chosen=chosen, fit=chosen.fit, reason=reason, regrets=regrets)
 
 
-def _wins(form: str, over: str, regrets: dict[str, float], tolerance: float) -> bool:
+def wins(form: str, losses: Array, over: Array, tolerance: float) -> bool:
+    """Whether a more complex form is to be preferred, by both forms' regrets at the cells left out, shape (cells,)."""
     share, least = _MARGINS.get(form, _MARGIN)
-    return regrets[form] < regrets[over] - max(share * regrets[over], least * tolerance)
+    advantage = over - losses
+    needed = max(share * over.mean(), least * tolerance)
+    if form in _BY_STANDARD_ERROR:
+        needed = max(needed, advantage.std(ddof=1) / math.sqrt(len(advantage)))
+    return bool(advantage.mean() > needed)
 
 
 def _candidates(cells: Sequence[Cell], evidence: Sequence[CellEvidence], z: Array) -> list[Candidate]:
@@ -259,12 +267,12 @@ def _neighbours(z: Array, mean: Array) -> Array:
     return predicted
 
 
-def _regret(predicted: Array, evidence: Sequence[CellEvidence], table: Fit) -> float:
-    """Mean relative regret of using each cell's prediction from all others, by that cell's own curve."""
+def _losses(predicted: Array, evidence: Sequence[CellEvidence], table: Fit) -> Array:
+    """Relative regret of using each cell's prediction from all others, by that cell's own curve; shape (cells,)."""
     total = []
     for i, cell in enumerate(evidence):
         post = table.posterior[i]
         curve = post @ cell.rise
         least = abs(float(np.nan_to_num(post @ cell.least))) or 1.0
         total.append(float(np.interp(predicted[i], cell.grid, curve) - curve.min()) / least)
-    return float(np.mean(np.minimum(total, 1.0)))
+    return np.minimum(total, 1.0)
