@@ -19,7 +19,7 @@ from lrtune.study import Study, load_study
 
 if TYPE_CHECKING:
     from lrtune.law import LawFit
-    from lrtune.plots import Figure
+    from lrtune.plots.theme import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,10 @@ def write_report(folder: Path, *, images: bool = False) -> Path:
 
 
 def _figures(run: Run) -> "list[Figure]":
-    from lrtune.plots import figures
-
+    try:
+        from lrtune.plots import figures
+    except ImportError as error:
+        raise MissingExtraError("report", "altair", "the report") from error
     return figures(run.records, run.rule, run.fit)
 
 

@@ -11,7 +11,8 @@ from browser import Page, browser, find_chromium
 
 from lrtune.errors import InputError
 from lrtune.law import fit_law
-from lrtune.plots import SHAPES, figures
+from lrtune.plots import figures
+from lrtune.plots.theme import SHAPES
 from lrtune.records import STATUSES, TrialRecord, write_records
 from lrtune.report import findings, read_run, write_report
 from lrtune.rule import save_rule

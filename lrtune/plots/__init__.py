@@ -1,0 +1,41 @@
+"""Charts of a run in Altair's grammar: loss curves, the law, courses of runs, the map of collapse, the budget."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from lrtune.plots.budget import budget_figure
+from lrtune.plots.collapse import collapse_figure
+from lrtune.plots.courses import course_figure
+from lrtune.plots.law import law_figure
+from lrtune.plots.loss import loss_figure
+from lrtune.plots.theme import Figure
+from lrtune.records import TrialRecord
+from lrtune.rule import Rule
+
+if TYPE_CHECKING:
+    from lrtune.law import LawFit
+
+
+def figures(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit | None") -> list[Figure]:
+    """All figures that the records carry; without finished runs, fewer."""
+    made = [
+        loss_figure(records, rule, fit),
+        law_figure(rule),
+        course_figure(records),
+        collapse_figure(records, rule),
+        budget_figure(records),
+    ]
+    return [figure for figure in made if figure is not None]
+
+
+def image_spec(figure: Figure) -> dict[str, Any]:
+    """One chart of all panels of a figure, for a picture file."""
+    width = 640 if len(figure.panels) == 1 else 330
+    panels = [panel.properties(width=width) for panel in figure.panels]
+    whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=2 if len(panels) < 5 else 3)
+    chart = whole.properties(title=alt.Title(figure.title, anchor="start", fontSize=15), background="white")
+    spec: dict[str, Any] = chart.to_dict()
+    spec["description"] = figure.says
+    return spec
