@@ -1,5 +1,8 @@
-"""The flags of the verbs, each declared once; a verb takes those that it needs."""
+"""The flags of the verbs, each declared once; a verb takes those that it needs, alone or by the group."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -88,3 +91,89 @@ Rule = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of stdout.", metavar="FILE")]
+
+# Columns of a table of runs.
+LrColumn = Annotated[str, typer.Option("--lr", metavar="COL", help="Column of the learning rate.")]
+LossColumn = Annotated[str, typer.Option("--loss", metavar="COL", help="Column of the loss.")]
+ScaleColumns = Annotated[
+    list[str] | None, typer.Option("--scale", metavar="NAME=COL", help="A scale and its column: hidden_size=width.")
+]
+MinimizeOver = Annotated[
+    list[str] | None, typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts.")
+]
+SeedColumn = Annotated[str | None, typer.Option("--seed", metavar="COL", help="Column of the seed.")]
+Maximize = Annotated[bool, typer.Option("--maximize", help="Higher is better.")]
+FailedWhen = Annotated[
+    str | None, typer.Option("--failed-when", metavar="EXPR", help='Rows to take as diverged: "loss>5".')
+]
+
+
+# Groups: the flags that several verbs take and hand on unread.
+def space(widths: Widths = None, lr_min: LrMin = None, lr_max: LrMax = None) -> None:
+    """Where a search looks; read by `settle`."""
+
+
+def training(
+    steps: Steps = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    trainer: Trainer = None,
+    dataset: Dataset = None,
+    option: Option = None,
+) -> None:
+    """How one run is trained; read by `settle`."""
+
+
+def sweep(
+    command_: Command = None,
+    report_every: ReportEvery = None,
+    budget: Budget = None,
+    trials: Trials = None,
+    tolerance: Tolerance = None,
+    design: Design = None,
+    points: Points = None,
+    pruner: Pruner = None,
+    scale: Scale = None,
+) -> None:
+    """Which runs a search makes, and how many; read by `settle`."""
+
+
+def running(workers: Workers = None, device: Device = "auto", trial_timeout: TrialTimeout = None) -> None:
+    """Where runs are trained, on this machine."""
+
+
+def meeting(engine: Engine = "local", address: Address = None, storage: Storage = None) -> None:
+    """Where runs are trained, on many machines."""
+
+
+def columns(
+    lr: LrColumn = "lr",
+    loss: LossColumn = "loss",
+    scale: ScaleColumns = None,
+    minimize_over: MinimizeOver = None,
+    seed: SeedColumn = None,
+    maximize: Maximize = False,
+    failed_when: FailedWhen = None,
+) -> None:
+    """What is read of a table."""
+
+
+def takes(*groups: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the flags of `groups`, before its own optional ones; it finds them in the `params` of its context."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(verb).parameters
+        shared = [flag for group in groups for flag in inspect.signature(group).parameters.values()]
+        needed = [flag for flag in own.values() if flag.default is flag.empty]
+        optional = [flag for flag in own.values() if flag.default is not flag.empty]
+        flags = [flag.replace(kind=flag.KEYWORD_ONLY) for flag in (*needed, *shared, *optional)]
+
+        @functools.wraps(verb)
+        def called(**given: object) -> None:
+            verb(**{name: given[name] for name in own})
+
+        called.__annotations__ = {flag.name: flag.annotation for flag in flags}
+        called.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+        return called
+
+    return decorate

@@ -28,34 +28,11 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: lrtune worker --storage postgresql://me@db/lrtune --study reference")(worker)
 
 
+@flag.takes(flag.space, flag.training, flag.sweep, flag.running, flag.meeting)
 def search(
     context: typer.Context,
     study_file: flag.StudyFile = None,
-    widths: flag.Widths = None,
-    lr_min: flag.LrMin = None,
-    lr_max: flag.LrMax = None,
-    steps: flag.Steps = None,
-    report_every: flag.ReportEvery = None,
-    budget: flag.Budget = None,
-    trials: flag.Trials = None,
-    tolerance: flag.Tolerance = None,
-    seed: flag.Seed = None,
-    seeds: flag.Seeds = None,
-    design: flag.Design = None,
-    points: flag.Points = None,
-    pruner: flag.Pruner = None,
-    trainer: flag.Trainer = None,
-    command_: flag.Command = None,
-    dataset: flag.Dataset = None,
-    option: flag.Option = None,
-    scale: flag.Scale = None,
     out: flag.Out = None,
-    workers: flag.Workers = None,
-    engine: flag.Engine = "local",
-    address: flag.Address = None,
-    storage: flag.Storage = None,
-    device: flag.Device = "auto",
-    trial_timeout: flag.TrialTimeout = None,
     dry_run: flag.DryRun = False,
     quiet: flag.Quiet = False,
     json_lines: flag.JsonLines = False,
@@ -172,24 +149,13 @@ def _write_report(out: Path) -> None:
         say(f"report: {error}")
 
 
+@flag.takes(flag.training, flag.running, flag.meeting)
 def compare(
     context: typer.Context,
     study_file: Annotated[
         Path, typer.Argument(metavar="STUDY.toml", help="A study with a table arms.NAME for each arm.")
     ],
-    steps: flag.Steps = None,
-    seeds: flag.Seeds = None,
-    seed: flag.Seed = None,
-    trainer: flag.Trainer = None,
-    dataset: flag.Dataset = None,
-    option: flag.Option = None,
     out: flag.Out = None,
-    workers: flag.Workers = None,
-    engine: flag.Engine = "local",
-    address: flag.Address = None,
-    storage: flag.Storage = None,
-    device: flag.Device = "auto",
-    trial_timeout: flag.TrialTimeout = None,
     dry_run: flag.DryRun = False,
     quiet: flag.Quiet = False,
     json_lines: flag.JsonLines = False,
@@ -212,6 +178,7 @@ def compare(
         raise typer.Exit(128 + done.interrupted)
 
 
+@flag.takes(flag.training, flag.running)
 def verify(
     context: typer.Context,
     hidden: flag.Hidden,
@@ -220,17 +187,8 @@ def verify(
         Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; else the quick study.")
     ] = None,
     baseline: Annotated[float, typer.Option("--baseline", help="The rate to set beside it.")] = 0.0015,
-    steps: flag.Steps = None,
-    seeds: flag.Seeds = None,
-    seed: flag.Seed = None,
-    trainer: flag.Trainer = None,
     command_: flag.Command = None,
-    dataset: flag.Dataset = None,
-    option: flag.Option = None,
     out: flag.Out = None,
-    workers: flag.Workers = None,
-    device: flag.Device = "auto",
-    trial_timeout: flag.TrialTimeout = None,
     quiet: flag.Quiet = False,
     json_lines: flag.JsonLines = False,
 ) -> None:

@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from lrtune.importers import Imported
     from lrtune.law import LawFit
 
-LrColumn = Annotated[str, typer.Option("--lr", metavar="COL", help="Column of the learning rate.")]
-LossColumn = Annotated[str, typer.Option("--loss", metavar="COL", help="Column of the loss.")]
-ScaleColumns = Annotated[
-    list[str] | None, typer.Option("--scale", metavar="NAME=COL", help="A scale and its column: hidden_size=width.")
-]
-MinimizeOver = Annotated[
-    list[str] | None, typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts.")
-]
-SeedColumn = Annotated[str | None, typer.Option("--seed", metavar="COL", help="Column of the seed.")]
-Maximize = Annotated[bool, typer.Option("--maximize", help="Higher is better.")]
-FailedWhen = Annotated[
-    str | None, typer.Option("--failed-when", metavar="EXPR", help='Rows to take as diverged: "loss>5".')
-]
-
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
@@ -37,18 +23,12 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: lrtune check lrtune-rule.json --against runs/quick")(check)
 
 
+@flag.takes(flag.columns)
 def fit(
     context: typer.Context,
     sources: Annotated[
         list[str], typer.Argument(metavar="TABLE…", help="CSV, TSV, JSONL, Parquet, Optuna storage URL, run folder.")
     ],
-    lr: LrColumn = "lr",
-    loss: LossColumn = "loss",
-    scale: ScaleColumns = None,
-    minimize_over: MinimizeOver = None,
-    seed: SeedColumn = None,
-    maximize: Maximize = False,
-    failed_when: FailedWhen = None,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
     level: Annotated[float, typer.Option("--level", help="Share that the intervals hold.")] = 0.9,
     output: flag.Output = None,
@@ -77,19 +57,13 @@ def fit(
         say(f"next: {command('lr', f'{max(sizes) * 2:g}', '--rule', str(targets[0]))}")
 
 
+@flag.takes(flag.columns)
 def check(
     context: typer.Context,
     rule: Annotated[Path, typer.Argument(metavar="RULE", help="The rule file.")],
     against: Annotated[
         list[str], typer.Option("--against", metavar="TABLE", help="A table, a storage URL or a run folder.")
     ],
-    lr: LrColumn = "lr",
-    loss: LossColumn = "loss",
-    scale: ScaleColumns = None,
-    minimize_over: MinimizeOver = None,
-    seed: SeedColumn = None,
-    maximize: Maximize = False,
-    failed_when: FailedWhen = None,
     json_: flag.Json = False,
 ) -> None:
     """Hold a rule against measurements: predicted and measured optimum, and the regret, at each scale."""
