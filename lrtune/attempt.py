@@ -146,7 +146,10 @@ class Attempt:
             return "failed", "the trainer returned without a report"
         last = self.rows[-1]
         if last.step < self.steps:
-            why = f"the trainer returned after step {last.step} of {self.steps} without having been told to stop"
+            why = (
+                f"the trainer returned after reporting step {last.step} of {self.steps} without having been told to "
+                f"stop; report step {self.steps} too"
+            )
             return "failed", why
         if not is_finite(last.loss):
             return "diverged", f"the loss is not finite at step {last.step}"

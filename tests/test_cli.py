@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from lrtune.cli import run as run_cli
+from lrtune.cli.settings import default_report_every
 from lrtune.rulefile import PACKAGED
 from lrtune.study import Study, load_study
 
@@ -203,6 +204,11 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(cli: Cli, tmp_path: Path) 
     done = cli("search", "--dry-run", "--widths", "48,64", "--design", "grid")
     assert done.code == 0 and "hidden 48" in done.out and "runs" in done.out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [(100, 10), (40, 4), (300, 25), (97, 8), (5, 1)])
+def test_the_steps_between_reports_divide_the_steps_where_they_can(steps: int, wanted: int) -> None:
+    assert default_report_every(steps) == wanted
 
 
 def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:

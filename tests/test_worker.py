@@ -125,7 +125,11 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tm
 @pytest.mark.parametrize(
     ("trainer", "status", "why"),
     [
-        ("returns_early", "failed", "the trainer returned after step 4 of 10 without having been told to stop"),
+        (
+            "returns_early",
+            "failed",
+            "the trainer returned after reporting step 4 of 10 without having been told to",
+        ),
         ("silent", "failed", "the trainer returned without a report"),
         ("diverges", "diverged", "loss is not finite at step 4"),
         ("exits", "failed", "SystemExit: usage: train.py"),

@@ -127,9 +127,15 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
         named = {f"{path}.{key}": item for key, item in parsed.items()} if isinstance(parsed, dict) else {path: parsed}
         origins.update({key: (item, _origin(context, name)) for key, item in named.items()})
     if "steps" in changes and "report_every" not in changes and study_file is None:
-        changes["report_every"] = max(1, changes["steps"] // 12)
-        origins["report_every"] = (changes["report_every"], "a twelfth of the steps")
+        changes["report_every"] = default_report_every(changes["steps"])
+        origins["report_every"] = (changes["report_every"], "about a twelfth of the steps")
     return Settings(study=_replace(study, changes), origins=origins)
+
+
+def default_report_every(steps: int) -> int:
+    """About a twelfth of the steps, and where it can be one that divides them: the last step wants a report too."""
+    counts = sorted(range(8, 19), key=lambda count: abs(count - 12))
+    return next((steps // count for count in counts if steps % count == 0), max(1, steps // 12))
 
 
 def _origin(context: typer.Context, name: str) -> str:
