@@ -181,14 +181,14 @@ class Session:
         if known is not None and known != mark:
             raise InputError(
                 f"storage: expected no other study named {self.study.name!r} in {redact(self.url)}, but there is one; "
-                "choose another name"
+                "choose another with --name"
             )
         self.leases.create(self._spec(mark), mark)
         holder = self.leases.hold(self.me, _SILENCE)
         if holder is not None:
             raise InputError(
                 f"storage: another search ({holder}) is at work on study {self.study.name!r}; "
-                f"join it with `lrtune worker --study {self.study.name}`, or choose another name"
+                f"join it with `lrtune worker --study {self.study.name}`, or choose another with --name"
             )
         self.held = time.monotonic()
         self.trials = Trials(self.url, self.study.name)

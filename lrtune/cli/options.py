@@ -73,6 +73,7 @@ Out = Annotated[Path | None, _run("--out", "Run folder; the same folder again co
 Workers = Annotated[int | None, _run("--workers", "Worker processes; by default from the cores.")]
 Engine = Annotated[str, _run("--engine", "Where workers run.", metavar="local|ray")]
 Address = Annotated[str | None, _run("--address", "A Ray cluster to join (auto, or its address).")]
+Name = Annotated[str | None, _run("--name", "The study's name, where several studies share a storage.")]
 Storage = Annotated[str | None, _run("--storage", "Where workers meet: a database URL; else RUN/study.db.")]
 Device = Annotated[str, _run("--device", "auto, cpu, cuda, cuda:0 or mps.")]
 TrialTimeout = Annotated[str | None, _run("--trial-timeout", "Give a run up after this time.", metavar="TIME")]
@@ -142,7 +143,9 @@ def running(workers: Workers = None, device: Device = "auto", trial_timeout: Tri
     """Where runs are trained, on this machine."""
 
 
-def meeting(engine: Engine = "local", address: Address = None, storage: Storage = None) -> None:
+def meeting(
+    engine: Engine = "local", address: Address = None, name: Name = None, storage: Storage = None
+) -> None:
     """Where runs are trained, on many machines."""
 
 

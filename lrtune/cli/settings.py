@@ -79,6 +79,7 @@ def _command(text: str) -> tuple[str, ...]:
 
 # flag → (path of the field in the study, how its value is read)
 _FLAGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "name": ("name", str),
     "widths": ("widths", parse_widths),
     "lr_min": ("lr_min", float),
     "lr_max": ("lr_max", float),
