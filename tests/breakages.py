@@ -216,8 +216,8 @@ BREAKAGES = (
     Breakage(
         "search: Optuna is not told the diversity constraint",
         "lrtune/trials.py",
-        'if "diversity" not in trial.constraints:',
-        "if False:",
+        "constraints = {} if record.diversity is None else",
+        "constraints = {} if True else",
         ("test_trials.py",),
     ),
     Breakage(

@@ -143,9 +143,7 @@ def running(workers: Workers = None, device: Device = "auto", trial_timeout: Tri
     """Where runs are trained, on this machine."""
 
 
-def meeting(
-    engine: Engine = "local", address: Address = None, name: Name = None, storage: Storage = None
-) -> None:
+def meeting(engine: Engine = "local", address: Address = None, name: Name = None, storage: Storage = None) -> None:
     """Where runs are trained, on many machines."""
 
 
