@@ -233,28 +233,23 @@ def _advice_table(rule: Rule | None) -> str:
     if rule is None or set(rule.scales) != {"hidden_size"}:
         return ""
     sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells})
+    safe_range = f"within {rule.tolerance:.0%} of loss"
+    head = ("hidden size", "learning rate", f"{rule.level:.0%} interval", safe_range, "basis")
     rows = []
     for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:
         answer = recommend(size, rule=rule)
         safe = f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if answer.safe_low and answer.safe_high else "–"
         basis = answer.basis + ("" if answer.supported else ", not supported by the data")
         cells = (f"{size:g}", f"{answer.learning_rate:.3g}", f"{answer.low:.2g} … {answer.high:.2g}", safe, basis)
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = (
-        "hidden size",
-        "learning rate",
-        f"{rule.level:.0%} interval",
-        f"within {rule.tolerance:.0%} of loss",
-        "basis",
-    )
+        named = zip(head, cells, strict=True)
+        rows.append(
+            "<tr>" + "".join(f'<td data-is="{html.escape(n)}">{html.escape(cell)}</td>' for n, cell in named) + "</tr>"
+        )
     titles = "".join(f"<th scope=col>{html.escape(title)}</th>" for title in head)
     return f"<div class=wide><table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 _GLYPHS = {"finished": "●", "beaten": "■", "collapsed": "✚", "diverged": "▲", "failed": "◆"}
-_LEGEND = "".join(
-    f'<li><span style="color:var(--{name})">{glyph}</span> {name}</li>' for name, glyph in _GLYPHS.items()
-)
 
 
 def _figure_html(figure: "Figure") -> str:
@@ -264,10 +259,14 @@ def _figure_html(figure: "Figure") -> str:
         for number in range(len(figure.panels))
     )
     several = len(figure.panels) > 1
+    legend = "".join(
+        f'<li><span style="color:var(--{verdict})">{_GLYPHS[verdict]}</span> {verdict}</li>'
+        for verdict in figure.verdicts
+    )
     return (
         f'<figure id="{figure.name}"><h2>{html.escape(figure.title)}</h2>'
         f'<div class="panels{" several" * several}" style="--minimum:{figure.minimum}px">{panels}</div>'
-        f"<ul class=legend>{_LEGEND * several}</ul><figcaption>{says}</figcaption></figure>"
+        f"<ul class=legend>{legend * several}</ul><figcaption>{says}</figcaption></figure>"
     )
 
 

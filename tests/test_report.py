@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_each_figure_has_words_that_say_what_it_shows() -> None:
     for figure in figures(found, fit_law(found).rule, None):
         assert len(figure.says) > 60, figure.name
     loss = figures(found, None, None)[0].says
-    assert "hidden 32: lowest loss" in loss and "at 0.008" in loss
+    assert "Hidden 32: lowest loss" in loss and "at 0.008" in loss
 
 
 def test_images_are_written_as_svg_and_png(run: Path) -> None:
@@ -219,3 +220,42 @@ def test_a_dark_page_has_light_text_in_its_charts(page: Page) -> None:
     page.ask("Emulation.setEmulatedMedia", features=[])
     page.wait_for("document.documentElement.dataset.theme === 'light'")
     assert page.complaints() == []
+
+
+@pytest.mark.browser
+@needs_browser
+def test_a_dark_page_is_printed_light_and_nothing_of_it_is_cut(page: Page) -> None:
+    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    page.wait_for("document.documentElement.dataset.theme === 'dark'")
+    page.ask("Emulation.setDeviceMetricsOverride", width=700, height=990, deviceScaleFactor=1, mobile=False)
+    page.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    # The page must be ready when the event has been heard: the browser lays it out at once.
+    page.evaluate("new Promise(go => { dispatchEvent(new Event('beforeprint')); setTimeout(go, 0); })")
+    fills = "[...document.querySelectorAll('.panel svg .role-axis-label text')].map(text => text.getAttribute('fill'))"
+    assert set(page.evaluate(fills)) == {"#5b6470"}
+    assert page.evaluate("[...document.querySelectorAll('.panel')].every(panel => panel.dataset.theme === 'light')")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    rights = "[...document.querySelectorAll('.panel svg, td, th')].map(part => part.getBoundingClientRect().right)"
+    assert max(page.evaluate(rights)) <= 700
+    assert page.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
+    assert len(page.ask("Page.printToPDF")["data"]) > 10_000
+
+    page.ask("Emulation.clearDeviceMetricsOverride")
+    page.ask("Emulation.setEmulatedMedia", media="", features=[])
+    page.wait_for("document.documentElement.dataset.theme === 'light'")
+    assert page.complaints() == []
+
+
+@pytest.mark.browser
+@needs_browser
+def test_names_of_published_rules_stand_apart(page: Page) -> None:
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('#law-0 svg .mark-text.role-mark text')]"
+        ".map(text => text.getBoundingClientRect()).map(box => [box.top, box.bottom, box.right])"
+    )
+    tops = sorted(boxes)
+    assert len(tops) > 4
+    assert all(above[1] <= below[0] + 1.5 for above, below in pairwise(tops))
+    assert max(right for _, _, right in boxes) <= page.evaluate(
+        "document.querySelector('#law-0 svg').getBoundingClientRect().right"
+    )

@@ -36,7 +36,11 @@ def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
         alt.Chart(inline(rows))
         .mark_bar()
         .encode(
-            x=alt.X("cost:Q", title=f"compute ({unit})", axis=alt.Axis(format="~s", tickCount=5)),
+            x=alt.X(
+                "cost:Q",
+                title=f"compute ({unit})",
+                axis=alt.Axis(tickCount=5, labelExpr="datum.value ? format(datum.value, '~s') : '0'"),
+            ),
             y=alt.Y("width:N", title="hidden size", sort=None),
             color=alt.Color(
                 "part:N",

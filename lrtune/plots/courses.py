@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from lrtune.plots.theme import TRIAL_TOOLTIP, Figure, inline, status_colour, trial_row
+from lrtune.plots.theme import TRIAL_TOOLTIP, Figure, inline, status_colour, status_shape, trial_row
 from lrtune.records import STATUSES, TrialRecord
 
 _MOST_COURSES = 150
@@ -39,8 +39,10 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     return Figure(
         name="courses",
         title="Courses of the runs",
-        says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict: {said}.{some}",
+        says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict, which "
+        f"the mark at its end shows too: {said}.{some}",
         panels=panels,
+        verdicts=[status for status, count in counts.items() if count],
         minimum=340,
     )
 
@@ -57,11 +59,12 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
 
 def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float]) -> Any:
     hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
+    present = {row["status"] for row in rows}
     known = [row for row in rows if row[field] is not None]
     base = alt.Chart(inline(known)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
         y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False)),
-        color=status_colour({row["status"] for row in rows}),
+        color=status_colour(present),
         detail="trial:N",
     )
     lines = base.mark_line(clip=True).encode(
@@ -73,4 +76,14 @@ def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: li
         .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=TRIAL_TOOLTIP)
         .add_params(hover)
     )
-    return alt.layer(lines, points).properties(height=280)
+    ends = (
+        alt.Chart(inline(_last(known)))
+        .mark_point(filled=True, clip=True, size=34, opacity=0.9)
+        .encode(x=base.encoding.x, y=base.encoding.y, color=base.encoding.color, shape=status_shape(present))
+    )
+    return alt.layer(lines, ends, points).properties(height=280)
+
+
+def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The row that each trial ends with."""
+    return list({row["trial"]: row for row in rows}.values())

@@ -1,14 +1,19 @@
 """Figure (b): the law, its interval and what was measured, among the published rules."""
 
 import math
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import altair as alt
 
-from lrtune.plots.theme import BAND, LINE, THIN, Figure, inline, rate_axis
+from lrtune.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.published import compare
 from lrtune.rule import Rule, recommend
 from lrtune.terminal_chart import geometric
+
+_HEIGHT = 360
+_NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels that the names of published rules take
 
 
 def law_figure(rule: Rule | None) -> Figure | None:
@@ -16,7 +21,7 @@ def law_figure(rule: Rule | None) -> Figure | None:
     if rule is None or set(rule.scales) != {"hidden_size"}:
         return None
     sizes = sorted(cell.scales["hidden_size"] for cell in rule.cells)
-    low, high = sizes[0] / 1.1, sizes[-1] * 4.4
+    low, high = sizes[0] / 1.1, sizes[-1] * 4
     answers = [(size, recommend(size, rule=rule)) for size in geometric(sizes[0] * 1.001, sizes[-1] * 4, 60)]
     line = [
         {
@@ -33,10 +38,11 @@ def law_figure(rule: Rule | None) -> Figure | None:
     published = _published_rows(rule, sizes[0], sizes[-1] * 4)
     values = [row[key] for row in line for key in ("low", "high")] + [row["learning_rate"] for row in published]
     domain = [max(min(values), 1e-5) / 1.3, min(max(values), 3.0) * 1.3]
+    room = _NAMES_WIDTH if published else 12
     x = alt.X(
         "hidden_size:Q",
         title="hidden size",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {room}")]),
         axis=alt.Axis(format="~g", labelOverlap=True, values=_doublings(low, high)),
     )
     y = rate_axis(alt.Y, *domain)
@@ -46,7 +52,7 @@ def law_figure(rule: Rule | None) -> Figure | None:
         .encode(x=x, y=alt.Y("low:Q", title="learning rate"), y2="high:Q")
     ]
     if published:
-        layers += _published_layers(published, x, y)
+        layers += _published_layers(published, x, y, domain)
     layers.append(
         alt.Chart(inline(line))
         .mark_line(color=LINE, strokeWidth=2.5, clip=True)
@@ -66,10 +72,15 @@ def law_figure(rule: Rule | None) -> Figure | None:
     says = (
         f"Best learning rate against hidden size. Measured at {', '.join(f'{size:g}' for size in sizes)}; at "
         f"{sizes[-1]:g} the law says {largest.learning_rate:.3g}, {largest.level:.0%} interval {largest.low:.3g} to "
-        f"{largest.high:.3g}. {rule.reason}. Beyond {sizes[-1]:g} the line is dashed: extrapolated. Thin grey "
-        "lines are published rules, dashed outside of the sizes that they were made for."
+        f"{largest.high:.3g}. {_sentence(rule.reason)} The band is the interval; beyond {sizes[-1]:g} the "
+        "line is dashed: extrapolated. Thin grey lines are published rules, dotted outside of the sizes that they were "
+        "made for."
     )
-    return Figure(name="law", title="The law", says=says, panels=[alt.layer(*layers).properties(height=360)])
+    return Figure(name="law", title="The law", says=says, panels=[alt.layer(*layers).properties(height=_HEIGHT)])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]:
@@ -91,7 +102,7 @@ def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]
     ]
 
 
-def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any) -> list[Any]:
+def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any, domain: Sequence[float]) -> list[Any]:
     last = max(row["hidden_size"] for row in rows)
     detail = alt.Detail(["name:N", "where:N"])
     tooltip = [
@@ -107,20 +118,29 @@ def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any) -> list[Any]
         for where, dash in (("in its domain", [1, 0]), ("outside of its domain", [1, 3]))
     ]
     names = (
-        alt.Chart(inline(_spread([row for row in rows if row["hidden_size"] == last])))
-        .mark_text(align="right", dx=-2, dy=-5, fontSize=9, color=THIN, clip=True)
+        alt.Chart(inline(_named([row for row in rows if row["hidden_size"] == last], domain)))
+        .mark_text(align="left", dx=5, fontSize=10, color=NAME)
         .encode(x=x, y=y, text="name:N")
     )
     return [*lines, names]
 
 
-def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that can carry a label without one lying on another."""
-    kept: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: row["learning_rate"]):
-        if not kept or row["learning_rate"] > kept[-1]["learning_rate"] * 1.18:
-            kept.append(row)
-    return kept
+def _named(ends: list[dict[str, Any]], domain: Sequence[float]) -> list[dict[str, Any]]:
+    """The ends of lines that are in sight, moved apart as little as their names need to stand below one another."""
+    unit = math.log(domain[1] / domain[0]) / _HEIGHT
+    seen = sorted(
+        (row for row in ends if domain[0] < row["learning_rate"] < domain[1]), key=lambda row: row["learning_rate"]
+    )
+    groups: list[list[float]] = []  # neighbours that touch move together, about the middle of where they belong
+    for index, row in enumerate(seen):
+        groups.append([math.log(row["learning_rate"]) / unit - index * _NAME_HEIGHT])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    places = [fmean(group) for group in groups for _ in group]
+    return [
+        {**row, "learning_rate": math.exp((place + index * _NAME_HEIGHT) * unit)}
+        for index, (row, place) in enumerate(zip(seen, places, strict=True))
+    ]
 
 
 def _doublings(low: float, high: float) -> list[float]:

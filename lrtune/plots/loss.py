@@ -18,7 +18,7 @@ from lrtune.plots.theme import (
     status_shape,
     trial_row,
 )
-from lrtune.records import TrialRecord
+from lrtune.records import STATUSES, TrialRecord
 from lrtune.rule import Rule, recommend
 from lrtune.terminal_chart import geometric
 
@@ -52,8 +52,10 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
         title="Loss against learning rate",
         says="Validation loss of every run against its learning rate, one panel per hidden size, with the fitted "
         "curve; the dotted line is the recommended rate, green its safe range, red where most runs collapse; runs that "
-        f"ended early stand at the upper edge. {said}.",
+        f"ended early, or higher than the panel shows, stand at the upper edge. {said[:1].upper()}{said[1:]}.",
         panels=panels,
+        verdicts=[status for status in STATUSES if status in present],
+        minimum=380 if len(panels) == 4 else 280,  # two and two rather than three and one
     )
 
 

@@ -24,7 +24,7 @@ SHAPES = {
     "diverged": "triangle-up",
     "failed": "diamond",
 }
-LINE, BAND, SAFE, DANGER, THIN = "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#8c8c8c"
+LINE, BAND, SAFE, DANGER, THIN, NAME = "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#8c8c8c", "#5b6471"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class Figure:
         title: above it.
         says: what it shows, in words; the alternative text.
         panels: the charts in it, each as wide as it is given room.
+        verdicts: those that its marks show.
         minimum: pixels below which a panel takes a row of its own.
     """
 
@@ -43,6 +44,7 @@ class Figure:
     title: str
     says: str
     panels: Sequence[alt.TopLevelMixin]
+    verdicts: Sequence[str] = ()
     minimum: int = 280
 
 
@@ -76,7 +78,7 @@ def rate_axis(channel: type, low: float, high: float) -> Any:
         "learning_rate:Q",
         title="learning rate",
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(format="~g", labelOverlap=True, values=log_ticks(low, high, 7)),
+        axis=alt.Axis(format="~g", labelOverlap=True, labelSeparation=5, values=log_ticks(low, high, 7)),
     )
 
 
