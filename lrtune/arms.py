@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lrtune.errors import InputError
-from lrtune.pruning import Curve, Phase, phase_of, verdict
+from lrtune.pruning import Phase, phase_of, verdict
 from lrtune.records import TrialRecord
+from lrtune.runcurve import Curve
 from lrtune.study import PruningPolicy
 
 Outcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]

@@ -9,8 +9,9 @@ from typing import Any
 
 from lrtune.design import Task
 from lrtune.leases import Lease, Leases
-from lrtune.pruning import Curve, Verdict, verdict
+from lrtune.pruning import Verdict, verdict
 from lrtune.records import Status, TrialRecord, from_json, to_json
+from lrtune.runcurve import Curve
 from lrtune.study import Study
 from lrtune.trainer import Facts, Interrupted, Report, Trial, is_finite
 

@@ -29,7 +29,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
-from lrtune.pruning import Curve, Verdict, verdict
+from lrtune.pruning import Verdict, verdict
+from lrtune.runcurve import Curve
 from lrtune.study import PruningPolicy
 
 _DIVERSITY = "diversity"

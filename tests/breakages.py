@@ -257,9 +257,9 @@ BREAKAGES = (
     ),
     Breakage(
         "pruning: a stage change ahead does not count",
-        "lrtune/pruning.py",
-        "if 0 < change < curve.planned_steps)",
-        "if 0 < change < 0)",
+        "lrtune/runcurve.py",
+        "if 0 < change < self.planned_steps))",
+        "if 0 < change < 0))",
         ("test_pruning.py",),
     ),
     Breakage(

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.pruning import Curve, phase_of, verdict
+from lrtune.pruning import phase_of, verdict
 from lrtune.records import TrialRecord
+from lrtune.runcurve import Curve
 from lrtune.study import PruningPolicy
 from lrtune.trainer import Facts
 

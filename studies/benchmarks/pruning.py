@@ -33,8 +33,9 @@ import optuna
 from optuna.trial import TrialState
 
 from lrtune.errors import InputError
-from lrtune.pruning import Curve, verdict
+from lrtune.pruning import verdict
 from lrtune.records import TrialRecord, read_records
+from lrtune.runcurve import Curve
 from lrtune.study import PruningPolicy
 
 RECORDS = Path(__file__).parents[1] / "pruning" / "records.jsonl"
