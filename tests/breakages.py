@@ -263,6 +263,20 @@ BREAKAGES = (
         ("test_pruning.py",),
     ),
     Breakage(
+        "pruning: a run may be beaten in its last tenth",
+        "lrtune/beaten.py",
+        "_UNTIL = 0.9",
+        "_UNTIL = 1.0",
+        ("test_pruning.py",),
+    ),
+    Breakage(
+        "pruning: a run above its peer's rate gains no more than that",
+        "lrtune/beaten.py",
+        "_GAIN_PER_OCTAVE = 0.2",
+        "_GAIN_PER_OCTAVE = 0.0",
+        ("test_pruning.py",),
+    ),
+    Breakage(
         "pruning: one low report is enough",
         "lrtune/pruning.py",
         "    patience = max(2, int(policy.patience))\n    if len(window) < patience:\n",
