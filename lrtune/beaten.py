@@ -2,8 +2,8 @@
 
 Each finished peer bounds by itself how far a run can still get: by what the peer gained from the same step on, by
 `margin` more than that, and by what this run falls faster at present, kept up to the end. What a falling learning rate
-still brings grows with the rate: over recorded runs with as good an end the gains left went with rate ** 0.21, so a
-run above its peer's rate is trusted to gain more than one below it. Where these figures come from:
+still brings grows with the rate (by a factor of 2 ** 0.2 or more an octave, over recorded runs with equally good ends),
+so a run above its peer's rate is trusted to gain more than one below it. Where the constants come from:
 studies/benchmarks/pruning.md.
 """
 

@@ -61,14 +61,15 @@ class CollapsePruner(BasePruner):
     The objective must be a loss in nats, minimised, and reported with the training step.
 
     Args:
-        steps: the steps of a full run.
+        steps: the steps of a full run, counted as in the reports.
         vocabulary_size, unigram_entropy: of the model and of its text, see `lrtune.trainer.Facts`. Without them
             divergence is judged against the first loss, and collapse by the loss not falling.
         regime_changes: steps at which the schedule changes (the second stage of two); before the last one
             nothing is called collapsed.
         group_by: the parameter or user attribute whose equal values make trials peers; trials without it
             are all peers of each other.
-        policy: the constants, see `lrtune.study.PruningPolicy`.
+        policy: the constants, see `lrtune.study.PruningPolicy`; by default as in a search, but for `least_steps`,
+            which is 0 here, since a study of one's own may count epochs.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class CollapsePruner(BasePruner):
         group_by: str = "hidden_size",
         policy: PruningPolicy | None = None,
     ) -> None:
-        self._policy = policy or PruningPolicy()
+        self._policy = policy or PruningPolicy(least_steps=0)
         self._group_by = group_by
         # Checks the arguments now rather than at the first report.
         self._empty = Curve(

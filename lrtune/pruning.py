@@ -167,9 +167,9 @@ def _reprieve(curve: Curve, policy: PruningPolicy, window: list[Point]) -> str:
     patience = max(2, int(policy.patience))
     if len(window) < patience:
         return f"low for {len(window)} of {patience} reports"
-    span = last.step - window[0].step
-    if span < policy.span * curve.planned_steps * (1 - 1e-9):
-        return f"low for {span} of {math.ceil(policy.span * curve.planned_steps)} steps"
+    span, least = last.step - window[0].step, max(policy.span * curve.planned_steps, policy.least_steps)
+    if span < least * (1 - 1e-9):
+        return f"low for {span} of {math.ceil(least)} steps"
     recent = _recent(curve, policy, window)
     if _rises([(point.step, point.diversity or 0.0) for point in recent], policy.floor * _FLAT):
         return f"diversity rises, {recent[0].diversity:.3f} → {last.diversity:.3f}"

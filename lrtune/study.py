@@ -26,6 +26,7 @@ class PruningPolicy:
         floor: diversity below it is low (ratio of entropies, see `lrtune.diversity`).
         patience: reports in a row that must be low and flat, at least 2.
         span: share of the planned steps that these reports must cover, however dense they are.
+        least_steps: optimizer steps that they must cover at the least, however short the run: healthy runs dip too.
         grace: share of the planned steps before which nothing is called collapsed.
         divergence: nats above ln(vocabulary) (or above the first reported loss) at which a run has diverged.
         beaten: whether runs may be cut because their peers leave them no way back.
@@ -39,6 +40,7 @@ class PruningPolicy:
     floor: float = 0.15
     patience: int = 3
     span: float = 0.1
+    least_steps: int = 50
     grace: float = 0.25
     divergence: float = 2.0
     beaten: bool = True

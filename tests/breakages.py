@@ -277,6 +277,13 @@ BREAKAGES = (
         ("test_pruning.py",),
     ),
     Breakage(
+        "pruning: a short run collapses within a few steps",
+        "lrtune/pruning.py",
+        "max(policy.span * curve.planned_steps, policy.least_steps)",
+        "policy.span * curve.planned_steps",
+        ("test_pruning.py",),
+    ),
+    Breakage(
         "pruning: one low report is enough",
         "lrtune/pruning.py",
         "    patience = max(2, int(policy.patience))\n    if len(window) < patience:\n",

@@ -57,6 +57,18 @@ def test_where_it_prunes(losses, diversities, arguments, last_step):
     assert trial.state == (TrialState.COMPLETE if last_step == STEPS else TrialState.PRUNED)
 
 
+def test_steps_may_be_epochs():
+    study = optuna.create_study(pruner=CollapsePruner(20, **KNOWN))
+    trial = study.ask()
+    for epoch in range(1, 8):
+        report_diversity(trial, epoch, 0.02)
+        trial.report(7.0, epoch)
+    assert trial.should_prune()
+    as_in_a_search = CollapsePruner(20, **KNOWN, policy=PruningPolicy()).judge(study, study.trials[-1])
+    assert as_in_a_search.kind == "suspect"
+    assert "of 50 steps" in as_in_a_search.reason
+
+
 def test_in_sqlite_as_in_memory(tmp_path):
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", pruner=CollapsePruner(STEPS, **KNOWN))
     assert run(study, [7.0] * 10, [0.02] * 10).last_step == 300

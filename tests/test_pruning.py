@@ -53,6 +53,13 @@ STORIES = {
         "unigram",
         "90 of 200 steps",
     ),
+    "a short run, low for less than 50 steps": (
+        (STUCK, LOW, {"every": 4, "planned": 60}),
+        "suspect",
+        "unigram",
+        "36 of 50 steps",
+    ),
+    "a short run, low for 54 steps": ((STUCK, LOW, {"every": 6, "planned": 120}), "collapsed", "collapsed", "flat"),
     "diversity comes back": (
         (STUCK, [0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.02, 0.04, 0.06, 0.08], {}),
         "suspect",
