@@ -37,15 +37,16 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
     grace = policy.beaten_grace if curve.unigram_entropy is not None else max(policy.beaten_grace, policy.grace)
     if not policy.beaten or not grace * planned <= step < _UNTIL * planned:
         return ""
-    finished = [(peer.final_loss, peer) for peer in peers if peer.planned_steps == planned]
-    known = [(final, peer) for final, peer in finished if final is not None]
-    if len(known) < max(1, int(policy.peers)):
+    finished = [
+        (final, peer) for peer in peers if peer.planned_steps == planned and (final := peer.final_loss) is not None
+    ]
+    if len(finished) < max(1, int(policy.peers)):
         return ""
     # The better of the last two reports, so that one noisy evaluation cuts nothing.
     loss = min(point.loss for point in curve.reports[-2:] if point.loss is not None)
     speed = _speed(curve, step)
     beyond, reason = 0.0, ""
-    for final, peer in known:
+    for final, peer in finished:
         bar = final + policy.regret * abs(final)
         if loss - bar <= beyond:
             continue

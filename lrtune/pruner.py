@@ -21,7 +21,10 @@ Optuna hands a pruner the reported objective alone; the diversity goes beside it
     study.optimize(objective, n_trials=12)
 """
 
-from collections.abc import Sequence
+import json
+import weakref
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.pruners import BasePruner
@@ -55,6 +58,14 @@ def report_diversity(trial: optuna.Trial | FrozenTrial, step: int, value: float)
     trial.set_user_attr(_DIVERSITY, {**known, **entry})
 
 
+@dataclass
+class _Known:
+    """What was read of a study's finished trials: their numbers, and their curves by group and number."""
+
+    numbers: set[int] = field(default_factory=set)
+    groups: dict[object, dict[int, Curve]] = field(default_factory=dict)
+
+
 class CollapsePruner(BasePruner):
     """Prunes runs that collapsed for good, diverged, or cannot catch up with the finished runs of their width.
 
@@ -84,6 +95,7 @@ class CollapsePruner(BasePruner):
     ) -> None:
         self._policy = policy or PruningPolicy(least_steps=0)
         self._group_by = group_by
+        self._known: weakref.WeakKeyDictionary[Study, _Known] = weakref.WeakKeyDictionary()
         # Checks the arguments now rather than at the first report.
         self._empty = Curve(
             steps=(),
@@ -105,13 +117,28 @@ class CollapsePruner(BasePruner):
         """
         if study.direction != StudyDirection.MINIMIZE:
             raise InputError("CollapsePruner: expected a study that minimises a loss, but this one maximises")
-        own = self._group(trial)
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        peers = [self._curve(peer) for peer in finished if peer.number != trial.number and self._group(peer) == own]
-        return verdict(self._curve(trial), self._policy, peers)
+        return verdict(self._curve(trial), self._policy, self._peers(study, trial))
+
+    def _peers(self, study: Study, trial: FrozenTrial) -> Iterator[Curve]:
+        """Curves of the finished trials of the trial's group, read when they are asked for, and each of them once."""
+        known = self._known.setdefault(study, _Known())
+        for peer in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if peer.number not in known.numbers:
+                known.groups.setdefault(self._group(peer), {})[peer.number] = self._curve(peer)
+                known.numbers.add(peer.number)
+        group = known.groups.get(self._group(trial), {})
+        yield from [curve for number, curve in list(group.items()) if number != trial.number]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what was read: weak references are not pickled, and another process has other studies."""
+        return {name: value for name, value in self.__dict__.items() if name != "_known"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _known=weakref.WeakKeyDictionary())
 
     def _group(self, trial: FrozenTrial) -> object:
-        return trial.params.get(self._group_by, trial.user_attrs.get(self._group_by))
+        value = trial.params.get(self._group_by, trial.user_attrs.get(self._group_by))
+        return value if isinstance(value, Hashable) else json.dumps(value)
 
     def _curve(self, trial: FrozenTrial) -> Curve:
         reports = trial.intermediate_values

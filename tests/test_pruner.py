@@ -1,6 +1,7 @@
 """CollapsePruner in an ordinary Optuna study, in memory and in SQLite."""
 
 import math
+import pickle
 import re
 import textwrap
 
@@ -18,9 +19,9 @@ STEPS = 1000
 KNOWN = {"vocabulary_size": 8192, "unigram_entropy": 6.09}
 
 
-def run(study, losses, diversities, *, params=None):
+def run(study, losses, diversities, *, params=None, attributes=None):
     """One trial through ask, report and tell; returns it as it ended."""
-    study.enqueue_trial(params or {})
+    study.enqueue_trial(params or {}, user_attrs=attributes)
     trial = study.ask()
     trial.suggest_int("hidden_size", 1, 1024)
     trial.suggest_float("learning_rate", 1e-6, 10, log=True)
@@ -84,6 +85,46 @@ def test_peers_are_those_of_the_same_width():
     judged = study.pruner.judge(study, study.trials[-1])
     assert judged.kind == "beaten"
     assert "as its peer at" in judged.reason
+
+
+def test_a_finished_trial_is_read_once_and_only_for_a_verdict_against_peers(monkeypatch):
+    read = []
+    curve = CollapsePruner._curve
+    monkeypatch.setattr(CollapsePruner, "_curve", lambda self, t: read.append(t.number) or curve(self, t))
+    study = optuna.create_study(pruner=CollapsePruner(STEPS, **KNOWN))
+    for _ in range(5):
+        run(study, [7.0 - 0.3 * i for i in range(10)], [0.3] * 10, params={"hidden_size": 64})
+    assert read.count(0) == 10 + 1, "at each of its own reports, and once as a peer"
+    read.clear()
+    run(study, [7.0], [0.3], params={"hidden_size": 64})
+    assert set(read) == {5}, "at the last step nothing is beaten: no peer is looked for"
+
+
+def test_one_pruner_may_serve_two_studies():
+    good, bad = [7.0 - 0.3 * i for i in range(10)], [7.0 - 0.02 * i for i in range(10)]
+    first, second = (optuna.create_study(pruner=pruner) for pruner in [CollapsePruner(STEPS, **KNOWN)] * 2)
+    run(first, good, [0.3] * 10, params={"hidden_size": 64})
+    run(second, bad, [0.3] * 10, params={"hidden_size": 64})
+    assert run(second, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.COMPLETE
+    assert run(first, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
+
+
+def test_a_pruner_that_has_judged_can_be_pickled():
+    good, bad = [7.0 - 0.3 * i for i in range(10)], [7.0 - 0.02 * i for i in range(10)]
+    study = optuna.create_study(pruner=CollapsePruner(STEPS, **KNOWN))
+    for _ in range(2):
+        run(study, good, [0.3] * 10, params={"hidden_size": 64})
+    study.pruner = pickle.loads(pickle.dumps(study.pruner))
+    assert run(study, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
+
+
+def test_a_group_may_be_any_attribute():
+    good, bad = [7.0 - 0.3 * i for i in range(10)], [7.0 - 0.02 * i for i in range(10)]
+    study = optuna.create_study(pruner=CollapsePruner(STEPS, **KNOWN, group_by="shape"))
+    ended = []
+    for shape, losses in (([64, 4], good), ([64, 8], bad), ([64, 4], bad)):
+        ended.append(run(study, losses, [0.3] * 10, attributes={"shape": shape}).state)
+    assert ended == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED]
 
 
 def test_the_example_in_the_docstring_runs():
