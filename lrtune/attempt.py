@@ -144,7 +144,7 @@ class Attempt:
             assert kind in ("collapsed", "beaten", "diverged")
             return kind, self.verdict.reason
         if not self._reported:
-            return "failed", "the trainer returned without a report"
+            return "failed", "the trainer returned without a report: expected trial.report(step, loss=…) to be called"
         last = self.rows[-1]
         if last.step < self.steps:
             why = (

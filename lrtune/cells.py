@@ -49,7 +49,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         if any(value is None for value in key):
             left_out[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
         elif record.status == "failed":
-            left_out["failed for reasons of its own"] += 1
+            left_out["failed for reasons of their own"] += 1
         elif record.status == "finished" and (record.loss is None or not math.isfinite(record.loss)):
             left_out["no final loss"] += 1
         else:
@@ -69,9 +69,8 @@ def _check(cells: Sequence[Cell], left_out: Counter[str]) -> None:
     if not finished:
         ended = Counter(record.status for cell in cells for record in cell.records) + left_out
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
-        raise RunFailedError(
-            f"no run finished ({how}): nothing to fit a learning rate to; search lower rates or longer runs"
-        )
+        advice = "search lower rates or longer runs" if cells else "`why` in records.jsonl says what to mend"
+        raise RunFailedError(f"no run finished ({how}): nothing to fit a learning rate to; {advice}")
     if all(len(np.unique(np.concatenate([cell.data.x, cell.data.censored_x]))) < 2 for cell in cells):
         raise RunFailedError("one learning rate at every size: expected at least two to compare, better five")
     if len(finished) > 1 and max(finished) == min(finished) and not any(len(c.data.censored_x) for c in cells):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lrtune import guard
-from lrtune.errors import InputError, RunFailedError
+from lrtune.errors import InputError, TrainerFailedError
 from lrtune.trainer import Trainer, Trial
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -87,7 +87,7 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
 
     Raises:
         InputError: there is no such program.
-        RunFailedError: it exited with an error, or ended without a report.
+        TrainerFailedError: it exited with an error, or ended without a report.
     """
     if shutil.which(arguments[0]) is None:
         raise InputError(f"command: expected a program on the path, but {arguments[0]!r} is none")
@@ -110,9 +110,9 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
                     return
             code = process.wait()
             if code != 0:
-                raise RunFailedError(f"command: exited with {_exit(code)}{_tail(errors, said)}")
+                raise TrainerFailedError(f"command: exited with {_exit(code)}{_tail(errors, said)}")
             if not reports:
-                raise RunFailedError(
+                raise TrainerFailedError(
                     'command: expected JSON lines such as {"step": 100, "loss": 4.2} on stdout or in {output}, '
                     f"but it ended without one{_tail(errors, said)}"
                 )

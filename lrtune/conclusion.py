@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrtune.design import LR_FLOOR
 from lrtune.errors import LrtuneError
 from lrtune.records import TrialRecord
 from lrtune.study import Study
 
 if TYPE_CHECKING:
     from lrtune.rule import Rule
+
+_LOST_AT_THE_LOWEST = 5
 
 
 def fit_rule(records: Sequence[TrialRecord], study: Study) -> tuple["Rule | None", str]:
@@ -32,3 +35,14 @@ def write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> None:
     save_rule(rule, out / "rule.json")
     if everywhere:
         save_rule(rule, "lrtune-rule.json", backup=True)
+
+
+def hopeless(records: Sequence[TrialRecord]) -> str | None:
+    """Why no rate can help: runs diverge or collapse even at the lowest there is, and none has ever finished."""
+    lowest = [record for record in records if record.learning_rate < 2 * LR_FLOOR]
+    if len(lowest) < _LOST_AT_THE_LOWEST or any(record.status == "finished" for record in records):
+        return None
+    return (
+        f"trainer: no run finished, and {len(lowest)} did not even at {lowest[-1].learning_rate:.3g}, the lowest rate "
+        f"that is tried (the last: {lowest[-1].status}, {lowest[-1].reason}); lrtune check-trainer looks at its losses"
+    )

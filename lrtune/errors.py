@@ -25,3 +25,7 @@ class MissingExtraError(InputError):
 
 class RunFailedError(LrtuneError):
     """A search, a fit or a check ran and could not deliver (all trials failed, storage lost, …)."""
+
+
+class TrainerFailedError(RunFailedError):
+    """The program that trains one run failed; the search goes on with the next."""

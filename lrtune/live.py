@@ -221,8 +221,7 @@ def describe_end(record: TrialRecord) -> str:
     arm = f" [{record.arm}]" if record.arm else ""
     head = f"hidden {record.hidden_size} × {record.learning_rate:.3g}{arm} {record.status}"
     if record.status != "finished":
-        reason = record.why.strip().splitlines()[-1] if record.why.strip() else ""
-        return f"{head} at step {record.steps_done}" + (f": {reason}" if reason else "")
+        return f"{head} at step {record.steps_done}" + (f": {record.reason}" if record.reason else "")
     diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""
     loss = "none" if record.loss is None else f"{record.loss:.4g}"
     return f"{head}: loss {loss}{diversity} ({record.seconds:.0f} s)"

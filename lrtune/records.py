@@ -75,6 +75,17 @@ class TrialRecord:
         return None if value is None else float(value)
 
     @property
+    def reason(self) -> str:
+        """`why` in one line: of a traceback its error, of a program's last words the first and the last."""
+        lines = [line for line in self.why.strip().splitlines() if line.strip()]
+        if not lines:
+            return ""
+        inner = [number for number, line in enumerate(lines) if line.startswith(" ")]
+        if "Traceback" in lines[0] and inner and inner[-1] + 1 < len(lines):
+            return lines[inner[-1] + 1]
+        return f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+
+    @property
     def cost(self) -> float:
         """Compute spent: tokens × parameters where both are known, else steps × hidden_size²."""
         width = self.facts.parameters or self.hidden_size**2

@@ -191,7 +191,7 @@ def findings(run: Run) -> list[str]:
         return [
             f"No rule was found: {run.why_no_rule}.",
             f"{len(run.records)} runs have ended ({ended})." if run.records else "No run has ended.",
-            "Run the search again in the same folder: it goes on where it stopped.",
+            _what_to_mend(run.records),
         ]
     rule = run.rule
     sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales})
@@ -217,6 +217,18 @@ def findings(run: Run) -> list[str]:
         f"{_sentence(rule.reason)} {sure}{'' if beyond.supported else ', which the data do not support'}.",
         todo,
     ]
+
+
+def _what_to_mend(records: Sequence[TrialRecord]) -> str:
+    """What to do next where there is no rule."""
+    again = "run the search again in the same folder: it goes on where it stopped."
+    if not records or any(record.status == "finished" for record in records):
+        return _sentence(again)
+    last = records[-1]
+    return (
+        f"The last run {last.status}{f' ({last.reason})' * bool(last.reason)}: see what lrtune check-trainer "
+        f"says of the trainer, mend it or search lower rates, and {again}"
+    )
 
 
 def _sentence(text: str) -> str:

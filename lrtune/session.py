@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lrtune.conclusion import fit_rule, write_rule
+from lrtune.conclusion import fit_rule, hopeless, write_rule
 from lrtune.design import Design
 from lrtune.errors import InputError, RunFailedError
 from lrtune.events import Event, LawChanged, OnEvent
@@ -296,12 +296,13 @@ class Session:
             return "interrupted; nothing recorded is lost, and the same command goes on from here"
         failed = self.queue.failures_in_a_row()
         if len(failed) >= _FAILURES_IN_A_ROW:
-            last = failed[-1].why.strip().splitlines()
             raise RunFailedError(
                 f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, hidden size "
-                f"{failed[-1].hidden_size}) with: {last[-1] if last else 'no reason given'}; "
+                f"{failed[-1].hidden_size}) with: {failed[-1].reason or 'no reason given'}; "
                 f"see `why` in {self.folder.records_path}"
             )
+        if (why := hopeless(list(records.values()))) is not None:
+            raise RunFailedError(why)
         if budget.seconds is not None and time.monotonic() - self.began > budget.seconds:
             return f"the budget of {budget.seconds:g} s is spent"
         if budget.trials is not None and len(records) >= budget.trials:

@@ -107,20 +107,20 @@ def recommendations(rule: Rule, width: int) -> RenderableType:
     sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales})
     if not sizes or set(rule.scales) - {"hidden_size"}:
         return Text("")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     wide = width >= 70
-    for name in ("hidden", "learning rate" if wide else "LR", f"{rule.level:.0%} interval"):
+    for name in ("hidden", "learning rate" if width >= 90 else "LR", f"{rule.level:.0%} interval"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column(f"within {rule.tolerance:.0%} of loss", justify="right", no_wrap=True)
-        table.add_column("basis", no_wrap=True)
+        table.add_column("basis")
     for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:
         answer = recommend(size, rule=rule)
         row = [f"{size:g}", f"{answer.learning_rate:.3g}", f"{answer.low:.2g} … {answer.high:.2g}"]
         if wide:
             known = answer.safe_low is not None and answer.safe_high is not None
             row.append(f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if known else "–")
-            row.append(answer.basis if answer.supported else f"{answer.basis}, not supported")
+            row.append(answer.basis if answer.supported else f"{answer.basis}, unsupported")
         table.add_row(*row, style="" if answer.supported else "dim")
     return table
 

@@ -147,7 +147,7 @@ class TaskQueue:
         task = Task(**lease.task)
         why = (
             f"given up after {lease.attempt} attempts: each time the worker was lost with it (the last: {how}); "
-            "most often memory ran out: use fewer workers or a smaller hidden size"
+            "most often memory ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
         )
         record = TrialRecord(
             trial=lease.trial,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.attempt import Attempt, Setting
-from lrtune.errors import InputError, LrtuneError, RunFailedError
+from lrtune.errors import InputError, LrtuneError, RunFailedError, TrainerFailedError
 from lrtune.leases import Lease, Leases, new_owner
 from lrtune.storage import open_engine, redact
 from lrtune.study import Study, fingerprint, parse_study
@@ -125,6 +125,8 @@ class Worker:
         except Interrupted:
             for attempt in attempts:
                 self._hand_in_or_release(attempt)
+        except TrainerFailedError as error:
+            self._end(attempts[0], "failed", redact(error))
         except RunFailedError:
             raise
         except (Exception, SystemExit) as error:

@@ -96,14 +96,13 @@ TRIAL_TOOLTIP = [
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
     """What the tooltip of a trial tells."""
-    lines = record.why.strip().splitlines()
     return {
         "trial": record.trial,
         "hidden_size": record.hidden_size,
         "learning_rate": record.learning_rate,
         "seed": record.seed,
         "status": record.status,
-        "why": lines[-1][:160] if lines else "",
+        "why": record.reason[:160],
         "loss": record.loss,
         "diversity": record.diversity,
     }
