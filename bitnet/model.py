@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitnet import tiles
+from bitnet import fixed_point, tiles
 from bitnet.quantize import Gradient, bit_linear, matmul, rms_norm
 from lrtune.trainer import InputError
 
@@ -184,6 +184,11 @@ def block(
     """One layer: x (K, N, D) → (K, N, D); weights (K, G, O, I); N = `sequences` · T."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
     in_tiles = x.device.type == "cpu" and turns.is_complex()
+    if in_tiles and fixed_point.usable(x):
+        x = fixed_point.attend(x, qkv, out, turns, sequences, gradient)
+        if ffn == "squared-relu":
+            return fixed_point.ffn(x, up, down, gradient)
+        return x + bit_linear(activation(bit_linear(x, up, gradient=gradient), ffn), down, gradient=gradient)
     mixing = bit_linear(x, qkv, gradient=gradient)
     mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
     if in_tiles:

@@ -157,14 +157,15 @@ class Population:
 
     def advance(self, step: int) -> None:
         """Train until `step` updates have been made; also measures the relative size of the last one."""
-        self._run(step - 1 - self.state.step)
+        self.make_steps(step - 1 - self.state.step)
         if self.state.step < step:
             before = self.ternary_weights.clone()
-            self._run(1)
+            self.make_steps(1)
             size = torch.linalg.vector_norm(self.ternary_weights - before, dim=1)
             self.state.update_ratio = size / torch.linalg.vector_norm(before, dim=1)
 
-    def _run(self, count: int) -> None:
+    def make_steps(self, count: int) -> None:
+        """Make `count` updates, none where it is negative."""
         if self._device_steps is not None:
             self._device_steps.run(count)
             return

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bitnet import checkpoint, cpu, measures
+from bitnet import checkpoint, cpu, kernels, measures
 from bitnet.model import ModelConfig
 from bitnet.options import PER_MEMBER, SCALES, Options, parse_options
 from bitnet.population import Member, Population
@@ -178,7 +178,12 @@ class _Run:
                 unigram_entropy=self.held_out.unigram_entropy,
                 regime_changes=member.schedule.regime_changes,
                 conditions=_conditions(options, member, self.tokens),
-                plan={"gradients": options.precision, "members": len(self.trials), "compiled": self.compiled},
+                plan={
+                    "gradients": options.precision,
+                    "members": len(self.trials),
+                    "compiled": self.compiled,
+                    "kernels": trial.device == "cpu" and not self.compiled and kernels.library() is not None,
+                },
             )
 
     def report(self) -> None:
@@ -267,6 +272,8 @@ def _should_compile(options: Options, config: ModelConfig, trials: Sequence[Tria
         return options.compile
     tokens = len(trials) * trials[0].steps * options.batch * options.context
     device = trials[0].device.partition(":")[0]
+    if device == "cpu" and config.ffn == "squared-relu" and kernels.library() is not None:
+        return False  # a block by our own kernels is the faster one, and ready at once
     if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
         return False
     return 6 * config.parameters * tokens >= _WORTH_COMPILING.get(device, math.inf)

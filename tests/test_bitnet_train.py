@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import checkpoint, measures  # noqa: E402
+from bitnet import checkpoint, kernels, measures  # noqa: E402
 from bitnet.model import ModelConfig, block, hidden_states, initial_parameters, rotations, views  # noqa: E402
 from bitnet.options import PER_MEMBER, Options, parse_options  # noqa: E402
 from bitnet.population import Population  # noqa: E402
-from bitnet.train import check, prepare, train, train_population  # noqa: E402
+from bitnet.train import _should_compile, check, prepare, train, train_population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
 from lrtune.study import Study  # noqa: E402
@@ -79,7 +80,8 @@ def test_a_run_learns_and_reports_everything(tokens: str) -> None:
     assert facts[0].parameters == 2 * VOCABULARY * 32 + 4 * 32 * 32 + 2 * 32 * 128
     assert facts[0].tokens_per_step == 64 and facts[0].batch_size == 4 and facts[0].regime_changes == (45,)
     assert facts[0].conditions["weight_decay_stage2"] == 0.0 and facts[0].conditions["warmup_steps"] == 9
-    assert facts[0].plan == {"gradients": "fp32", "members": 1, "compiled": False}
+    by_kernels = kernels.library() is not None
+    assert facts[0].plan == {"gradients": "fp32", "members": 1, "compiled": False, "kernels": by_kernels}
 
 
 def test_the_same_trial_gives_the_same_bits_and_another_seed_others(tokens: str) -> None:
@@ -342,3 +344,17 @@ def test_prepare_names_the_data_and_refuses_too_little(tokens: str) -> None:
     assert prepare(study) == {"tokens": "f" * 16}
     with pytest.raises(InputError, match="one batch"):
         prepare(Study(options=options(tokens, batch=1000)))
+
+
+@pytest.mark.parametrize(
+    ("loaded", "ffn", "compiled"), [(None, "squared-relu", True), (1, "squared-relu", False), (1, "swiglu", True)]
+)
+def test_a_long_run_compiles_where_there_are_no_kernels(
+    loaded: Any, ffn: Any, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "library", lambda: loaded)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    long, _ = trial("tokens", steps=10**6)
+    config = ModelConfig(hidden_size=64, vocabulary_size=1024, ffn=ffn)
+    assert _should_compile(Options(), config, [long]) is compiled
+    assert _should_compile(Options(compile=True), config, [long])

@@ -99,7 +99,7 @@ def our_step(width: int, ids: torch.Tensor, gradient: str, compiled: bool) -> St
     population = Population(
         config, [member], lambda seed, step: host, device=ids.device, gradient=gradient, compiled=compiled
     )
-    return lambda: population.advance(population.state.step + 1)
+    return lambda: population.make_steps(1)
 
 
 def contenders(width: int, ids: torch.Tensor, compiled: bool) -> tuple[dict[str, Step], list[str]]:
@@ -109,6 +109,7 @@ def contenders(width: int, ids: torch.Tensor, compiled: bool) -> tuple[dict[str,
     }
     if compiled:
         found["ours, fp32 gradients, compiled"] = our_step(width, ids, "fp32", True)
+        found["ours, bf16 gradients, compiled"] = our_step(width, ids, "bf16", True)
     found["nn.Linear"] = plain_step(lambda i, o: nn.Linear(i, o, bias=False), True, width, ids)
     missing = []
     try:

@@ -1,0 +1,160 @@
+"""Blocks whose products are all of integers: as exact as float32, in value and gradient, however many threads."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bitnet import fixed_point, kernels, model  # noqa: E402
+
+MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
+WIDTH, COUNT = HEADS * SIZE, SEQUENCES * LENGTH
+
+
+@pytest.fixture
+def here() -> None:
+    if kernels.library() is None:
+        pytest.skip("no C compiler, or no int8 products in hardware")
+
+
+def tensors(dtype: Any) -> list[Any]:
+    """x and the four weights of two members, then the weights of the sum that is differentiated."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(COUNT, WIDTH), (3, WIDTH, WIDTH), (1, WIDTH, WIDTH), (1, 4 * WIDTH, WIDTH), (1, WIDTH, 4 * WIDTH)]
+    made = [torch.randn(MEMBERS, *shape, generator=generator) for shape in [*shapes, (COUNT, WIDTH)]]
+    return [tensor.to(dtype).requires_grad_(i < 5) for i, tensor in enumerate(made)]
+
+
+def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0) -> list[Any]:
+    *parts, weights = tensors(dtype)
+    turns = model.rotations(LENGTH, SIZE, torch.device("cpu"), dtype)
+    y = model.block(*parts, turns, SEQUENCES, "squared-relu", gradient)
+    return [y.detach(), *torch.autograd.grad((size * y * weights).sum(), parts)]
+
+
+def error(got: Any, exact: Any) -> float:
+    return ((got.double() - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("tile", [2**18, 64 * 32])  # all tokens at once, and some at a time
+def test_three_digits_are_as_exact_as_float32(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixed_point, "_TILE", tile)
+    exact, ours = value_and_gradients(torch.float64), value_and_gradients(torch.float32)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    plain = value_and_gradients(torch.float32)
+    assert not torch.equal(ours[1], plain[1])  # two ways indeed
+    for fixed, floating, wanted in zip(ours, plain, exact, strict=True):
+        # Both round to 24 bits; where they do it differs, and with it the sum of the roundings, by a small factor.
+        assert error(fixed, wanted) < 4 * error(floating, wanted) < 1e-5
+
+
+@pytest.mark.usefixtures("here")
+def test_two_digits_are_closer_than_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, ours = value_and_gradients(torch.float64), value_and_gradients(torch.float32, "bf16")
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    rounded = value_and_gradients(torch.float32, "bf16")
+    for fixed, floating, wanted in zip(ours[1:], rounded[1:], exact[1:], strict=True):
+        assert 1e-6 < error(fixed, wanted) < error(floating, wanted) / 10
+
+
+@pytest.mark.usefixtures("here")
+def test_the_number_of_threads_changes_no_bit() -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(value_and_gradients(torch.float32))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_size_of_the_gradient_does_not_matter(size: float) -> None:
+    usual, scaled = value_and_gradients(torch.float32), value_and_gradients(torch.float32, size=size)
+    for a, b in zip(usual[1:], scaled[1:], strict=True):
+        assert error(b / size, a.double()) < 1e-5
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_a_number_stays_so(bad: float) -> None:
+    *parts, weights = tensors(torch.float32)
+    turns = model.rotations(LENGTH, SIZE, torch.device("cpu"), torch.float32)
+    y = model.block(*parts, turns, SEQUENCES, "squared-relu", "fp32")
+    weights[0, 7, 3] = bad
+    for gradient in torch.autograd.grad((y * weights).sum(), parts):
+        assert not torch.isfinite(gradient[0]).all() and torch.isfinite(gradient[1]).all()
+    with torch.no_grad():
+        parts[0][0, 7, 3] = bad
+        y = model.block(*parts, turns, SEQUENCES, "squared-relu", "fp32")
+    assert not torch.isfinite(y[0, 7]).any() and torch.isfinite(y[1]).all()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_row_of_zeros_and_the_largest_digits() -> None:
+    g = torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0**-22]])
+    one, digits, unit = torch.ones(2), torch.empty(2, 3, 3, dtype=torch.int8), torch.empty(2)
+    kernels.run("row_digits", g, 2, 3, 1, one, one, 3, digits, unit, torch.zeros(4))
+    assert not digits[0].any() and unit[0] == 0
+    # 1 is 0x7F7F00 units, and 2⁻²² rounds to 2 of them: 65536 a + 256 b + c.
+    assert digits[1].T.tolist() == [[127, 127, 0], [-127, -127, 0], [0, 0, 2]]
+    assert unit[1].item() == pytest.approx(1 / 0x7F7F00)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_graph_is_walked_back_once() -> None:
+    *parts, _ = tensors(torch.float32)
+    y = model.block(
+        *parts, model.rotations(LENGTH, SIZE, torch.device("cpu"), torch.float32), 3, "squared-relu", "fp32"
+    )
+    torch.autograd.grad(y.sum(), parts, retain_graph=True)
+    with pytest.raises(AssertionError, match="once"):
+        torch.autograd.grad(y.sum(), parts)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_compiler_that_fails_costs_a_line_and_no_compiler_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho 'cc: out of order' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    build = kernels.library.__wrapped__
+    monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CC", str(compiler))
+    with caplog.at_level(logging.WARNING):
+        assert build() is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "the step's kernels could not be compiled (cc: out of order); going on without"
+    ]
+    caplog.clear()
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert build() is None and not caplog.records
+
+
+@pytest.mark.usefixtures("here")
+def test_kernels_are_compiled_once_and_where_the_cache_is_closed_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build, compiled = kernels.library.__wrapped__, []
+    compile_them = kernels._compile
+    monkeypatch.setattr(kernels, "_compile", lambda *args: (compiled.append(args), compile_them(*args)))
+    monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "cache"))
+    assert build() is not None and build() is not None and len(compiled) == 1
+    [library] = (tmp_path / "cache" / "kernels").iterdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "file"))
+    assert build() is not None and len(compiled) == 2
+    elsewhere = tmp_path / "elsewhere" / "kernels"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / library.name).write_bytes(b"damaged")
+    monkeypatch.setenv("LRTUNE_CACHE", str(elsewhere.parent))
+    assert build() is not None and len(compiled) == 3
