@@ -19,6 +19,7 @@ from lrtune.study import Study
 BASELINE = 0.0015
 FILE = "verification.json"
 RECOMMENDED, BASE = "recommended", "baseline"
+FRESH = 1000  # added to the study's first seed: a search does not get so far
 _SAMPLE = 80  # tokens that the bundled trainer writes at the end
 
 
@@ -53,8 +54,10 @@ class Verification:
         return ended <= {"healthy", "recovered"} and (self.gain is None or self.gain >= 0)
 
 
-def verification_study(hidden_size: int, study: Study, rule: Rule, baseline: float = BASELINE) -> Study:
-    """The two arms as a study: whole runs, nothing pruned, both stages, with a sample of text at the end.
+def verification_study(
+    hidden_size: int, study: Study, rule: Rule, baseline: float = BASELINE, seed: int | None = None
+) -> Study:
+    """The two arms as a study: whole runs on seeds of their own, nothing pruned, both stages, with a sample of text.
 
     Raises:
         InputError: a hidden size or a baseline that is not positive, or one that the rule cannot answer.
@@ -69,7 +72,10 @@ def verification_study(hidden_size: int, study: Study, rule: Rule, baseline: flo
         options = {"sample_tokens": _SAMPLE, **options, "schedule": "two-stage"}
     arms = {RECOMMENDED: {"learning_rate": rate}, BASE: {"learning_rate": baseline}}
     name = f"verify-{hidden_size}"
-    return replace(study, name=name, widths=(hidden_size,), scales={}, options=options, arms=arms, pruner="none")
+    first = study.seed + FRESH if seed is None else seed
+    return replace(
+        study, name=name, seed=first, widths=(hidden_size,), scales={}, options=options, arms=arms, pruner="none"
+    )
 
 
 def run_verification(
@@ -79,6 +85,7 @@ def run_verification(
     *,
     rule: Rule | str | Path | None = None,
     baseline: float = BASELINE,
+    seed: int | None = None,
     on_event: OnEvent | None = None,
     **options: Any,
 ) -> Verification:
@@ -92,6 +99,7 @@ def run_verification(
         out: the run folder; one that holds this verification is continued.
         rule: a rule, its file, or None for the one that `lrtune.rule.find_rule` finds.
         baseline: the rate to set beside it.
+        seed: the first of `study.seeds`; None for one that the study's own search has not trained.
         on_event, **options: as of `lrtune.search.run_search`.
 
     Raises:
@@ -99,7 +107,7 @@ def run_verification(
         RunFailedError: no run ended.
     """
     found = rule if isinstance(rule, Rule) else load_rule(rule)
-    planned = verification_study(hidden_size, study, found, baseline)
+    planned = verification_study(hidden_size, study, found, baseline, seed)
     comparison = train_arms(planned, out, on_event=on_event, **options)
     advice = recommend(hidden_size, rule=found)
     done = _verification(hidden_size, advice, baseline, comparison, _path(found, out))

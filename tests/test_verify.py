@@ -32,7 +32,7 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     assert set(written["verify"]) == {"32", "64"}
     mine = written["verify"]["64"]
     assert mine["gain"] == pytest.approx(done.gain) and done.gain > 0 and mine["holds"]
-    assert [run["seed"] for run in mine["arms"]["recommended"]["runs"]] == [0, 1]
+    assert [run["seed"] for run in mine["arms"]["recommended"]["runs"]] == [1000, 1001]
     assert mine["arms"]["baseline"]["runs"][0]["curve"]["step"] == [0, 10, 20, 30, 40]
     # Another baseline in the same folder: the former one's runs do not mix in.
     other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, workers=1)
@@ -59,6 +59,11 @@ def test_the_bundled_trainer_runs_both_stages_and_writes_a_sample():
     study = verification_study(64, Study(options={"schedule": "constant", "depth": 2}), load_rule())
     assert study.options == {"sample_tokens": 80, "schedule": "two-stage", "depth": 2}
     assert (study.widths, study.pruner, list(study.arms)) == ((64,), "none", ["recommended", "baseline"])
+
+
+def test_the_seeds_are_not_those_of_the_search_unless_asked_for():
+    assert verification_study(64, STUDY, load_rule()).seed == 1000
+    assert verification_study(64, STUDY, load_rule(), seed=0).seed == 0
 
 
 @pytest.mark.parametrize(
