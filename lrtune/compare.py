@@ -15,6 +15,7 @@ from lrtune.search import run_fixed
 from lrtune.study import Study
 
 REPORT = "compare.md"
+TITLE = "Arms compared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,20 +71,23 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
 
     Raises:
         InputError: no arms, an arm that cannot be run; nothing was started.
-        RunFailedError: no arm has a run that ended.
+        RunFailedError: no arm has a run that ended, and nobody stopped it.
     """
     comparison = train_arms(study, out, on_event=on_event, **options)
-    write_whole(out / REPORT, to_markdown(comparison))
+    if comparison.arms:
+        write_whole(out / REPORT, to_markdown(comparison))
     return comparison
 
 
 def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> Comparison:
-    """`run_comparison` without its file."""
+    """`run_comparison` without its file. Stopped before any run has ended, it gives a comparison without arms."""
     planned = tasks(study)
     result = run_fixed(study, planned, out, on_event=on_event, **options)
     # The folder may hold runs of arms as they were before they were edited.
     wanted = {task.key for task in planned}
     records = [record for record in result.records if task_of(record).key in wanted and record.status != "failed"]
+    if not records and result.interrupted is not None:
+        return Comparison(arms=[], effects=[], stop_reason=result.stop_reason, interrupted=result.interrupted)
     if not records:
         raise RunFailedError(f"arms: no run of any arm ended ({result.stop_reason}); see {out}/records.jsonl")
     return compare_records(records, study, stop_reason=result.stop_reason, interrupted=result.interrupted)
@@ -175,20 +179,43 @@ _COUNTS = {
 }
 
 
-def to_markdown(comparison: Comparison) -> str:
-    """The whole comparison as Markdown tables."""
-    parts = ["# Arms compared\n"]
+@dataclass(frozen=True)
+class Section:
+    """One table of a comparison: `key` is the column that names its rows, `note` stands under it."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    key: int = 0
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """The whole comparison: what each arm did, which factor decides, and what the weights did meanwhile."""
     known = {name for arm in comparison.arms for record in arm.records.values() for name in record.curve}
     counts = {name: title for name, title in _COUNTS.items() if name in known} or {"diversity": "Diversity"}
+    found: list[Section] = []
     for name, title in counts.items():
-        parts.append(f"## {title}\n\n{markdown(*table(comparison.arms, name))}")
-    parts.append(f"## Which factor decides\n\n{markdown(*effect_table(comparison.effects))}")
-    parts.append("An effect within twice its spread over seeds counts as none.\n")
+        header, rows = table(comparison.arms, name)
+        # How an arm ended stands in the first table alone.
+        shown = len(header) if not found else 2 + len(QUARTERS)
+        found.append(Section(title, header[:shown], [row[:shown] for row in rows]))
+    note = "An effect within twice its spread over seeds counts as none."
+    found.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
     for name, title in _WEIGHTS.items():
         if name in known:
             marks = [f"{share:.0%}" for share in QUARTERS]
             rows = [[arm.name, *(_short(arm, name, share) for share in QUARTERS)] for arm in comparison.arms]
-            parts.append(f"## The {title}\n\n{markdown(['arm', *marks], rows)}")
+            found.append(Section(f"The {title}", ["arm", *marks], rows))
+    return found
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The whole comparison as Markdown tables."""
+    parts = [f"# {TITLE}\n"]
+    for section in sections(comparison):
+        parts.append(f"## {section.title}\n\n{markdown(section.header, section.rows)}")
+        parts += [f"{section.note}\n"] if section.note else []
     return "\n".join(parts)
 
 

@@ -186,7 +186,8 @@ def _early(verdicts: Iterable[TrialRecord], hidden_size: int) -> str:
 def _running_line(trial: RunningTrial, width: int) -> Text:
     share = trial.step / trial.steps if trial.steps else 0.0
     loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
-    text = f"{trial.hidden_size:>6} × {trial.learning_rate:<8.3g} {share:4.0%}  loss {loss:<5}"
+    arm = f"{trial.arm}  " if trial.arm else ""
+    text = f"{trial.hidden_size:>6} × {trial.learning_rate:<8.3g} {arm}{share:4.0%}  loss {loss:<5}"
     if width >= _NARROW:
         text += f" {sparkline(trial.losses, 12):<12}"
     if width >= _WIDE and trial.diversities:

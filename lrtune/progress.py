@@ -21,6 +21,7 @@ class RunningTrial:
     hidden_size: int
     learning_rate: float
     steps: int
+    arm: str | None = None
     step: int = 0
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=_CURVE))
     diversities: deque[float] = field(default_factory=lambda: deque(maxlen=_CURVE))
@@ -79,6 +80,7 @@ class Progress:
                     hidden_size=event.hidden_size,
                     learning_rate=event.learning_rate,
                     steps=event.steps,
+                    arm=event.arm,
                 )
             case TrialReported():
                 self._report(event)

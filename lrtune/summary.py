@@ -14,11 +14,13 @@ from lrtune.rule import Rule, recommend
 from lrtune.terminal_chart import MARKS, STYLES, Axis, Chart, geometric
 
 if TYPE_CHECKING:
+    from lrtune.compare import Section
     from lrtune.law import LawFit
 
 Command = Callable[..., str]
 _HEIGHT = 14
 _WIDEST = 100
+_GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the width from which a column is folded
 
 
 def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int) -> RenderableType:
@@ -142,6 +144,41 @@ def show(
     console.print(chart, *([""] if str(chart) else []))
     console.print(Text(rule.reason, "bold"))
     console.print(recommendations(rule, console.width))
+
+
+def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:
+    """Print tables one under the other; one too wide for the console goes on below, its rows named again."""
+    console.print(Text(title, "bold"))
+    for section in sections:
+        console.print("", Text(section.title, "bold"), sep="\n")
+        for part, columns in enumerate(_parts(section, console.width)):
+            table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+            for index in columns:
+                table.add_column(section.header[index], overflow="fold")
+            for row in section.rows:
+                table.add_row(*(Text(_close(row[index])) for index in columns))
+            console.print(*([""] if part else []), table, sep="\n")
+        if section.note:
+            console.print(Text(section.note, "dim"))
+
+
+def _parts(section: "Section", width: int) -> list[list[int]]:
+    """The columns of a table in as few groups as fit, each led by the one that names the rows."""
+    widest = [
+        min(_COLUMN, max(len(_close(line[index])) for line in (section.header, *section.rows))) + _GAP
+        for index in range(len(section.header))
+    ]
+    parts: list[list[int]] = []
+    for index in (index for index in range(len(widest)) if index != section.key):
+        if not parts or sum(widest[i] for i in parts[-1]) + widest[index] > width:
+            parts.append([section.key])
+        parts[-1].append(index)
+    return parts
+
+
+def _close(cell: str) -> str:
+    """A figure and its spread in one word."""
+    return cell.replace(" ± ", "±")
 
 
 def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[str, str]]:

@@ -1,15 +1,21 @@
 """Arms over seeds: what runs, what the table says, and which factor is blamed."""
 
+import io
 import math
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from lrtune import compare as module
 from lrtune.arms import Spread, effects, gather_arms, outcome, value_at
-from lrtune.compare import compare_records, cost, effect_table, run_comparison, table, tasks, to_markdown
-from lrtune.errors import InputError
+from lrtune.cli import run as run_cli
+from lrtune.compare import compare_records, cost, effect_table, run_comparison, sections, table, tasks, to_markdown
+from lrtune.errors import InputError, RunFailedError
 from lrtune.records import TrialRecord
-from lrtune.study import PruningPolicy, Study
+from lrtune.search import SearchResult
+from lrtune.study import PruningPolicy, Study, to_toml
+from lrtune.summary import show_sections
 from lrtune.trainer import Facts
 
 ARMS = {
@@ -83,6 +89,47 @@ def test_the_same_folder_again_trains_nothing(compared):
     comparison, out = compared
     again = run_comparison(STUDY, out, workers=1)
     assert [arm.records for arm in again.arms] == [arm.records for arm in comparison.arms]
+
+
+def test_stopped_before_any_run_has_ended_it_is_no_failure(tmp_path, monkeypatch):
+    stopped = SearchResult(out=tmp_path, records=[], rule=None, stop_reason="interrupted", interrupted=2)
+    monkeypatch.setattr(module, "run_fixed", lambda *arguments, **options: stopped)
+    done = run_comparison(STUDY, tmp_path)
+    assert (done.arms, done.interrupted) == ([], 2)
+    assert not (tmp_path / "compare.md").exists()
+    monkeypatch.setattr(module, "run_fixed", lambda *arguments, **options: replace(stopped, interrupted=None))
+    with pytest.raises(RunFailedError, match="no run of any arm ended"):
+        run_comparison(STUDY, tmp_path)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_terminal_a_wide_table_goes_on_below(compared, width):
+    comparison, _ = compared
+    written = io.StringIO()
+    show_sections(Console(width=width, file=written), "Arms compared", sections(comparison))
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    first = lines[: lines.index("Which factor decides")]
+    headers = [line.split() for line in first if line.startswith("arm ")]
+    assert [name for header in headers for name in header if name != "arm"] == [
+        *("rate", "25%", "50%", "75%", "100%", "loss", "diversity", "phase", "ended")
+    ]
+    assert sum(line.startswith("base ") for line in first) == len(headers), "every part names its rows"
+    assert any("7.000±0.01" in line for line in first), "a figure and its spread are not torn apart"
+
+
+def study_file(tmp_path, arm):
+    path = tmp_path / "study.toml"
+    arms = {"base": {"learning_rate": 0.0015}, "other": {"learning_rate": 0.0015, **arm}}
+    path.write_text(to_toml(replace(STUDY, arms=arms)), encoding="utf-8")
+    return path
+
+
+def test_a_dry_run_says_the_cost_and_refuses_what_the_run_would(tmp_path, capsys):
+    assert run_cli(["compare", str(study_file(tmp_path, {"optimizer": "adamw"})), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "4 runs of 2 arms at hidden size 64: 1,600 optimizer steps in all\n"
+    assert run_cli(["compare", str(study_file(tmp_path, {"optimiser": "adamw"})), "--dry-run"]) == 2
+    assert "arms.other: options: unknown key 'optimiser'; did you mean 'optimizer'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Verbs that train: `search`, `compare`, `verify`, `worker`."""
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -161,19 +162,26 @@ def compare(
     json_lines: flag.JsonLines = False,
 ) -> None:
     """Train the arms of a study side by side, and say which change does what."""
-    from lrtune.compare import cost, run_comparison, to_markdown
+    from lrtune.compare import REPORT, TITLE, cost, run_comparison, sections, to_markdown
+    from lrtune.summary import show_sections
 
     settings = settle(context, study_file)
-    if dry_run:
-        result(cost(settings.study))
-        return
     folder = out or Path("runs") / settings.study.name
+    planned = cost(settings.study)
     _check(settings.study, _how(context))
-    with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
+    if dry_run:
+        result(planned)
+        return
+    with _watch(settings, folder, quiet=quiet, json_lines=json_lines, cost=planned) as view:
         done = run_comparison(settings.study, folder, on_event=view, **_how(context))
-    if not json_lines:
-        result(to_markdown(done))
-    say(f"wrote {folder / 'compare.md'}")
+    if not quiet:
+        say(f"ended: {done.stop_reason}")
+    if done.arms:
+        if sys.stdout.isatty() and not json_lines:
+            show_sections(stdout_console(), TITLE, sections(done))
+        elif not json_lines:
+            result(to_markdown(done))
+        say(f"wrote {folder / REPORT}")
     if done.interrupted is not None:
         raise typer.Exit(128 + done.interrupted)
 
@@ -201,8 +209,9 @@ def verify(
     folder = out or Path("runs") / f"verify-{hidden}"
     _check(replace(settings.study, widths=(hidden,)), _how(context))
     with _watch(settings, folder, quiet=quiet, json_lines=json_lines, widths=(hidden,)) as view:
+        first = context.params.get("seed")
         done = run_verification(
-            hidden, settings.study, folder, rule=found, baseline=baseline, on_event=view, **_how(context)
+            hidden, settings.study, folder, rule=found, baseline=baseline, seed=first, on_event=view, **_how(context)
         )
     if not json_lines:
         result(to_markdown(done))
@@ -235,15 +244,17 @@ def worker(
 
 @contextlib.contextmanager
 def _watch(
-    settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, widths: Sequence[int] = ()
+    settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, widths: Sequence[int] = (), cost: str = ""
 ) -> Iterator["View"]:
-    """The view of a search, announced by the settings that are no defaults."""
+    """The view of a search, announced by the settings that are no defaults and, where it is known, by its cost."""
     from lrtune.live import choose_view
     from lrtune.progress import Progress, WidthProgress
 
     study = settings.study
     if not quiet and not json_lines:
         _announce(settings, folder)
+        if cost:
+            say(cost)
     progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
     progress.widths.update({width: WidthProgress() for width in widths or study.widths})
     with choose_view(progress, quiet=quiet, json_lines=json_lines, title=study.name) as view:

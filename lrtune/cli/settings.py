@@ -180,6 +180,8 @@ def _replace(study: Study, changes: Mapping[str, Any]) -> Study:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
     if isinstance(value, tuple | list):
         return ", ".join(_shown(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
