@@ -1,11 +1,11 @@
 """Which pruner saves most compute without cutting a run that would have been among the best? Replayed on full curves.
 
-    python -m studies.benchmarks.pruning [RECORDS.jsonl …] [--orders 20]
+    python -m studies.benchmarks.pruning [RECORDS.jsonl …] [--orders 20] [--fresh RECORDS.jsonl …]
 
 A unit is one search at one width: the runs of one optimizer, schedule, width and seed, at all learning rates. Each
 pruner sees each unit's runs one after the other, in random orders, report by report. Its settings are chosen on half of
 the (width, seed) pairs, the table shows the other half. The settings chosen are those that save most among those whose
-mean regret on the first half is at most 0.5%.
+mean regret on the first half is at most 0.5%. With --fresh the table shows other records, whole, not the other half.
 
 In some units no run ever gets below the unigram entropy: there is no good run to lose there, and the right thing is to
 stop soon. They count in ``saved`` and have a column of their own; the figures of harm are over the other units.
@@ -345,10 +345,13 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--choose-orders", type=int, default=3, help="orders to choose settings on")
     parser.add_argument("--only", nargs="*", help="contenders, instead of all")
+    parser.add_argument("--fresh", type=Path, nargs="*", default=[], help="records to show, all of them")
     flags = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     units = load(flags.records)
     chosen, shown = halves(units)
+    if flags.fresh:
+        units = shown = load(flags.fresh)
     hopeless = sum(unit.is_hopeless for unit in shown)
     runs, orders = sum(len(unit.runs) for unit in units), flags.orders
     print(
