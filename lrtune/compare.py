@@ -201,7 +201,8 @@ def sections(comparison: Comparison) -> list[Section]:
         shown = len(header) if not found else 2 + len(QUARTERS)
         found.append(Section(title, header[:shown], [row[:shown] for row in rows]))
     note = "An effect within twice its spread over seeds counts as none."
-    found.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
+    if comparison.effects:
+        found.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
     for name, title in _WEIGHTS.items():
         if name in known:
             marks = [f"{share:.0%}" for share in QUARTERS]

@@ -102,6 +102,11 @@ def test_stopped_before_any_run_has_ended_it_is_no_failure(tmp_path, monkeypatch
         run_comparison(STUDY, tmp_path)
 
 
+def test_one_arm_alone_has_no_effects_to_show():
+    alone = compare_records([record for record in records() if record.arm == "base"])
+    assert "Which factor decides" not in to_markdown(alone)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_on_a_terminal_a_wide_table_goes_on_below(compared, width):
     comparison, _ = compared

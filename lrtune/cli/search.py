@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -207,8 +207,9 @@ def verify(
     found = load_rule(rule)
     settings = settle(context, study_file)
     folder = out or Path("runs") / f"verify-{hidden}"
-    _check(replace(settings.study, widths=(hidden,)), _how(context))
-    with _watch(settings, folder, quiet=quiet, json_lines=json_lines, widths=(hidden,)) as view:
+    settings = replace(settings, study=replace(settings.study, widths=(hidden,)))
+    _check(settings.study, _how(context))
+    with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
         first = context.params.get("seed")
         done = run_verification(
             hidden, settings.study, folder, rule=found, baseline=baseline, seed=first, on_event=view, **_how(context)
@@ -243,9 +244,7 @@ def worker(
 
 
 @contextlib.contextmanager
-def _watch(
-    settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, widths: Sequence[int] = (), cost: str = ""
-) -> Iterator["View"]:
+def _watch(settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, cost: str = "") -> Iterator["View"]:
     """The view of a search, announced by the settings that are no defaults and, where it is known, by its cost."""
     from lrtune.live import choose_view
     from lrtune.progress import Progress, WidthProgress
@@ -256,6 +255,6 @@ def _watch(
         if cost:
             say(cost)
     progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
-    progress.widths.update({width: WidthProgress() for width in widths or study.widths})
+    progress.widths.update({width: WidthProgress() for width in study.widths})
     with choose_view(progress, quiet=quiet, json_lines=json_lines, title=study.name) as view:
         yield view
