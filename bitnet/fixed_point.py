@@ -138,9 +138,12 @@ class _Attend(torch.autograd.Function):
         count, width = x.shape
         length, size = angles.shape[0], 2 * angles.shape[3]
         rows, w_qkv, w_out = _Rows(x), _Weights(qkv, 3), _Weights(out)
-        sums = _product(rows.integers, w_qkv.integers.t())
         turned = torch.empty(sequences, length, 3, width // size, size)
-        run("unscale_turned", sums, count, width, rows.scale, w_qkv.scale, angles, length, size, turned)
+        flat_turned = turned.view(count, 3 * width)
+        for i in _tiles(count, 3 * width):
+            sums, place = _product(rows.integers[i], w_qkv.integers.t()), (i.start, length, size)
+            of_tile = rows.scale[i], w_qkv.scale, angles, *place, flat_turned[i]
+            run("unscale_turned", sums, len(sums), width, *of_tile)
         heads = [part.transpose(1, 2) for part in turned.unbind(2)]
         mixed, spread = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*heads, 0.0, True)
         flat = mixed.transpose(1, 2).reshape(count, width)
@@ -234,7 +237,7 @@ class _Ffn(torch.autograd.Function):
 
 
 def _tiles(count: int, width: int) -> list[slice]:
-    """Even parts of `count` rows, each of about `_TILE` numbers."""
-    size = max(64, _TILE // width)
+    """Even parts of `count` rows, each of about `_TILE` numbers a thread."""
+    size = max(64, _TILE * torch.get_num_threads() // width)
     size = math.ceil(count / math.ceil(count / size))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

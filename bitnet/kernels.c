@@ -97,11 +97,12 @@ void unscale(const int32_t *sums, long rows, long width, const float *scale, con
     }
 }
 
-/* sums (rows, 3, width) ÷ their scales, queries and keys turned by their position: turns (length, size / 2, 2). */
+/* sums (rows, 3, width) ÷ their scales, queries and keys turned by their position: turns (length, size / 2, 2); the
+   first row is row `start` of all. */
 void unscale_turned(const int32_t *sums, long rows, long width, const float *scale, const float *w_scale,
-                    const float *turns, long length, long size, float *y, int threads) {
+                    const float *turns, long start, long length, long size, float *y, int threads) {
     PARALLEL EACH(n, rows) {
-        const float *turn = turns + n % length * size;
+        const float *turn = turns + (start + n) % length * size;
         EACH(part, 3) {
             float step = 1.0f / (scale[n] * w_scale[part]);
             const int32_t *from = sums + (3 * n + part) * width;

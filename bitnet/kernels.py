@@ -34,7 +34,7 @@ _SIGNATURES = {
     "ternary": "pnnfpp",
     "norm_quantize": "pnnffppp",
     "unscale": "pnnpppp",
-    "unscale_turned": "pnnpppnnp",
+    "unscale_turned": "pnnpppnnnp",
     "gather_turned": "pppppnnnnp",
     "squared_relu_quantize": "pnnppffpppp",
     "row_digits": "pnnnppnppp",

@@ -18,7 +18,8 @@ from lrtune.diversity import entropy
 PROMPTS = 20
 _PROMPT_LENGTH = 8
 _PROMPT_SEED = 20
-_LOGITS_AT_ONCE = {"cpu": 2**21, "cuda": 2**28}
+# Numbers at once in the widest array between the layers, and in the logits: of a cache, or of a GPU's memory.
+_AT_ONCE = {"cpu": (2**20, 2**18), "cuda": (2**28, 2**28)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +109,15 @@ def _scores(
     """(contexts (b, T + 1), logits (K, b · T, V)) in pieces that fit in memory; `last`: prompts, their last logits."""
     members, vocabulary = parameters["head"].shape[:2]
     length = contexts.shape[1] - (0 if last else 1)
-    room = _LOGITS_AT_ONCE.get(contexts.device.type, 2**24)
-    size = len(contexts) if last else max(1, room // (members * length * vocabulary))
+    states_room, logits_room = _AT_ONCE.get(contexts.device.type, (2**22, 2**24))
+    size = len(contexts) if last else max(1, states_room // (members * length * config.ffn_width))
+    step = len(contexts) if last else max(1, logits_room // (members * length * vocabulary))
     for part in contexts.split(size):
         states = hidden_states(parameters, part[None, :, :length], config)
-        if last:
-            states = states.view(members, -1, length, config.hidden_size)[:, :, -1]
-        yield part, logits(states, parameters["head"])
+        states = states.view(members, -1, length, config.hidden_size)
+        for start in range(0, len(part), step):
+            some = states[:, :, -1] if last else states[:, start : start + step].flatten(1, 2)
+            yield part[start : start + step], logits(some, parameters["head"])
 
 
 def _summed_loss(scores: Tensor, contexts: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -199,6 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     settle(options.threads)
+    torch._dynamo.config.recompile_limit = 64  # others' compiled layers would give up after eight shapes
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step\n")
