@@ -25,7 +25,7 @@ from bitnet import kernels
 from bitnet.kernels import run
 from bitnet.quantize import NORM_EPS, SCALE_FLOOR, Gradient
 
-_TILE = 2**18  # sums at once in the FFN: 1 MB, of a core's 2 MB or so
+_TILE = 2**19  # sums at once, digits and all: about a core's 2 MB or so
 _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹
 
 
