@@ -9,9 +9,11 @@ import numpy as np
 
 from lrtune.curve import Array, CellData, as_array
 from lrtune.errors import InputError, RunFailedError
+from lrtune.forecast import forecast
 from lrtune.records import TrialRecord
 
 _FAR = 0.1  # a run that failed is at least this share of the loss above the best, if nothing better is known
+_SURE = 0.5  # share of the rise that a beaten run was heading for which it very likely has
 _ROUNDS = 20
 _MEETINGS = 3  # runs of a seed below which its offset is not told from noise
 
@@ -94,17 +96,18 @@ def _cell(scales: dict[str, float], records: list[TrialRecord], tolerance: float
             x=x,
             loss=loss,
             censored_x=as_array([math.log2(record.learning_rate) for record in early]),
-            censored_above=as_array([_known_above(record, best, tolerance) for record in early]),
+            censored_above=as_array([_known_above(record, finished, best, tolerance) for record in early]),
             failed=np.array([record.status in ("collapsed", "diverged") for record in early], dtype=bool),
         ),
     )
 
 
-def _known_above(record: TrialRecord, best: float, tolerance: float) -> float:
+def _known_above(record: TrialRecord, finished: Sequence[TrialRecord], best: float, tolerance: float) -> float:
     """How far above the cell's best a run that ended early is known to be."""
     least = tolerance * abs(best)
     if record.status == "beaten":
-        return least
+        heading = forecast(record, finished)
+        return least if heading is None else max(least, _SURE * (heading - best))
     reference = record.facts.unigram_entropy
     if record.status == "collapsed" and reference is not None and reference > best:
         return max(least, reference - best)

@@ -75,7 +75,8 @@ ROWS = [
     errors files signals
     diversity trainer command guard study expression records
     rule ruledata ruleparse rulefile answer published events
-    runcurve beaten pruning arms law lawcell lawforms forms effective cells curve boundary circumstances check surface
+    runcurve beaten pruning arms law lawcell lawforms forms effective companions cells forecast curve boundary \
+    circumstances check surface
     design runfolder storage replay
     pruner sampler assessment belief acquisition importers tables export
     search session adaptive plan status conclusion trials taskqueue leases

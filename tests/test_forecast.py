@@ -1,0 +1,64 @@
+"""What a run that was cut short was heading for, on curves whose end is known."""
+
+import math
+
+import pytest
+
+from lrtune.cells import gather
+from lrtune.forecast import forecast
+from lrtune.records import Status, TrialRecord
+
+
+def run(rate: float, losses: list[float | None], *, seed: int = 0, status: Status = "finished") -> TrialRecord:
+    """A run of 100 steps that reports every 25."""
+    return TrialRecord(
+        trial=0,
+        hidden_size=64,
+        learning_rate=rate,
+        seed=seed,
+        status=status,
+        steps=100,
+        steps_done=25 * (len(losses) - 1),
+        loss=losses[-1] if status == "finished" else None,
+        curve={"step": [25 * i for i in range(len(losses))], "loss": losses},
+    )
+
+
+PEER = run(0.01, [7.0, 5.0, 4.0, 3.5, 3.0])
+
+
+def test_below_its_peer_a_run_keeps_its_distance() -> None:
+    assert forecast(run(0.005, [7.0, 5.5, 4.4], status="beaten"), [PEER]) == pytest.approx(3.4)
+
+
+@pytest.mark.parametrize(("reports", "share"), [(2, 1 - 0.75**2), (3, 1 - 0.5**2), (4, 1 - 0.25**2)])
+def test_above_its_peer_a_run_loses_what_the_decay_takes(reports: int, share: float) -> None:
+    losses: list[float | None] = [7.0, 5.8, 4.8, 4.3][:reports]
+    assert forecast(run(0.02, losses, status="beaten"), [PEER]) == pytest.approx(3.0 + 0.8 * share)
+
+
+def test_the_nearest_rate_of_the_same_seed_counts() -> None:
+    cut = run(0.02, [7.0, 5.8, 4.8], status="beaten")
+    other_seed, farther = run(0.02, [7.0, 5.0, 4.8, 4.0, 3.9], seed=1), run(0.001, [7.0, 6.0, 5.0, 4.5, 4.2])
+    assert forecast(cut, [farther, other_seed, PEER]) == forecast(cut, [PEER])
+    assert forecast(cut, [other_seed]) == pytest.approx(3.9)
+
+
+@pytest.mark.parametrize("losses", [[], [None], [math.nan]])
+def test_without_a_curve_nothing_is_foretold(losses: list[float | None]) -> None:
+    cut = TrialRecord(
+        **{**run(0.02, [7.0], status="beaten").__dict__, "curve": {"step": [0] * len(losses), "loss": losses}}
+    )
+    assert forecast(cut, [PEER]) is None
+    assert forecast(run(0.02, [7.0, 5.8], status="beaten"), []) is None
+    bare = TrialRecord(**{**PEER.__dict__, "curve": {}})
+    assert forecast(run(0.02, [7.0, 5.8], status="beaten"), [bare]) is None
+    shorter = TrialRecord(**{**PEER.__dict__, "steps": 50})
+    assert forecast(run(0.02, [7.0, 5.8], status="beaten"), [shorter]) is None
+
+
+def test_a_beaten_run_is_known_to_be_half_as_far_above_the_best_as_it_was_heading_for() -> None:
+    """Heading for 3.8 − 0.2 = 3.6, so at least 0.3 above 3.0; a hair above its peer, at least the tolerance."""
+    records = [PEER, run(0.02, [7.0, 5.0, 4.8], status="beaten"), run(0.005, [7.0, 5.0, 4.01], status="beaten")]
+    (cell,) = gather(records, ("hidden_size",), 0.01).cells
+    assert cell.data.censored_above == pytest.approx([0.3, 0.03])
