@@ -12,8 +12,15 @@ from lrtune.expression import Condition, parse_condition
 from lrtune.records import STATUSES, TrialRecord, read_records
 from lrtune.study import unknown_key
 from lrtune.tables import study_rows, table_rows
+from lrtune.trainer import Facts
 
 _UPDATE = "relative_update"
+# Columns that are known to move the best rate, by what a rule calls them: kept though nobody asked for them.
+_BESIDE = {
+    **dict.fromkeys(("depth", "layers", "num_layers", "n_layers", "n_layer", "num_hidden_layers"), "depth"),
+    **dict.fromkeys(("batch", "batch_size", "train_batch_size", "global_batch_size", "bs"), "batch"),
+    **dict.fromkeys(("context", "context_length", "seq_len", "sequence_length", "seq_length"), "context"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +152,8 @@ def _import(source: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
     lines += [f"{reason}: {count} rows" for reason, count in sorted(counts.items())]
     lines += _repeats(kept, columns, names)
     # Without a column of seeds nothing says which runs shared data and weights: each is a seed of its own.
-    records = tuple(_record(row, number, source) for number, row in enumerate(kept))
+    beside = _beside(columns, names)
+    records = tuple(_record(row, number, source, beside) for number, row in enumerate(kept))
     return Imported(records=records, scales=tuple(columns.scales), summary=tuple(lines))
 
 
@@ -234,7 +242,18 @@ def _repeats(rows: Sequence[_Row], columns: Columns, names: Sequence[str]) -> li
     return [f"{', '.join(varying[:5])} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
 
 
-def _record(row: _Row, number: int, source: str) -> TrialRecord:
+def _beside(columns: Columns, names: Sequence[str]) -> dict[str, str]:
+    """Columns that describe the model or its training and were not asked for, by the condition that they become."""
+    used = {columns.learning_rate, columns.loss, columns.seed, *columns.scales.values(), *columns.minimize_over}
+    found = {}
+    for name in names:
+        condition = _BESIDE.get(name.lower())
+        if condition and name not in used and condition not in columns.scales:
+            found[name] = condition
+    return found
+
+
+def _record(row: _Row, number: int, source: str, beside: Mapping[str, str]) -> TrialRecord:
     scales = dict(row.scales)
     # A table over other scales than width has no hidden size; 1 stands for it and no law uses it.
     hidden_size = round(scales.pop("hidden_size", 1.0))
@@ -242,8 +261,10 @@ def _record(row: _Row, number: int, source: str) -> TrialRecord:
     curve: dict[str, list[float | None]] = {}
     if update is not None and math.isfinite(update):
         curve = {"step": [1], "loss": [row.loss], _UPDATE: [update]}
+    values = {condition: _number(row.cells.get(column)) for column, condition in beside.items()}
     return TrialRecord(
         trial=0,
+        facts=Facts(conditions={n: v for n, v in values.items() if v is not None and math.isfinite(v)}),
         hidden_size=hidden_size,
         learning_rate=row.learning_rate,
         seed=number if row.seed is None else row.seed,

@@ -2,7 +2,7 @@
 
 The steps, each in its own module: `lrtune.cells` groups the runs, `lrtune.curve` says where each cell's optimum may
 lie, `lrtune.lawforms` fits a law through all cells, `lrtune.forms` chooses its form, `lrtune.boundary` finds where
-runs collapse.
+runs collapse, `lrtune.companions` what else varied.
 """
 
 import math
@@ -16,6 +16,7 @@ from lrtune import __version__
 from lrtune.boundary import fit_boundary
 from lrtune.cells import gather
 from lrtune.circumstances import advice, conditions, horizon
+from lrtune.companions import apart, variance
 from lrtune.curve import Array, cell_evidence
 from lrtune.forms import Choice, choose_form
 from lrtune.lawcell import LawCell, describe_cell
@@ -78,9 +79,15 @@ def fit_law(
     used = [record for cell in cells for record in cell.records]
     below, above = _safe_offsets(law_cells)
     law, step = _law(choice, len(wanted)), _step(choice, wanted, centres)
+    quantile = float(stdtrit(len(cells) + _DEGREES, (1 + level) / 2))
+    scatters = apart(cells, z)
+    unmodelled = variance(scatters, len(cells) - len(wanted) - 1, quantile, level)
+    reason = choice.reason + "".join(
+        f"; {name} goes its own way beside {', '.join(wanted)} and is no scale of this law" for name in scatters
+    )
     rule = Rule(
         form=choice.chosen.form if choice.chosen else "table",
-        reason=choice.reason,
+        reason=reason,
         scales={
             name: Scale(float(values[:, i].min()), float(values[:, i].max()), float(centres[i]))
             for i, name in enumerate(wanted)
@@ -88,9 +95,9 @@ def fit_law(
         cells=tuple(_rule_cell(cell) for cell in law_cells),
         law=law,
         step=step,
-        discrepancy=choice.fit.tau2 * _LN2**2,
+        discrepancy=(choice.fit.tau2 + unmodelled) * _LN2**2,
         level=level,
-        quantile=float(stdtrit(len(cells) + _DEGREES, (1 + level) / 2)),
+        quantile=quantile,
         tolerance=tolerance,
         safe_below=below,
         safe_above=above,
@@ -100,7 +107,7 @@ def fit_law(
         horizon=horizon(used),
         provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
     )
-    return LawFit(rule=rule, cells=law_cells, reason=choice.reason, regrets=choice.regrets, left_out=gathered.left_out)
+    return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=choice.regrets, left_out=gathered.left_out)
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:
