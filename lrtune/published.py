@@ -1,8 +1,9 @@
 """Published learning rates as data: what others say for a size, and whether the size lies where they measured.
 
-Peak rates after warm-up, for Adam-like optimizers. Tables are over hidden size; formulas over the number of
-non-embedding parameters N, training tokens D or compute C = 6·N·D. Where N is not given it is taken as
-12 · depth · hidden², a block with a four-fold FFN.
+Formulas and domains were held against the papers, or against what others quote from them where a paper's own text was
+not to be had; `unverified` says what neither shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over
+hidden size; formulas over the number of non-embedding parameters N, training tokens D or compute C = 6·N·D. Where N is
+not given it is taken as 12 · depth · hidden², a block with a four-fold FFN.
 """
 
 import math
@@ -25,6 +26,7 @@ class PublishedRule(NamedTuple):
         threshold: for a rule of two steps: below it the first rate of the table, else the last.
         ratio_only: the formula carries a tuned rate to another size and gives none of its own.
         note: batch and what else it holds for.
+        unverified: what of this entry could not be held against its source.
     """
 
     name: str
@@ -38,6 +40,7 @@ class PublishedRule(NamedTuple):
     log_slope: float | None = None
     threshold: float | None = None
     ratio_only: bool = False
+    unverified: str = ""
 
 
 class Opinion(NamedTuple):
@@ -149,16 +152,17 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         source="arXiv 2503.04715, step-law/steplaw",
         needs=("parameters", "tokens"),
         domain={"parameters": (5.9e7, 1.1e9), "tokens": (2e9, 1e11)},
-        note="batch re-tuned: 0.58 · D^0.571 tokens",
+        note="N without vocabulary, batch re-tuned: 0.58 · D^0.571 tokens, cosine to a fixed 1e-5",
         factor=1.79,
         exponents={"parameters": -0.713, "tokens": 0.307},
+        unverified="its fewest tokens",
     ),
     PublishedRule(
         name="DeepSeek",
-        source="DeepSeek LLM, arXiv 2401.02954",
+        source="DeepSeek LLM, arXiv 2401.02954, §3.1, equation 1",
         needs=("compute",),
         domain={"compute": (1e17, 2e19)},
-        note="batch re-tuned",
+        note="batch re-tuned: 0.292 · C^0.3271 tokens; its C counts attention, 6 · N · D does not",
         factor=0.3118,
         exponents={"compute": -0.125},
     ),
@@ -167,18 +171,19 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         source="arXiv 2406.19146, formll/resolving-scaling-law-discrepancies",
         needs=("parameters",),
         domain={"parameters": (5e6, 9.01e8)},
-        note="tokens in proportion to size",
+        note="batch re-tuned; its N counts the output head",
         factor=3.7,
         exponents={"parameters": -0.36},
     ),
     PublishedRule(
         name="Kaplan et al.",
-        source="arXiv 2001.08361, appendix D",
+        source="arXiv 2001.08361",
         needs=("parameters",),
         domain={"parameters": (1e7, 1.5e9)},
-        note="a rule of thumb",
+        note="a rule of thumb, N without embeddings",
         factor=3.239e-3,
         log_slope=-1.395e-4,
+        unverified="the sizes that it was made from",
     ),
     PublishedRule(
         name="µP, Adam",
@@ -241,7 +246,8 @@ def _opinion(rule: PublishedRule, known: Mapping[str, float]) -> Opinion:
             outside.append(f"{name} {known[name]:.3g} is outside its {span}")
     if rate is None:
         return Opinion(rule.name, None, None, False, "gives no positive rate there", rule.source)
-    why = "; ".join([*outside, rule.note]) if outside else f"inside its domain; {rule.note}"
+    doubt = [f"not checked against the source: {rule.unverified}"] if rule.unverified else []
+    why = "; ".join([*(outside or ["inside its domain"]), rule.note, *doubt])
     return Opinion(rule.name, rate, second, not outside, why, rule.source)
 
 

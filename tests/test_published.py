@@ -72,3 +72,10 @@ def test_what_a_rule_needs_and_lacks_is_said() -> None:
     assert opinion("Kaplan et al.", 256, parameters=1e12).why == "gives no positive rate there"
     with pytest.raises(InputError, match="depth: expected a positive number"):
         compare(256, depth=-4)
+
+
+def test_what_was_not_checked_is_said() -> None:
+    assert "not checked against the source: the sizes" in opinion("Kaplan et al.", 256, depth=4).why
+    assert "not checked" not in opinion("DeepSeek", 256, depth=4, tokens=1e9).why
+    formulas = [rule for rule in PUBLISHED if rule.factor]
+    assert len(formulas) == 4 and all("arXiv" in rule.source and rule.note for rule in formulas)
