@@ -153,14 +153,13 @@ def _propagate(grid: Array, likelihood: Array, h: Array, prior_mean: Array, prio
     own_variance = (own * grid**2).sum(axis=1) - site_mean[0] ** 2 + step**2 / 12
     precision = np.tile(1.0 / own_variance, (len(tau2), 1))
     shift = precision * site_mean
-    low, high = grid[:, 0], grid[:, -1]
+    span = grid[:, -1] - grid[:, 0]
     for _ in range(_ROUNDS):
         cavity_mean, cavity_variance, _, _, _ = _cavities(h, prior_mean, prior, tau2, precision, shift)
         tilted = _tilted(grid, likelihood, cavity_mean, cavity_variance)
-        # A flat flank would give a site without precision, its mean anywhere: it says no less than the grid's span.
-        new_precision = np.maximum(1.0 / tilted.variance - 1.0 / cavity_variance, 1.0 / (high - low) ** 2)
+        # A flat flank gives a site next to no precision; what it says is a push (`shift`), which is kept whole.
+        new_precision = np.maximum(1.0 / tilted.variance - 1.0 / cavity_variance, 1.0 / span**2)
         new_shift = tilted.mean * (new_precision + 1.0 / cavity_variance) - cavity_mean / cavity_variance
-        new_shift = new_precision * np.clip(new_shift / new_precision, low, high)
         change = np.abs(new_precision - precision).max() / (1.0 + precision.max())
         precision = (1 - _DAMPING) * precision + _DAMPING * new_precision
         shift = (1 - _DAMPING) * shift + _DAMPING * new_shift

@@ -12,7 +12,7 @@ from lrtune.curve import CellEvidence, cell_evidence
 from lrtune.effective import update_offsets
 from lrtune.forms import choose_form, wins
 from lrtune.law import fit_law
-from lrtune.lawforms import _TAU, _TAU_WEIGHT, fit_form
+from lrtune.lawforms import _TAU, _TAU_WEIGHT, Fit, fit_form
 from lrtune.records import TrialRecord
 
 Array = NDArray[np.float64]
@@ -94,27 +94,54 @@ def flat_topped(middle: float, spread: float, floor: float) -> CellEvidence:
     )
 
 
-def by_quadrature(cells: Sequence[CellEvidence], prior_sd: float) -> float:
-    """Log evidence of one rate for all cells: the sum over a grid of that rate, τ averaged over as in the fit."""
-    theta = np.linspace(-40, 40, 8001)
-    total = []
-    for tau in _TAU:
+def by_quadrature(cells: Sequence[CellEvidence], prior_sd: float) -> tuple[float, float]:
+    """Log evidence of one rate for all cells and its mean, summed over a grid of that rate, τ averaged over."""
+    theta = np.linspace(-40, 40, 4001)
+    density = np.zeros_like(theta)
+    for tau, share in zip(_TAU, _TAU_WEIGHT, strict=True):
         log_p = -0.5 * (theta / prior_sd) ** 2 - math.log(prior_sd * math.sqrt(2 * math.pi))
         for cell in cells:
             normal = np.exp(-0.5 * ((cell.grid[:, None] - theta) / tau) ** 2) / (tau * math.sqrt(2 * math.pi))
             step = cell.grid[1] - cell.grid[0]
             log_p = log_p + np.log(np.maximum(np.exp(cell.log_likelihood) @ normal * step, 1e-300))
-        total.append(np.logaddexp.reduce(log_p) + math.log(theta[1] - theta[0]))
-    return float(np.logaddexp.reduce(np.array(total) + np.log(_TAU_WEIGHT)))
+        density += share * np.exp(log_p)
+    return math.log(density.sum() * (theta[1] - theta[0])), float((density * theta).sum() / density.sum())
+
+
+def fit_level(cells: Sequence[CellEvidence]) -> Fit:
+    """One rate for all cells, its prior 12 octaves wide about 0."""
+    return fit_form(cells, np.ones((len(cells), 1)), np.zeros(1), [np.array([144.0])])
 
 
 @pytest.mark.parametrize("middles", [(0.0, 0.5), (-1.0, 1.5), (-2.0, 2.0), (-2.5, 2.5, 2.0), (-3.0, 3.0, 0.0)])
 def test_cells_that_contradict_each_other_do_not_wreck_the_fit(middles: tuple[float, ...]) -> None:
     """Their flat flanks make propagation overshoot; the evidence must stay near the exact one (nats)."""
     cells = [flat_topped(middle, 0.25, 6.0) for middle in middles]
-    fit = fit_form(cells, np.ones((len(cells), 1)), np.zeros(1), [np.array([144.0])])
-    assert np.abs(fit.left_mean).max() < 8
-    assert fit.evidence == pytest.approx(by_quadrature(cells, 12.0), abs=2.0)
+    assert fit_level(cells).evidence == pytest.approx(by_quadrature(cells, 12.0)[0], abs=2.0)
+
+
+def bound(at: float, spread: float, sign: int) -> CellEvidence:
+    """A cell sampled on one side: its optimum lies above (+1) or below (−1) a rate, how far nobody knows."""
+    grid = np.linspace(-8.0, 8.0, 181)
+    log_likelihood = np.logaddexp(-np.logaddexp(0.0, -sign * (grid - at) / spread), -6.0)
+    none = np.zeros(181)
+    return CellEvidence(
+        grid=grid, log_likelihood=log_likelihood, rise=none, least=none, sampled=(-4.0, 4.0), unseen=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [flat_topped(0.0, 0.3, 50.0), flat_topped(0.2, 0.3, 50.0), bound(1.0, 0.15, 1)],
+        [bound(0.0, 0.2, 1), bound(1.0, 0.2, -1), flat_topped(2.0, 0.3, 50.0)],
+    ],
+)
+def test_a_cell_sampled_on_one_side_pulls_as_far_as_it_says(cells: list[CellEvidence]) -> None:
+    """What such a cell says is a push without a place: a site whose mean is kept on the grid would lose it."""
+    fit, (evidence, mean) = fit_level(cells), by_quadrature(cells, 12.0)
+    assert fit.coefficients[0] == pytest.approx(mean, abs=0.05)
+    assert fit.evidence == pytest.approx(evidence, abs=0.3)
 
 
 def test_a_size_left_out_brings_no_update_sizes_of_its_own() -> None:
