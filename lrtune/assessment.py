@@ -62,7 +62,7 @@ class Assessment:
 
     def __str__(self) -> str:
         bound = f"{self.regret_90:.1%}" if self.regret_90 < 0.3 else "30% or more"
-        text = f"predicted regret at every width is under {bound} of loss (wanted: {self.tolerance:.2g})"
+        text = f"predicted regret at every width is under {bound} of loss (wanted: {self.tolerance * 100:.3g}%)"
         if self.lacking and self.regret_90 < self.tolerance:
             text += f", but too few runs ended well at {', '.join(map(str, self.lacking))} to believe it"
         if self.exhausted:

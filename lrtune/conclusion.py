@@ -1,6 +1,7 @@
 """How a search ends: the law through its records, written where `get_learning_rate` looks for it."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,3 +47,27 @@ def hopeless(records: Sequence[TrialRecord]) -> str | None:
         f"trainer: no run finished, and {len(lowest)} did not even at {lowest[-1].learning_rate:.3g}, the lowest rate "
         f"that is tried (the last: {lowest[-1].status}, {lowest[-1].reason}); lrtune check-trainer looks at its losses"
     )
+
+
+def places(study: Study) -> list[tuple[int, dict[str, float]]]:
+    """Every width with every combination of the other scales: what a search must train at least once each."""
+    values = [[(name, value) for value in column] for name, column in study.scales.items()]
+    return [(width, dict(combination)) for width in study.widths for combination in product(*values)]
+
+
+def shortfall(study: Study, records: Sequence[TrialRecord], workers: int) -> str:
+    """What a spent budget was too small for, and the least that makes sense; nothing where every size was trained."""
+    every = places(study)
+    tried = [(record.hidden_size, dict(record.scales)) for record in records]
+    missing = sum(place not in tried for place in every)
+    if not missing:
+        return ""
+    text = f" before {missing} of {len(every)} sizes had a run that ended; the least that makes sense is one for each"
+    if not records:
+        return text
+    per_step = max(record.facts.tokens_per_step or 0 for record in records)
+    if study.budget.tokens is not None and per_step:
+        least = len(every) * study.steps * per_step
+        return f"{text}, {least:,.0f} tokens, better {3 * least:,.0f}"
+    seconds = len(every) * max(record.seconds for record in records) / workers
+    return f"{text}, {seconds:.0f} s by the slowest so far, better {3 * seconds:.0f} s"

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from lrtune.conclusion import places
 from lrtune.errors import InputError
 from lrtune.records import TrialRecord, read_records
 from lrtune.session import Options
@@ -71,7 +71,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     path = None if out is None else out / "records.jsonl"
     records = read_records(path).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
-    rows = [_row(study, width, scales, counts[width], records) for width, scales in _places(study)]
+    rows = [_row(study, width, scales, counts[width], records) for width, scales in places(study)]
     left = [(row, max(0, row["runs"] - row["done"])) for row in rows]
     workers = given.workers or _workers(given.device)
     timed = all(row["seconds"] is not None for row, _ in left)
@@ -92,11 +92,6 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
         workers=workers,
         notes=notes,
     )
-
-
-def _places(study: Study) -> list[tuple[int, dict[str, float]]]:
-    values = [[(name, value) for value in column] for name, column in study.scales.items()]
-    return [(width, dict(combination)) for width in study.widths for combination in product(*values)]
 
 
 def _grid(study: Study) -> Mapping[int, int]:
@@ -177,7 +172,7 @@ def check_budget(study: Study) -> None:
     Raises:
         InputError: saying the least that makes sense.
     """
-    least = len(_places(study))
+    least = len(places(study))
     if study.budget.trials is not None and study.budget.trials < least:
         raise InputError(
             f"budget.trials: expected at least {least}, one for each of {least} sizes, but got {study.budget.trials}; "

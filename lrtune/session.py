@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lrtune.conclusion import fit_rule, hopeless, write_rule
+from lrtune.conclusion import fit_rule, hopeless, shortfall, write_rule
 from lrtune.design import Design
 from lrtune.errors import InputError, RunFailedError
 from lrtune.events import Event, LawChanged, OnEvent
@@ -250,7 +250,7 @@ class Session:
             if ended:
                 stillborn = 0
                 self._show_law()
-            reason = self._reason_to_stop(stopping)
+            reason = self._reason_to_stop(stopping, engine.count)
             if reason is not None:
                 return reason
             self._fill(engine.count * self._at_once(engine))
@@ -290,7 +290,7 @@ class Session:
         self.trials.close()
         self.leases.close()
 
-    def _reason_to_stop(self, stopping: Stopping) -> str | None:
+    def _reason_to_stop(self, stopping: Stopping, workers: int) -> str | None:
         budget, records = self.study.budget, self.folder.records
         if stopping.is_asked:
             return "interrupted; nothing recorded is lost, and the same command goes on from here"
@@ -304,12 +304,15 @@ class Session:
         if (why := hopeless(list(records.values()))) is not None:
             raise RunFailedError(why)
         if budget.seconds is not None and time.monotonic() - self.began > budget.seconds:
-            return f"the budget of {budget.seconds:g} s is spent"
+            return f"the budget of {budget.seconds:g} s is spent{self._shortfall(workers)}"
         if budget.trials is not None and len(records) >= budget.trials:
             return f"the budget of {budget.trials} trials is spent"
         if budget.tokens is not None and self.queue.tokens() >= budget.tokens:
-            return f"the budget of {budget.tokens:g} tokens is spent"
+            return f"the budget of {budget.tokens:g} tokens is spent{self._shortfall(workers)}"
         return None
+
+    def _shortfall(self, workers: int) -> str:
+        return shortfall(self.study, list(self.folder.records.values()), workers) if self.is_search else ""
 
     def _stop(self, engine: Engine, stopping: Stopping, reason: str) -> None:
         """End the workers: at their next report, or now if asked twice or when they do not come to one."""
@@ -345,9 +348,10 @@ class Session:
         records = [self.folder.records[number] for number in sorted(self.folder.records)]
         rule, why = None, ""
         if self.is_search:
-            rule, why = fit_rule(records, self.study)
+            rule, why = fit_rule(records, self.study) if records else (None, reason)
             if rule is not None:
                 write_rule(rule, self.folder.out, everywhere=self.options.write_rule)
+                self.emit(LawChanged(rule=rule))
         return SearchResult(
             records=records,
             rule=rule,

@@ -17,6 +17,8 @@ from lrtune.errors import InputError
 Pruner = Literal["collapse", "none"]
 Design = Literal["scale-aware", "grid"]
 
+_LEAST_TOLERANCE = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class PruningPolicy:
@@ -337,9 +339,10 @@ def _check(study: Study) -> None:
     for name, choices in (("design", ("scale-aware", "grid")), ("pruner", ("collapse", "none"))):
         if getattr(study, name) not in choices:
             raise InputError(f"{name}: expected one of {', '.join(choices)}, but got {getattr(study, name)!r}")
-    if not study.budget.tolerance > 0:
+    if not _LEAST_TOLERANCE <= study.budget.tolerance < 1:
         raise InputError(
-            f"budget.tolerance: expected a positive share of loss such as 0.01, but got {study.budget.tolerance:g}"
+            f"budget.tolerance: expected a share of loss such as 0.01, below 1 and at least {_LEAST_TOLERANCE:g}, "
+            f"but got {study.budget.tolerance:g}"
         )
 
 

@@ -2,11 +2,13 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
+from lrtune.conclusion import shortfall
 from lrtune.design import Task
 from lrtune.errors import InputError
 from lrtune.events import Note, TrialEnded
@@ -122,6 +124,27 @@ def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
 def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path: Path):
     with pytest.raises(InputError, match="expected at least 3, one for each of 3 sizes, but got 2"):
         run_search(study(budget=Budget(trials=2)), tmp_path / "run")
+
+
+def test_a_time_too_short_for_any_run_says_the_least_that_makes_sense(tmp_path: Path):
+    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1, write_rule=False)
+    assert result.records == [] and result.rule is None
+    assert result.why_no_rule == (
+        "the budget of 0.01 s is spent before 3 of 3 sizes had a run that ended; "
+        "the least that makes sense is one for each"
+    )
+
+
+def test_a_budget_too_small_for_every_size_names_one_that_is_not(searched):
+    result, _ = searched
+    one = [record for record in result.records if record.hidden_size == 32][:1]
+    assert shortfall(study(budget=Budget(tokens=100.0)), one, 1).endswith(
+        " before 2 of 3 sizes had a run that ended; the least that makes sense is one for each, "
+        "30,000 tokens, better 90,000"
+    )
+    slow = [replace(record, seconds=4.0) for record in one]
+    assert shortfall(study(budget=Budget(seconds=5.0)), slow, 2).endswith("6 s by the slowest so far, better 18 s")
+    assert shortfall(study(budget=Budget(seconds=5.0)), result.records, 2) == ""
 
 
 def test_status_finds_and_mends_what_records_jsonl_lacks(searched, tmp_path: Path):

@@ -1,6 +1,8 @@
 """Verbs that train: `search`, `compare`, `verify`, `worker`."""
 
 import contextlib
+import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,7 +48,7 @@ def search(
 
     settings = settle(context, study_file)
     study = settings.study
-    folder = out or Path("runs") / study.name
+    folder = out or _default_folder(study)
     how = _how(context)
     if dry_run:
         _show_plan(study, folder, how, json_lines)
@@ -55,6 +57,11 @@ def search(
     with _watch(settings, folder, quiet=quiet, json_lines=json_lines) as view:
         done = run_search(study, folder, on_event=view, **how)
     _conclude(done, quiet=quiet, json_lines=json_lines)
+
+
+def _default_folder(study: Study) -> Path:
+    """The run folder of a study by its name, which may hold what a file's name cannot."""
+    return Path("runs") / (re.sub(r"[^\w.+-]+", "-", study.name).strip(".-") or "study")
 
 
 def _how(context: typer.Context) -> dict[str, Any]:
@@ -108,19 +115,29 @@ def _conclude(done: "SearchResult", *, quiet: bool, json_lines: bool) -> None:
     """Show what was found, write the report, say what to type next, and exit as the search ended."""
     from lrtune.summary import next_commands, show
 
-    if not json_lines:
-        fit = _fitted(done)
-        if not quiet:
-            show(stdout_console(), done.records, done.rule, fit, why=done.why_no_rule)
-            say(f"ended: {done.stop_reason}")
-            _write_report(done.out)
-            nexts = next_commands(done.rule, done.out, command)
-            longest = max(len(line) for line, _ in nexts)
-            say("next:")
-            for line, what in nexts:
-                say(f"  {line:{longest}}  {what}")
-        elif done.rule is not None:
-            result(str(done.out / "rule.json"))
+    if not json_lines and not quiet:
+        show(stdout_console(), done.records, done.rule, _fitted(done), why=done.why_no_rule)
+        say(f"ended: {done.stop_reason}")
+    written = _write_report(done.out)
+    rule_path = str(done.out / "rule.json") if done.rule is not None else None
+    if json_lines:
+        end = {
+            "event": "ended",
+            "why": done.stop_reason,
+            "rule": rule_path,
+            "why_no_rule": None if done.rule else done.why_no_rule,
+        }
+        result(json.dumps(end))
+    elif quiet:
+        if rule_path is not None:
+            result(rule_path)
+    else:
+        say(f"report: {written}")
+        nexts = next_commands(done.rule, done.out, command)
+        longest = max(len(line) for line, _ in nexts)
+        say("next:")
+        for line, what in nexts:
+            say(f"  {line:{longest}}  {what}")
     if done.interrupted is not None:
         raise typer.Exit(128 + done.interrupted)
     if done.rule is None:
@@ -138,16 +155,16 @@ def _fitted(done: "SearchResult") -> "LawFit | None":
     return None
 
 
-def _write_report(out: Path) -> None:
-    """The report at the end of a search; where its extra is not installed, say so and go on."""
+def _write_report(out: Path) -> str:
+    """Where the report of a search is; where its extra is not installed, why there is none."""
     from lrtune.errors import MissingExtraError
 
     try:
         from lrtune.report import write_report
 
-        say(f"report: {write_report(out)}")
+        return str(write_report(out))
     except (MissingExtraError, InputError) as error:
-        say(f"report: {error}")
+        return str(error)
 
 
 @flag.takes(flag.training, flag.running, flag.meeting)
@@ -166,7 +183,7 @@ def compare(
     from lrtune.summary import show_sections
 
     settings = settle(context, study_file)
-    folder = out or Path("runs") / settings.study.name
+    folder = out or _default_folder(settings.study)
     planned = cost(settings.study)
     _check(settings.study, _how(context))
     if dry_run:
