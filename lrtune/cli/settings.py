@@ -127,7 +127,8 @@ def settle(context: typer.Context, study_file: Path | None) -> Settings:
         changes[path] = parsed
         named = {f"{path}.{key}": item for key, item in parsed.items()} if isinstance(parsed, dict) else {path: parsed}
         origins.update({key: (item, _origin(context, name)) for key, item in named.items()})
-    if "steps" in changes and "report_every" not in changes and study_file is None:
+    derived = "steps" in changes and (study_file is None or study.report_every > changes["steps"])
+    if derived and "report_every" not in changes:
         changes["report_every"] = default_report_every(changes["steps"])
         origins["report_every"] = (changes["report_every"], "about a twelfth of the steps")
     return Settings(study=_replace(study, changes), origins=origins)
