@@ -20,7 +20,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from lrtune.surface import Array, Draws
+from lrtune.shapes import Array
+from lrtune.surface import Draws
 
 _OFFSETS = (-2.0, -1.4, -0.8, -0.4, 0.0, 0.4, 0.8, 1.4, 2.0)  # candidate rates, in sds of o around its mean
 _UNITS: tuple[tuple[int, ...], ...] = (
@@ -166,7 +167,7 @@ def expected_regrets(
 def _shown(draws: Draws, width: int, x: Array, rng: np.random.Generator) -> Array:
     """y that runs at x (G,) would show, by draw: (N, G)."""
     height = np.minimum(draws.height(width, x), _SAYS_NO_MORE)
-    noise = draws.noise(width, height) * rng.standard_normal(height.shape)
+    noise = draws.noise(height) * rng.standard_normal(height.shape)
     return np.asarray(draws.c[:, width, None] + height + noise)
 
 

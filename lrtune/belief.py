@@ -11,7 +11,9 @@ from typing import Literal
 import numpy as np
 
 from lrtune.acquisition import Advice, Choice, advise, choose
-from lrtune.surface import CAP, Array, Cell, Censored, Draws, Positions, Table, WidthData, draw, tabulate
+from lrtune.evidence import Cell, Censored, Positions, Table, WidthData, tabulate
+from lrtune.shapes import CAP, Array
+from lrtune.surface import Draws, draw
 
 Outcome = Literal["value", "beaten", "bad", "diverged"]
 _MARGIN: Mapping[str, float] = {"beaten": 0.015, "bad": 0.03, "diverged": 0.1}
@@ -257,6 +259,7 @@ def _summary(known: _Width, scale: float, floor: float) -> WidthData:
         squares = sum(s.square for s in members) * scale * scale - count * y * y if len(members) == 1 else 0.0
         cells.append(Cell(x, y, count if len(members) == 1 else 1, max(squares, 0.0)))
     for (key, outcome), count in known.ended.items():
-        early = Censored(key / _BINS, _MARGIN[outcome], outcome == "diverged")
+        over = known.lowest * scale if outcome == "beaten" and math.isfinite(known.lowest) else None
+        early = Censored(key / _BINS, _MARGIN[outcome], outcome == "diverged", over)
         censored += [early] * min(count, _REPEATS)
     return WidthData(tuple(cells), tuple(censored))

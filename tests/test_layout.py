@@ -75,6 +75,7 @@ ROWS = [
     errors files signals
     diversity trainer command guard study expression records
     rule ruledata ruleparse rulefile answer published events
+    shapes evidence
     runcurve beaten pruning arms law lawcell lawforms forms effective companions cells forecast curve boundary \
     circumstances check surface
     design runfolder storage replay
