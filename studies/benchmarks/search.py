@@ -23,15 +23,15 @@ from surfaces import SHAPES, Problem, recorded, synthetic, table
 
 BOUNDS = (0.01, 0.005)
 AT = np.linspace(0.0, 1.0, 1001)
-LIMIT = {"ours": 0.2, "ours, 4 at once": 0.2}  # share of the grid after which a run of a contender ends
+OURS = ("ours", "ours, 4 at once")
 SLOW = ("GPSampler(4)", "GPSampler(10)")
 
 
-def trace(task: tuple[dict[str, object], str, int]) -> tuple[str, dict[str, np.ndarray], float]:
+def trace(task: tuple[dict[str, object], str, int, float]) -> tuple[str, dict[str, np.ndarray], float]:
     """One contender on one surface with one seed: worst regret at each share of `AT`, by recommendation; seconds."""
-    made, name, seed = task
+    made, name, seed, limit = task
     problem = make(made, seed)
-    limit = LIMIT.get(name, 0.8) * problem.grid_cost
+    limit *= problem.grid_cost
     began = time.perf_counter()
     steps: list[tuple[float, dict[str, float]]] = []
     for spent, recommendations in CONTENDERS[name](problem, seed):
@@ -58,7 +58,8 @@ def make(made: dict[str, object], seed: int) -> Problem:
     """The problem that a description stands for; a synthetic one is drawn anew for each seed."""
     kind = made["kind"]
     if kind == "synthetic":
-        return synthetic(made["shape"], made["exponent"], made["widths"], seed)  # type: ignore[arg-type]
+        shape = SHAPES[seed % len(SHAPES)] if made["shape"] == "each" else made["shape"]
+        return synthetic(shape, made["exponent"], made["widths"], seed)  # type: ignore[arg-type]
     if kind == "recorded":
         return recorded(Path(str(made["path"])), arm=made["arm"], leave_out=made["leave_out"])  # type: ignore[arg-type]
     return table(Path(str(made["path"])), **made["columns"])  # type: ignore[arg-type]
@@ -73,11 +74,13 @@ def reached(regrets: Sequence[np.ndarray], bound: float) -> tuple[float, float]:
     return share, float(np.mean((stack <= bound).any(axis=1)))
 
 
-def compare(made: dict[str, object], names: Sequence[str], seeds: int, jobs: int) -> list[str]:
+def compare(made: dict[str, object], names: Sequence[str], args: argparse.Namespace) -> list[str]:
     """One row of the table a contender and recommendation."""
-    tasks = [(made, name, seed) for name in names for seed in range(min(seeds, 5) if name in SLOW else seeds)]
+    limits = {name: args.ours_limit if name in OURS else args.limit for name in names}
+    counts = {name: min(args.seeds, args.slow_seeds) if name in SLOW else args.seeds for name in names}
+    tasks = [(made, name, seed, limits[name]) for name in names for seed in range(counts[name])]
     collected: dict[str, list[dict[str, np.ndarray]]] = {}
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(args.jobs) as pool:
         for name, regrets, _ in pool.map(trace, tasks, chunksize=2):
             collected.setdefault(name, []).append(regrets)
     rows = []
@@ -125,10 +128,13 @@ def main() -> None:
     parser.add_argument("surfaces", choices=("synthetic", "recorded", "table"))
     parser.add_argument("path", nargs="*")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--slow-seeds", type=int, default=5, help="seeds of GPSampler, which is slow")
+    parser.add_argument("--limit", type=float, default=0.8, help="share of the grid after which others end")
+    parser.add_argument("--ours-limit", type=float, default=0.2, help="the same for ours")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--contenders", default=",".join(n.replace(", ", ";") for n in CONTENDERS if n not in SLOW))
     parser.add_argument("--widths", default="32,64,128")
-    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--shapes", default=",".join(SHAPES), help='by comma; "each": another one for each seed')
     parser.add_argument("--exponents", default="-2,-1,-0.5,0,0.5")
     parser.add_argument("--arms", default="", help="recorded arms, by comma")
     parser.add_argument("--where", default="", help="rows of the table to keep: column=value")
@@ -145,7 +151,7 @@ def main() -> None:
         noise = f"noise {problem.own:.2%} a run, {problem.shared:.2%} a seed"
         print(f"### {title}\n\nwidths {', '.join(map(str, problem.widths))}; {noise}\n")
         print("| contender | seeds | ≤ 1% | ≤ 0.5% |\n|---|---|---|---|")
-        print("\n".join(compare(made, names, args.seeds, args.jobs)), "\n", flush=True)
+        print("\n".join(compare(made, names, args)), "\n", flush=True)
 
 
 if __name__ == "__main__":
