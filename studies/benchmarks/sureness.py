@@ -22,10 +22,11 @@ from lrtune.assessment import Assessment
 from lrtune.cli.settings import quick_study
 from lrtune.conclusion import fit_rule
 from lrtune.design import Task
-from lrtune.pruning import Curve, verdict
+from lrtune.pruning import verdict
 from lrtune.records import TrialRecord, read_records
 from lrtune.replay import replay_records
 from lrtune.rule import get_learning_rate
+from lrtune.runcurve import Curve
 from lrtune.study import Study
 from lrtune.trainer import Facts
 
