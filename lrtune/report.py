@@ -245,7 +245,7 @@ def _advice_table(rule: Rule | None) -> str:
     if rule is None or set(rule.scales) != {"hidden_size"}:
         return ""
     sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells})
-    safe_range = f"within {rule.tolerance:.0%} of loss"
+    safe_range = f"within {rule.tolerance * 100:g}% of loss"
     head = ("hidden size", "learning rate", f"{rule.level:.0%} interval", safe_range, "basis")
     rows = []
     for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:

@@ -114,7 +114,7 @@ def recommendations(rule: Rule, width: int) -> RenderableType:
     for name in ("hidden", "learning rate" if width >= 90 else "LR", f"{rule.level:.0%} interval"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
-        table.add_column(f"within {rule.tolerance:.0%} of loss", justify="right", no_wrap=True)
+        table.add_column(f"within {rule.tolerance * 100:g}% of loss", justify="right", no_wrap=True)
         table.add_column("basis")
     for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:
         answer = recommend(size, rule=rule)
