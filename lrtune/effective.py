@@ -16,7 +16,7 @@ from lrtune.cells import Cell
 from lrtune.curve import Array
 from lrtune.records import TrialRecord
 
-COLUMN = "relative_update"
+COLUMN = "update_ratio"
 _FEWEST = 2
 
 

@@ -14,7 +14,7 @@ from lrtune.study import unknown_key
 from lrtune.tables import study_rows, table_rows
 from lrtune.trainer import Facts
 
-_UPDATE = "relative_update"
+_UPDATES = ("update_ratio", "relative_update")
 # Columns that are known to move the best rate, by what a rule calls them: kept though nobody asked for them.
 _BESIDE = {
     **dict.fromkeys(("depth", "layers", "num_layers", "n_layers", "n_layer", "num_hidden_layers"), "depth"),
@@ -257,10 +257,10 @@ def _record(row: _Row, number: int, source: str, beside: Mapping[str, str]) -> T
     scales = dict(row.scales)
     # A table over other scales than width has no hidden size; 1 stands for it and no law uses it.
     hidden_size = round(scales.pop("hidden_size", 1.0))
-    update = _number(row.cells.get(_UPDATE))
+    update = next((u for name in _UPDATES if (u := _number(row.cells.get(name))) is not None), None)
     curve: dict[str, list[float | None]] = {}
     if update is not None and math.isfinite(update):
-        curve = {"step": [1], "loss": [row.loss], _UPDATE: [update]}
+        curve = {"step": [1], "loss": [row.loss], _UPDATES[0]: [update]}
     values = {condition: _number(row.cells.get(column)) for column, condition in beside.items()}
     return TrialRecord(
         trial=0,

@@ -37,7 +37,7 @@ def sweep(
                 optimum(width) * 2.0**u,
                 3 + 3 * (0.04 if u > 0 else 0.02) * u * u + float(rng.normal(0, noise)),
             )
-            curve = {"step": [1], "loss": [loss], "relative_update": [rate * gain(width)]} if gain else {}
+            curve = {"step": [1], "loss": [loss], "update_ratio": [rate * gain(width)]} if gain else {}
             records.append(
                 TrialRecord(
                     trial=0,

@@ -151,7 +151,7 @@ def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path
     (record,) = imported.records
     assert (record.loss, record.learning_rate, record.seed) == (-20.0, 1e-3, 3)
     assert record.scale("parameters") == 6e7 and record.scale("tokens") == 1e9
-    assert record.curve["relative_update"] == [0.01]
+    assert record.curve["update_ratio"] == [0.01]
 
 
 @pytest.mark.parametrize(

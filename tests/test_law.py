@@ -313,7 +313,7 @@ def with_updates(optimum: Callable[[float], float], gain: Callable[[float], floa
         TrialRecord(
             **{
                 **r.__dict__,
-                "curve": {"step": [1], "loss": [r.loss], "relative_update": [r.learning_rate * gain(r.hidden_size)]},
+                "curve": {"step": [1], "loss": [r.loss], "update_ratio": [r.learning_rate * gain(r.hidden_size)]},
             }
         )
         for r in sweep(optimum, (32, 64, 128, 256, 512, 1024))
