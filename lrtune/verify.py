@@ -111,7 +111,8 @@ def run_verification(
     comparison = train_arms(planned, out, on_event=on_event, **options)
     advice = recommend(hidden_size, rule=found)
     done = _verification(hidden_size, advice, baseline, comparison, _path(found, out))
-    _write(done, planned)
+    if done.interrupted is None:
+        _write(done, planned)
     return done
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lrtune import verify as module
+from lrtune.compare import Comparison
 from lrtune.errors import InputError
 from lrtune.rule import load_rule, save_rule
 from lrtune.study import Study
@@ -47,6 +49,13 @@ def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file
     assert "the the the the" in text
     assert "| ended | collapsed | collapsed |" in text
     assert "but does not hold: its runs ended collapsed" in text
+
+
+def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
+    stopped = Comparison(arms=[], effects=[], stop_reason="interrupted", interrupted=2)
+    monkeypatch.setattr(module, "train_arms", lambda *arguments, **options: stopped)
+    assert run_verification(64, STUDY, tmp_path / "run", rule=rule_file).interrupted == 2
+    assert not (tmp_path / "verification.json").exists()
 
 
 def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):

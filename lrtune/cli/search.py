@@ -233,9 +233,9 @@ def verify(
         )
     if not json_lines:
         result(to_markdown(done))
-    say(f"wrote {done.path}")
     if done.interrupted is not None:
         raise typer.Exit(128 + done.interrupted)
+    say(f"wrote {done.path}")
     if not done.holds:
         raise typer.Exit(1)
 
