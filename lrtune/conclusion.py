@@ -23,7 +23,7 @@ def fit_rule(records: Sequence[TrialRecord], study: Study) -> tuple["Rule | None
     scales = ("hidden_size", *(name for name, values in study.scales.items() if len(values) > 1))
     try:
         runs = [record for record in records if record.arm is None]
-        fit = fit_law(runs, scales=scales, tolerance=study.budget.tolerance)
+        fit = fit_law(runs, scales=scales)
     except LrtuneError as error:
         return None, str(error)
     return fit.rule, fit.reason
