@@ -1,9 +1,9 @@
 """Published learning rates as data: what others say for a size, and whether the size lies where they measured.
 
-Formulas and domains were held against what later work quotes of the papers, whose own text was not to be had; `unverified`
-says what no quotation shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over
-hidden size; formulas over the number of non-embedding parameters N, training tokens D or compute C = 6·N·D. Where N is
-not given it is taken as 12 · depth · hidden², a block with a four-fold FFN.
+Formulas and domains were held against what later work quotes of the papers, whose own text was not to be had;
+`unverified` says what no quotation shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over hidden
+size; formulas over the number of non-embedding parameters N, training tokens D or compute C = 6·N·D. Where N is not
+given it is taken as 12 · depth · hidden², a block with a four-fold FFN.
 """
 
 import math
