@@ -3,10 +3,12 @@
     python -m studies.reference.check [-o rule.json]
 
 Kept out of the fit: hidden 192 (between fitted sizes), 1,024 (twice the largest), and 256 at four times the tokens.
-Prints one Markdown table for the held-out cells and one for how the optimum moves with the horizon.
+Prints one Markdown table for the held-out cells, one for how the optimum moves with the horizon, and one for each
+search (see `study.toml`): the rule that lrtune found by itself, held against the sweeps.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -96,20 +98,53 @@ def optima_table(fit: LawFit) -> list[str]:
     ]
 
 
+def search_table(found: Sequence[TrialRecord], dense: Sequence[TrialRecord]) -> list[str]:
+    """What one search found by itself, held against the sweeps at its horizon, larger sizes included."""
+    fit = fit_law(found)
+    truth = [record for record in dense if record.steps == found[0].steps]
+    sizes = {record.hidden_size for record in found}
+    share = _compute(found) / _compute([record for record in truth if record.hidden_size in sizes])
+    rows = [
+        f"{len(found)} runs of {found[0].steps} steps, {share:.0%} of the compute of the sweeps there: {fit.reason}\n",
+        "| hidden | found | 90% interval | basis | measured | octaves off | regret |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in check_rule(fit.rule, truth).rows:
+        hidden_size = row.scales["hidden_size"]
+        basis = recommend(hidden_size, rule=fit.rule).basis + ("" if row.supported else ", not supported")
+        rows.append(
+            f"| {hidden_size:g} | {row.predicted:.3g} | {row.low:.3g} … {row.high:.3g} | {basis} | {row.measured:.3g} "
+            f"| {math.log2(row.predicted / row.measured):+.2f} | {_percent(row.regret)} |"
+        )
+    return rows
+
+
+def _compute(records: Iterable[TrialRecord]) -> float:
+    """Tokens trained on × parameters."""
+    return sum(r.steps_done * (r.facts.tokens_per_step or 0) * (r.facts.parameters or 0) for r in records)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, help="where to write the rule")
     flags = parser.parse_args()
     records = sweeps(ARM, "width", "horizon")
-    fitted, held = split(records)
-    fit = fit_law(fitted, scales=SCALES, provenance={"study": "studies/reference: dense sweeps, two seeds a rate"})
+    searches = {path.name: read_records(path).records for path in sorted(STUDIES.glob("reference/search-*.jsonl"))}
+    fitted, held = split([*records, *itertools.chain(*searches.values())])
+    fit = fit_law(fitted, scales=SCALES, provenance={"study": "studies/reference: two searches, and dense sweeps"})
     if flags.out:
         save_rule(fit.rule, flags.out)
         load_rule(flags.out)
     print(f"fitted to {len(fitted)} runs: {fit.reason}\n")
     print(*held_out_table(fit.rule, held), sep="\n", end="\n\n")
     print(*optima_table(fit_law(records, scales=SCALES)), sep="\n", end="\n\n")
-    print("prose corpus:", *optima_table(fit_law(sweeps("prose"), scales=SCALES)), sep="\n")
+    print("prose corpus:", *optima_table(fit_law(sweeps("prose"), scales=SCALES)), sep="\n", end="\n\n")
+    for name, found in searches.items():
+        print(f"{name}:", *search_table(found, records), sep="\n", end="\n\n")
 
 
 if __name__ == "__main__":
