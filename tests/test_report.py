@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -259,3 +260,16 @@ def test_names_of_published_rules_stand_apart(page: Page) -> None:
     assert max(right for _, _, right in boxes) <= page.evaluate(
         "document.querySelector('#law-0 svg').getBoundingClientRect().right"
     )
+
+
+def test_a_curve_far_above_its_panel_is_drawn_just_above_it() -> None:
+    """A renderer that meets coordinates of millions draws nothing at all."""
+    found = records()
+    far = replace(found[0], trial=900, learning_rate=1e-6, status="beaten", loss=None, why="beaten")
+    fit = fit_law([*found, far])
+    [figure] = [one for one in figures([*found, far], fit.rule, fit) if one.name == "loss"]
+    spec = figure.panels[0].to_dict()
+    [line] = [layer for layer in spec["layer"] if layer["mark"]["type"] == "line"]
+    bottom, top = line["encoding"]["y"]["scale"]["domain"]
+    heights = [row["shown"] for row in spec["datasets"][line["data"]["name"]]]
+    assert top < max(heights) < top + 2 * (top - bottom)

@@ -84,7 +84,8 @@ def _loss_panel(
     layers = _zones(width, low, high, rule)
     if curve:
         layers.append(
-            alt.Chart(inline({"learning_rate": at, "shown": loss} for at, loss in curve))
+            # What is far above the panel would be drawn at coordinates that no renderer knows how to clip.
+            alt.Chart(inline({"learning_rate": at, "shown": min(loss, top + span)} for at, loss in curve))
             .mark_line(color=LINE, strokeWidth=2, clip=True)
             .encode(x=x, y=y)
         )
@@ -131,5 +132,5 @@ def _fitted(fit: "LawFit | None", width: int, low: float, high: float) -> list[t
     cell = None if fit is None else next((c for c in fit.cells if c.scales.get("hidden_size") == width), None)
     if cell is None or low == high:
         return []
-    points = [(rate, float(cell.loss_at(rate))) for rate in geometric(low, high, 60)]
+    points = [(rate, float(cell.loss_at(rate))) for rate in geometric(low, high, 160)]
     return [(rate, loss) for rate, loss in points if math.isfinite(loss)]
