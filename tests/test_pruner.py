@@ -21,7 +21,7 @@ KNOWN = {"vocabulary_size": 8192, "unigram_entropy": 6.09}
 
 def run(study, losses, diversities, *, params=None, attributes=None):
     """One trial through ask, report and tell; returns it as it ended."""
-    study.enqueue_trial(params or {}, user_attrs=attributes)
+    study.enqueue_trial({"hidden_size": 64, "learning_rate": 0.01, **(params or {})}, user_attrs=attributes)
     trial = study.ask()
     trial.suggest_int("hidden_size", 1, 1024)
     trial.suggest_float("learning_rate", 1e-6, 10, log=True)
