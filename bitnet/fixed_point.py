@@ -31,8 +31,7 @@ _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹
 
 def usable(x: Tensor) -> bool:
     """Whether this block can take `x` (K, N, D) here."""
-    suits = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] <= _MOST_TOKENS
-    return suits and kernels.library() is not None
+    return x.shape[1] <= _MOST_TOKENS and kernels.usable(x)
 
 
 def attend(x: Tensor, qkv: Tensor, out: Tensor, turns: Tensor, sequences: int, gradient: Gradient) -> Tensor:
@@ -144,44 +143,35 @@ class _Attend(torch.autograd.Function):
             sums, place = _product(rows.integers[i], w_qkv.integers.t()), (i.start, length, size)
             of_tile = rows.scale[i], w_qkv.scale, angles, *place, flat_turned[i]
             run("unscale_turned", sums, len(sums), width, *of_tile)
-        heads = [part.transpose(1, 2) for part in turned.unbind(2)]
-        mixed, spread = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*heads, 0.0, True)
-        flat = mixed.transpose(1, 2).reshape(count, width)
-        mixed_rows = _Rows(flat)
+        mixed, heads = torch.empty_like(x), width // size
+        largest, share = torch.empty(2, sequences, heads, length).unbind()
+        run("attention", turned, sequences, length, heads, size, mixed, largest, share)
+        mixed_rows = _Rows(mixed)
         sums = _product(mixed_rows.integers, w_out.integers.t())
         y = torch.empty_like(x)
         run("unscale", sums, count, width, mixed_rows.scale, w_out.scale, x, y)
-        ctx.save_for_backward(x, turned, mixed, spread, angles)
-        ctx.integers = rows, w_qkv, flat, mixed_rows, w_out
+        ctx.save_for_backward(x, turned, mixed, largest, share, angles)
+        ctx.integers = rows, w_qkv, mixed_rows, w_out
         ctx.planes = planes
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, turned, mixed, spread, angles = ctx.saved_tensors
-        rows, w_qkv, flat, mixed_rows, w_out = ctx.integers
+        x, turned, mixed, largest, share, angles = ctx.saved_tensors
+        rows, w_qkv, mixed_rows, w_out = ctx.integers
         planes, grad = ctx.planes, grad.contiguous()
         (count, width), (sequences, length, _, heads, size) = x.shape, turned.shape
         grad_mixed, grad_x = torch.empty_like(x), torch.empty_like(x)
 
         def before_out(i: slice, sums: Tensor, unit: Tensor) -> None:
-            own = unit, flat[i], mixed_rows.rstd[i], None, grad_mixed[i]
+            own = unit, mixed[i], mixed_rows.rstd[i], None, grad_mixed[i]
             run("norm_backward", sums, planes, len(unit), width, *own)
 
         columns = _input_gradient(grad, w_out, mixed_rows.scale, planes, before_out)
         grad_out = _weight_gradient(grad, mixed_rows.integers, mixed_rows.scale, columns, planes)
-        grads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_mixed.view(sequences, length, heads, size).transpose(1, 2),
-            *(part.transpose(1, 2) for part in turned.unbind(2)),
-            mixed,
-            spread,
-            0.0,
-            True,
-        )
-        strides = torch.tensor([g.stride()[:3] for g in grads])
         grad_turned = torch.empty(count, 3 * width)
-        pointers = [g.data_ptr() for g in grads]
-        run("gather_turned", *pointers, strides, angles, sequences, length, heads, size, grad_turned)
+        shape = sequences, length, heads, size
+        run("attention_backward", turned, grad_mixed, largest, share, angles, *shape, grad_turned)
 
         def before_qkv(i: slice, sums: Tensor, unit: Tensor) -> None:
             run("norm_backward", sums, planes, len(unit), width, unit, x[i], rows.rstd[i], grad[i], grad_x[i])

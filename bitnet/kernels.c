@@ -1,17 +1,11 @@
-/* Passes over rows of a training step on a CPU, each in one walk; the products between them are torch's.
+/* What lies between the integer products of a step on a CPU, each in one walk over its rows; the products are torch's.
 
    Arrays are dense and row-major. `planes` are the digits of `bitnet.fixed_point`, the greatest first. Every sum runs
    within a row or within a block of fixed size, so the number of threads changes no bit. A value that is not a number
    makes its row's unit, and all column units, not a number either. */
 
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "rows.h"
 
-#define EACH(i, n) for (long i = 0; i < (n); i++)
-#define PARALLEL _Pragma("omp parallel for schedule(static) num_threads(threads) if (threads > 1)")
-#define SIMD _Pragma("omp simd")
 #define BLOCK 4096
 
 static float at_least(float a, float b) { return a < b ? b : a; } /* of a and not a number: not a number */
@@ -117,32 +111,6 @@ void unscale_turned(const int32_t *sums, long rows, long width, const float *sca
                     to[h + 2 * i] = a * turn[2 * i] - b * turn[2 * i + 1];
                     to[h + 2 * i + 1] = a * turn[2 * i + 1] + b * turn[2 * i];
                 }
-        }
-    }
-}
-
-/* Gradients of queries, keys and values (batch, heads, length, size) by strides → (rows, 3, width), turned back. */
-void gather_turned(const float *q, const float *k, const float *v, const long *strides, const float *turns, long batch,
-                   long length, long heads, long size, float *out, int threads) {
-    PARALLEL EACH(n, batch * length) {
-        const float *turn = turns + n % length * size;
-        EACH(part, 3) {
-            const long *stride = strides + 3 * part;
-            const float *base = part == 0 ? q : part == 1 ? k : v;
-            base += n / length * stride[0] + n % length * stride[2];
-            EACH(h, heads) {
-                const float *from = base + h * stride[1];
-                float *to = out + ((3 * n + part) * heads + h) * size;
-                if (part == 2) {
-                    SIMD EACH(i, size) to[i] = from[i];
-                } else {
-                    SIMD EACH(i, size / 2) {
-                        float a = from[2 * i], b = from[2 * i + 1];
-                        to[2 * i] = a * turn[2 * i] + b * turn[2 * i + 1];
-                        to[2 * i + 1] = b * turn[2 * i] - a * turn[2 * i + 1];
-                    }
-                }
-            }
         }
     }
 }
@@ -278,7 +246,7 @@ void join(const int32_t *sums, long planes, long rows, long width, const float *
     }
 }
 
-/* The gradient before RMSNorm, from the sums (rows, planes, width) of the one after it; plus `residual` where there is one. */
+/* From the sums (rows, planes, width) of the gradient after RMSNorm to the one before it, plus `residual` if there is one. */
 void norm_backward(const int32_t *sums, long planes, long rows, long width, const float *unit, const float *x,
                    const float *rstd, const float *residual, float *out, int threads) {
     PARALLEL EACH(n, rows) {

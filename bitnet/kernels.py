@@ -1,4 +1,4 @@
-"""Builds and loads `kernels.c`: once for each machine, by its own C compiler, kept in the cache folder.
+"""Builds and loads the C files beside it: once for each machine, by its own C compiler, kept in the cache folder.
 
 Without a compiler, or on a processor that does not multiply int8 matrices in hardware, there are no kernels, and the
 steps run on torch's operations alone. Which it is follows from the machine, never from a timing: equal runs on one
@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 _log = logging.getLogger("bitnet")
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c")]
+_HEADER = Path(__file__).with_name("rows.h")
 _FLAGS = (
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math"),
     *("-fopenmp", "-shared", "-fPIC"),
@@ -35,7 +36,8 @@ _SIGNATURES = {
     "norm_quantize": "pnnffppp",
     "unscale": "pnnpppp",
     "unscale_turned": "pnnpppnnnp",
-    "gather_turned": "pppppnnnnp",
+    "attention": "pnnnnppp",
+    "attention_backward": "pppppnnnnp",
     "squared_relu_quantize": "pnnppffpppp",
     "row_digits": "pnnnppnppp",
     "column_digits": "pnnnnppnpp",
@@ -53,6 +55,11 @@ def run(name: str, *arguments: Tensor | int | float | None) -> None:
     getattr(found, name)(*pointers, torch.get_num_threads())
 
 
+def usable(x: Tensor) -> bool:
+    """Whether there are kernels here, and for tensors such as `x`."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and library() is not None
+
+
 @functools.cache
 def library() -> Any:
     """The loaded kernels, or None where there are none; says so in one line where a compiler failed."""
@@ -60,8 +67,8 @@ def library() -> Any:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not (compiler and _INT8_PRODUCTS & set(flags.split())):
         return None
-    source = _SOURCE.read_bytes()
-    key = hashlib.sha256(b"\0".join([source, repr(_FLAGS).encode(), platform.platform().encode(), flags.encode()]))
+    source = [path.read_bytes() for path in (*_SOURCES, _HEADER)]
+    key = hashlib.sha256(b"\0".join([*source, repr(_FLAGS).encode(), platform.platform().encode(), flags.encode()]))
     try:
         return _declared(_built(compiler, f"kernels-{key.hexdigest()[:16]}.so"))
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
@@ -95,7 +102,7 @@ def _built(compiler: str, name: str) -> ctypes.CDLL:
 
 
 def _compile(compiler: str, target: Path) -> None:
-    command = [*compiler.split(), *_FLAGS, "-o", str(target), str(_SOURCE), "-lm"]
+    command = [*compiler.split(), *_FLAGS, "-o", str(target), *map(str, _SOURCES), "-lm"]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
 

@@ -1,0 +1,88 @@
+"""Attention in C against torch's in float64, with registers of this processor and smaller ones."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bitnet import kernels, model  # noqa: E402
+
+
+@pytest.fixture(params=["native", "-mno-avx512f"])
+def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernels as compiled for this processor, and as for one with registers of half the size."""
+    if kernels.library() is None:
+        pytest.skip("no C compiler, or no int8 products in hardware")
+    if request.param != "native":
+        monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, request.param))
+        monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path))
+        narrow = kernels.library.__wrapped__()
+        assert narrow is not None
+        monkeypatch.setattr(kernels, "library", lambda: narrow)
+
+
+def normal(*shape: int, seed: int) -> Any:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def attended(qkv: Any, grad: Any, turns: Any) -> tuple[Any, Any]:
+    """The kernels' attention over qkv (B, T, 3, H, head size), and the gradient of qkv before it was turned."""
+    batch, length, _, heads, size = shape = qkv.shape
+    mixed, d_qkv = torch.empty_like(grad), torch.empty(shape)
+    largest, share = torch.empty(2, batch, heads, length).unbind()
+    kernels.run("attention", qkv, batch, length, heads, size, mixed, largest, share)
+    angles = torch.view_as_real(turns)
+    kernels.run("attention_backward", qkv, grad, largest, share, angles, batch, length, heads, size, d_qkv)
+    return mixed, d_qkv
+
+
+def by_torch(qkv: Any, grad: Any, turns: Any) -> tuple[Any, Any]:
+    """The same by torch's operations in the precision of `qkv`."""
+    leaf = qkv.clone().requires_grad_()
+    q, k, v = (part.transpose(1, 2) for part in leaf.unbind(2))
+    y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    (d_qkv,) = torch.autograd.grad((y * grad).sum(), leaf)
+    pairs = torch.view_as_complex(d_qkv[:, :, :2].unflatten(-1, (-1, 2)).contiguous())
+    d_qkv[:, :, :2] = torch.view_as_real(pairs * turns.conj()).flatten(-2)
+    return y.detach(), d_qkv
+
+
+def error(got: Any, exact: Any) -> float:
+    return ((got.double() - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("batch", "length", "heads", "size"),
+    [(2, 64, 4, 16), (1, 1, 1, 16), (2, 50, 3, 8), (1, 200, 2, 24), (1, 130, 1, 80), (3, 5, 2, 2)],
+)
+@pytest.mark.parametrize("spread", [1.0, 5.0])  # of the scores: with 5, most of a query's weight is on a few keys
+def test_attention_is_as_exact_as_torch(batch: int, length: int, heads: int, size: int, spread: float) -> None:
+    qkv, grad = normal(batch, length, 3, heads, size, seed=0), normal(batch, length, heads, size, seed=1)
+    qkv[:, :, :2] *= math.sqrt(spread)
+    turns = {kind: model.rotations(length, size, torch.device("cpu"), kind) for kind in (torch.float32, torch.float64)}
+    exact = by_torch(qkv.double(), grad.double(), turns[torch.float64])
+    floating = by_torch(qkv, grad, turns[torch.float32])
+    for got, plain, wanted in zip(attended(qkv, grad, turns[torch.float32]), floating, exact, strict=True):
+        assert error(got, wanted) < 2 * error(plain, wanted) + 2e-7 < 1e-5
+
+
+@pytest.mark.usefixtures("built")
+def test_attention_looks_back_alone_and_stands_large_scores() -> None:
+    qkv, grad = normal(1, 100, 3, 2, 16, seed=0), normal(1, 100, 2, 16, seed=1)
+    turns = model.rotations(100, 16, torch.device("cpu"), torch.float32)
+    mixed, _ = attended(qkv, grad, turns)
+    later = qkv.clone()
+    later[:, 70:] += 1.0
+    changed, _ = attended(later, grad, turns)
+    assert torch.equal(mixed[:, :70], changed[:, :70])
+    assert not torch.isclose(mixed[:, 70:], changed[:, 70:]).all()
+    for y, d in (attended(qkv * 1e6, grad, turns), attended(qkv * 1e-30, grad, turns)):
+        assert torch.isfinite(y).all() and torch.isfinite(d).all()
+    qkv[0, 3, 0, 1, 5] = float("nan")  # a query's: its own answer alone, and the gradients of that head
+    mixed, d_qkv = attended(qkv, grad, turns)
+    assert mixed[0, 3, 1].isnan().all() and mixed.isnan().sum() == 16
+    assert d_qkv[0, 3, :, 1].isnan().all() and not d_qkv[:, :, :, 0].isnan().any()
