@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 _log = logging.getLogger("bitnet")
-_SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c")]
+_SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "cross_entropy.c")]
 _HEADER = Path(__file__).with_name("rows.h")
 _FLAGS = (
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math"),
@@ -38,6 +38,7 @@ _SIGNATURES = {
     "unscale_turned": "pnnpppnnnp",
     "attention": "pnnnnppp",
     "attention_backward": "pppppnnnnp",
+    "cross_entropy": "pnnpnpp",
     "squared_relu_quantize": "pnnppffpppp",
     "row_digits": "pnnnppnppp",
     "column_digits": "pnnnnppnpp",

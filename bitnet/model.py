@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitnet import fixed_point, tiles
+from bitnet import fixed_point, kernels, tiles
 from bitnet.quantize import Gradient, bit_linear, matmul, rms_norm
 from lrtune.trainer import InputError
 
@@ -304,22 +304,18 @@ class _HeadLoss(torch.autograd.Function):
     ) -> Tensor:
         members, count, _ = states.shape
         vocabulary = head.shape[1]
-        index = targets.expand(members, -1).unsqueeze(-1)
+        index = targets.expand(members, -1)
         kept = torch.bfloat16 if low else states.dtype
         operand, table = states.to(kept), head.to(kept)
         loss, grad_states = states.new_zeros(members), []
         grad_head: Tensor | None = None
-        spread = None if smoothing is None else smoothing.to(states.dtype).view(-1, 1, 1)
-        size = max(16, _LOGITS_AT_ONCE.get(states.device.type, 2**24) // (members * vocabulary))
+        spread = None if smoothing is None else smoothing.to(states.dtype)
+        how = "kernels" if kernels.usable(states) else states.device.type
+        size = max(16, _LOGITS_AT_ONCE.get(how, 2**24) // (members * vocabulary))
         for start in range(0, count, size):
             part, chosen = operand[:, start : start + size], index[:, start : start + size]
-            delta = torch.softmax(matmul(part, table.transpose(1, 2), states.dtype), dim=-1)
-            right = delta.gather(2, chosen)
-            loss -= right.squeeze(-1).clamp_min(1e-38).log_().sum(dim=1)
-            if spread is None:
-                delta.scatter_(2, chosen, right - 1.0)
-            else:
-                delta.sub_(spread / vocabulary).scatter_add_(2, chosen, (spread - 1.0).expand_as(right))
+            delta, losses = _cross_entropy(matmul(part, table.transpose(1, 2), states.dtype), chosen, spread)
+            loss += losses
             delta = delta.to(kept)
             grad_states.append(matmul(delta, table, states.dtype))
             more = matmul(delta.transpose(1, 2), part, states.dtype)
@@ -336,8 +332,26 @@ class _HeadLoss(torch.autograd.Function):
         return grad_states.mul_(scale), grad_head.mul_(scale), None, None, None, None
 
 
-# One slice of logits stays within a core's cache on a CPU; on a GPU it is a matter of memory.
-_LOGITS_AT_ONCE = {"cpu": 2**18, "cuda": 2**28}
+def _cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The gradient by scores (K, n, V), which it may take the place of, and the sum of each member's losses, (K,)."""
+    if kernels.usable(scores):
+        losses = scores.new_empty(targets.shape)
+        of_rows = losses.numel(), scores.shape[2], targets.contiguous(), targets.shape[1], smoothing
+        kernels.run("cross_entropy", scores, *of_rows, losses)
+        return scores, losses.sum(dim=1)
+    delta, chosen = torch.softmax(scores, dim=-1), targets.unsqueeze(-1)
+    right = delta.gather(2, chosen)
+    losses = right.squeeze(-1).clamp_min(1e-38).log_().sum(dim=1).neg_()
+    if smoothing is None:
+        return delta.scatter_(2, chosen, right - 1.0), losses
+    spread = smoothing.view(-1, 1, 1)
+    delta.sub_(spread / scores.shape[2]).scatter_add_(2, chosen, (spread - 1.0).expand_as(right))
+    return delta, losses
+
+
+# Torch's operations walk over a slice of logits several times: on a CPU it stays within a core's cache. The kernel
+# walks over it once, and larger products are faster. On a GPU it is a matter of memory.
+_LOGITS_AT_ONCE = {"cpu": 2**18, "kernels": 2**20, "cuda": 2**28}
 
 
 def ternary_views(parameters: dict[str, Tensor]) -> Iterator[Tensor]:

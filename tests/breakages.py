@@ -74,6 +74,13 @@ BREAKAGES = (
         ("test_bitnet_kernels.py",),
     ),
     Breakage(
+        "cross-entropy: what smoothing takes from the target is given to no token",
+        "bitnet/cross_entropy.c",
+        "row[i] * share - even;",
+        "row[i] * share;",
+        ("test_bitnet_kernels.py",),
+    ),
+    Breakage(
         "schedule: stage 2 never comes",
         "bitnet/schedule.py",
         'self.kind == "two-stage" and step >= self.stage2_start',

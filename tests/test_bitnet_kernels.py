@@ -1,4 +1,4 @@
-"""Attention in C against torch's in float64, with registers of this processor and smaller ones."""
+"""Attention and cross-entropy in C against torch's in float64, with registers of this processor and smaller ones."""
 
 import math
 from pathlib import Path
@@ -86,3 +86,60 @@ def test_attention_looks_back_alone_and_stands_large_scores() -> None:
     mixed, d_qkv = attended(qkv, grad, turns)
     assert mixed[0, 3, 1].isnan().all() and mixed.isnan().sum() == 16
     assert d_qkv[0, 3, :, 1].isnan().all() and not d_qkv[:, :, :, 0].isnan().any()
+
+
+def cross_entropy(scores: Any, targets: Any, smoothing: Any = None) -> tuple[Any, Any]:
+    """Losses (K, n) and gradient by the kernel, which writes over a copy of scores (K, n, V)."""
+    losses, delta = torch.empty(targets.shape), scores.clone()
+    of_rows = targets.numel(), scores.shape[2], targets, targets.shape[1], smoothing
+    kernels.run("cross_entropy", delta, *of_rows, losses)
+    return losses, delta
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("vocabulary", [2, 16, 37, 1000])
+@pytest.mark.parametrize("smoothing", [None, (0.0, 0.1)])
+def test_cross_entropy_is_as_exact_as_float32(vocabulary: int, smoothing: tuple[float, ...] | None) -> None:
+    scores = 5 * normal(2, 30, vocabulary, seed=0)
+    targets = torch.randint(0, vocabulary, (2, 30), generator=torch.Generator().manual_seed(1))
+    shares = None if smoothing is None else torch.tensor(smoothing)
+    losses, delta = cross_entropy(scores, targets, shares)
+    for k in range(2):
+        leaf = scores[k].double().requires_grad_()
+        plain = torch.nn.functional.cross_entropy(leaf, targets[k], reduction="none")
+        smooth = torch.nn.functional.cross_entropy(
+            leaf, targets[k], reduction="sum", label_smoothing=smoothing[k] if smoothing else 0.0
+        )
+        assert torch.allclose(losses[k].double(), plain, rtol=1e-6, atol=1e-6)
+        (wanted,) = torch.autograd.grad(smooth, leaf)
+        assert error(delta[k], wanted) < 3e-7
+
+
+@pytest.mark.usefixtures("built")
+def test_cross_entropy_of_far_and_broken_scores() -> None:
+    scores = torch.zeros(1, 4, 20)
+    scores[0, 0, 3] = 1e4  # the target itself, and another token
+    scores[0, 1, 4] = 1e4
+    scores[0, 2, 19] = float("nan")
+    scores[0, 3, 0] = float("inf")
+    losses, delta = cross_entropy(scores, torch.full((1, 4), 3))
+    assert losses[0, :2].tolist() == [0.0, 1e4]
+    onehot = torch.nn.functional.one_hot
+    assert torch.allclose(delta[0, 0], torch.zeros(20))
+    assert torch.allclose(delta[0, 1], (onehot(torch.tensor(4), 20) - onehot(torch.tensor(3), 20)).float())
+    assert losses[0, 2:].isnan().all() and delta[0, 2:].isnan().any(dim=-1).all()
+
+
+@pytest.mark.usefixtures("built")
+def test_the_loss_of_a_model_is_that_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(model._LOGITS_AT_ONCE, "kernels", 20 * 24 * 2)  # 20 of 50 tokens at once
+    states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
+    targets = torch.randint(0, 24, (2, 50), generator=torch.Generator().manual_seed(2))
+    smoothing = torch.tensor([0.0, 0.1])
+    got = []
+    for kind in (torch.float32, torch.float64):  # by the kernel, and by torch's operations
+        leaves = states.to(kind).requires_grad_(), head.to(kind).requires_grad_()
+        loss = model.training_loss(*leaves, targets, smoothing)
+        got.append([loss.detach(), *torch.autograd.grad(loss.sum(), leaves)])
+    for ours, wanted in zip(*got, strict=True):
+        assert error(ours, wanted) < 3e-7
