@@ -10,7 +10,8 @@ gives, to float32's precision, in a third of its time or less where int8 product
 token where the sum is over outputs, and one an output where it is over tokens. A gradient that may be rounded to
 bfloat16 takes two digits, 16 bits: more than bfloat16 keeps.
 
-What lies between the products is done in one walk each by `kernels.c`. Legend of shapes as in `bitnet.model`.
+What lies between the products is done in one walk each by `kernels.c`, and attention by `attention.c`. Legend of
+shapes as in `bitnet.model`.
 """
 
 import math
