@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.model import ModelConfig
+from bitnet.config import ModelConfig
 from bitnet.population import Member, Population, State
 from lrtune.trainer import Trial
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitnet.options import Options
 from bitnet.tokens import SCHEMA, Tokens, batch, check_length, decode, load_tokens, validation_contexts
 from lrtune.trainer import InputError
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_length",
     "decode",
     "load_tokens",
+    "open_tokens",
     "prepare_tokens",
     "validation_contexts",
 ]
@@ -97,6 +99,23 @@ def prepare_tokens(
             f"cache: tokens cannot be kept in {root} ({error.strerror or error}); "
             f"set {CACHE_VARIABLE} to another folder"
         ) from error
+
+
+def open_tokens(options: Options, *, progress: bool = False) -> Tokens:
+    """The tokens that a study's options name, prepared where nobody has yet."""
+    if options.tokens is not None:
+        return load_tokens(options.tokens)
+    folder = prepare_tokens(
+        options.dataset,
+        vocabulary=options.vocabulary,
+        text_column=options.text_column,
+        tokenizer=options.tokenizer,
+        subset=options.subset,
+        split=options.split,
+        stream=options.stream,
+        progress=progress,
+    )
+    return load_tokens(folder)
 
 
 def _find_or_build(

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from bitnet import kernels
+from bitnet.config import Gradient
 from bitnet.kernels import run
-from bitnet.quantize import NORM_EPS, SCALE_FLOOR, Gradient
+from bitnet.quantize import NORM_EPS, SCALE_FLOOR
 
 _TILE = 2**19  # sums at once, digits and all: about a core's 2 MB or so
 _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹

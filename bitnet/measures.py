@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitnet.model import ModelConfig, hidden_states, logits, ternary_views
+from bitnet.config import ModelConfig
+from bitnet.model import hidden_states, logits, ternary_views
 from bitnet.quantize import quantize_weights
 from lrtune.diversity import entropy
 

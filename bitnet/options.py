@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin
 
-from bitnet.model import Ffn, ModelConfig
-from bitnet.quantize import Gradient
+from bitnet.config import Ffn, Gradient, ModelConfig
 from bitnet.schedule import Kind, Schedule, default_warmup
 from lrtune.trainer import InputError
 
@@ -22,7 +21,7 @@ class Options:
         dataset: ``stdlib``, a file or folder, or a Hub name; text_column, tokenizer, vocabulary, subset, split and
             stream go with it (see `bitnet.data.prepare_tokens`).
         tokens: a prepared token folder, instead of all of these.
-        depth, head_size, ffn, ffn_size: the model's shape (see `bitnet.model.ModelConfig`).
+        depth, head_size, ffn, ffn_size: the model's shape (see `bitnet.config.ModelConfig`).
         context: tokens of a sequence. batch: sequences of a step.
         optimizer: ``adamw`` (decoupled weight decay) or ``adam-l2`` (coupled: `torch.optim.Adam`'s).
         betas, epsilon: Adam's.

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitnet.config import Gradient, ModelConfig
 from bitnet.device_steps import DeviceSteps
-from bitnet.model import Block, ModelConfig, hidden_states, initial_parameters, training_loss, views
-from bitnet.quantize import Gradient
+from bitnet.model import Block, hidden_states, initial_parameters, training_loss, views
 from bitnet.schedule import AdaptiveWarmup, Schedule
 
 Batches = Callable[[int, int], Any]  # (seed, step) → ids (B, T + 1)

@@ -24,10 +24,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from bitnet.config import Gradient
+
 NORM_EPS = 1e-6
 SCALE_FLOOR = 1e-5
 
-Gradient = Literal["fp32", "bf16"]
 Product = Literal["int8", "bf16", "float"]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.quantize import NORM_EPS, SCALE_FLOOR, Gradient, forward_product, integer_product, stored_as
+from bitnet.config import Gradient
+from bitnet.quantize import NORM_EPS, SCALE_FLOOR, forward_product, integer_product, stored_as
 
 _TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, of a core's 2 MB or so
 

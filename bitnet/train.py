@@ -1,29 +1,16 @@
 """The bundled trainer: one BitNet run, or K of one width at once, from a trial to its reports.
 
 The only module that lrtune calls: `train`, `train_population`, `check` before anything trains, `prepare` once before
-the workers start.
+the workers start. The process of a search does the last two, so only the first two load torch, which takes seconds.
 """
 
-import functools
-import logging
-import math
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from bitnet import checkpoint, cpu, kernels, measures
-from bitnet.model import ModelConfig
-from bitnet.options import PER_MEMBER, SCALES, Options, parse_options
-from bitnet.population import Member, Population
-from bitnet.schedule import AdaptiveWarmup
-from bitnet.tokens import Tokens, batch, check_length, decode, load_tokens, validation_contexts
+from bitnet.data import open_tokens
+from bitnet.options import SCALES, parse_options
+from bitnet.tokens import check_length
 from lrtune.trainer import InputError, Trial, population
-
-_log = logging.getLogger("bitnet")
 
 
 def train(trial: Trial) -> None:
@@ -38,12 +25,9 @@ def train_population(trials: Sequence[Trial]) -> None:
     Members may differ in learning rate, seed and the options of `bitnet.options.PER_MEMBER`. Where trials differ in
     more, or do not fit into memory together, they are trained in several populations, one after the other.
     """
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(_shared_settings(trial), []).append(trial)
-    with cpu.tiny_as_zero():
-        for group in groups.values():
-            _train_as_many_as_fit(group)
+    from bitnet import run
+
+    run.train_population(trials)
 
 
 def check(study: Any) -> None:
@@ -74,239 +58,7 @@ def prepare(study: Any) -> Mapping[str, str]:
     tables += [{**study.options, "vocabulary": int(size)} for size in study.scales.get("vocabulary", ())]
     found = []
     for options in map(parse_options, tables):
-        tokens = _open_tokens(options, progress=True)
+        tokens = open_tokens(options, progress=True)
         check_length(tokens, batch_size=max(largest, options.batch), context=max(longest, options.context))
         found.append(tokens.fingerprint)
     return {"tokens": found[0]}
-
-
-def _shared_settings(trial: Trial) -> str:
-    """What the members of one population must have in common, as a key."""
-    options = vars(parse_options(trial.options, trial.scales))
-    shared = sorted((name, value) for name, value in options.items() if name not in PER_MEMBER)
-    return repr([trial.hidden_size, trial.steps, trial.report_every, trial.device, trial.micro_batch, shared])
-
-
-def _train_as_many_as_fit(trials: Sequence[Trial]) -> None:
-    """Train together what fits into memory; a population that does not is halved."""
-    try:
-        _train_together(trials)
-        return
-    except torch.OutOfMemoryError:
-        if len(trials) == 1:
-            raise
-    torch.cuda.empty_cache()
-    half = (len(trials) + 1) // 2
-    _log.warning("%d models of width %d do not fit into memory; %d at once", len(trials), trials[0].hidden_size, half)
-    _train_as_many_as_fit(trials[:half])
-    _train_as_many_as_fit(trials[half:])
-
-
-def _open_tokens(options: Options, *, progress: bool = False) -> Tokens:
-    if options.tokens is not None:
-        return load_tokens(options.tokens)
-    from bitnet.data import prepare_tokens
-
-    folder = prepare_tokens(
-        options.dataset,
-        vocabulary=options.vocabulary,
-        text_column=options.text_column,
-        tokenizer=options.tokenizer,
-        subset=options.subset,
-        split=options.split,
-        stream=options.stream,
-        progress=progress,
-    )
-    return load_tokens(folder)
-
-
-class _Run:
-    """K trials on their way: the population, what it is measured on, and the ternary weights of the last report."""
-
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self.trials = list(trials)
-        first = self.trials[0]
-        if first.device == "cpu":
-            cpu.settle(first.threads)
-        self.options = [parse_options(trial.options, trial.scales) for trial in self.trials]
-        options = self.options[0]
-        self.tokens = _open_tokens(options)
-        check_length(self.tokens, batch_size=options.batch, context=options.context)
-        self.config = options.config(first.hidden_size, self.tokens.vocabulary_size)
-        self.held_out = _held_out(self.tokens, options, first)
-        self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]
-        self.compiled = _should_compile(options, self.config, self.trials)
-        self.ternary: torch.Tensor | None = None
-        self.dropped: set[int] = set()
-        self.population = self._population(options)
-
-    def _population(self, options: Options) -> Population:
-        members = [self._member(trial, own) for trial, own in zip(self.trials, self.options, strict=True)]
-        state, self.ternary = checkpoint.load(self.trials, self.identities, members)
-        return Population(
-            self.config,
-            members,
-            functools.partial(_batch, self.tokens, options.batch, options.context),
-            device=self.trials[0].device,
-            gradient=options.precision,
-            betas=(options.betas[0], options.betas[1]),
-            epsilon=options.epsilon,
-            init_std=options.init_std,
-            compiled=self.compiled,
-            micro_batch=self.trials[0].micro_batch,
-            state=state,
-        )
-
-    def _member(self, trial: Trial, options: Options) -> Member:
-        adaptive = AdaptiveWarmup(unigram_entropy=self.held_out.unigram_entropy, pace=options.warmup_pace)
-        return Member(
-            seed=trial.seed,
-            schedule=options.course(trial.learning_rate, trial.steps),
-            coupled=options.optimizer == "adam-l2",
-            clip=options.clip or math.inf,
-            label_smoothing=options.label_smoothing,
-            warmup=adaptive if options.warmup == "adaptive" else None,
-        )
-
-    def describe(self) -> None:
-        for trial, member, options in zip(self.trials, self.population.members, self.options, strict=True):
-            trial.describe(
-                parameters=self.config.parameters,
-                tokens_per_step=options.batch * options.context,
-                batch_size=options.batch,
-                vocabulary_size=self.config.vocabulary_size,
-                unigram_entropy=self.held_out.unigram_entropy,
-                regime_changes=member.schedule.regime_changes,
-                conditions=_conditions(options, member, self.tokens),
-                plan={
-                    "gradients": options.precision,
-                    "members": len(self.trials),
-                    "compiled": self.compiled,
-                    "kernels": trial.device == "cpu" and not self.compiled and kernels.library() is not None,
-                },
-            )
-
-    def report(self) -> None:
-        """Measure all members, report each, and drop those that were turned down."""
-        population, step = self.population, self.population.state.step
-        if any(trial.checkpoint_due for trial in self.trials):
-            checkpoint.save(self.trials, self.identities, population, self.ternary, skip=self.dropped)
-        now = measures.ternary(population.parameters)
-        figures = measures.weight_figures(population.ternary_weights, now, self.ternary)
-        if step:
-            figures |= {"grad_norm": population.state.gradient_norm, "update_ratio": population.state.update_ratio}
-        is_final = step == self.trials[0].steps
-        table = measures.measure(population.parameters, self.config, self.held_out, is_final=is_final, extra=figures)
-        self.ternary = now
-        if is_final:
-            self._attach_samples()
-        for k, (trial, member) in enumerate(zip(self.trials, population.members, strict=True)):
-            if k in self.dropped:
-                continue
-            numbers = {name: column[k] for name, column in table.items()}
-            if member.warmup:
-                member.warmup.judge(numbers["loss"], numbers["diversity"])
-            if not trial.report(step, **numbers):
-                self.dropped.add(k)
-        self._close_gaps()
-
-    def _close_gaps(self) -> None:
-        """Take dropped members out of the batch, once that is worth what a new shape costs."""
-        kept = [k for k in range(len(self.trials)) if k not in self.dropped]
-        if not kept or len(kept) > self.population.worthwhile_size:
-            return
-        self.trials = [self.trials[k] for k in kept]
-        self.options = [self.options[k] for k in kept]
-        self.identities = [self.identities[k] for k in kept]
-        self.dropped.clear()
-        if self.ternary is not None:
-            self.ternary = self.ternary[kept]
-        self.population.keep(kept)
-
-    def _attach_samples(self) -> None:
-        count = max(options.sample_tokens for options in self.options)
-        if not count:
-            return
-        prompt = self.held_out.final[0, :-1][: max(1, self.options[0].context // 2)]
-        written = measures.write_on(self.population.parameters, self.config, prompt, count, self.options[0].context)
-        start = decode(self.tokens.folder, prompt.tolist())
-        for k, (trial, options, ids) in enumerate(zip(self.trials, self.options, written.tolist(), strict=True)):
-            if options.sample_tokens and k not in self.dropped:
-                trial.attach("prompt", start)
-                trial.attach("sample", decode(self.tokens.folder, ids[: options.sample_tokens]))
-
-
-def _train_together(trials: Sequence[Trial]) -> None:
-    run = _Run(trials)
-    run.describe()
-    steps, every = trials[0].steps, trials[0].report_every
-    step = run.population.state.step
-    while True:
-        run.report()
-        if step == steps or len(run.dropped) == len(run.trials):
-            break
-        step = min(steps, (step // every + 1) * every)
-        run.population.advance(step)
-    checkpoint.remove(trials)
-
-
-def _batch(tokens: Tokens, size: int, context: int, seed: int, step: int) -> Any:
-    return batch(tokens, seed=seed, step=step, batch_size=size, context=context)
-
-
-def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOut:
-    def contexts(count: int) -> torch.Tensor:
-        return torch.from_numpy(validation_contexts(tokens, options.context, math.ceil(count / options.context)))
-
-    return measures.HeldOut.of(
-        contexts(options.tokens_per_report(trial.report_every)),
-        contexts(options.final_tokens),
-        torch.from_numpy(tokens.unigram_counts),
-        trial.device,
-    )
-
-
-def _should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
-    """Whether compiling will have paid by the end of the run; decided by its size alone, so that it repeats."""
-    if isinstance(options.compile, bool):
-        return options.compile
-    tokens = len(trials) * trials[0].steps * options.batch * options.context
-    device = trials[0].device.partition(":")[0]
-    if device == "cpu" and config.ffn == "squared-relu" and kernels.library() is not None:
-        return False  # a block by our own kernels is the faster one, and ready at once
-    if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
-        return False
-    return 6 * config.parameters * tokens >= _WORTH_COMPILING.get(device, math.inf)
-
-
-# Floating-point operations of a run that lasts some minutes uncompiled. Compiling takes most of a minute for each
-# shape, and then saves a fifth of the time on a CPU and half of it on a GPU.
-_WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e15}
-
-
-def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:
-    """What a result holds for, in the words of the rule."""
-    schedule = member.schedule
-    staged = options.schedule == "two-stage"
-    return {
-        "model": "bitnet-b1.58",
-        "depth": options.depth,
-        "head_size": options.head_size,
-        "ffn": options.ffn,
-        "context": options.context,
-        "batch_tokens": options.batch * options.context,
-        "vocabulary": tokens.vocabulary_size,
-        "optimizer": options.optimizer,
-        "schedule": options.schedule,
-        "stage2_ratio": options.stage2_ratio if staged else 1.0,
-        "weight_decay": options.weight_decay,
-        "weight_decay_stage2": options.weight_decay_stage2 if staged else options.weight_decay,
-        "warmup": options.warmup,
-        "warmup_steps": schedule.warmup,
-        "clip": options.clip,
-        "label_smoothing": options.label_smoothing,
-        "init_std": options.init_std,
-        "precision": options.precision,
-        "data": str(tokens.facts.get("dataset", Path(tokens.folder).name)),
-        "data_fingerprint": tokens.fingerprint,
-    }

@@ -236,6 +236,8 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     package = module_name.partition(".")[0]
     if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
         _check_bundled(target, package)
+        if importlib.util.find_spec("torch") is None:  # which only the workers load
+            raise MissingExtraError("bitnet", "torch", f"trainer {target!r}")
     return _from_module(target, module_name, name)
 
 

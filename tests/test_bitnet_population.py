@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from bitnet.config import ModelConfig  # noqa: E402
 from bitnet.device_steps import DeviceSteps  # noqa: E402
-from bitnet.model import ModelConfig  # noqa: E402
 from bitnet.population import Member, Population  # noqa: E402
 from bitnet.schedule import Schedule  # noqa: E402
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bitnet import cpu, device_steps, model, tiles  # noqa: E402
-from bitnet.model import ModelConfig  # noqa: E402
+from bitnet.config import ModelConfig  # noqa: E402
 from bitnet.population import Member, Population  # noqa: E402
 from bitnet.quantize import bit_linear  # noqa: E402
 from bitnet.schedule import Schedule  # noqa: E402

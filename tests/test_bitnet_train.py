@@ -13,10 +13,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bitnet import checkpoint, kernels, measures  # noqa: E402
-from bitnet.model import ModelConfig, block, hidden_states, initial_parameters, rotations, views  # noqa: E402
+from bitnet.config import ModelConfig  # noqa: E402
+from bitnet.model import block, hidden_states, initial_parameters, rotations, views  # noqa: E402
 from bitnet.options import PER_MEMBER, Options, parse_options  # noqa: E402
 from bitnet.population import Population  # noqa: E402
-from bitnet.train import _should_compile, check, prepare, train, train_population  # noqa: E402
+from bitnet.run import _should_compile  # noqa: E402
+from bitnet.train import check, prepare, train, train_population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
 from lrtune.study import Study  # noqa: E402
@@ -190,7 +192,7 @@ def test_trials_that_cannot_share_a_population_are_trained_in_turn(tokens: str) 
 def test_memory_that_does_not_suffice_halves_the_population(
     tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import bitnet.train as module
+    import bitnet.run as module
 
     original, sizes = module._train_together, []
 

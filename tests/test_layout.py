@@ -232,6 +232,23 @@ def test_the_bundled_trainer_is_found_and_is_ours(tmp_path: Path) -> None:
     assert done.stdout.strip() == "found", done.stderr
 
 
+def test_the_process_of_a_search_does_not_load_torch(tmp_path: Path) -> None:
+    """It checks and prepares; only its workers train, and theirs are the seconds that torch takes to load."""
+    _entry_point(tmp_path)
+    look = "print([name for name in ('torch', 'datasets', 'altair') if name in sys.modules])"
+    code = f"import sys\nimport lrtune.adaptive, lrtune.session, lrtune.study, bitnet.data\n{ENTRY}"
+    done = fresh(f"{code}.check(lrtune.study.Study(name='x'))\n{look}", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_missing_torch_is_said_before_anything_runs(tmp_path: Path) -> None:
+    _entry_point(tmp_path)
+    blind = "u.find_spec = lambda name, find=u.find_spec: None if name == 'torch' else find(name)"
+    done = fresh(f"import importlib.util as u\n{blind}\n{ENTRY}", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "lrtune.errors.MissingExtraError: trainer 'default' needs torch: pip install 'lrtune[bitnet]'"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The names in a wheel built from this tree."""

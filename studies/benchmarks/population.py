@@ -17,8 +17,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bitnet.config import ModelConfig
 from bitnet.device_steps import DeviceSteps
-from bitnet.model import ModelConfig
 from bitnet.population import Member, Population
 from bitnet.schedule import Schedule
 from bitnet.tokens import batch, load_tokens

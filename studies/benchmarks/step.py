@@ -30,8 +30,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bitnet.config import ModelConfig
 from bitnet.cpu import settle
-from bitnet.model import ModelConfig
 from bitnet.population import Member, Population
 from bitnet.quantize import rms_norm
 from bitnet.schedule import Schedule
