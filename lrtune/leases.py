@@ -109,6 +109,8 @@ class Leases:
         self.engine = engine
         self.study = study
         self.patience = 180.0
+        self._watching: sa.PoolProxiedConnection | None = None
+        self._version: int | None = None
         self._mine = _leases.c.study == study
         now = "(julianday('now') - 2440587.5) * 86400.0"
         self._now = sa.literal_column(
@@ -117,6 +119,7 @@ class Leases:
 
     def close(self) -> None:
         """Let the connections go."""
+        self._stop_watching()
         self.engine.dispose()
 
     def _run(self, statement: sa.Executable) -> list[Any]:
@@ -131,6 +134,29 @@ class Leases:
 
     def _changed(self, statement: sa.Executable) -> bool:
         return bool(self._run(statement)[0][0])
+
+    def has_news(self) -> bool:
+        """Whether anything was written to the database since the last call; True where that cannot be known.
+
+        SQLite tells it for a hundredth of what a query costs, to one and the same connection.
+        """
+        if self.engine.name != "sqlite":
+            return True
+        try:
+            if self._watching is None:
+                self._watching = self.engine.raw_connection()
+            ((version,),) = self._watching.cursor().execute("PRAGMA data_version").fetchall()
+        except Exception:  # a query will find out what it is, and wait where that helps
+            self._stop_watching()
+            return True
+        known, self._version = self._version, int(version)
+        return known != self._version
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            with contextlib.suppress(Exception):
+                self._watching.close()
+        self._watching = self._version = None
 
     # The study's own row
 

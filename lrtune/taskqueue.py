@@ -5,6 +5,8 @@ lease is given one when the search starts again. A record is told to Optuna firs
 then its lease says so; each step can be repeated.
 """
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -17,6 +19,8 @@ from lrtune.runfolder import RunFolder
 from lrtune.storage import is_passing, patiently
 from lrtune.study import Study
 from lrtune.trials import Trials
+
+_LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: ages of leases grow all the same
 
 
 class TaskQueue:
@@ -34,6 +38,7 @@ class TaskQueue:
         self._tokens = 0.0
         self._planned: Planned | None = None
         self._running: Sequence[Lease] = ()
+        self._looked = -math.inf
 
     def restore(self) -> None:
         """Take up what an earlier search left: records to project, trials to lease, leases of the dead to free."""
@@ -103,6 +108,10 @@ class TaskQueue:
 
     def collect(self) -> int:
         """Take in what workers handed in, and show what they are at; returns how many trials ended."""
+        now = time.monotonic()
+        if not self.leases.has_news() and now - self._looked < _LOOK_SECONDS:
+            return 0
+        self._looked = now
         self._show_running()
         ended = [(trial, from_json(result)) for trial, result in self.leases.done()]
         for trial, record in ended:

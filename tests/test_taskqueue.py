@@ -1,0 +1,112 @@
+"""The search's side of the storage: what it asks while nothing happens, and that it misses nothing of what does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lrtune import taskqueue as module
+from lrtune.design import Task
+from lrtune.events import Event, Note, TrialEnded, TrialReported, TrialStarted
+from lrtune.leases import Leases
+from lrtune.records import TrialRecord, to_json
+from lrtune.runfolder import RunFolder
+from lrtune.storage import open_engine, sqlite_url
+from lrtune.study import Study
+from lrtune.taskqueue import TaskQueue
+from lrtune.trials import Trials
+
+
+class Scene:
+    """A queue with one task in it, and a worker's view of the same storage. The search's clock stands still."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        url = sqlite_url(folder)
+        self.events: list[Event] = []
+        self.leases, self.worker = Leases(open_engine(url), "study"), Leases(open_engine(url), "study")
+        self.leases.create({}, "f")
+        self.trials = Trials(url, "study")
+        self.queue = TaskQueue(self.leases, self.trials, RunFolder(folder), Study(name="study"), 1, self.events.append)
+        self.queue.add([Task(hidden_size=64, learning_rate=0.02)])
+        self.queue.collect()
+        self.asked: list[str] = []
+        sa.event.listen(
+            self.leases.engine, "before_cursor_execute", lambda _c, _cursor, text, *_: self.asked.append(text)
+        )
+
+    def kinds(self) -> list[type[Event]]:
+        """The events that trials gave since the last call."""
+        seen = [type(event) for event in self.events if isinstance(event, TrialStarted | TrialReported | TrialEnded)]
+        self.events.clear()
+        return seen
+
+    def close(self) -> None:
+        for side in (self.leases, self.worker, self.trials):
+            side.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    made = Scene(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def finished(trial: int) -> str:
+    record = TrialRecord(
+        trial=trial, hidden_size=64, learning_rate=0.02, seed=0, status="finished", steps=10, steps_done=10, loss=4.0
+    )
+    return to_json(record)
+
+
+def test_nothing_is_read_while_nobody_writes(scene: Scene) -> None:
+    for _ in range(20):
+        assert scene.queue.collect() == 0
+    assert scene.asked == []
+
+
+def test_what_a_worker_writes_is_seen_at_the_next_look(scene: Scene) -> None:
+    scene.kinds()
+    [lease] = scene.worker.claim("worker")
+    scene.queue.collect()
+    assert scene.kinds() == [TrialStarted]
+    scene.worker.save_progress(lease, {"reports": [(2, 5.0, None, {})], "texts": {}, "steps": 10})
+    scene.queue.collect()
+    assert scene.kinds() == [TrialReported]
+    scene.worker.finish(lease, finished(lease.trial))
+    assert scene.queue.collect() == 1
+    assert scene.kinds() == [TrialEnded]
+
+
+def test_a_worker_that_falls_silent_is_noticed_though_it_writes_nothing(scene: Scene) -> None:
+    """The age of its lease is read anew every so often; a worker that is alive would have changed it."""
+    [lease] = scene.worker.claim("worker")
+    scene.queue.collect()
+    long_ago = sa.text("UPDATE lrtune_leases SET renewed = renewed - 90")
+    with scene.leases.engine.begin() as connection:
+        connection.execute(long_ago)
+    scene.leases.has_news()  # as if the time had passed by itself
+    scene.queue.collect()
+    scene.queue.take_back_silent(60.0)
+    assert [event for event in scene.events if isinstance(event, Note)] == []
+    scene.now += 2 * module._LOOK_SECONDS
+    scene.queue.collect()
+    scene.queue.take_back_silent(60.0)
+    assert not scene.worker.finish(lease, finished(lease.trial))
+
+
+def test_a_database_that_does_not_say_is_always_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.leases.engine.dialect, "name", "postgresql")
+    assert scene.leases.has_news() and scene.leases.has_news()
+
+
+def test_a_damaged_watch_is_asked_anew(scene: Scene) -> None:
+    assert not scene.leases.has_news()
+    assert scene.leases._watching is not None
+    scene.leases._watching.close()
+    assert scene.leases.has_news()
+    scene.leases.has_news()
+    assert not scene.leases.has_news()
