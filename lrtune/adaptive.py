@@ -46,7 +46,7 @@ class AdaptiveDesign:
     @property
     def why_ended(self) -> str:
         """What is known, and what more runs would add, for the scales that are known worst."""
-        known = [place.sampler.assessment(place.study) for place in self.places if place.assessment is not None]
+        known = [found for place in self.places if (found := place.look_ahead()) is not None]
         return str(max(known, key=lambda assessment: assessment.regret_90)) if known else "nothing is known yet"
 
 
@@ -95,6 +95,12 @@ class _Place:
                 self._note(task)
         if mine and any(record.status == "finished" for record in records):
             self.assessment = self.sampler.assessment(self.study, look_ahead=False)
+
+    def look_ahead(self) -> Assessment | None:
+        """The assessment, with what more runs would add where any are wanted; None where nothing is known yet."""
+        if self.assessment is None or self.is_enough:
+            return self.assessment
+        return self.sampler.assessment(self.study)
 
     def ask(self) -> Task:
         """What the sampler wants to know next. The same rate at the same width again means another seed."""

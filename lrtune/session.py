@@ -212,9 +212,9 @@ class Session:
     def _work(self, stopping: Stopping) -> str:
         """Have tasks trained until there is a reason to stop; returns it. No worker is left when this returns."""
         self._fill(1)
-        if self.design.enough is not None or not self.queue.pending:
+        if (over := self._why_over()) is not None:
             self.queue.cancel()
-            return self.design.why_ended
+            return over
         engine = self._engine()
         try:
             engine.start()
@@ -238,7 +238,7 @@ class Session:
         return engine
 
     def _loop(self, engine: Engine, stopping: Stopping) -> str:
-        stillborn = 0
+        stillborn, is_to_fill = 0, True
         while True:
             ended = self.queue.collect()
             for mark, how in engine.dead():
@@ -253,13 +253,19 @@ class Session:
             reason = self._reason_to_stop(stopping, engine.count)
             if reason is not None:
                 return reason
-            self._fill(engine.count * self._at_once(engine))
-            if self.design.enough is not None or not self.queue.pending:
-                return self.design.why_ended
+            if ended or is_to_fill:  # what the design wants depends on nothing else
+                self._fill(engine.count * self._at_once(engine))
+                is_to_fill = False
+            if (over := self._why_over()) is not None:
+                return over
             if time.monotonic() - self.held > _HOLD_SECONDS:
                 self._hold()
             if not ended:
                 time.sleep(_POLL)
+
+    def _why_over(self) -> str | None:
+        """Why the search is over by its design, or None."""
+        return self.design.enough or (None if self.queue.pending else self.design.why_ended)
 
     def _fill(self, room: int) -> None:
         """Queue what the design wants next, a little ahead of the workers where it is known long before."""

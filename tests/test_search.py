@@ -9,12 +9,13 @@ import optuna
 import pytest
 
 from lrtune.conclusion import shortfall
-from lrtune.design import Task
+from lrtune.design import FixedDesign, Task
 from lrtune.errors import InputError
 from lrtune.events import Note, TrialEnded
 from lrtune.records import TrialRecord, read_records
 from lrtune.rule import recommend
 from lrtune.search import plan, run_fixed, run_search, status
+from lrtune.session import Options, Session
 from lrtune.study import Budget, Study
 from lrtune.trials import Trials
 
@@ -113,6 +114,20 @@ def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
         rate = recommend(width, rule=result.rule).learning_rate
         assert abs(math.log2(rate * width / 0.3)) < 0.35, f"hidden {width}: {rate}"
     assert (result.out / "rule.json").is_file()
+
+
+def test_a_design_is_asked_when_a_run_has_ended_and_not_while_it_trains(tmp_path: Path):
+    asked = []
+
+    class Counted(FixedDesign):
+        def propose(self, records, pending, room):
+            asked.append(len(records))
+            return super().propose(records, pending, room)
+
+    tasks = [Task(hidden_size=32, learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
+    Session(study(), tmp_path / "run", Counted(tasks), Options(workers=1), None, is_search=False).run()
+    assert asked[:2] == [0, 0]  # the first task, then as many as there is room for
+    assert len(asked) == len(set(asked)) + 1
 
 
 def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
