@@ -167,9 +167,7 @@ def page(run: Run, figures: "Sequence[Figure]") -> str:
     """The whole page."""
     name = run.study.name if run.study else run.folder.name
     template = resources.files("lrtune").joinpath("report-template.html").read_text(encoding="utf-8")
-    specs = {
-        f"{figure.name}-{number}": panel.to_dict() for figure in figures for number, panel in enumerate(figure.panels)
-    }
+    specs = {f"{figure.name}-{n}": panel for figure in figures for n, panel in enumerate(_specs(figure))}
     parts = {
         "TITLE": html.escape(f"{name}: learning rate by hidden size"),
         "NAME": html.escape(name),
@@ -304,6 +302,12 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple | list):
         return " … ".join(map(_shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _specs(figure: "Figure") -> list[dict[str, Any]]:
+    from lrtune.plots import vega_lite
+
+    return [vega_lite(panel) for panel in figure.panels]
 
 
 def _script_json(value: object) -> str:

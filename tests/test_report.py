@@ -13,7 +13,7 @@ from browser import Page, browser, find_chromium
 
 from lrtune.errors import InputError
 from lrtune.law import fit_law
-from lrtune.plots import figures
+from lrtune.plots import figures, vega_lite
 from lrtune.plots.theme import SHAPES
 from lrtune.records import STATUSES, TrialRecord, write_records
 from lrtune.report import findings, read_run, write_report
@@ -100,6 +100,16 @@ def test_each_figure_has_words_that_say_what_it_shows() -> None:
         assert len(figure.says) > 60, figure.name
     loss = figures(found, None, None)[0].says
     assert "Hidden 32: lowest loss" in loss and "at 0.008" in loss
+
+
+def test_every_chart_is_one_by_the_grammar() -> None:
+    """The report writes them as they are; here they are held against Vega-Lite's schema."""
+    found = records()
+    fit = fit_law(found)
+    panels = [panel for figure in figures(found, fit.rule, fit) for panel in figure.panels]
+    assert len(panels) > 5
+    for panel in panels:
+        assert panel.to_dict(validate=True) == vega_lite(panel)
 
 
 def test_images_are_written_as_svg_and_png(run: Path) -> None:

@@ -50,7 +50,7 @@ class Figure:
 
 def inline(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Rows as data of a chart."""
-    return alt.InlineData(values=list(rows))
+    return alt.InlineData(values=tuple(rows))
 
 
 def status_colour(present: set[str]) -> alt.Color:
