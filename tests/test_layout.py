@@ -83,7 +83,7 @@ ROWS = [
     search session adaptive plan status conclusion trials taskqueue leases
     worker attempt compare verify
     engines
-    report summary plots terminal_chart live progress doctor check_trainer huggingface
+    report summary plots terminal_chart live drawing progress doctor check_trainer huggingface
     cli __main__
     """.strip().splitlines()
 ]

@@ -6,10 +6,12 @@ import math
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
+from lrtune.drawing import LaidOut, clock, describe_law, draw, sparkline
 from lrtune.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.law import fit_law
-from lrtune.live import JsonLinesView, PlainView, choose_view, clock, describe_law, draw, sparkline
+from lrtune.live import JsonLinesView, LiveView, PlainView, choose_view
 from lrtune.progress import Progress
 from lrtune.records import TrialRecord
 from lrtune.rule import Rule
@@ -186,6 +188,67 @@ def test_on_a_terminal_the_view_is_live(monkeypatch: pytest.MonkeyPatch, capfd: 
         for event in EVENTS:
             view(event)
     assert "runs" in capfd.readouterr().err
+
+
+def watched(time: Clock, width: int = 100) -> tuple[LiveView, list[float]]:
+    """A live view that nobody refreshes by himself, and the times at which it was drawn."""
+    console = Console(file=io.StringIO(), width=width, height=30, force_terminal=True)
+    view, drawn_at = LiveView(Progress(clock=time), console), []
+    view.live.refresh = lambda: drawn_at.append(time.now)  # type: ignore[method-assign]
+    return view, drawn_at
+
+
+def test_nothing_is_drawn_anew_while_nothing_changes() -> None:
+    time = Clock()
+    view, drawn_at = watched(time)
+    for _ in range(3):
+        view.refresh()
+    assert drawn_at == [0.0]
+    time.now = 0.4
+    view.refresh()
+    assert drawn_at == [0.0]
+
+
+def test_an_event_a_second_and_another_size_are_drawn() -> None:
+    time = Clock()
+    view, drawn_at = watched(time)
+    view(started(0))
+    view.refresh()
+    view(TrialReported(trial=0, step=20, steps=100, loss=5.0))
+    view.refresh()
+    assert len(drawn_at) == 2
+    time.now = 1.0
+    view.refresh()
+    assert len(drawn_at) == 3
+    view.console.size = (50, 20)  # type: ignore[assignment]
+    view.refresh()
+    assert len(drawn_at) == 4
+
+
+def test_the_table_is_laid_out_when_its_numbers_change_and_shows_what_a_fresh_one_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("lrtune.live.LaidOut", lambda table: made.append(table) or LaidOut(table))
+    view, _ = watched(Clock())
+
+    def is_as_fresh(width: int) -> bool:
+        kept = draw(view.progress, width, 30, lay_out=view._lay_out)
+        return text_of(kept, width) == text_of(draw(view.progress, width, 30), width)
+
+    counts = []
+    for event in EVENTS:
+        view(event)
+        assert is_as_fresh(100)
+        counts.append(len(made))
+    reported = [index for index, event in enumerate(EVENTS) if isinstance(event, TrialReported)]
+    assert counts[reported[0] - 1] == counts[reported[-1]] < counts[reported[-1] + 1]
+    assert is_as_fresh(40) and is_as_fresh(100)
+
+
+def test_what_is_laid_out_fits_another_width_too() -> None:
+    kept = LaidOut(Text("word " * 30))
+    assert [text_of(kept, width) == text_of(Text("word " * 30), width) for width in (80, 40, 80)] == [True] * 3
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (59.6, "1:00"), (3723, "1:02:03")])
