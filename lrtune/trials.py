@@ -1,8 +1,9 @@
 """The Optuna study of a search: trials as Optuna's tools expect them, written in the order that survives a kill.
 
 Parameters are ``hidden_size`` and ``learning_rate`` with wide bounds that never change (Optuna's samplers give up on
-a range that does). All else is in user attributes: ``seed, scales, arm, options`` from the start, ``facts, curve,
-status, why`` at the end. Diversity below its floor is a constraint, never a second objective.
+a range that does). All else is in user attributes: ``seed`` from the start, with ``scales, arm, options`` where there
+are any, and ``facts, curve, status, why`` at the end. Diversity below its floor is a constraint, never a second
+objective.
 """
 
 import contextlib
@@ -123,8 +124,9 @@ class Trials:
 
 
 def attributes(task: Task) -> dict[str, Any]:
-    """What a trial carries from its start."""
-    return {"seed": task.seed, "scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
+    """What a trial carries from its start; each attribute costs a storage two statements, so none that says nothing."""
+    more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
+    return {"seed": task.seed, **{name: value for name, value in more.items() if value}}
 
 
 def ending_attributes(record: TrialRecord) -> dict[str, Any]:

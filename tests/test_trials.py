@@ -28,6 +28,27 @@ def record(trial: int, status: Status, loss: float | None, diversity: float | No
 
 
 @pytest.mark.parametrize(
+    ("task", "carries"),
+    [
+        (Task(hidden_size=64, learning_rate=0.02), {"seed"}),
+        (Task(hidden_size=64, learning_rate=0.02, seed=3, arm="wide"), {"seed", "arm"}),
+        (
+            Task(hidden_size=64, learning_rate=0.02, scales={"depth": 2.0}, options={"clip": 0.0}),
+            {"seed", "scales", "options"},
+        ),
+    ],
+)
+def test_a_task_comes_back_whole_from_the_attributes_that_it_needs(
+    task: Task, carries: set[str], tmp_path: Path
+) -> None:
+    trials = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
+    number = trials.add(task)
+    assert trials.unfinished() == {number: task}
+    [stored] = trials.study.get_trials()
+    assert stored.user_attrs.keys() == carries
+
+
+@pytest.mark.parametrize(
     ("status", "loss", "diversity", "state", "value", "constraint"),
     [
         ("finished", 4.0, 0.45, "COMPLETE", 4.0, -0.35),
