@@ -55,9 +55,10 @@ class Trials:
             )
         )
         self._study_id = self.storage.get_study_id_from_name(name)
-        # Knows the numbers of trials that it made without asking again.
+        # Knows the trials that it made without asking again.
         self._remembering = optuna.storages.get_storage(self.storage)
         self._ids: dict[int, int] = {}
+        self._next = 0
 
     def close(self) -> None:
         """Let the connections go."""
@@ -73,9 +74,17 @@ class Trials:
             user_attrs=attributes(task),
         )
         trial_id = self._remembering.create_new_trial(self._study_id, template)
-        number = self._remembering.get_trial_number_from_id(trial_id)
+        number = self._number(trial_id)
         self._ids[number] = trial_id
+        self._next = number + 1
         return number
+
+    def _number(self, trial_id: int) -> int:
+        """The number of a trial just made: the next one, which is known here, or else read with the whole trial."""
+        with contextlib.suppress(KeyError):
+            if self._remembering.get_trial_id_from_study_id_trial_number(self._study_id, self._next) == trial_id:
+                return self._next
+        return self._remembering.get_trial_number_from_id(trial_id)
 
     def unfinished(self) -> dict[int, Task]:
         """The trials that wait or run, read from the storage without those that ended."""

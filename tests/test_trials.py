@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from lrtune.design import Task
 from lrtune.records import Status, TrialRecord
@@ -25,6 +26,23 @@ def record(trial: int, status: Status, loss: float | None, diversity: float | No
         why="" if status == "finished" else "a reason",
         curve={"step": [0, 60], "loss": [7.0, loss]},
     )
+
+
+def test_numbers_are_the_studys_whoever_else_adds_trials(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    one, other = Trials(url, "study"), Trials(url, "study")
+    made = [side.add(Task(hidden_size=64, learning_rate=0.02, seed=n)) for n, side in enumerate((one, one, other, one))]
+    assert made == [0, 1, 2, 3]
+    assert {number: task.seed for number, task in one.unfinished().items()} == {0: 0, 1: 1, 2: 2, 3: 3}
+
+
+def test_a_trial_is_made_without_reading_it_back(tmp_path: Path) -> None:
+    trials = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
+    trials.add(Task(hidden_size=64, learning_rate=0.02))
+    asked: list[str] = []
+    sa.event.listen(trials.storage.engine, "before_cursor_execute", lambda _c, _cursor, text, *_: asked.append(text))
+    trials.add(Task(hidden_size=64, learning_rate=0.02, seed=1))
+    assert asked[-1].startswith("UPDATE trials SET number")
 
 
 @pytest.mark.parametrize(
