@@ -35,7 +35,7 @@ _SILENCE = 60.0
 _GRACE = 30.0
 _FAILURES_IN_A_ROW = 5
 _GPU_AT_ONCE = 8
-_LAW_SHARE = 0.05
+_LAW_SHARE = 0.01
 _ENGINES = ("local", "ray")
 
 
