@@ -44,8 +44,12 @@ class Run:
     why_no_rule: str = ""
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
     """Read a run folder, as much of it as is there.
+
+    Args:
+        folder: the run folder.
+        fit: the law through its records, where that is known; else it is fitted.
 
     Raises:
         InputError: there is no such folder, or nothing of a run in it.
@@ -61,7 +65,7 @@ def read_run(folder: Path) -> Run:
             study = load_study(folder / "study.toml")
         except InputError:
             study = None
-    fit, rule, why = _fit(read.records)
+    fit, rule, why = _fit(read.records) if fit is None else (fit, fit.rule, "")
     if (folder / "rule.json").exists():
         rule = load_rule(folder / "rule.json")
     return Run(
@@ -90,18 +94,19 @@ def _fit(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, Rule | None, s
     return fit, fit.rule, ""
 
 
-def write_report(folder: Path, *, images: bool = False) -> Path:
+def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = None) -> Path:
     """Write ``report.html`` into a run folder and return its path.
 
     Args:
         folder: the run folder.
         images: also each figure as SVG and PNG, in ``figures/`` beside it.
+        fit: see `read_run`.
 
     Raises:
         InputError: no run there.
         MissingExtraError: Altair or vl-convert is not installed.
     """
-    run = read_run(folder)
+    run = read_run(folder, fit)
     figures = _figures(run)
     path = folder / "report.html"
     write_whole(path, page(run, figures))

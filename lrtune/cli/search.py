@@ -115,10 +115,11 @@ def _conclude(done: "SearchResult", *, quiet: bool, json_lines: bool) -> None:
     """Show what was found, write the report, say what to type next, and exit as the search ended."""
     from lrtune.summary import next_commands, show
 
+    fit = _fitted(done)
     if not json_lines and not quiet:
-        show(stdout_console(), done.records, done.rule, _fitted(done), why=done.why_no_rule)
+        show(stdout_console(), done.records, done.rule, fit, why=done.why_no_rule)
         say(f"ended: {done.stop_reason}")
-    written = _write_report(done.out)
+    written = _write_report(done.out, fit)
     rule_path = str(done.out / "rule.json") if done.rule is not None else None
     if json_lines:
         end = {
@@ -155,14 +156,14 @@ def _fitted(done: "SearchResult") -> "LawFit | None":
     return None
 
 
-def _write_report(out: Path) -> str:
+def _write_report(out: Path, fit: "LawFit | None") -> str:
     """Where the report of a search is; where its extra is not installed, why there is none."""
     from lrtune.errors import MissingExtraError
 
     try:
         from lrtune.report import write_report
 
-        return str(write_report(out))
+        return str(write_report(out, fit=fit))
     except (MissingExtraError, InputError) as error:
         return str(error)
 
