@@ -95,12 +95,13 @@ class ScaleAwareSampler(BaseSampler):
         self._independent = independent_sampler or RandomSampler(seed=seed)
         self._notes = _Notes()
         self._lock = threading.Lock()
+        self._just_read = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_notes": None}
+        return {**self.__dict__, "_lock": None, "_notes": None, "_just_read": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _notes=_Notes())
+        self.__dict__.update(state, _lock=threading.Lock(), _notes=_Notes(), _just_read=threading.local())
 
     def reseed_rng(self) -> None:
         """Only the independent sampler has a state of its own: ours is seeded by trial number."""
@@ -117,19 +118,25 @@ class ScaleAwareSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The width and the learning rate, as soon as any trial (or `search_space`) shows both."""
-        found = self._roles(study, trial.distributions)
+        trials = _Trials(study)
+        found = self._roles(trials, trial.distributions)
+        self._just_read.trials = (trial.number, trials)  # Optuna calls `sample_relative` next
         return {} if found is None else {n: d for n, d in found.items() if not d.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Width and rate for one trial. A width that was fixed (enqueued) is kept, and its rate chosen."""
-        roles = self._roles(study, trial.distributions)
+        number, trials = getattr(self._just_read, "trials", (None, None))
+        self._just_read.trials = (None, None)
+        if trials is None or number != trial.number or trials.study is not study:
+            trials = _Trials(study)
+        roles = self._roles(trials, trial.distributions)
         if not search_space or roles is None:
             return {}
         fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         (width_name, _), (rate_name, rate) = roles.items()
-        width, x = self._propose(study, trial, roles, fixed.get(width_name))
+        width, x = self._propose(trials, trial, roles, fixed.get(width_name))
         chosen = {width_name: width, rate_name: _within(2**x, rate)}
         return {name: value for name, value in chosen.items() if name in search_space}
 
@@ -138,11 +145,12 @@ class ScaleAwareSampler(BaseSampler):
     ) -> Any:
         """Before any trial shows both parameters: the cheapest width, then a rate for it. Others: independent."""
         named = {**trial.distributions, param_name: param_distribution}
-        roles = self._roles(study, named)
+        trials = _Trials(study)
+        roles = self._roles(trials, named)
         if roles is not None and param_name in roles:
             width_name, rate = next(iter(roles)), list(roles.values())[1]
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            width, x = self._propose(study, trial, roles, fixed.get(width_name))
+            width, x = self._propose(trials, trial, roles, fixed.get(width_name))
             return width if param_name == width_name else _within(2**x, rate)
         if isinstance(param_distribution, IntDistribution) and self._names[0] in (None, param_name):
             return self._ladder(param_distribution)[0]
@@ -165,14 +173,14 @@ class ScaleAwareSampler(BaseSampler):
         tolerance = self._tolerance if tolerance is None else tolerance
         if not tolerance > 0:
             raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
-        roles = self._roles(study, {})
+        trials = _Trials(study)
+        roles = self._roles(trials, {})
         if roles is None:
             raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
         with self._lock:
-            trials = study.get_trials(deepcopy=False)
-            running, _ = self._read(study, trials, roles, own=-1)
+            running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
-            rng = np.random.default_rng([self._seed, len(trials), 1])
+            rng = np.random.default_rng([self._seed, len(trials.read()), 1])
             posterior = self._notes.posterior(space, rng)
             return assess(
                 self._notes.belief,
@@ -186,12 +194,11 @@ class ScaleAwareSampler(BaseSampler):
             )
 
     def _propose(
-        self, study: Study, trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None
+        self, trials: "_Trials", trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None
     ) -> tuple[int, float]:
         """The width and log2 rate of the next run."""
         with self._lock:
-            trials = study.get_trials(deepcopy=False)
-            running, blind = self._read(study, trials, roles, own=trial.number)
+            running, blind = self._read(trials.study, trials.read(), roles, own=trial.number)
             space = self._space(roles)
             rng = np.random.default_rng([self._seed, trial.number])
             posterior = self._notes.posterior(space, rng, also=width)
@@ -224,11 +231,11 @@ class ScaleAwareSampler(BaseSampler):
                 blind += 1
         return running[-_MOST_RUNNING:], min(blind, _MOST_BLIND)
 
-    def _roles(self, study: Study, at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
+    def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
         """The two parameters, width first, by name; None while no trial shows both."""
         found = _pair({**self._search_space, **at_hand}, self._names)
         if found is None:
-            for trial in reversed(study.get_trials(deepcopy=False)):
+            for trial in reversed(trials.read()):
                 found = _pair(trial.distributions, self._names)
                 if found is not None:
                     break
@@ -260,6 +267,19 @@ class ScaleAwareSampler(BaseSampler):
             focus=focus,
             tolerance=self._tolerance,
         )
+
+
+class _Trials:
+    """The trials of a study, read once at most: a storage is asked with seven statements each time."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._read: list[FrozenTrial] | None = None
+
+    def read(self) -> list[FrozenTrial]:
+        if self._read is None:
+            self._read = self.study.get_trials(deepcopy=False)
+        return self._read
 
 
 class _Notes:

@@ -186,6 +186,29 @@ def test_the_same_seed_gives_the_same_study_whatever_process_asks():
     assert rates(restart=False) == rates(restart=True)
 
 
+@pytest.mark.parametrize("space", [SPACE, None], ids=["told", "read from the trials"])
+def test_a_storage_is_read_once_for_each_ask_and_what_was_read_is_not_kept(monkeypatch, space):
+    sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=space, seed=12)
+    study = in_memory(sampler)
+    run(study, 3)
+    original, read = study.get_trials, []
+
+    def get_trials(**how):
+        read.append(original(**how))
+        return read[-1]
+
+    monkeypatch.setattr(study, "get_trials", get_trials)
+    for asked in range(1, 4):
+        run(study, 1)
+        assert len(read) == asked
+        assert len(read[-1]) == 3 + asked
+    # Whoever suggests anything else later is not answered from what was read then.
+    sampler.sample_relative(study, study.trials[-1], sampler.infer_relative_search_space(study, study.trials[-1]))
+    before = len(read)
+    sampler.sample_relative(study, study.trials[-1], SPACE)
+    assert len(read) > before + 1  # the one of `study.trials`, and its own
+
+
 def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
     study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=9))
     run(study, 14)
