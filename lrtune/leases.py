@@ -7,6 +7,7 @@ no longer write to it, so a trial is completed once however often it was begun.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -47,6 +48,13 @@ _leases = sa.Table(
     sa.Column("progress", sa.Text),
     sa.Column("result", sa.Text),
     sa.Index("lrtune_leases_by_state", "study", "state"),
+)
+_rooms = sa.Table(
+    "lrtune_rooms",
+    _tables,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("peers", sa.String(64), primary_key=True),
+    sa.Column("room", sa.Integer, nullable=False),
 )
 
 
@@ -167,6 +175,7 @@ class Leases:
         values = {"spec": text, "fingerprint": fingerprint, "state": "open"}
         if not self._changed(sa.update(_studies).where(_studies.c.name == self.study).values(values)):
             self._run(sa.insert(_studies).values(name=self.study, **values))
+        self._run(sa.delete(_rooms).where(_rooms.c.study == self.study))  # workers of an earlier search said those
 
     def spec(self) -> dict[str, Any] | None:
         """What a worker needs to know of the study, or None where there is no such study."""
@@ -218,24 +227,35 @@ class Leases:
 
     # A worker's side
 
-    def claim(self, owner: str, count: int = 1) -> list[Lease]:
-        """Up to `count` queued trials of one group, now this owner's; trials begun least often come first."""
+    def claim(self, owner: str) -> list[Lease]:
+        """One queued trial, now this owner's, or none; trials begun least often come first."""
+        return self._take(owner, _leases.c.trial == self._queued().limit(1).scalar_subquery())
+
+    def claim_beside(self, lease: Lease, count: int) -> list[Lease]:
+        """Up to `count` more queued trials of the group that `lease` is of, for its owner."""
+        if count < 1:
+            return []
+        peers = self._queued().where(_leases.c.peers == lease.peers)
+        return self._take(lease.owner, _leases.c.trial.in_(peers.limit(count)))
+
+    def _queued(self) -> sa.Select[Any]:
         c = _leases.c
-        first = (
-            sa.select(c.trial)
-            .where(self._mine, c.state == "queued")
-            .order_by(c.attempt, c.trial)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
+        queued = sa.select(c.trial).where(self._mine, c.state == "queued").order_by(c.attempt, c.trial)
+        return queued.with_for_update(skip_locked=True)
+
+    def _take(self, owner: str, chosen: sa.ColumnElement[bool]) -> list[Lease]:
+        c = _leases.c
         taken = {"state": "running", "owner": owner, "attempt": c.attempt + 1, "renewed": self._now}
         back = (c.trial, c.attempt, c.owner, c.peers, c.task, sa.literal(0.0), c.progress)
-        claim = sa.update(_leases).where(self._mine, c.state == "queued").values(taken).returning(*back)
-        rows = self._run(claim.where(c.trial == first.scalar_subquery()))
-        if rows and count > 1:
-            more = first.where(c.peers == rows[0].peers).limit(count - 1)
-            rows += self._run(claim.where(c.trial.in_(more)))
-        return [_lease(row) for row in rows]
+        take = sa.update(_leases).where(self._mine, c.state == "queued", chosen).values(taken)
+        return [_lease(row) for row in self._run(take.returning(*back))]
+
+    def say_room(self, peers: str, room: int) -> None:
+        """Tell the search how many trials of a group a worker trains at once."""
+        row = {"study": self.study, "peers": _short(peers), "room": room}
+        insert = sqlite.insert if self.engine.name == "sqlite" else postgresql.insert
+        stated = insert(_rooms).values(row)
+        self._run(stated.on_conflict_do_update(index_elements=["study", "peers"], set_={"room": room}))
 
     def renew(self, owner: str) -> set[int]:
         """Show that `owner` is alive; returns the trials that are still its own."""
@@ -275,6 +295,11 @@ class Leases:
         return [(int(row[0]), str(row[1])) for row in self._run(ended.where(c.trial.not_in(list(unlike))))]
 
     # The search's side
+
+    def rooms(self) -> list[int]:
+        """What workers said of how many trials they train at once, one number a group, in ascending order."""
+        rows = self._run(sa.select(_rooms.c.room).where(_rooms.c.study == self.study).order_by(_rooms.c.room))
+        return [int(row[0]) for row in rows]
 
     def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
         """Queue a trial, once: a trial that has a row keeps it."""
@@ -327,6 +352,11 @@ class Leases:
     def trials(self) -> set[int]:
         """The numbers of all trials that have a row."""
         return {int(row[0]) for row in self._run(sa.select(_leases.c.trial).where(self._mine))}
+
+
+def _short(peers: str) -> str:
+    """A group's name at a length that every database takes for a key."""
+    return hashlib.sha256(peers.encode()).hexdigest()
 
 
 def _lease(row: Any) -> Lease:

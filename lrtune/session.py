@@ -71,7 +71,8 @@ class Options:
         engine, address: ``local`` or ``ray``, and the Ray cluster's address.
         storage: a URL that workers on other machines can reach; None for a file in the run folder.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        members: trials of one width that a population trainer gets at once; None for what the trainer has by default.
+        members: trials of one width that a population trainer gets at once; None for what the trainer says is worth
+            it, and else for what the device suggests (see `lrtune.trainer`).
         trial_timeout: seconds after which a run is taken for hanging.
         attempts: how often a trial may take its worker down with it before it is given up.
         lease_seconds: silence after which a worker is taken for dead.
@@ -151,6 +152,7 @@ class Session:
         self.began = time.monotonic()
         self.me = new_owner()
         self._law_seconds = 0.0
+        self._rooms: list[int] = []
         self.url = normalise(options.storage) if options.storage else sqlite_url(self.folder.out)
 
     def run(self) -> SearchResult:
@@ -249,6 +251,7 @@ class Session:
             self.queue.take_back_silent(self.options.lease_seconds)
             if ended:
                 stillborn = 0
+                self._hear_rooms()
                 self._show_law()
             reason = self._reason_to_stop(stopping, engine.count)
             if reason is not None:
@@ -281,7 +284,16 @@ class Session:
         """Trials that one worker trains together; half of what it could, for a design that learns from each."""
         if self.trainer.train_population is None:
             return 1
-        return self.options.members or (_GPU_AT_ONCE if engine.is_gpu else 1)
+        if self.options.members:
+            return self.options.members
+        if self._rooms:  # what workers said, a number a group: the middle one
+            return max(1, self._rooms[len(self._rooms) // 2] // 2)
+        return _GPU_AT_ONCE if engine.is_gpu else 1
+
+    def _hear_rooms(self) -> None:
+        """How many trials workers train at once by now, where their trainer says; each asks as it meets a group."""
+        if self.trainer.members_at_once is not None and self.options.members is None:
+            self._rooms = self.leases.rooms()
 
     def _hold(self) -> None:
         holder = self.leases.hold(self.me, _SILENCE)

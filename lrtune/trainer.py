@@ -14,7 +14,10 @@ The simple form::
 The last report, at ``step == trial.steps``, gives the final loss. A module with a trainer may also offer
 ``check(study)`` (raise `InputError` before anything trains), ``prepare(study)`` (run once before the workers;
 may return a mapping of strings that identify the data, which become part of the study's fingerprint) and a
-population trainer (see `population`).
+population trainer (see `population`). Beside a population trainer it may offer ``members_at_once(trial)``: how many
+trials of the width, scales and options of `trial` are worth training at once on ``trial.device``, a whole number of
+at least 1. A worker asks it once for each such group, before it takes them; without it, or where it raises, a GPU
+gets 16 at once and a CPU one. What the user asks for with ``members`` comes before either.
 """
 
 import importlib
@@ -208,6 +211,7 @@ class Trainer:
     train_population: PopulationTrain | None = None
     check: Callable[[Any], None] | None = None
     prepare: Callable[[Any], Mapping[str, str] | None] | None = None
+    members_at_once: Callable[[Trial], int] | None = None
 
 
 def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
@@ -287,6 +291,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         train_population=many,
         check=getattr(module, "check", None),
         prepare=getattr(module, "prepare", None),
+        members_at_once=getattr(module, "members_at_once", None) if many is not None else None,
     )
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from typing import Any
 from lrtune.attempt import Attempt, Setting
 from lrtune.errors import InputError, LrtuneError, RunFailedError, TrainerFailedError
 from lrtune.leases import Lease, Leases, new_owner
+from lrtune.room import said_room, usual_room
 from lrtune.storage import open_engine, redact
 from lrtune.study import Study, fingerprint, parse_study
 from lrtune.trainer import Interrupted, Trainer, resolve_trainer
 
 TIMED_OUT = 75
-GPU_MEMBERS = 16
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _MOST_WHY = 6000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -82,6 +82,7 @@ class Worker:
         self.trainer: Trainer = resolve_trainer(self.study.trainer, self.study.command)
         self._attempts: list[Attempt] = []
         self._guard = threading.Lock()
+        self._rooms: dict[str, int] = {}
 
     def run(self) -> None:
         """Work until the search says that it is done."""
@@ -91,7 +92,7 @@ class Worker:
         pause = 0.02
         try:
             while not self.stop.is_set():
-                leases = self.leases.claim(self.setting.owner, self._room())
+                leases = self._claim()
                 if leases:
                     pause = 0.02
                     self.work(leases)
@@ -106,42 +107,63 @@ class Worker:
             pulse.join(timeout=1)
             self.leases.close()
 
-    def _room(self) -> int:
-        """Trials to take at once: a GPU trains many small models in the time of one, a core does not."""
-        if self.trainer.train_population is None:
-            return 1
-        return self.members or (GPU_MEMBERS if self.setting.device.startswith("cuda") else 1)
+    def _claim(self) -> list[Lease]:
+        """A trial, and as many others of its group as are worth training with it: only now is its width known."""
+        leases = self.leases.claim(self.setting.owner)
+        if not leases or self.trainer.train_population is None:
+            return leases
+        first = leases[0]
+        if first.peers not in self._rooms:
+            self._rooms[first.peers] = self.members or self._worthwhile(first)
+        return [first, *self.leases.claim_beside(first, self._rooms[first.peers] - 1)]
+
+    def _worthwhile(self, lease: Lease) -> int:
+        """How many trials of this group to take at once; the search is told what the trainer said."""
+        attempt = Attempt(lease, self.study, self.leases, self.setting, None)
+        with self._at_work([attempt]):
+            said = said_room(self.trainer, attempt.trial)
+        if said is None:
+            return usual_room(self.setting.device)
+        self.leases.say_room(lease.peers, said)
+        return said
 
     def work(self, leases: Sequence[Lease], micro_batch: int | None = None) -> None:
         """Train these trials, of one width, and hand in their records."""
         attempts = [Attempt(lease, self.study, self.leases, self.setting, micro_batch) for lease in leases]
         self._train(attempts)
 
-    def _train(self, attempts: list[Attempt]) -> None:
+    @contextlib.contextmanager
+    def _at_work(self, attempts: list[Attempt]) -> Iterator[None]:
+        """Have the leases of these attempts kept alive meanwhile."""
         with self._guard:
             self._attempts = attempts
         try:
-            self._call(attempts)
-        except Interrupted:
-            for attempt in attempts:
-                self._hand_in_or_release(attempt)
-        except TrainerFailedError as error:
-            self._end(attempts[0], "failed", redact(error))
-        except RunFailedError:
-            raise
-        except (Exception, SystemExit) as error:
-            if is_out_of_memory(error):
-                self._in_smaller_pieces(attempts, error)
-            elif len(attempts) > 1:
-                self._one_by_one(attempts)
-            else:
-                self._end(attempts[0], "failed", _explain(error))
-        else:
-            for attempt in attempts:
-                self._end(attempt, *attempt.outcome())
+            yield
         finally:
             with self._guard:
                 self._attempts = []
+
+    def _train(self, attempts: list[Attempt]) -> None:
+        with self._at_work(attempts):
+            try:
+                self._call(attempts)
+            except Interrupted:
+                for attempt in attempts:
+                    self._hand_in_or_release(attempt)
+            except TrainerFailedError as error:
+                self._end(attempts[0], "failed", redact(error))
+            except RunFailedError:
+                raise
+            except (Exception, SystemExit) as error:
+                if is_out_of_memory(error):
+                    self._in_smaller_pieces(attempts, error)
+                elif len(attempts) > 1:
+                    self._one_by_one(attempts)
+                else:
+                    self._end(attempts[0], "failed", _explain(error))
+            else:
+                for attempt in attempts:
+                    self._end(attempt, *attempt.outcome())
 
     def _call(self, attempts: Sequence[Attempt]) -> None:
         if self.trainer.train is not None and len(attempts) == 1:
@@ -171,7 +193,7 @@ class Worker:
         """Out of memory: half the population; a single trial once more in micro-batches; then failed with advice."""
         if len(attempts) > 1:
             print(f"out of memory with {len(attempts)} members at once; trying halves", file=sys.stderr)
-            self.members = max(1, len(attempts) // 2)
+            self._rooms[attempts[0].lease.peers] = max(1, len(attempts) // 2)
             for part in (attempts[: len(attempts) // 2], attempts[len(attempts) // 2 :]):
                 self.work([attempt.lease for attempt in part], part[0].micro_batch)
             return

@@ -79,7 +79,7 @@ ROWS = [
     runcurve beaten pruning arms law lawcell lawforms forms effective companions cells forecast curve boundary \
     circumstances check surface
     design runfolder storage replay
-    pruner sampler assessment belief acquisition importers tables export
+    room pruner sampler assessment belief acquisition importers tables export
     search session adaptive plan status conclusion trials taskqueue leases
     worker attempt compare verify
     engines

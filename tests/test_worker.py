@@ -3,16 +3,18 @@
 import math
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lrtune import worker as module
-from lrtune.design import Task
+from lrtune.design import FixedDesign, Task
 from lrtune.leases import Leases
 from lrtune.records import TrialRecord, from_json
+from lrtune.session import Options, Session
 from lrtune.storage import open_engine, sqlite_url
 from lrtune.study import PruningPolicy, Study, to_toml
-from lrtune.trainer import Interrupted, Trial, population
+from lrtune.trainer import Interrupted, Trainer, Trial, population
 from lrtune.worker import Worker, WorkerSpec
 
 RATES = (0.01, 0.02, 0.04)
@@ -98,7 +100,7 @@ def train_bad_many(trials: list[Trial]) -> None:
         bad_at_the_second_rate(trial)
 
 
-sizes: list[int] = []
+sizes: list[object] = []
 
 
 def test_records_carry_what_was_asked_reported_and_said(tmp_path: Path):
@@ -169,6 +171,111 @@ def test_a_population_that_does_not_fit_is_halved(tmp_path: Path, capfd: pytest.
     assert [record.status for record in found.values()] == ["finished"] * 4
     assert all(record.plan["members"] == 2 for record in found.values())
     assert "trying halves" in capfd.readouterr().err
+
+
+@population
+def train_any(trials: list[Trial]) -> None:
+    sizes.append((trials[0].hidden_size, len(trials)))
+    for trial in trials:
+        good(trial)
+
+
+@population
+def train_few_wide(trials: list[Trial]) -> None:
+    sizes.append((trials[0].hidden_size, len(trials)))
+    if trials[0].hidden_size == 64 and len(trials) > 2:
+        raise MemoryError
+    for trial in trials:
+        good(trial)
+
+
+class Crowd(Desk):
+    """Six trials at width 32 and six at 64, for one worker."""
+
+    def work_off(self, device: str = "cpu", **more: object) -> list[tuple[int, int]]:
+        """The (width, members) of each call of the trainer."""
+        self.leases.create({**self.spec, **more}, "f")
+        for number in range(12):
+            task = Task(hidden_size=32 if number < 6 else 64, learning_rate=0.01 + 0.001 * number)
+            named = {"hidden_size": task.hidden_size, "learning_rate": task.learning_rate}
+            self.leases.add(number, task.group, named)
+        self.leases.set_state("done")
+        sizes.clear()
+        Worker(WorkerSpec(url=self.url, study="study", device=device)).run()
+        assert {from_json(result).status for _, result in self.leases.ended()} == {"finished"}
+        assert len(self.leases.ended()) == 12
+        return list(sizes)
+
+
+def test_a_trainer_says_for_each_width_how_many_to_train_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def members_at_once(trial: Trial) -> int:
+        asked.append((trial.hidden_size, trial.device))
+        return {32: 4, 64: 2}[trial.hidden_size]
+
+    monkeypatch.setitem(globals(), "members_at_once", members_at_once)
+    crowd = Crowd(tmp_path, "test_worker:train_any")
+    assert crowd.work_off() == [(32, 4), (32, 2), (64, 2), (64, 2), (64, 2)]
+    assert asked == [(32, "cpu"), (64, "cpu")], "once a group"
+    assert crowd.leases.rooms() == [2, 4], "the search hears of it"
+
+
+def test_the_members_that_the_user_asks_for_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(globals(), "members_at_once", lambda trial: pytest.fail("asked for nothing"))
+    assert Crowd(tmp_path, "test_worker:train_any").work_off(members=3) == [(32, 3), (32, 3), (64, 3), (64, 3)]
+
+
+@pytest.mark.parametrize(("device", "most"), [("cpu", 1), ("cuda:0", 6)])
+def test_without_word_from_the_trainer_the_device_decides(tmp_path: Path, device: str, most: int):
+    assert max(count for _, count in Crowd(tmp_path, "test_worker:train_any").work_off(device)) == most
+
+
+@pytest.mark.parametrize("answer", [0, 2.0, True, None, ValueError("no idea")])
+def test_a_trainer_that_cannot_say_how_many_is_passed_over_with_a_line(
+    answer: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def members_at_once(trial: Trial) -> object:
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    monkeypatch.setitem(globals(), "members_at_once", members_at_once)
+    assert Crowd(tmp_path, "test_worker:train_any").work_off("cuda:0") == [(32, 6), (64, 6)]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "members_at_once" in line]
+    reason = "ValueError: no idea" if isinstance(answer, ValueError) else f"at least 1, but got {answer!r}"
+    assert len(lines) == 2 and all(reason in line and line.endswith("training 16 at once") for line in lines)
+
+
+def test_memory_that_ran_out_at_one_width_says_nothing_of_another(tmp_path: Path):
+    crowd = Crowd(tmp_path, "test_worker:train_few_wide")
+    crowd.work_off(members=4)
+    # At 64 four do not fit; neither do they the next time, so two are taken. At 32 it stays at four.
+    assert sizes == [(32, 4), (32, 2), (64, 4), (64, 2), (64, 2), (64, 2)]
+
+
+def test_a_search_asks_for_half_of_what_its_workers_train_at_once(tmp_path: Path):
+    def session(told: list[int], members: int | None = None, hook: bool = True) -> Session:
+        options = Options(members=members)
+        made = Session(desk.study, tmp_path / "run", FixedDesign([]), options, None)
+        made.trainer = Trainer(
+            target="t", train=None, train_population=train_any, members_at_once=(lambda trial: 1) if hook else None
+        )
+        made.leases = desk.leases
+        desk.leases.create(desk.spec, "f")
+        for number, room in enumerate(told):
+            desk.leases.say_room(f"group {number}", room)
+            desk.leases.say_room(f"group {number}", room)
+        made._hear_rooms()
+        return made
+
+    desk = Desk(tmp_path, "test_worker:train_any")
+    gpu, cores = SimpleNamespace(is_gpu=True), SimpleNamespace(is_gpu=False)
+    assert session([4, 32, 64])._at_once(gpu) == 16
+    assert session([1])._at_once(gpu) == session([1])._at_once(cores) == 1
+    assert session([])._at_once(gpu) == 8 and session([])._at_once(cores) == 1
+    assert session([64], members=5)._at_once(gpu) == 5
+    assert session([64], hook=False)._at_once(gpu) == 8
 
 
 def test_an_exception_in_a_population_fails_only_the_member_that_raises_it(tmp_path: Path):
