@@ -36,11 +36,13 @@ CACHE_VARIABLE = "LRTUNE_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where prepared tokens are kept: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    """Where what can be made again is kept: ``$LRTUNE_CACHE``, or the user's cache folder."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
-    from platformdirs import user_cache_path
-
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # with torch and numpy alone
+        return Path.home() / ".cache" / "lrtune"
     return user_cache_path("lrtune")
 
 

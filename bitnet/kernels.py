@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitnet.data import cache_folder
+
 _log = logging.getLogger("bitnet")
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "cross_entropy.c")]
 _HEADER = Path(__file__).with_name("rows.h")
@@ -90,7 +92,7 @@ def _processor_flags() -> str:
 def _built(compiler: str, name: str) -> ctypes.CDLL:
     """The library of that name, compiled if nobody has yet."""
     with contextlib.suppress(OSError):
-        folder = _cache_folder()
+        folder = cache_folder() / "kernels"
         if not (folder / name).exists():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -105,15 +107,6 @@ def _built(compiler: str, name: str) -> ctypes.CDLL:
 def _compile(compiler: str, target: Path) -> None:
     command = [*compiler.split(), *_FLAGS, "-o", str(target), *map(str, _SOURCES), "-lm"]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-
-
-def _cache_folder() -> Path:
-    try:
-        from bitnet.data import cache_folder
-
-        return cache_folder() / "kernels"
-    except ImportError:
-        return Path.home() / ".cache" / "lrtune" / "kernels"
 
 
 def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
