@@ -56,6 +56,7 @@ def save(
             "identity": own,
             "step": state.step,
             "ternary": None if ternary is None else ternary[k : k + 1].cpu(),
+            "compiled": population.compiled,
             "warmup": None if member.warmup is None else [member.warmup.done, member.warmup.sound],
             **{name: getattr(state, name).cpu() for name in _TENSORS},
         }
@@ -85,8 +86,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def load(
     trials: Sequence[Trial], identities: Sequence[str], members: Sequence[Member]
-) -> tuple[State | None, Tensor | None]:
-    """The state to go on from and the last report's ternary weights; None where a run begins anew.
+) -> tuple[State | None, Tensor | None, bool | None]:
+    """The state to go on from, the last report's ternary weights, whether its steps were compiled.
+
+    All None where a run begins anew; the last also where that is not known, or members differ in it.
 
     A population goes on only where all of its members were stopped at the same step. A file that is damaged or
     belongs to another run is passed over, with a warning.
@@ -94,7 +97,7 @@ def load(
     found = [_read(trial, own) for trial, own in zip(trials, identities, strict=True)]
     contents = [content for content in found if content is not None]
     if len(contents) < len(trials) or len({content["step"] for content in contents}) > 1:
-        return None, None
+        return None, None, None
     device = trials[0].device
     tensors = {name: torch.cat([content[name] for content in contents]).to(device) for name in _TENSORS}
     for member, content in zip(members, contents, strict=True):
@@ -102,7 +105,9 @@ def load(
             member.warmup.done, member.warmup.sound = float(content["warmup"][0]), bool(content["warmup"][1])
     before = [content["ternary"] for content in contents]
     ternary = None if any(part is None for part in before) else torch.cat(before).to(device)
-    return State(step=contents[0]["step"], **tensors), ternary
+    ways = {content.get("compiled") for content in contents}
+    compiled = ways.pop() if len(ways) == 1 else None
+    return State(step=contents[0]["step"], **tensors), ternary, compiled if isinstance(compiled, bool) else None
 
 
 def _read(trial: Trial, own: str) -> dict[str, Any] | None:

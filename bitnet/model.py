@@ -243,7 +243,7 @@ class _HeadLoss(torch.autograd.Function):
         grad_head: Tensor | None = None
         spread = None if smoothing is None else smoothing.to(states.dtype)
         how = "kernels" if kernels.usable(states) else states.device.type
-        size = max(16, _LOGITS_AT_ONCE.get(how, 2**24) // (members * vocabulary))
+        size = max(16, LOGITS_AT_ONCE.get(how, 2**24) // (members * vocabulary))
         for start in range(0, count, size):
             part, chosen = operand[:, start : start + size], index[:, start : start + size]
             delta, losses = _cross_entropy(matmul(part, table.transpose(1, 2), states.dtype), chosen, spread)
@@ -283,7 +283,7 @@ def _cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) ->
 
 # Torch's operations walk over a slice of logits several times: on a CPU it stays within a core's cache. The kernel
 # walks over it once, and larger products are faster. On a GPU it is a matter of memory.
-_LOGITS_AT_ONCE = {"cpu": 2**18, "kernels": 2**20, "cuda": 2**28}
+LOGITS_AT_ONCE = {"cpu": 2**18, "kernels": 2**20, "cuda": 2**28}
 
 
 def ternary_views(parameters: dict[str, Tensor]) -> Iterator[Tensor]:

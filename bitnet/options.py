@@ -39,7 +39,7 @@ class Options:
             exact either way. On a CPU with int8 products in hardware the two are 24 and 16 bits in fixed point (see
             `bitnet.fixed_point`): as close as float32, and closer than bfloat16. On a GPU, ``bf16`` also rounds in
             attention and in the head while training; held-out text is measured in full precision.
-        compile: whether to compile the blocks; ``auto`` does where the run is long enough to repay it.
+        compile: whether to compile the blocks; ``auto`` does where a probe says that the run repays it.
         report_tokens: held-out tokens that a report is measured on; None goes by the steps between reports, so
             that reports take a few per cent of the time. final_tokens: the same for the loss of the last report.
         sample_tokens: tokens to write at the end of a run, kept with its record.

@@ -143,6 +143,11 @@ class Population:
         return self.state.parameters[:, 2 * self.config.vocabulary_size * self.config.hidden_size :]
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether its steps are compiled now: where compiling was asked for and did not fail."""
+        return self._device_steps is not None and self._device_steps.block is not None
+
+    @property
     def worthwhile_size(self) -> int:
         """The most members that are worth a smaller batch: a GPU has to capture, or even compile, each new shape."""
         if self._device_steps is None:

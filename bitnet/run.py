@@ -3,8 +3,6 @@
 import functools
 import logging
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import torch
 
 from bitnet import checkpoint, cpu, kernels, measures
-from bitnet.config import ModelConfig
 from bitnet.data import open_tokens
+from bitnet.execution import members_that_fit, should_compile
 from bitnet.options import PER_MEMBER, Options, parse_options
 from bitnet.population import Member, Population
 from bitnet.schedule import AdaptiveWarmup
@@ -41,7 +39,16 @@ def _shared_settings(trial: Trial) -> str:
 
 
 def _train_as_many_as_fit(trials: Sequence[Trial]) -> None:
-    """Train together what fits into memory; a population that does not is halved."""
+    """Train together what fits into memory; a population that does not is halved.
+
+    A GPU says when its memory is used up. A CPU's system ends the process instead, so there it is by estimate.
+    """
+    if len(trials) > 1 and trials[0].device == "cpu":
+        fit = members_that_fit(trials)
+        if fit < len(trials):
+            for start in range(0, len(trials), fit):
+                _train_as_many_as_fit(trials[start : start + fit])
+            return
     try:
         _train_together(trials)
         return
@@ -70,14 +77,14 @@ class _Run:
         self.config = options.config(first.hidden_size, self.tokens.vocabulary_size)
         self.held_out = _held_out(self.tokens, options, first)
         self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]
-        self.compiled = _should_compile(options, self.config, self.trials)
-        self.ternary: torch.Tensor | None = None
         self.dropped: set[int] = set()
         self.population = self._population(options)
 
     def _population(self, options: Options) -> Population:
         members = [self._member(trial, own) for trial, own in zip(self.trials, self.options, strict=True)]
-        state, self.ternary = checkpoint.load(self.trials, self.identities, members)
+        state, self.ternary, compiled = checkpoint.load(self.trials, self.identities, members)
+        # A run goes on as it began, whatever a probe would say now: the two ways differ in rounding.
+        self.compiled = should_compile(options, self.config, self.trials) if compiled is None else compiled
         return Population(
             self.config,
             members,
@@ -199,24 +206,6 @@ def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOu
         torch.from_numpy(tokens.unigram_counts),
         trial.device,
     )
-
-
-def _should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
-    """Whether compiling will have paid by the end of the run; decided by its size alone, so that it repeats."""
-    if isinstance(options.compile, bool):
-        return options.compile
-    tokens = len(trials) * trials[0].steps * options.batch * options.context
-    device = trials[0].device.partition(":")[0]
-    if device == "cpu" and config.ffn == "squared-relu" and kernels.library() is not None:
-        return False  # a block by our own kernels is the faster one, and ready at once
-    if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
-        return False
-    return 6 * config.parameters * tokens >= _WORTH_COMPILING.get(device, math.inf)
-
-
-# Floating-point operations of a run that lasts some minutes uncompiled. Compiling takes most of a minute for each
-# shape, and then saves a fifth of the time on a CPU and half of it on a GPU.
-_WORTH_COMPILING = {"cpu": 1e13, "cuda": 1e15}
 
 
 def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:

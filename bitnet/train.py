@@ -1,7 +1,8 @@
 """The bundled trainer: one BitNet run, or K of one width at once, from a trial to its reports.
 
 The only module that lrtune calls: `train`, `train_population`, `check` before anything trains, `prepare` once before
-the workers start. The process of a search does the last two, so only the first two load torch, which takes seconds.
+the workers start, `members_at_once` before a worker takes trials. The process of a search does `check` and `prepare`,
+so only the others load torch, which takes seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,18 @@ def train_population(trials: Sequence[Trial]) -> None:
     from bitnet import run
 
     run.train_population(trials)
+
+
+def members_at_once(trial: Trial) -> int:
+    """How many models of the trial's shape are worth training at once: by a short probe, see `bitnet.probe`.
+
+    One on a CPU, without a probe: two processes of one thread are faster there than one process of two.
+    """
+    if not trial.device.startswith("cuda"):
+        return 1
+    from bitnet import execution
+
+    return execution.members_at_once(trial)
 
 
 def check(study: Any) -> None:

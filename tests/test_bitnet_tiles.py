@@ -41,7 +41,7 @@ def test_attention_with_one_gradient_is_the_plain_one() -> None:
 
 
 def test_loss_in_slices_has_the_gradient_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model._LOGITS_AT_ONCE, "cpu", 20 * 24 * 2)  # 20 of 50 tokens at once
+    monkeypatch.setitem(model.LOGITS_AT_ONCE, "cpu", 20 * 24 * 2)  # 20 of 50 tokens at once
     states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
     targets = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (2, 50)))
     smoothing = torch.tensor([0.0, 0.1], dtype=torch.float64)

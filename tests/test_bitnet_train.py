@@ -12,12 +12,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import checkpoint, kernels, measures  # noqa: E402
+import bitnet.run as module  # noqa: E402
+from bitnet import checkpoint, kernels, measures, memory, probe  # noqa: E402
 from bitnet.config import ModelConfig  # noqa: E402
+from bitnet.execution import should_compile  # noqa: E402
 from bitnet.model import block, hidden_states, initial_parameters, rotations, views  # noqa: E402
 from bitnet.options import PER_MEMBER, Options, parse_options  # noqa: E402
 from bitnet.population import Population  # noqa: E402
-from bitnet.run import _should_compile  # noqa: E402
 from bitnet.train import check, prepare, train, train_population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
@@ -192,8 +193,6 @@ def test_trials_that_cannot_share_a_population_are_trained_in_turn(tokens: str) 
 def test_memory_that_does_not_suffice_halves_the_population(
     tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import bitnet.run as module
-
     original, sizes = module._train_together, []
 
     def crowded(trials: list[Trial]) -> None:
@@ -351,12 +350,62 @@ def test_prepare_names_the_data_and_refuses_too_little(tokens: str) -> None:
 @pytest.mark.parametrize(
     ("loaded", "ffn", "compiled"), [(None, "squared-relu", True), (1, "squared-relu", False), (1, "swiglu", True)]
 )
-def test_a_long_run_compiles_where_there_are_no_kernels(
+def test_a_run_compiles_where_that_pays_and_there_are_no_kernels(
     loaded: Any, ffn: Any, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "library", lambda: loaded)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    long, _ = trial("tokens", steps=10**6)
+    asked: list[tuple[int, int]] = []
+    pays = [True]
+
+    def compiling_pays(shape: Any, *, members: int, steps: int) -> bool:
+        asked.append((members, steps))
+        return pays[0]
+
+    monkeypatch.setattr(probe, "compiling_pays", compiling_pays)
+    one, _ = trial("tokens", steps=700)
     config = ModelConfig(hidden_size=64, vocabulary_size=1024, ffn=ffn)
-    assert _should_compile(Options(), config, [long]) is compiled
-    assert _should_compile(Options(compile=True), config, [long])
+    assert should_compile(Options(), config, [one, one]) is compiled
+    assert asked == [(2, 700)] * compiled
+    assert should_compile(Options(compile=True), config, [one])
+    pays[0] = False
+    assert not should_compile(Options(), config, [one])
+    pays[0] = True
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not should_compile(Options(), config, [one])
+
+
+def test_a_resumed_run_stays_uncompiled_whatever_a_probe_says_by_then(
+    tokens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_4(report: Report) -> bool:
+        if report.step == 4:
+            raise Interrupted
+        return True
+
+    whole, expected = trial(tokens)
+    train(whole)
+    first, _ = trial(tokens, on_report=stop_at_4, checkpoint_dir=tmp_path, is_checkpoint_due=lambda: True)
+    with pytest.raises(Interrupted):
+        train(first)
+    monkeypatch.setattr(module, "should_compile", lambda *_: True)
+    facts: list[Facts] = []
+    second, reports = trial(tokens, checkpoint_dir=tmp_path, on_describe=facts.append)
+    train(second)
+    assert facts[0].plan["compiled"] is False
+    assert reports == [report for report in expected if report.step >= 4]
+
+
+def test_on_a_cpu_memory_that_would_not_suffice_halves_before_the_system_ends_the_process(
+    tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = parse_options(options(tokens)).config(32, VOCABULARY)
+    each = memory.bytes_each(one, tokens=64, device="cpu")
+    original, sizes = module._train_together, []
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 3 * each)  # of which two fit
+    monkeypatch.setattr(module, "_train_together", lambda trials: (sizes.append(len(trials)), original(trials)))
+    trials, reports = zip(*(trial(tokens, rate=0.001 * (k + 1)) for k in range(5)), strict=True)
+    train_population(trials)
+    assert sizes == [2, 2, 1]
+    assert all(each[-1].step == 12 for each in reports)
+    assert caplog.messages == ["5 models of width 32 do not fit into memory; 2 at once"]
