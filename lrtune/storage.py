@@ -113,13 +113,18 @@ def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
             return call()
         except Exception as error:
             if not is_passing(error):
-                if isinstance(_database_error(error), exc.SQLAlchemyError):
-                    raise RunFailedError(f"storage: {describe(error)}") from None
+                raise_described(error)
                 raise
             if time.monotonic() + pause > deadline:
                 raise RunFailedError(f"storage: not reachable for {patience:.0f} s: {describe(error)}") from None
             time.sleep(pause * (0.5 + random.random()))
             pause = min(2.0, pause * 2)
+
+
+def raise_described(error: Exception) -> None:
+    """Raise a `RunFailedError` of one line in place of an error of the database; of another do nothing."""
+    if isinstance(_database_error(error), exc.SQLAlchemyError):
+        raise RunFailedError(f"storage: {describe(error)}") from None
 
 
 def is_passing(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from lrtune.events import Note, OnEvent, Planned, TrialEnded, TrialReported, Tri
 from lrtune.leases import Lease, Leases, is_gone
 from lrtune.records import TrialRecord, from_json, to_json
 from lrtune.runfolder import RunFolder
-from lrtune.storage import is_passing, patiently
+from lrtune.storage import is_passing, patiently, raise_described
 from lrtune.study import Study
 from lrtune.trials import Trials
 
@@ -96,6 +96,7 @@ class TaskQueue:
             return self.trials.add(task)
         except Exception as error:
             if not is_passing(error):
+                raise_described(error)
                 raise
         patiently(self._adopt)
         if any(other.key == task.key for other in self.pending.values()):

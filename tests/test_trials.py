@@ -1,12 +1,18 @@
 """How a trial ends in Optuna: its state, its value, its constraint, the same as the sampler takes a record to mean."""
 
+import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
+import optuna
 import pytest
 import sqlalchemy as sa
 
 from lrtune.design import Task
+from lrtune.errors import RunFailedError
 from lrtune.records import Status, TrialRecord
+from lrtune.study import Study
+from lrtune.taskqueue import TaskQueue
 from lrtune.trials import Trials, ended_trial
 
 FLOOR = 0.1
@@ -100,3 +106,14 @@ def test_a_trial_ends_as_its_record_says(
         found = trial.constraints.get("diversity")
         assert found == (None if constraint is None else pytest.approx(constraint))
     assert stored.user_attrs["status"] == status
+
+
+def test_a_disk_that_fills_up_as_a_trial_is_made_is_said_in_one_line() -> None:
+    def full(task: Task) -> int:
+        cause = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+        raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from cause
+
+    queue = TaskQueue(None, SimpleNamespace(add=full), None, Study(), 5, print)  # type: ignore[arg-type]
+    with pytest.raises(RunFailedError) as caught:
+        queue.add([Task(hidden_size=32, learning_rate=0.01)])
+    assert str(caught.value) == ("storage: database or disk is full; free some space and run the same command again")
