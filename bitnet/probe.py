@@ -3,9 +3,9 @@
 Both decisions are plain functions of measured times and memory, further below; `bitnet.timing` measures,
 `bitnet.measured` keeps what was measured, so that a search that is started again decides the same.
 
-**Members.** Times 1, 2, 4, … models and stops once twice as many bring less than `WORTHWHILE` more members × tokens a
-second, or memory would not hold them. It measures uncompiled steps; what was seen of compiled ones on an H100 gains by
-members in the same proportion (`studies/benchmarks/population.md`).
+**Members.** Times 1, 2, 4, … models and stops once twice as many bring less than 15% more members × tokens a second, or
+memory would not hold them. It measures uncompiled steps; compiled ones gained by members in the same proportion where
+both were measured, on an H100 (`studies/benchmarks/population.md`).
 
 **Compiling** costs most of a minute for each shape, so finding out is not free either. Uncompiled steps are timed
 first. Only where even the best case would repay the usual cost twice over is the shape compiled and timed; then it is
@@ -25,7 +25,7 @@ from bitnet.timing import Shape, time_steps
 
 _log = logging.getLogger("bitnet")
 
-WORTHWHILE = 1.15
+WORTHWHILE = 1.15  # members × tokens a second of twice as many, as a multiple
 MOST_MEMBERS = 64
 USUAL_COST = 30.0  # seconds that compiling one shape takes, until it was measured
 MOST_SAVED = {"cpu": 1 / 3, "cuda": 2 / 3}  # share of a step's time; measured were a fifth and 0.6

@@ -14,7 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bitnet import measured, memory, probe, quantize, timing  # noqa: E402
-from bitnet.model import ModelConfig, block, hidden_states, initial_parameters, views  # noqa: E402
+from bitnet.config import ModelConfig  # noqa: E402
+from bitnet.model import block, hidden_states, initial_parameters, views  # noqa: E402
 from bitnet.timing import Shape, StepTime, time_steps  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer import Trial, resolve_trainer  # noqa: E402
@@ -330,9 +331,9 @@ def test_a_probe_needs_torch_and_numpy_alone(tmp_path: Path) -> None:
 import sys
 for name in ("platformdirs", "filelock", "datasets", "tokenizers", "optuna", "rich", "psutil"):
     sys.modules[name] = None
-import bitnet.train
+import bitnet.run
 from bitnet import probe
-from bitnet.model import ModelConfig
+from bitnet.config import ModelConfig
 shape = probe.Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 print(probe.members_worth_training(shape) >= 1)
 """

@@ -1,13 +1,18 @@
 """How many members × tokens a second a population trains, against one model at a time.
 
     python studies/benchmarks/population.py --device cuda [--tokens FOLDER] [--widths 256,512] [--limit 220]
+    chrt -r 5 python studies/benchmarks/population.py --device cpu --widths 64,128 --members 1,2,4
 
 Needs torch and numpy alone. First it checks that one step of a population equals one step of each member by itself;
-then it measures K members at once, and prints one Markdown table. "one at a time" is K = 1 run in the same way.
+then it measures K members at once, and prints one Markdown table. "one at a time" is K = 1 run in the same way. A
+second table holds what the probe of `bitnet.probe` chooses against the first. On a CPU a third one sets K members in
+one process that has all threads against processes of one thread with a model each; the two take turns.
 """
 
 import argparse
 import math
+import multiprocessing
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,10 +22,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bitnet import cpu, memory, probe
 from bitnet.config import ModelConfig
 from bitnet.device_steps import DeviceSteps
 from bitnet.population import Member, Population
 from bitnet.schedule import Schedule
+from bitnet.timing import Shape, processor
 from bitnet.tokens import batch, load_tokens
 
 CONTEXT, BATCH = 64, 16
@@ -120,6 +127,111 @@ def matmul_rate(device: str) -> float:
     return 20 * 2 * size**3 / (time.perf_counter() - start)
 
 
+def memory_taken(pipe, width: int, count: int, vocabulary: int, gradient: str, device: str) -> None:
+    """In a process of its own: bytes a member that three steps of `count` members take, where the system tells."""
+    start = Population(
+        ModelConfig(hidden_size=16, vocabulary_size=vocabulary), members(1), data(None)[1], device=device
+    )
+    start.advance(3)
+    before = resident("VmRSS") if device == "cpu" else torch.cuda.memory_reserved()
+    config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
+    Population(config, members(count), data(None)[1], device=device, gradient=gradient).advance(8)
+    after = resident("VmHWM") if device == "cpu" else torch.cuda.max_memory_reserved()
+    pipe.send((after - before) / count)
+
+
+def resident(name: str) -> float:
+    """Bytes that Linux counts under this name for the process; NaN elsewhere."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(name)), math.nan)
+
+
+def in_a_process(function, *arguments):
+    """What `function` sends, from a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=function, args=(theirs, *arguments))
+    process.start()
+    answer = ours.recv()
+    process.join()
+    return answer
+
+
+def print_choices(speeds: dict[int, dict[int, float]], device: str, vocabulary: int, gradient: str) -> None:
+    """What the probe makes of each width, and how much of the best measured speed that is."""
+    print(
+        "\n| hidden | MB a member, estimated | taken | probe: ms a step at 1, 2, 4, … members "
+        "| chosen | of the best measured |"
+    )
+    print("|---|---|---|---|---|---|")
+    for width, measured in speeds.items():
+        config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
+        shape = Shape(config=config, batch=BATCH, context=CONTEXT, gradient=gradient, device=device)
+        each, free = memory.bytes_each(config, tokens=BATCH * CONTEXT, device=device), memory.free_bytes(device)
+        seconds = {int(count): value for count, value in probe.time_members(shape, each, free).items()}
+        chosen = probe.fastest(seconds)
+        share = f"{measured[chosen] / max(measured.values()):.0%}" if chosen in measured else "not measured"
+        times = ", ".join(f"{value * 1e3:.1f}" for value in seconds.values())
+        taken = in_a_process(memory_taken, width, max(measured), vocabulary, gradient, device) / 1e6
+        print(f"| {width} | {each / 1e6:.0f} | {taken:.0f} | {times} | {chosen} | {share} |", flush=True)
+
+
+def tokens_a_second(population: Population, seconds: float) -> float:
+    """Members × tokens a second over so many seconds."""
+    steps, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < seconds or not steps:
+        population.make_steps(1)
+        steps += 1
+    return len(population.members) * steps * BATCH * CONTEXT / taken
+
+
+def serve(pipe, width: int, vocabulary: int, tokens: str | None) -> None:
+    """A process of one thread with one model: trains for as many seconds as it is told, until it is told 0."""
+    cpu.settle(1)
+    population = Population(ModelConfig(hidden_size=width, vocabulary_size=vocabulary), members(1), data(tokens)[1])
+    population.make_steps(3)
+    pipe.send("ready")
+    while seconds := pipe.recv():
+        pipe.send(tokens_a_second(population, seconds))
+
+
+def print_processes(widths: list[int], counts: list[int], tokens: str | None, rounds: int = 9) -> None:
+    """K members in one process with all threads against a process a thread, one model each, in turns of a second."""
+    vocabulary, batches = data(tokens)
+    threads, context = torch.get_num_threads(), multiprocessing.get_context("spawn")
+    print(f"\n| hidden | members in a process of {threads} threads | tokens/s | {threads} processes of 1 thread | × |")
+    print("|---|---|---|---|---|")
+    for width in widths:
+        config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
+        populations = {count: Population(config, members(count), batches) for count in counts}
+        for population in populations.values():
+            population.make_steps(3)
+        pipes, processes = [], []
+        for _ in range(threads):
+            ours, theirs = context.Pipe()
+            processes.append(context.Process(target=serve, args=(theirs, width, vocabulary, tokens)))
+            pipes.append(ours)
+            processes[-1].start()
+        for pipe in pipes:
+            pipe.recv()
+        together = {count: [] for count in counts}
+        apart = {count: [] for count in counts}
+        for _ in range(rounds):
+            for count, population in populations.items():
+                together[count].append(tokens_a_second(population, 1.0))
+                for pipe in pipes:
+                    pipe.send(1.0)
+                apart[count].append(sum(pipe.recv() for pipe in pipes))
+        for pipe, process in zip(pipes, processes, strict=True):
+            pipe.send(0)
+            process.join()
+        for count in counts:
+            ratio = statistics.median(b / a for a, b in zip(together[count], apart[count], strict=True))
+            one, many = statistics.median(together[count]), statistics.median(apart[count])
+            print(f"| {width} | {count} | {one:,.0f} | {many:,.0f} | {ratio:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -131,7 +243,10 @@ def main() -> None:
     began, device = time.perf_counter(), options.device
     vocabulary, batches = data(options.tokens)
     cuda = device.startswith("cuda")
-    machine = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    machine = torch.cuda.get_device_name() if cuda else f"{processor()}, {torch.get_num_threads()} threads"
+    if not cuda:
+        cpu.settle(None)
+    speeds: dict[int, dict[int, float]] = {}
     rate = matmul_rate(device)
     print(f"{machine}, torch {torch.__version__}, matmul {rate / 1e12:.1f} Tflop/s ({'bf16' if cuda else 'fp32'})")
     print(against_cpu(device, vocabulary, batches))
@@ -175,12 +290,18 @@ def main() -> None:
                         torch.cuda.empty_cache()
                 speed = count * BATCH * CONTEXT / seconds
                 alone = alone or speed
+                if not compiled and not only:
+                    speeds.setdefault(width, {})[count] = speed
                 share = 6 * config.parameters * speed / rate
                 print(
                     f"| {width} | {count} | {how} | {seconds * 1e3:.2f} | {speed:,.0f} | {speed / alone:.1f} "
                     f"| {share:.0%} |",
                     flush=True,
                 )
+    print_choices(speeds, device, vocabulary, gradient)
+    if not cuda:
+        counts = [int(count) for count in options.members.split(",")]
+        print_processes([int(width) for width in options.widths.split(",")], counts, options.tokens)
     print(f"\n{time.perf_counter() - began:.0f} s in all")
 
 
