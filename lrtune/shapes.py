@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 CAP = 0.5  # heights beyond it are all alike: "far too high"
-COUNT = 96  # S
+COUNT = 192  # S
 FINE = 8  # cells of the height table per octave
 REACH = 40.0  # octaves of z that it covers either way
 _MISFIT, _MISFIT_BEND = 0.25, 0.2  # ρ, and the height at which it is half of it
@@ -54,13 +54,13 @@ def shapes() -> Shapes:
     steps = phi ** -np.arange(1.0, 6.0)
     u = (0.5 + np.arange(1, COUNT + 1)[:, None] * steps) % 1
     normal = ndtri(np.clip(u, 0.01, 0.99))
-    bend = 2.5 * np.exp(0.9 * normal[:, 2])
+    bend = 1.8 * np.exp(1.2 * normal[:, 2])  # from nearly pointed to nearly parabolic
     two_below = 0.03 * np.exp(0.8 * normal[:, 0])  # height two octaves below the best
     return Shapes(
         curvature=two_below * (1 + 2 / bend) / 4,
         ratio=1.8 * np.exp(0.6 * normal[:, 1]),
         bend=bend,
-        cliff=0.2 + 5.0 * u[:, 3],
+        cliff=0.1 + 5.0 * u[:, 3] ** 1.4,
         wall=0.15 * np.exp(2.5 * u[:, 4]),
     )
 
@@ -80,7 +80,7 @@ def misfit_table() -> Array:
 
 @cache
 def kinship() -> Array:
-    """log P(s' | s), (S, S): widths differ a little in curvature, asymmetry and cliff."""
+    """P(s' | s), (S, S): widths differ a little in curvature, asymmetry and cliff."""
     form = shapes()
     features = np.stack(
         [
