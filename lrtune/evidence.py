@@ -27,6 +27,7 @@ SIGMA_PRIOR /= SIGMA_PRIOR.sum()
 COARSE = 4  # positions o per octave
 _FLOOR_NOISE = 0.0007  # no shape is exact: added to the noise of any one rate
 _REPEATS = 4  # so many repeats of one rate count towards σ: the seeds of a study may all be one seed
+_FACTORS = 6  # weights that are multiplied before a logarithm is taken: the product stays below 1e34
 _FLOOR_PRIOR = 0.3  # sd of c around the lowest y of all
 
 
@@ -100,24 +101,30 @@ class Table:
     @cached_property
     def evidence(self) -> Array:
         """Σ_s' P(s' | s) L[j, s', o], scaled to a largest value of 1: (J, S, K)."""
-        scaled = np.exp(self.log_likelihood - self.log_likelihood.max())
+        scaled = np.exp(self.log_likelihood.astype(np.float64) - self.log_likelihood.max())  # far tails count too
         return np.asarray(kinship() @ scaled)
 
 
 def tabulate(data: WidthData, positions: Positions, lowest: float) -> Table:
-    """The table of one width. `lowest` is the lowest y of all widths, where the prior of the floor sits."""
+    """The table of one width. `lowest` is the lowest y of all widths, where the prior of the floor sits.
+
+    In single precision, which halves the time: so y is counted from `lowest` on here, or sums would cancel.
+    """
     size = (len(SIGMA), COUNT, positions.count)
-    precision = np.full(size, _FLOOR_PRIOR**-2)
-    weighted = precision * lowest
-    squares = weighted * lowest
-    log_l = np.zeros(size)
-    sigma2 = np.square(SIGMA)[:, None, None]
-    for cell in data.cells:
-        around = _heights(cell.x, positions, misfit_table()) + _FLOOR_NOISE**2
-        weight = 1 / (around + sigma2 / cell.count)
-        floor = cell.y - _heights(cell.x, positions)
+    precision = np.full(size, _FLOOR_PRIOR**-2, dtype=np.float32)
+    weighted, squares = np.zeros_like(precision), np.zeros_like(precision)
+    log_l: Array = np.zeros_like(precision)
+    weight, product = np.empty_like(precision), np.ones_like(precision)
+    sigma2 = np.square(SIGMA).astype(np.float32)[:, None, None]
+    for index, cell in enumerate(data.cells, start=1):
+        around = _heights(cell.x, positions, misfit_table()) + np.float32(_FLOOR_NOISE**2)
+        floor = np.float32(cell.y - lowest) - _heights(cell.x, positions)
+        np.reciprocal(np.add(around, sigma2 / np.float32(cell.count), out=weight), out=weight)
         precision += weight
-        log_l += np.log(weight)
+        product *= weight
+        if index % _FACTORS == 0 or index == len(data.cells):
+            log_l += np.log(product)
+            product.fill(1.0)
         weight *= floor
         weighted += weight
         weight *= floor
@@ -125,17 +132,17 @@ def tabulate(data: WidthData, positions: Positions, lowest: float) -> Table:
         if cell.count > 1:
             free = min(cell.count - 1, _REPEATS)
             squares_each = cell.squares / (cell.count - 1) + _FLOOR_NOISE**2
-            log_l -= free * (np.log(sigma2) + squares_each / sigma2)
-    mean = weighted / precision
-    log_l = 0.5 * (log_l - np.log(precision) - (squares - weighted * mean))
-    variance = 1 / precision
+            log_l -= (free * (np.log(sigma2) + squares_each / sigma2)).astype(np.float32)
+    mean: Array = weighted / precision
+    log_l = np.float32(0.5) * (log_l - np.log(precision) - (squares - weighted * mean))
+    variance: Array = 1 / precision
     for censored in data.censored:
         if censored.over is None:
             log_l += _log_censored(censored, positions)
         else:
-            log_each, mean, variance = _exceeds(censored, positions, sigma2, mean, variance)
+            log_each, mean, variance = _exceeds(censored, positions, sigma2, mean, variance, lowest)
             log_l += log_each
-    return Table(log_l, mean, 1 / variance)
+    return Table(log_l, mean + np.float32(lowest), 1 / variance)
 
 
 def _heights(x: float, positions: Positions, of: Array | None = None) -> Array:
@@ -144,7 +151,7 @@ def _heights(x: float, positions: Positions, of: Array | None = None) -> Array:
     stride = FINE // COARSE
     at = (x + REACH) * FINE - positions.first * stride
     base = int(np.floor(at + 1e-9))
-    share = at - base
+    share = np.float32(at - base)
     lowest = base - stride * (positions.count - 1)
     if lowest < 0 or base + 1 >= table.shape[1]:
         columns = np.clip(base - stride * np.arange(positions.count), 0, table.shape[1] - 2)
@@ -166,19 +173,19 @@ def _log_censored(censored: Censored, positions: Positions) -> Array:
 
 
 def _exceeds(
-    censored: Censored, positions: Positions, sigma2: Array, mean: Array, variance: Array
+    censored: Censored, positions: Positions, sigma2: Array, mean: Array, variance: Array, lowest: float
 ) -> tuple[Array, Array, Array]:
-    """log P(y > over + margin) by (s, o), and the floor's mean and variance given it.
+    """log P(y > over + margin) by (s, o), and the floor's mean (counted from `lowest`) and variance given it.
 
     Moments of a normal cut off at one side (assumed-density filtering; Minka 2001, eq. 3.12 ff.).
     """
     assert censored.over is not None
     g = _heights(censored.x, positions)
-    around = np.square(censored.margin / 2) + _heights(censored.x, positions, misfit_table()) + sigma2
+    around = np.float32(np.square(censored.margin / 2)) + _heights(censored.x, positions, misfit_table()) + sigma2
     total = np.sqrt(variance + around)
-    z = (mean + g - censored.over - censored.margin) / total
+    z = (mean + g - np.float32(censored.over + censored.margin - lowest)) / total
     log_l = log_ndtr(z)
-    hazard = np.exp(-0.5 * z * z - log_l) / np.sqrt(2 * np.pi)
+    hazard = np.exp(-0.5 * z * z - log_l) / np.float32(np.sqrt(2 * np.pi))
     share = variance / total
     mean = mean + share * hazard
     variance = variance - np.square(share) * hazard * (hazard + z)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Indices = NDArray[np.intp]
 
 CAP = 0.5  # heights beyond it are all alike: "far too high"
@@ -67,9 +67,9 @@ def shapes() -> Shapes:
 
 @cache
 def height_table() -> Array:
-    """g_s at z = −REACH … REACH in steps of 1/FINE octave, (S, Z)."""
+    """g_s at z = −REACH … REACH in steps of 1/FINE octave, (S, Z), in single precision."""
     z = np.arange(-REACH * FINE, REACH * FINE + 1) / FINE
-    return shapes().height(z[None, :], np.arange(COUNT)[:, None])
+    return shapes().height(z[None, :], np.arange(COUNT)[:, None]).astype(np.float32)
 
 
 @cache
