@@ -181,7 +181,7 @@ class ScaleAwareSampler(BaseSampler):
             running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
             rng = np.random.default_rng([self._seed, len(trials.read()), 1])
-            posterior = self._notes.posterior(space, rng)
+            posterior = self._notes.posterior(space, self._seed)
             return assess(
                 self._notes.belief,
                 space,
@@ -201,7 +201,7 @@ class ScaleAwareSampler(BaseSampler):
             running, blind = self._read(trials.study, trials.read(), roles, own=trial.number)
             space = self._space(roles)
             rng = np.random.default_rng([self._seed, trial.number])
-            posterior = self._notes.posterior(space, rng, also=width)
+            posterior = self._notes.posterior(space, self._seed, also=width)
             belief = self._notes.belief
             for _ in range(blind):  # others are about to choose as we do: foresee their choices, to make another
                 choice = belief.next_run(space, posterior, running, rng)
@@ -294,6 +294,7 @@ class _Notes:
         of = (study.study_name, id(study._storage), names)
         if of != self._of:
             self._of = of
+            self._last = None
             self.belief = Belief()
             self._taken: set[int] = set()
             self._prefix = 0
@@ -322,8 +323,14 @@ class _Notes:
         nearest = min(self._parameters, key=lambda w: abs(math.log(w / width)))
         return self._parameters[nearest] * (width / nearest) ** 2
 
-    def posterior(self, space: Space, rng: np.random.Generator, *, also: int | None = None) -> Posterior:
-        return self.belief.posterior(space, rng, also=() if also is None else (int(also),))
+    def posterior(self, space: Space, seed: int, *, also: int | None = None) -> Posterior:
+        """Drawn once for what is known: a run that ends is judged, and the next one chosen, from the same draws."""
+        more = () if also is None or also in space.widths else (int(also),)
+        known = (space, more, len(self._taken))
+        if self._last is None or self._last[0] != known:
+            rng = np.random.default_rng([seed, len(self._taken), 2])
+            self._last = known, self.belief.posterior(space, rng, also=more)
+        return self._last[1]
 
 
 def _pair(

@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from lrtune.belief import Belief
 from lrtune.errors import InputError
 from lrtune.sampler import ScaleAwareSampler
 
@@ -207,6 +208,28 @@ def test_a_storage_is_read_once_for_each_ask_and_what_was_read_is_not_kept(monke
     before = len(read)
     sampler.sample_relative(study, study.trials[-1], SPACE)
     assert len(read) > before + 1  # the one of `study.trials`, and its own
+
+
+def test_what_is_known_is_drawn_once_and_anew_when_a_run_has_ended(monkeypatch):
+    drawn, original = [], Belief.posterior
+
+    def posterior(*args, **more):
+        drawn.append(original(*args, **more))
+        return drawn[-1]
+
+    monkeypatch.setattr(Belief, "posterior", posterior)
+    sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=13)
+    study = in_memory(sampler)
+    for ended in range(1, 4):
+        trial, beside = study.ask(SPACE), study.ask(SPACE)
+        assert trial.params != beside.params
+        assert len(drawn) == ended
+        study.tell(trial, loss(trial.params["hidden_size"], trial.params["learning_rate"]))
+        study.tell(beside, state=TrialState.FAIL)
+        known = sampler.assessment(study)
+        assert [k.trials for k in known.known] == [t.trials for t in sampler.assessment(study).known]
+        assert len(drawn) == ended + 1
+    assert drawn[-1].advice[32].x != drawn[-2].advice[32].x
 
 
 def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
