@@ -132,7 +132,7 @@ def test_cross_entropy_of_far_and_broken_scores() -> None:
 
 @pytest.mark.usefixtures("built")
 def test_the_loss_of_a_model_is_that_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model._LOGITS_AT_ONCE, "kernels", 20 * 24 * 2)  # 20 of 50 tokens at once
+    monkeypatch.setitem(model.LOGITS_AT_ONCE, "kernels", 20 * 24 * 2)  # 20 of 50 tokens at once
     states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
     targets = torch.randint(0, 24, (2, 50), generator=torch.Generator().manual_seed(2))
     smoothing = torch.tensor([0.0, 0.1])
