@@ -424,3 +424,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         text=True,
     )
     assert done.stdout.count("\n") == 1 and " at hidden 256 " in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "threads"),
+    [("status", None, "1"), ("status", "3", "3"), ("check-trainer", None, None), ("worker", None, None)],
+)
+def test_a_verb_that_trains_nothing_itself_keeps_to_one_thread(
+    verb: str, given: str | None, threads: str | None
+) -> None:
+    code = f"""
+import os, sys
+from lrtune.cli import run
+assert "numpy" not in sys.modules  # which reads the variable as it is loaded
+run([{verb!r}, "no such thing"])
+print(os.environ.get("OPENBLAS_NUM_THREADS"))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"OPENBLAS_NUM_THREADS": given} if given else {})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == str(threads), done.stderr

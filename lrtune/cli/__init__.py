@@ -33,14 +33,20 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_TRAINS = ("worker", "check-trainer")  # verbs in whose process a trainer runs, which may want its threads
+
+
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand not in _TRAINS:
+        # Our own matrices are small: more threads would only wait for each other beside the workers, at full speed.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def run(arguments: Sequence[str]) -> int:
