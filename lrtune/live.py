@@ -16,7 +16,7 @@ from lrtune.events import Event, LawChanged, Note, TrialEnded
 from lrtune.progress import Progress
 from lrtune.rule import Rule
 
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.5
 
 
 class View(Protocol):
