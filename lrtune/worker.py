@@ -5,11 +5,11 @@ from its standard input and takes the end of that input for the end of its paren
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,7 +28,7 @@ from lrtune.study import Study, fingerprint, parse_study
 from lrtune.trainer import Interrupted, Trainer, resolve_trainer
 
 TIMED_OUT = 75
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_WATCH = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.SIGKILL)"
 _MOST_WHY = 6000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -320,9 +320,12 @@ def _watch_parent() -> None:
 
 
 def _die_with_parent() -> None:
-    """The same from the kernel, where it can (Linux): a trainer that keeps Python's lock lets no thread watch."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """The same from a process of its own: a trainer that keeps Python's lock lets no thread watch.
+
+    The kernel's signal at a parent's death would end this process alone, before it has ended what it started.
+    """
+    if os.getpgrp() == os.getpid():
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", _WATCH])
 
 
 def _end_when_stuck(seconds: float) -> None:
