@@ -7,7 +7,7 @@ __distribution__ = "lrtune"  # PyPI has another `bitnet`; see lrtune.trainer
 
 def __getattr__(name: str) -> Any:
     if name == "BitLinear":
-        from bitnet.model import BitLinear
+        from bitnet.model.decoder import BitLinear
 
         return BitLinear
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

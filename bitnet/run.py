@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from bitnet import checkpoint, cpu, kernels, measures
-from bitnet.data import open_tokens
-from bitnet.execution import members_that_fit, should_compile
-from bitnet.options import PER_MEMBER, Options, parse_options
-from bitnet.population import Member, Population
-from bitnet.schedule import AdaptiveWarmup
-from bitnet.tokens import Tokens, batch, check_length, decode, validation_contexts
+from bitnet.data.prepare import open_tokens
+from bitnet.data.tokens import Tokens, batch, check_length, decode, validation_contexts
+from bitnet.execution.decide import members_that_fit, should_compile
+from bitnet.model import measures
+from bitnet.settings.options import PER_MEMBER, Options, parse_options
+from bitnet.settings.schedule import AdaptiveWarmup
+from bitnet.ternary import kernels
+from bitnet.training import checkpoint, cpu
+from bitnet.training.population import Member, Population
 from lrtune.trainer import Trial
 
 _log = logging.getLogger("bitnet")

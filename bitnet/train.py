@@ -8,14 +8,14 @@ so only the others load torch, which takes seconds.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitnet.data import open_tokens
-from bitnet.options import SCALES, parse_options
-from bitnet.tokens import check_length
+from bitnet.data.prepare import open_tokens
+from bitnet.data.tokens import check_length
+from bitnet.settings.options import SCALES, parse_options
 from lrtune.trainer import InputError, Trial, population
 
 
 def train(trial: Trial) -> None:
-    """Train one model; see `bitnet.options.Options` for what a study may set."""
+    """Train one model; see `bitnet.settings.options.Options` for what a study may set."""
     train_population([trial])
 
 
@@ -23,8 +23,8 @@ def train(trial: Trial) -> None:
 def train_population(trials: Sequence[Trial]) -> None:
     """Train K models of one width side by side; those whose report is turned down are dropped.
 
-    Members may differ in learning rate, seed and the options of `bitnet.options.PER_MEMBER`. Where trials differ in
-    more, or do not fit into memory together, they are trained in several populations, one after the other.
+    Members may differ in learning rate, seed and the options of `bitnet.settings.options.PER_MEMBER`. Where trials
+    differ in more, or do not fit into memory together, they are trained in several populations, one after the other.
     """
     from bitnet import run
 
@@ -32,13 +32,13 @@ def train_population(trials: Sequence[Trial]) -> None:
 
 
 def members_at_once(trial: Trial) -> int:
-    """How many models of the trial's shape are worth training at once: by a short probe, see `bitnet.probe`.
+    """How many models of the trial's shape are worth training at once: by a short probe, see `bitnet.execution.probe`.
 
     One on a CPU, without a probe: two processes of one thread are faster there than one process of two.
     """
     if not trial.device.startswith("cuda"):
         return 1
-    from bitnet import execution
+    from bitnet.execution import decide as execution
 
     return execution.members_at_once(trial)
 

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lrtune.errors import InputError as InputError
     from lrtune.errors import LrtuneError as LrtuneError
-    from lrtune.trainer import Trial as Trial
+    from lrtune.trainer.trial import Trial as Trial
 
 __version__ = "0.1.0"
 
 # public name → the module that holds it
 _HOMES = {
-    "get_learning_rate": "lrtune.rule",
-    "recommend": "lrtune.rule",
-    "transfer_learning_rate": "lrtune.rule",
-    "load_rule": "lrtune.rule",
-    "save_rule": "lrtune.rule",
-    "Rule": "lrtune.rule",
-    "Recommendation": "lrtune.rule",
-    "Trial": "lrtune.trainer",
-    "population": "lrtune.trainer",
-    "Study": "lrtune.study",
-    "load_study": "lrtune.study",
-    "TrialRecord": "lrtune.records",
-    "read_records": "lrtune.records",
-    "fit_law": "lrtune.law",
-    "run_search": "lrtune.search",
-    "CollapsePruner": "lrtune.pruner",
-    "report_diversity": "lrtune.pruner",
-    "ScaleAwareSampler": "lrtune.sampler",
-    "TrialCallback": "lrtune.huggingface",
-    "register_resolver": "lrtune.export",
+    "get_learning_rate": "lrtune.rule.ask",
+    "recommend": "lrtune.rule.ask",
+    "transfer_learning_rate": "lrtune.rule.ask",
+    "load_rule": "lrtune.rule.ask",
+    "save_rule": "lrtune.rule.ask",
+    "Rule": "lrtune.rule.ask",
+    "Recommendation": "lrtune.rule.ask",
+    "Trial": "lrtune.trainer.trial",
+    "population": "lrtune.trainer.trial",
+    "Study": "lrtune.study.study",
+    "load_study": "lrtune.study.study",
+    "TrialRecord": "lrtune.records.record",
+    "read_records": "lrtune.records.record",
+    "fit_law": "lrtune.law.fit",
+    "run_search": "lrtune.search.run",
+    "CollapsePruner": "lrtune.search.pruning.pruner",
+    "report_diversity": "lrtune.search.pruning.pruner",
+    "ScaleAwareSampler": "lrtune.search.sampling.sampler",
+    "TrialCallback": "lrtune.trainer.huggingface",
+    "register_resolver": "lrtune.rule.export",
     "LrtuneError": "lrtune.errors",
     "InputError": "lrtune.errors",
 }

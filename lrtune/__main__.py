@@ -26,7 +26,7 @@ def _plain_answer(arguments: Sequence[str]) -> str | None:
     if hidden is None:
         return None
     from lrtune.errors import LrtuneError
-    from lrtune.rule import recommend
+    from lrtune.rule.ask import recommend
 
     try:
         return f"{recommend(int(hidden)).learning_rate:.3g}"

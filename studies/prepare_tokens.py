@@ -10,8 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from bitnet.data import load_tokens, prepare_tokens
-from lrtune.trainer import InputError
+from bitnet.data.prepare import load_tokens, prepare_tokens
+from lrtune.trainer.trial import InputError
 
 
 def main() -> None:

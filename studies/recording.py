@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.records import TrialRecord, read_records, to_json
-from lrtune.trainer import Facts, Interrupted, Report, Trial
+from lrtune.records.record import TrialRecord, read_records, to_json
+from lrtune.trainer.trial import Facts, Interrupted, Report, Trial
 
 _BYTES_A_PARAMETER = 28  # weights, gradient, two moments, and what the forward pass keeps of them
 _DIGITS = 5
@@ -92,7 +92,7 @@ def _vocabulary(tokens: Path) -> int:
 
 def groups(runs: Iterable[Run], *, members: int, memory: float, mixed: bool) -> list[list[Run]]:
     """Runs of one shape and length together, at most `members` and `memory` bytes a group, in order of first need."""
-    from bitnet.options import PER_MEMBER
+    from bitnet.settings.options import PER_MEMBER
 
     found: dict[str, list[list[Run]]] = {}
     order: list[list[Run]] = []

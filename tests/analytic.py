@@ -2,7 +2,7 @@
 
 import math
 
-from lrtune.trainer import Trial
+from lrtune.trainer.trial import Trial
 
 
 def loss_at(hidden_size: int, learning_rate: float, seed: int = 0) -> float:

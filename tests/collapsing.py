@@ -3,7 +3,7 @@
 import difflib
 
 from lrtune.errors import InputError
-from lrtune.trainer import Trial
+from lrtune.trainer.trial import Trial
 
 ENTROPY, VOCABULARY = 6.0, 8192
 KNOWN = ("optimizer", "stages", "smoothing")

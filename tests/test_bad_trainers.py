@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from lrtune.errors import RunFailedError
-from lrtune.records import TrialRecord, read_records
-from lrtune.report import findings, read_run
-from lrtune.search import run_search, status
-from lrtune.study import Study
-from lrtune.trainer import Trial
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.report.page import findings, read_run
+from lrtune.search.run import run_search, status
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Trial
 
 PROGRAM = """
 import json, subprocess, sys

@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import fixed_point, kernels, model  # noqa: E402
+from bitnet.model import decoder as model  # noqa: E402
+from bitnet.ternary import fixed_point, kernels  # noqa: E402
 
 MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
 WIDTH, COUNT = HEADS * SIZE, SEQUENCES * LENGTH

@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import kernels, model  # noqa: E402
+from bitnet.model import decoder as model  # noqa: E402
+from bitnet.ternary import kernels  # noqa: E402
 
 
 @pytest.fixture(params=["native", "-mno-avx512f"])

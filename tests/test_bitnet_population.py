@@ -10,10 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.config import ModelConfig  # noqa: E402
-from bitnet.device_steps import DeviceSteps  # noqa: E402
-from bitnet.population import Member, Population  # noqa: E402
-from bitnet.schedule import Schedule  # noqa: E402
+from bitnet.settings.config import ModelConfig  # noqa: E402
+from bitnet.settings.schedule import Schedule  # noqa: E402
+from bitnet.training.device_steps import DeviceSteps  # noqa: E402
+from bitnet.training.population import Member, Population  # noqa: E402
 
 CONFIG = ModelConfig(hidden_size=32, vocabulary_size=64, depth=2)
 DATA = np.random.default_rng(0).integers(0, 64, (2, 8, 6, 17))

@@ -13,12 +13,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import measured, memory, probe, quantize, timing  # noqa: E402
-from bitnet.config import ModelConfig  # noqa: E402
-from bitnet.model import block, hidden_states, initial_parameters, views  # noqa: E402
-from bitnet.timing import Shape, StepTime, time_steps  # noqa: E402
+from bitnet.execution import (  # noqa: E402
+    measured,
+    memory,
+    probe,
+    timing,
+)
+from bitnet.execution.timing import Shape, StepTime, time_steps  # noqa: E402
+from bitnet.model.decoder import block, hidden_states, initial_parameters, views  # noqa: E402
+from bitnet.settings.config import ModelConfig  # noqa: E402
+from bitnet.ternary import quantize  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
-from lrtune.trainer import Trial, resolve_trainer  # noqa: E402
+from lrtune.trainer.trial import Trial, resolve_trainer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
@@ -332,8 +338,8 @@ import sys
 for name in ("platformdirs", "filelock", "datasets", "tokenizers", "optuna", "rich", "psutil"):
     sys.modules[name] = None
 import bitnet.run
-from bitnet import probe
-from bitnet.config import ModelConfig
+from bitnet.execution import probe
+from bitnet.settings.config import ModelConfig
 shape = probe.Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 print(probe.members_worth_training(shape) >= 1)
 """

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import bitnet.quantize as quantize  # noqa: E402
+import bitnet.ternary.quantize as quantize  # noqa: E402
 from bitnet import BitLinear  # noqa: E402
-from bitnet.quantize import bit_linear, integer_product, quantize_activations, quantize_weights  # noqa: E402
+from bitnet.ternary.quantize import bit_linear, integer_product, quantize_activations, quantize_weights  # noqa: E402
 
 
 def test_weights_become_ternary_by_their_mean_size() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bitnet.schedule import AdaptiveWarmup, Schedule, default_warmup
+from bitnet.settings.schedule import AdaptiveWarmup, Schedule, default_warmup
 
 
 def paper(**changes: object) -> Schedule:

@@ -7,11 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet import cpu, device_steps, model, tiles  # noqa: E402
-from bitnet.config import ModelConfig  # noqa: E402
-from bitnet.population import Member, Population  # noqa: E402
-from bitnet.quantize import bit_linear  # noqa: E402
-from bitnet.schedule import Schedule  # noqa: E402
+from bitnet.model import decoder as model  # noqa: E402
+from bitnet.settings.config import ModelConfig  # noqa: E402
+from bitnet.settings.schedule import Schedule  # noqa: E402
+from bitnet.ternary import tiles  # noqa: E402
+from bitnet.ternary.quantize import bit_linear  # noqa: E402
+from bitnet.training import cpu, device_steps  # noqa: E402
+from bitnet.training.population import Member, Population  # noqa: E402
 
 
 def normal(*shape: int, seed: int, dtype: Any = torch.float64) -> Any:

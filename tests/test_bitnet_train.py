@@ -13,17 +13,20 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import bitnet.run as module  # noqa: E402
-from bitnet import checkpoint, kernels, measures, memory, probe  # noqa: E402
-from bitnet.config import ModelConfig  # noqa: E402
-from bitnet.execution import should_compile  # noqa: E402
-from bitnet.model import block, hidden_states, initial_parameters, rotations, views  # noqa: E402
-from bitnet.options import PER_MEMBER, Options, parse_options  # noqa: E402
-from bitnet.population import Population  # noqa: E402
+from bitnet.execution import memory, probe  # noqa: E402
+from bitnet.execution.decide import should_compile  # noqa: E402
+from bitnet.model import measures  # noqa: E402
+from bitnet.model.decoder import block, hidden_states, initial_parameters, rotations, views  # noqa: E402
+from bitnet.settings.config import ModelConfig  # noqa: E402
+from bitnet.settings.options import PER_MEMBER, Options, parse_options  # noqa: E402
+from bitnet.ternary import kernels  # noqa: E402
 from bitnet.train import check, prepare, train, train_population  # noqa: E402
+from bitnet.training import checkpoint  # noqa: E402
+from bitnet.training.population import Population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
-from lrtune.study import Study  # noqa: E402
-from lrtune.trainer import Facts, Interrupted, Report, Trial  # noqa: E402
+from lrtune.study.study import Study  # noqa: E402
+from lrtune.trainer.trial import Facts, Interrupted, Report, Trial  # noqa: E402
 
 VOCABULARY = 48
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lrtune.check_trainer import Finding, check_trainer
 from lrtune.cli import run as run_cli
 from lrtune.errors import InputError
-from lrtune.study import Study
+from lrtune.study.study import Study
+from lrtune.trainer.check import Finding, check_trainer
 
 STUDY = Study(widths=(32, 64), steps=20, report_every=5, lr_min=1e-3, lr_max=1e-1, pruner="none")
 

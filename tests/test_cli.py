@@ -15,8 +15,8 @@ import pytest
 
 from lrtune.cli import run as run_cli
 from lrtune.cli.settings import default_report_every
-from lrtune.rulefile import PACKAGED
-from lrtune.study import Study, load_study
+from lrtune.rule.file import PACKAGED
+from lrtune.study.study import Study, load_study
 
 ROOT = Path(__file__).parent.parent
 

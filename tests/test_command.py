@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lrtune.command import command_trainer
 from lrtune.errors import InputError, RunFailedError
-from lrtune.trainer import Facts, Report, Trial
+from lrtune.trainer.command import command_trainer
+from lrtune.trainer.trial import Facts, Report, Trial
 
 Run = Callable[..., list[Report]]
 
@@ -140,7 +140,7 @@ time.sleep(60)
 def test_a_program_deaf_to_sigterm_is_killed_with_its_children(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lrtune.guard.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("lrtune.trainer.guard.GRACE_SECONDS", 0.2)
     script = f"""
 import json, os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -175,7 +175,7 @@ def test_the_program_ends_when_the_worker_is_killed(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from lrtune.command import command_trainer; from lrtune.trainer import Trial\n"
+            "import sys; from lrtune.trainer.command import command_trainer; from lrtune.trainer.trial import Trial\n"
             f"command_trainer([sys.executable, {str(train)!r}, '{{learning_rate}}'])"
             ".train(Trial(hidden_size=8, learning_rate=0.1, steps=9))",
         ]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrtune.companions import variance
-from lrtune.importers import Columns, read_sources
-from lrtune.law import fit_law
-from lrtune.records import TrialRecord
-from lrtune.rule import recommend
-from lrtune.trainer import Facts
+from lrtune.law.companions import variance
+from lrtune.law.fit import fit_law
+from lrtune.records.importers import Columns, read_sources
+from lrtune.records.record import TrialRecord
+from lrtune.rule.ask import recommend
+from lrtune.trainer.trial import Facts
 
 WIDTHS = (64, 128, 256, 512)
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from lrtune import compare as module
-from lrtune.arms import Spread, effects, gather_arms, outcome, value_at
 from lrtune.cli import run as run_cli
-from lrtune.compare import compare_records, cost, effect_table, run_comparison, sections, table, tasks, to_markdown
+from lrtune.compare import run as module
+from lrtune.compare.arms import Spread, effects, gather_arms, outcome, value_at
+from lrtune.compare.run import compare_records, cost, effect_table, run_comparison, sections, table, tasks, to_markdown
 from lrtune.errors import InputError, RunFailedError
-from lrtune.records import TrialRecord
-from lrtune.search import SearchResult
-from lrtune.study import PruningPolicy, Study, to_toml
-from lrtune.summary import show_sections
-from lrtune.trainer import Facts
+from lrtune.records.record import TrialRecord
+from lrtune.report.terminal.summary import show_sections
+from lrtune.search.run import SearchResult
+from lrtune.study.study import PruningPolicy, Study, to_toml
+from lrtune.trainer.trial import Facts
 
 ARMS = {
     "base": {"learning_rate": 0.0015, "seeds": 3},

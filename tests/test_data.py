@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitnet import corpus, tokenise
-from bitnet.data import batch, check_length, decode, load_tokens, prepare_tokens, validation_contexts
-from bitnet.tokenise import END_OF_TEXT
-from lrtune.trainer import InputError
+from bitnet.data.prepare import (
+    batch,
+    check_length,
+    corpus,
+    decode,
+    load_tokens,
+    prepare_tokens,
+    tokenise,
+    validation_contexts,
+)
+from bitnet.data.tokenise import END_OF_TEXT
+from lrtune.trainer.trial import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("tokenizers")
@@ -291,7 +299,7 @@ def test_a_token_folder_given_as_dataset_is_taken_as_it_is(tmp_path: Path, cache
 def test_many_workers_at_once_tokenise_once(tmp_path: Path, cache: Path) -> None:
     texts = folder_of(tmp_path / "texts", DOCUMENTS * 20)
     code = (
-        "import sys; from pathlib import Path; from bitnet.data import prepare_tokens\n"
+        "import sys; from pathlib import Path; from bitnet.data.prepare import prepare_tokens\n"
         "print(prepare_tokens(sys.argv[1], vocabulary=300, cache=Path(sys.argv[2]), progress=True))"
     )
     workers = [

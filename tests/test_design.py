@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from analytic import loss_at
 
-from lrtune.design import FixedDesign, GridDesign, Task, log_spaced
-from lrtune.records import TrialRecord
-from lrtune.study import Study
+from lrtune.records.record import TrialRecord
+from lrtune.search.designs import FixedDesign, GridDesign, Task, log_spaced
+from lrtune.study.study import Study
 
 
 def study(**changes: object) -> Study:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lrtune.command import command_trainer
-from lrtune.trainer import Facts, Report, Trainer, Trial, resolve_trainer
+from lrtune.trainer.command import command_trainer
+from lrtune.trainer.trial import Facts, Report, Trainer, Trial, resolve_trainer
 
 EXAMPLES = Path(__file__).parent / "examples"
 

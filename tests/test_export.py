@@ -10,8 +10,8 @@ import pytest
 from test_rule import power_rule
 
 from lrtune.errors import InputError
-from lrtune.export import export_rule, register_resolver
-from lrtune.rule import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
+from lrtune.rule.ask import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
+from lrtune.rule.export import export_rule, register_resolver
 
 RULES = {
     "power": power_rule(),

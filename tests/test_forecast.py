@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from lrtune.cells import gather
-from lrtune.forecast import forecast
-from lrtune.records import Status, TrialRecord
+from lrtune.law.cells import gather
+from lrtune.law.forecast import forecast
+from lrtune.records.record import Status, TrialRecord
 
 
 def run(rate: float, losses: list[float | None], *, seed: int = 0, status: Status = "finished") -> TrialRecord:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lrtune.cells import gather
-from lrtune.curve import CellEvidence, cell_evidence
-from lrtune.effective import update_offsets
-from lrtune.forms import choose_form, wins
-from lrtune.law import fit_law
-from lrtune.lawforms import _TAU, _TAU_WEIGHT, Fit, fit_form
-from lrtune.records import TrialRecord
+from lrtune.law.cells import gather
+from lrtune.law.curve import CellEvidence, cell_evidence
+from lrtune.law.effective import update_offsets
+from lrtune.law.fit import fit_law
+from lrtune.law.forms import choose_form, wins
+from lrtune.law.lawforms import _TAU, _TAU_WEIGHT, Fit, fit_form
+from lrtune.records.record import TrialRecord
 
 Array = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.importers import Columns, read_table
-from lrtune.records import TrialRecord, from_json, read_records, to_json
-from lrtune.rulefile import parse_rule
-from lrtune.study import parse_study, to_toml
+from lrtune.records.importers import Columns, read_table
+from lrtune.records.record import TrialRecord, from_json, read_records, to_json
+from lrtune.rule.file import parse_rule
+from lrtune.study.study import parse_study, to_toml
 
 RULE = (Path(__file__).resolve().parents[1] / "lrtune" / "packaged-rule.json").read_text()
 RECORD = to_json(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from lrtune.check import check_rule
-from lrtune.effective import update_offsets
+from lrtune.compare.check import check_rule
 from lrtune.errors import InputError, RunFailedError
-from lrtune.law import LawFit, fit_law
-from lrtune.records import Status, TrialRecord
-from lrtune.rule import parse_rule, recommend, rule_to_json
-from lrtune.trainer import Facts
+from lrtune.law.effective import update_offsets
+from lrtune.law.fit import LawFit, fit_law
+from lrtune.records.record import Status, TrialRecord
+from lrtune.rule.ask import parse_rule, recommend, rule_to_json
+from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256, 512)
 
@@ -321,7 +321,7 @@ def with_updates(optimum: Callable[[float], float], gain: Callable[[float], floa
 
 
 def test_update_offsets_are_what_the_rate_must_make_up_for() -> None:
-    from lrtune.cells import gather
+    from lrtune.law.cells import gather
 
     def gain(width: float) -> float:
         return (width / 128) ** 0.7

@@ -8,15 +8,15 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from lrtune.drawing import LaidOut, clock, describe_law, draw, sparkline
-from lrtune.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
-from lrtune.law import fit_law
-from lrtune.live import JsonLinesView, LiveView, PlainView, choose_view
-from lrtune.progress import Progress
-from lrtune.records import TrialRecord
-from lrtune.rule import Rule
-from lrtune.summary import law_chart, loss_chart, next_commands, recommendations, show
-from lrtune.terminal_chart import Axis, Chart, log_ticks
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
+from lrtune.report.terminal.chart import Axis, Chart, log_ticks
+from lrtune.report.terminal.frame import LaidOut, clock, describe_law, draw, sparkline
+from lrtune.report.terminal.live import JsonLinesView, LiveView, PlainView, choose_view
+from lrtune.report.terminal.progress import Progress
+from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
+from lrtune.rule.ask import Rule
+from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 
 
 def record(trial: int, width: int, rate: float, status: str = "finished", why: str = "") -> TrialRecord:
@@ -229,7 +229,7 @@ def test_the_table_is_laid_out_when_its_numbers_change_and_shows_what_a_fresh_on
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[object] = []
-    monkeypatch.setattr("lrtune.live.LaidOut", lambda table: made.append(table) or LaidOut(table))
+    monkeypatch.setattr("lrtune.report.terminal.live.LaidOut", lambda table: made.append(table) or LaidOut(table))
     view, _ = watched(Clock())
 
     def is_as_fresh(width: int) -> bool:

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrtune import pruner as module
 from lrtune.errors import InputError
-from lrtune.pruner import CollapsePruner, report_diversity
-from lrtune.study import PruningPolicy
+from lrtune.search.pruning import pruner as module
+from lrtune.search.pruning.pruner import CollapsePruner, report_diversity
+from lrtune.study.study import PruningPolicy
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STEPS = 1000

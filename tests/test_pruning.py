@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.pruning import phase_of, verdict
-from lrtune.records import TrialRecord
-from lrtune.runcurve import Curve
-from lrtune.study import PruningPolicy
-from lrtune.trainer import Facts
+from lrtune.records.record import TrialRecord
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import phase_of, verdict
+from lrtune.study.study import PruningPolicy
+from lrtune.trainer.trial import Facts
 
 POLICY = PruningPolicy()
 VOCABULARY, ENTROPY = 8192, 6.09

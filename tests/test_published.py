@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.published import PUBLISHED, compare
+from lrtune.rule.published import PUBLISHED, compare
 
 
 def opinion(name: str, hidden_size: float, **scales: float):  # type: ignore[no-untyped-def]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.records import TrialRecord, from_json, read_records, to_json, write_records
-from lrtune.trainer import Facts
+from lrtune.records.record import TrialRecord, from_json, read_records, to_json, write_records
+from lrtune.trainer.trial import Facts
 
 
 def record(**changes) -> TrialRecord:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lrtune.records import TrialRecord, read_records
-from lrtune.rulefile import PACKAGED
-from lrtune.search import Task, run_fixed
-from lrtune.study import Study, load_study
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.rule.file import PACKAGED
+from lrtune.search.run import Task, run_fixed
+from lrtune.study.study import Study, load_study
 
 FOLDER = Path(__file__).parents[1] / "studies" / "reference"
 # Another processor rounds another way, and one flipped ternary weight is enough for two runs to part. Two seeds at

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.records import TrialRecord, write_records
-from lrtune.replay import check, replay_records, smooth, train
-from lrtune.study import Study
-from lrtune.trainer import Facts, Trial, resolve_trainer
+from lrtune.records.record import TrialRecord, write_records
+from lrtune.records.replay import check, replay_records, smooth, train
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Facts, Trial, resolve_trainer
 
 RATES = [2.0 ** (-k / 2) for k in range(4, 24)]
 

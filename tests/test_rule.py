@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.rule import (
+from lrtune.rule.ask import (
     Boundary,
     ExtrapolationWarning,
     Polynomial,
@@ -102,7 +102,7 @@ def test_the_packaged_rule_answers_without_any_search(
 def test_asking_loads_nothing_heavy() -> None:
     heavy = "numpy scipy optuna torch typer rich dataclasses pathlib"
     code = (
-        "import sys; from lrtune.rule import get_learning_rate; "
+        "import sys; from lrtune.rule.ask import get_learning_rate; "
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
     )
     done = subprocess.run(

@@ -9,9 +9,9 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from lrtune.belief import Belief
 from lrtune.errors import InputError
-from lrtune.sampler import ScaleAwareSampler
+from lrtune.search.sampling.belief import Belief
+from lrtune.search.sampling.sampler import ScaleAwareSampler
 
 SPACE = {"hidden_size": IntDistribution(1, 10**6), "learning_rate": FloatDistribution(1e-6, 10.0, log=True)}
 WIDTHS = (32, 64, 128)

@@ -8,16 +8,16 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrtune.conclusion import shortfall
-from lrtune.design import FixedDesign, Task
 from lrtune.errors import InputError
-from lrtune.events import Note, TrialEnded
-from lrtune.records import TrialRecord, read_records
-from lrtune.rule import recommend
-from lrtune.search import plan, run_fixed, run_search, status
-from lrtune.session import Options, Session
-from lrtune.study import Budget, Study
-from lrtune.trials import Trials
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.rule.ask import recommend
+from lrtune.search.conclusion import shortfall
+from lrtune.search.designs import FixedDesign, Task
+from lrtune.search.events import Note, TrialEnded
+from lrtune.search.optuna_study import Trials
+from lrtune.search.run import plan, run_fixed, run_search, status
+from lrtune.search.session import Options, Session
+from lrtune.study.study import Budget, Study
 
 
 def study(**changes: object) -> Study:

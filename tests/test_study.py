@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.study import Budget, PruningPolicy, Study, fingerprint, load_study, parse_seconds, parse_study, to_toml
+from lrtune.study.study import (
+    Budget,
+    PruningPolicy,
+    Study,
+    fingerprint,
+    load_study,
+    parse_seconds,
+    parse_study,
+    to_toml,
+)
 
 FULL = """
 [study]

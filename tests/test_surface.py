@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from lrtune.acquisition import advise
-from lrtune.belief import Belief, Observation, Space
-from lrtune.evidence import SIGMA, Cell, Censored, Positions, WidthData, tabulate
-from lrtune.shapes import COUNT, misfit, shapes
-from lrtune.surface import draw
+from lrtune.law.evidence import SIGMA, Cell, Censored, Positions, WidthData, tabulate
+from lrtune.law.shapes import COUNT, misfit, shapes
+from lrtune.law.surface import draw
+from lrtune.search.sampling.acquisition import advise
+from lrtune.search.sampling.belief import Belief, Observation, Space
 
 POSITIONS = Positions.over(-10.0, 0.0)
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from lrtune import taskqueue as module
-from lrtune.design import Task
-from lrtune.events import Event, Note, TrialEnded, TrialReported, TrialStarted
-from lrtune.leases import Leases
-from lrtune.records import TrialRecord, to_json
-from lrtune.runfolder import RunFolder
-from lrtune.storage import open_engine, sqlite_url
-from lrtune.study import Study
-from lrtune.taskqueue import TaskQueue
-from lrtune.trials import Trials
+from lrtune.records.folder import RunFolder
+from lrtune.records.record import TrialRecord, to_json
+from lrtune.search import queue as module
+from lrtune.search.designs import Task
+from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialStarted
+from lrtune.search.optuna_study import Trials
+from lrtune.search.queue import TaskQueue
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.storage import open_engine, sqlite_url
+from lrtune.study.study import Study
 
 
 class Scene:

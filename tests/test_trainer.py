@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.trainer import Facts, Report, Trial, population, resolve_trainer
+from lrtune.trainer.trial import Facts, Report, Trial, population, resolve_trainer
 
 
 def trial(**changes) -> Trial:
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_due_only_where_there_is_a_place_for_it(tmp_path) -> Non
 
 SOURCE = """
 from lrtune.errors import InputError
-from lrtune.trainer import population
+from lrtune.trainer.trial import population
 
 def train(trial): ...
 

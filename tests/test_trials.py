@@ -8,12 +8,12 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from lrtune.design import Task
 from lrtune.errors import RunFailedError
-from lrtune.records import Status, TrialRecord
-from lrtune.study import Study
-from lrtune.taskqueue import TaskQueue
-from lrtune.trials import Trials, ended_trial
+from lrtune.records.record import Status, TrialRecord
+from lrtune.search.designs import Task
+from lrtune.search.optuna_study import Trials, ended_trial
+from lrtune.search.queue import TaskQueue
+from lrtune.study.study import Study
 
 FLOOR = 0.1
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from lrtune import verify as module
-from lrtune.compare import Comparison
+from lrtune.compare import verify as module
+from lrtune.compare.run import Comparison
+from lrtune.compare.verify import run_verification, to_markdown, verification_study
 from lrtune.errors import InputError
-from lrtune.rule import load_rule, save_rule
-from lrtune.study import Study
-from lrtune.verify import run_verification, to_markdown, verification_study
+from lrtune.rule.ask import load_rule, save_rule
+from lrtune.study.study import Study
 
 # At 64 the packaged rule says about 0.03; the analytic optimum is 0.3 / 64 = 0.005.
 STUDY = Study(widths=(999,), steps=40, report_every=10, seeds=2, trainer="analytic:train", pruner="collapse")

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from lrtune import worker as module
-from lrtune.design import FixedDesign, Task
-from lrtune.leases import Leases
-from lrtune.records import TrialRecord, from_json
-from lrtune.session import Options, Session
-from lrtune.storage import open_engine, sqlite_url
-from lrtune.study import PruningPolicy, Study, to_toml
-from lrtune.trainer import Interrupted, Trainer, Trial, population
-from lrtune.worker import Worker, WorkerSpec
+from lrtune.records.record import TrialRecord, from_json
+from lrtune.search.designs import FixedDesign, Task
+from lrtune.search.session import Options, Session
+from lrtune.search.workers import worker as module
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.storage import open_engine, sqlite_url
+from lrtune.search.workers.worker import Worker, WorkerSpec
+from lrtune.study.study import PruningPolicy, Study, to_toml
+from lrtune.trainer.trial import Interrupted, Trainer, Trial, population
 
 RATES = (0.01, 0.02, 0.04)
 

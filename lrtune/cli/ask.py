@@ -9,10 +9,10 @@ from lrtune.cli import options as flag
 from lrtune.cli.settings import parse_pairs
 from lrtune.cli.terminal import rate, result, result_json, say, write_out
 from lrtune.errors import InputError
-from lrtune.rulefile import PACKAGED
+from lrtune.rule.file import PACKAGED
 
 if TYPE_CHECKING:
-    from lrtune.rule import Recommendation, Rule, Transfer
+    from lrtune.rule.ask import Recommendation, Rule, Transfer
 
 Tokens = Annotated[float | None, typer.Option("--tokens", help="Training tokens of your run (2e9, say).")]
 Given = Annotated[
@@ -46,7 +46,7 @@ def lr(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where the data do not support an answer.")] = False,
 ) -> None:
     """The learning rate for a hidden size, with its interval and what it rests on."""
-    from lrtune.rule import load_rule, recommend, transfer_learning_rate
+    from lrtune.rule.ask import load_rule, recommend, transfer_learning_rate
 
     if plain and json_:
         raise InputError("--plain: expected alone, but --json is there too; take one")
@@ -99,8 +99,8 @@ def export(
     output: flag.Output = None,
 ) -> None:
     """Write the rule in the form that your configuration reads."""
-    from lrtune.export import export_rule
-    from lrtune.rule import load_rule
+    from lrtune.rule.ask import load_rule
+    from lrtune.rule.export import export_rule
 
     text = export_rule(load_rule(rule), format_)
     if output is None:
@@ -116,7 +116,7 @@ def _advice_as_data(advice: "Recommendation | Transfer") -> dict[str, Any]:
 
 def _advice_as_text(hidden: float, advice: "Recommendation | Transfer", rule: "Rule") -> str:
     """The number with its interval and what it rests on in one line, what it holds for in the next, then the rest."""
-    from lrtune.rule import Recommendation
+    from lrtune.rule.ask import Recommendation
 
     rows: list[tuple[str, str]] = []
     if isinstance(advice, Recommendation):
@@ -177,7 +177,7 @@ def _more_advice(advice: "Recommendation") -> list[tuple[str, str]]:
 
 def _published(hidden: float, ours: float, rule: "Rule", scales: dict[str, float]) -> str:
     """What published rules say of this size; what they ask beside it is taken from the rule's own conditions."""
-    from lrtune.published import compare
+    from lrtune.rule.published import compare
 
     depth = rule.conditions.get("depth")
     known = {"depth": float(depth)} if isinstance(depth, int | float) else {}

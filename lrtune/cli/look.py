@@ -9,7 +9,7 @@ from lrtune.cli.terminal import result, result_json, say
 from lrtune.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from lrtune.status import Status
+    from lrtune.search.status import Status
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(run: flag.Run, storage: flag.Storage = None, json_: flag.Json = False) -> None:
     """How a run stands: trials by verdict, the best so far, and its records checked against its storage."""
-    from lrtune.status import status as look
+    from lrtune.search.status import status as look
 
     found = look(run, storage=storage)
     if json_:
@@ -53,7 +53,7 @@ def report(
     images: Annotated[bool, typer.Option("--images", help="Also each figure as SVG and PNG, in RUN/figures.")] = False,
 ) -> None:
     """Write RUN/report.html: what was found, its charts and its provenance in one page that needs no network."""
-    from lrtune.report import write_report
+    from lrtune.report.page import write_report
 
     result(str(write_report(run, images=images)))
     if images:
@@ -71,7 +71,7 @@ def dashboard(
         from optuna_dashboard import run_server
     except ImportError as error:
         raise MissingExtraError("dashboard", "optuna-dashboard", "the dashboard") from error
-    from lrtune.storage import normalise, sqlite_url
+    from lrtune.search.workers.storage import normalise, sqlite_url
 
     if storage is None and not (run / "study.db").exists():
         raise InputError(f"{run}: expected a run with a study.db in it; for another storage, name it with --storage")

@@ -15,12 +15,12 @@ from lrtune.cli import options as flag
 from lrtune.cli.settings import Settings, settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
 from lrtune.errors import InputError, LrtuneError, RunFailedError
-from lrtune.study import Study, parse_seconds
+from lrtune.study.study import Study, parse_seconds
 
 if TYPE_CHECKING:
-    from lrtune.law import LawFit
-    from lrtune.live import View
-    from lrtune.search import SearchResult
+    from lrtune.law.fit import LawFit
+    from lrtune.report.terminal.live import View
+    from lrtune.search.run import SearchResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def search(
 
     Without arguments it runs the built-in quick study. The same command again continues where it stopped.
     """
-    from lrtune.search import run_search
+    from lrtune.search.run import run_search
 
     settings = settle(context, study_file)
     study = settings.study
@@ -75,9 +75,9 @@ def _how(context: typer.Context) -> dict[str, Any]:
 
 def _check(study: Study, how: dict[str, Any]) -> None:
     """What a search checks first, before anything is said of it: an error stands alone on its line."""
-    from lrtune.session import Options
-    from lrtune.storage import normalise
-    from lrtune.trainer import resolve_trainer
+    from lrtune.search.session import Options
+    from lrtune.search.workers.storage import normalise
+    from lrtune.trainer.trial import resolve_trainer
 
     options = Options(**how)
     if options.storage is not None:
@@ -102,7 +102,7 @@ def _trainer(study: Study) -> str:
 
 
 def _show_plan(study: Study, folder: Path, how: dict[str, Any], as_json: bool) -> None:
-    from lrtune.plan import plan
+    from lrtune.search.plan import plan
 
     planned = plan(study, folder, **how)
     if as_json:
@@ -113,7 +113,7 @@ def _show_plan(study: Study, folder: Path, how: dict[str, Any], as_json: bool) -
 
 def _conclude(done: "SearchResult", *, quiet: bool, json_lines: bool) -> None:
     """Show what was found, write the report, say what to type next, and exit as the search ended."""
-    from lrtune.summary import next_commands, show
+    from lrtune.report.terminal.summary import next_commands, show
 
     fit = _fitted(done)
     if not json_lines and not quiet:
@@ -147,7 +147,7 @@ def _conclude(done: "SearchResult", *, quiet: bool, json_lines: bool) -> None:
 
 def _fitted(done: "SearchResult") -> "LawFit | None":
     """The fit behind the rule, for its curves; the charts do without where there is none."""
-    from lrtune.law import fit_law
+    from lrtune.law.fit import fit_law
 
     if done.rule is None:
         return None
@@ -161,7 +161,7 @@ def _write_report(out: Path, fit: "LawFit | None") -> str:
     from lrtune.errors import MissingExtraError
 
     try:
-        from lrtune.report import write_report
+        from lrtune.report.page import write_report
 
         return str(write_report(out, fit=fit))
     except (MissingExtraError, InputError) as error:
@@ -180,8 +180,8 @@ def compare(
     json_lines: flag.JsonLines = False,
 ) -> None:
     """Train the arms of a study side by side, and say which change does what."""
-    from lrtune.compare import REPORT, TITLE, cost, run_comparison, sections, to_markdown
-    from lrtune.summary import show_sections
+    from lrtune.compare.run import REPORT, TITLE, cost, run_comparison, sections, to_markdown
+    from lrtune.report.terminal.summary import show_sections
 
     settings = settle(context, study_file)
     folder = out or _default_folder(settings.study)
@@ -219,8 +219,8 @@ def verify(
     json_lines: flag.JsonLines = False,
 ) -> None:
     """Train at the recommended rate and at a baseline, on fresh seeds, and say whether the rule holds."""
-    from lrtune.rule import load_rule
-    from lrtune.verify import run_verification, to_markdown
+    from lrtune.compare.verify import run_verification, to_markdown
+    from lrtune.rule.ask import load_rule
 
     found = load_rule(rule)
     settings = settle(context, study_file)
@@ -254,7 +254,7 @@ def worker(
     ] = None,
 ) -> None:
     """Join a search from anywhere: train its trials until it ends."""
-    from lrtune.engines.local import join
+    from lrtune.search.workers.local import join
 
     signum = join(storage, study, workers=workers, device=device, threads=threads, checkpoints=checkpoints)
     if signum is not None:
@@ -264,8 +264,8 @@ def worker(
 @contextlib.contextmanager
 def _watch(settings: Settings, folder: Path, *, quiet: bool, json_lines: bool, cost: str = "") -> Iterator["View"]:
     """The view of a search, announced by the settings that are no defaults and, where it is known, by its cost."""
-    from lrtune.live import choose_view
-    from lrtune.progress import Progress, WidthProgress
+    from lrtune.report.terminal.live import choose_view
+    from lrtune.report.terminal.progress import Progress, WidthProgress
 
     study = settings.study
     if not quiet and not json_lines:

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from lrtune.errors import InputError
-from lrtune.study import Study, load_study, parse_seconds, parse_study
+from lrtune.study.study import Study, load_study, parse_seconds, parse_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ _FLAGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 def quick_study() -> Study:
     """The built-in quick study."""
-    text = resources.files("lrtune").joinpath("quick.toml").read_text(encoding="utf-8")
+    text = resources.files("lrtune.study").joinpath("quick.toml").read_text(encoding="utf-8")
     return parse_study(text, source="quick.toml")
 
 

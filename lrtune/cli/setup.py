@@ -34,7 +34,7 @@ def init(
         raise InputError(f"{path}: expected no such file yet; name another one, or replace it with --force")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: expected a folder to write {path.name} into, but there is none")
-    write_whole(path, resources.files("lrtune").joinpath("study-template.toml").read_text(encoding="utf-8"))
+    write_whole(path, resources.files("lrtune.study").joinpath("study-template.toml").read_text(encoding="utf-8"))
     result(str(path))
     say(f"next: edit {path}, then {command('search', str(path))}")
 
@@ -56,8 +56,8 @@ def check_trainer(
     json_: flag.Json = False,
 ) -> None:
     """Run a trainer for a few steps at two sizes and say what is right, missing and wrong."""
-    from lrtune.check_trainer import check_trainer as run_check
     from lrtune.cli.settings import settle
+    from lrtune.trainer.check import check_trainer as run_check
 
     by_command = "{learning_rate}" in target
     context.params.update({"command": target} if by_command else {"trainer": target})
@@ -80,7 +80,7 @@ def check_trainer(
 
 def doctor(json_: flag.Json = False) -> None:
     """Say what is installed, which device and threads will be used, and which rule is active."""
-    from lrtune.doctor import look
+    from lrtune.cli.doctor import look
 
     lines = list(look())
     if json_:

@@ -13,8 +13,8 @@ from lrtune.cli.terminal import command, rate, result, result_json, say, table
 from lrtune.errors import InputError
 
 if TYPE_CHECKING:
-    from lrtune.importers import Imported
-    from lrtune.law import LawFit
+    from lrtune.law.fit import LawFit
+    from lrtune.records.importers import Imported
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,8 +34,8 @@ def fit(
     output: flag.Output = None,
 ) -> None:
     """Fit the rule to a sweep that is there already: tables, storages, or the folder of a search."""
-    from lrtune.law import fit_law
-    from lrtune.rule import save_rule
+    from lrtune.law.fit import fit_law
+    from lrtune.rule.ask import save_rule
 
     for name, value in (("--tolerance", tolerance), ("--level", level)):
         if not 0 < value < 1:
@@ -67,8 +67,8 @@ def check(
     json_: flag.Json = False,
 ) -> None:
     """Hold a rule against measurements: predicted and measured optimum, and the regret, at each scale."""
-    from lrtune.check import check_rule
-    from lrtune.rule import load_rule
+    from lrtune.compare.check import check_rule
+    from lrtune.rule.ask import load_rule
 
     loaded = load_rule(rule)
     found = check_rule(loaded, _read(context, against).records)
@@ -84,7 +84,7 @@ def check(
 
 def _read(context: typer.Context, sources: Sequence[str]) -> "Imported":
     """The records of all sources by the column flags of the verb; what was read and left out goes to stderr."""
-    from lrtune.importers import Columns, read_sources
+    from lrtune.records.importers import Columns, read_sources
 
     given = context.params
     columns = Columns(
@@ -120,7 +120,7 @@ def _keep(path: Path, rows: dict[str, Any]) -> None:
 
 
 def _without_password(source: str) -> str:
-    from lrtune.storage import redact
+    from lrtune.search.workers.storage import redact
 
     return redact(source) if "://" in source else source
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 from surfaces import CLIFF, DIVERGED_SHARE, HIGH, LOW, REPORTS, Problem
 
-from lrtune.sampler import ScaleAwareSampler
+from lrtune.search.sampling.sampler import ScaleAwareSampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")

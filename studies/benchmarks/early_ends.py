@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lrtune import cells
-from lrtune.forecast import forecast
-from lrtune.law import fit_law
-from lrtune.pruning import Curve, verdict
-from lrtune.records import TrialRecord, read_records
-from lrtune.rule import recommend
-from lrtune.study import PruningPolicy
+from lrtune.law import cells, fit_law
+from lrtune.law.forecast import forecast
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.rule.ask import recommend
+from lrtune.search.pruning.verdict import Curve, verdict
+from lrtune.study.study import PruningPolicy
 
 STUDIES = Path(__file__).parents[1]
 SOURCES = {STUDIES / "pruning" / "records.jsonl": "adamw-two-stage", STUDIES / "reference" / "held-out.jsonl": "width"}

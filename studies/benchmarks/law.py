@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrtune.errors import LrtuneError
-from lrtune.importers import Columns, read_sources
-from lrtune.law import fit_law
-from lrtune.records import TrialRecord
-from lrtune.rule import recommend
+from lrtune.law.fit import fit_law
+from lrtune.records.importers import Columns, read_sources
+from lrtune.records.record import TrialRecord
+from lrtune.rule.ask import recommend
 
 LAWS = ("power", "power", "kinked", "curved", "wandering", "saturating")
 CURVES = ("parabola", "exponentials", "skewed", "cusp", "plateau", "cliff")

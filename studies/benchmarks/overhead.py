@@ -27,18 +27,18 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import create_trial
 
-from lrtune.adaptive import AdaptiveDesign
-from lrtune.design import Task
-from lrtune.leases import Leases, new_owner
-from lrtune.pruner import CollapsePruner
-from lrtune.records import TrialRecord, to_json
-from lrtune.runfolder import RunFolder
-from lrtune.sampler import ScaleAwareSampler
-from lrtune.storage import open_engine, sqlite_url, tune
-from lrtune.study import Study
-from lrtune.taskqueue import TaskQueue
-from lrtune.trainer import Facts
-from lrtune.trials import Trials
+from lrtune.records.folder import RunFolder
+from lrtune.records.record import TrialRecord, to_json
+from lrtune.search.adaptive import AdaptiveDesign
+from lrtune.search.designs import Task
+from lrtune.search.optuna_study import Trials
+from lrtune.search.pruning.pruner import CollapsePruner
+from lrtune.search.queue import TaskQueue
+from lrtune.search.sampling.sampler import ScaleAwareSampler
+from lrtune.search.workers.leases import Leases, new_owner
+from lrtune.search.workers.storage import open_engine, sqlite_url, tune
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256)
 SPACE = {"hidden_size": IntDistribution(1, 10**6), "learning_rate": FloatDistribution(1e-6, 10.0, log=True)}

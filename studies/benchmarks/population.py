@@ -5,8 +5,8 @@
 
 Needs torch and numpy alone. First it checks that one step of a population equals one step of each member by itself;
 then it measures K members at once, and prints one Markdown table. "one at a time" is K = 1 run in the same way. A
-second table holds what the probe of `bitnet.probe` chooses against the first. On a CPU a third one sets K members in
-one process that has all threads against processes of one thread with a model each; the two take turns.
+second table holds what the probe of `bitnet.execution.probe` chooses against the first. On a CPU a third one sets K
+members in one process that has all threads against processes of one thread with a model each; the two take turns.
 """
 
 import argparse
@@ -22,13 +22,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bitnet import cpu, memory, probe
-from bitnet.config import ModelConfig
-from bitnet.device_steps import DeviceSteps
-from bitnet.population import Member, Population
-from bitnet.schedule import Schedule
-from bitnet.timing import Shape, processor
-from bitnet.tokens import batch, load_tokens
+from bitnet.data.tokens import batch, load_tokens
+from bitnet.execution import memory, probe
+from bitnet.execution.timing import Shape, processor
+from bitnet.settings.config import ModelConfig
+from bitnet.settings.schedule import Schedule
+from bitnet.training import cpu
+from bitnet.training.device_steps import DeviceSteps
+from bitnet.training.population import Member, Population
 
 CONTEXT, BATCH = 64, 16
 

@@ -33,10 +33,10 @@ import optuna
 from optuna.trial import TrialState
 
 from lrtune.errors import InputError
-from lrtune.pruning import verdict
-from lrtune.records import TrialRecord, read_records
-from lrtune.runcurve import Curve
-from lrtune.study import PruningPolicy
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import verdict
+from lrtune.study.study import PruningPolicy
 
 RECORDS = Path(__file__).parents[1] / "pruning" / "records.jsonl"
 WITHIN = 0.01
@@ -101,7 +101,7 @@ class Judge(Protocol):
 
 
 class Ours:
-    """`lrtune.pruning.verdict` with the finished runs as peers."""
+    """`lrtune.search.pruning.verdict.verdict` with the finished runs as peers."""
 
     def __init__(self, policy: PruningPolicy) -> None:
         self.policy = policy

@@ -9,8 +9,8 @@ All on the half of the curves that constants are chosen on, of both sets. Three 
    less than those seen.
 2. For every pair of runs of a unit that both end within 6% of its best: what the one still gained as a multiple of
    what the other did, over reports from 40% to 90% of the steps, by the octaves between their rates.
-3. What the two structural constants of `lrtune.beaten` do: compute saved, and the smallest `regret` with which no
-   single peer cuts a good run, with each of them and without.
+3. What the two structural constants of `lrtune.search.pruning.beaten` do: compute saved, and the smallest `regret`
+   with which no single peer cuts a good run, with each of them and without.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from lrtune import beaten
-from lrtune.pruning import verdict
-from lrtune.study import PruningPolicy
+from lrtune.search.pruning import beaten
+from lrtune.search.pruning.verdict import verdict
+from lrtune.study.study import PruningPolicy
 from studies.benchmarks.pruning import RECORDS, WITHIN, Ours, Run, Unit, halves, load, score
 
 PHASE4 = RECORDS.parents[1] / "phase4" / "records.jsonl"

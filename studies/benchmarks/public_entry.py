@@ -2,10 +2,10 @@
 
     python studies/benchmarks/public_entry.py studies/pruning/records.jsonl --arm adamw-two-stage --seeds 5
 
-Each search replays recorded runs (`lrtune.replay`) over the declared range 1e-4 … 1, two workers, pruning on, until it
-ends by itself: everything counts that a user would run. Cost is width² × steps trained, as a share of a √2 grid of 27
-rates at every width; the rule that was written is held against the noise-free surface. Flags that are not named here
-are handed on to `lrtune search`.
+Each search replays recorded runs (`lrtune.records.replay`) over the declared range 1e-4 … 1, two workers, pruning on,
+until it ends by itself: everything counts that a user would run. Cost is width² × steps trained, as a share of a √2
+grid of 27 rates at every width; the rule that was written is held against the noise-free surface. Flags that are not
+named here are handed on to `lrtune search`.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from surfaces import GRID_RATES, HIGH, LOW
 
-from lrtune.records import TrialRecord, read_records
-from lrtune.replay import replay_records
-from lrtune.rule import get_learning_rate, load_rule
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.replay import replay_records
+from lrtune.rule.ask import get_learning_rate, load_rule
 
 
 def search(records: Path, arm: str, widths: list[int], seed: int, more: list[str], out: Path) -> str:

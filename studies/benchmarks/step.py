@@ -30,11 +30,11 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bitnet.config import ModelConfig
-from bitnet.cpu import settle
-from bitnet.population import Member, Population
-from bitnet.quantize import rms_norm
-from bitnet.schedule import Schedule
+from bitnet.settings.config import ModelConfig
+from bitnet.settings.schedule import Schedule
+from bitnet.ternary.quantize import rms_norm
+from bitnet.training.cpu import settle
+from bitnet.training.population import Member, Population
 
 VOCABULARY, DEPTH, HEAD, CONTEXT, BATCH = 1024, 4, 16, 64, 16
 Step = Callable[[], None]

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 from surfaces import SHAPES, synthetic
 
-from lrtune.adaptive import AdaptiveDesign
-from lrtune.assessment import Assessment
 from lrtune.cli.settings import quick_study
-from lrtune.conclusion import fit_rule
-from lrtune.design import Task
-from lrtune.pruning import verdict
-from lrtune.records import TrialRecord, read_records
-from lrtune.replay import replay_records
-from lrtune.rule import get_learning_rate
-from lrtune.runcurve import Curve
-from lrtune.study import Study
-from lrtune.trainer import Facts
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.replay import replay_records
+from lrtune.rule.ask import get_learning_rate
+from lrtune.search.adaptive import AdaptiveDesign
+from lrtune.search.conclusion import fit_rule
+from lrtune.search.designs import Task
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import verdict
+from lrtune.search.sampling.assessment import Assessment
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Facts
 
 Final = Callable[[int, float, int], float]  # width, rate, seed → final loss
 Regret = Callable[[int, float], float]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lrtune.records import read_records
-from lrtune.replay import Surface, _normal, replay_records, smooth
+from lrtune.records.record import read_records
+from lrtune.records.replay import Surface, _normal, replay_records, smooth
 
 LOW, HIGH = 1e-4, 1.0  # the learning-rate range that is declared to every contender
 GRID_RATES = 27  # √2 apart over it
@@ -69,7 +69,7 @@ SHAPES = ("round", "skewed", "kinked", "cliff", "drifting")
 
 
 def synthetic(shape: str, exponent: float, widths: Sequence[int], seed: int) -> Problem:
-    """A drawn surface: a power law with its own deviation at each width, and a shape that `lrtune.surface` has not.
+    """A drawn surface: a power law with its own deviation at each width, and a shape that `lrtune.law.surface` has not.
 
     "round" alone is near the model's family; "skewed" is exp(z) − z − 1, "kinked" has a corner at its best, "cliff"
     diverges 1 to 2.5 octaves above it, "drifting" changes curvature and asymmetry with width.
@@ -104,7 +104,7 @@ def synthetic(shape: str, exponent: float, widths: Sequence[int], seed: int) -> 
 
 @cache
 def recorded(path: Path, *, arm: str | None = None, leave_out: tuple[int, ...] = ()) -> Problem:
-    """The surface smoothed from a records file (see `lrtune.replay`), with the noise that the records show."""
+    """The surface smoothed from a records file (see `lrtune.records.replay`), with the noise that the records show."""
     surfaces = replay_records(read_records(path).records, arm).surfaces
     return _from_surfaces(arm or path.parent.name, {w: s for w, s in surfaces.items() if w not in leave_out})
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import altair as alt
 
-from lrtune.records import TrialRecord
+from lrtune.records.record import TrialRecord
 from studies.phase4.record import OPTIMIZERS
 from studies.phase4.tables import LARGE, judged, load
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lrtune.arms import Spread, gather_arms, outcome, value_at
-from lrtune.compare import compare_records, effect_table, markdown, table
+from lrtune.compare.arms import Spread, gather_arms, outcome, value_at
+from lrtune.compare.run import compare_records, effect_table, markdown, table
 from lrtune.errors import RunFailedError
-from lrtune.law import LawFit, fit_law
-from lrtune.records import TrialRecord, read_records
-from lrtune.rule import recommend
-from lrtune.study import PruningPolicy, load_study
+from lrtune.law.fit import LawFit, fit_law
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.rule.ask import recommend
+from lrtune.study.study import PruningPolicy, load_study
 from studies.phase4.record import AT_50K, OPTIMIZERS, STUDY
 
 RECORDS = Path(__file__).with_name("records.jsonl")

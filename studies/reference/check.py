@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lrtune.check import check_rule
-from lrtune.law import LawFit, fit_law
-from lrtune.published import compare
-from lrtune.records import TrialRecord, read_records
-from lrtune.rule import load_rule, recommend
-from lrtune.ruledata import Rule
-from lrtune.rulefile import save_rule
+from lrtune.compare.check import check_rule
+from lrtune.law.fit import LawFit, fit_law
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.rule.ask import load_rule, recommend
+from lrtune.rule.data import Rule
+from lrtune.rule.file import save_rule
+from lrtune.rule.published import compare
 
 STUDIES = Path(__file__).parents[1]
 ARM = "adamw-two-stage"

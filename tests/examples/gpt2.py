@@ -11,7 +11,7 @@ import transformers
 from torch.utils.data import Dataset
 
 import lrtune
-from lrtune.huggingface import TrialCallback, most_likely_tokens, token_diversity, training_arguments
+from lrtune.trainer.huggingface import TrialCallback, most_likely_tokens, token_diversity, training_arguments
 
 CONTEXT = 32
 TEXT = Path(tempfile.__file__).read_bytes()

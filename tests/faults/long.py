@@ -107,12 +107,12 @@ def size(url: str | None, trials: int, folder: Path) -> bool:
     """A study of many trials: what joining it, asking and telling cost."""
     from dataclasses import fields
 
-    from lrtune.design import Task
-    from lrtune.leases import Leases, new_owner
-    from lrtune.records import TrialRecord, from_json, to_json
-    from lrtune.storage import open_engine, sqlite_url
-    from lrtune.study import to_toml
-    from lrtune.trials import Trials
+    from lrtune.records.record import TrialRecord, from_json, to_json
+    from lrtune.search.designs import Task
+    from lrtune.search.optuna_study import Trials
+    from lrtune.search.workers.leases import Leases, new_owner
+    from lrtune.search.workers.storage import open_engine, sqlite_url
+    from lrtune.study.study import to_toml
 
     where, name = url or sqlite_url(folder), f"size{time.time_ns()}"
     leases, optuna_side = Leases(open_engine(where), name), Trials(where, name)

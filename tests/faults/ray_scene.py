@@ -7,8 +7,8 @@ from pathlib import Path
 
 import scene
 
-from lrtune.events import Event, TrialEnded
-from lrtune.search import run_search
+from lrtune.search.events import Event, TrialEnded
+from lrtune.search.run import run_search
 
 
 def main() -> int:

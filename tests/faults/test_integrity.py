@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import scene
 
-from lrtune.status import status
+from lrtune.search.status import status
 
 
 def test_a_full_disk_is_said_and_leaves_a_readable_run_that_goes_on(tmp_path: Path):

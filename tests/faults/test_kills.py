@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import scene
 
-from lrtune.leases import Leases
-from lrtune.storage import open_engine, sqlite_url
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.storage import open_engine, sqlite_url
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import scene
 
-from lrtune.leases import Leases
-from lrtune.storage import open_engine
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.storage import open_engine
 
 pytestmark = pytest.mark.server
 

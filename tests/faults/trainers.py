@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from lrtune.trainer import Trial
+from lrtune.trainer.trial import Trial
 
 
 def _walk(trial: Trial, seconds: float) -> None:

@@ -1,0 +1,1 @@
+"""Text to token folder to seeded batches. Loads numpy alone."""

@@ -1,0 +1,232 @@
+"""Text → tokens on disk → seeded batches: one process tokenises, once, and all others find the folder.
+
+Preparing needs `tokenizers` (and `datasets`, for tables and the Hub); what `bitnet.data.tokens` reads needs neither.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitnet.data.tokens import SCHEMA, Tokens, batch, check_length, decode, load_tokens, validation_contexts
+from bitnet.settings.options import Options
+from lrtune.trainer import InputError
+
+__all__ = [
+    "Tokens",
+    "batch",
+    "cache_folder",
+    "check_length",
+    "decode",
+    "load_tokens",
+    "open_tokens",
+    "prepare_tokens",
+    "validation_contexts",
+]
+
+CACHE_VARIABLE = "LRTUNE_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # with torch and numpy alone
+        return Path.home() / ".cache" / "lrtune"
+    return user_cache_path("lrtune")
+
+
+def prepare_tokens(
+    dataset: str,
+    *,
+    vocabulary: int = 1024,
+    text_column: str | None = None,
+    tokenizer: str | None = None,
+    subset: str | None = None,
+    split: str = "train",
+    stream: bool = False,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> Path:
+    """Tokenise a corpus once and give the folder, the same one to everybody who asks again.
+
+    Any number of processes may call it at once: one works, the others wait for it. A folder appears whole or
+    not at all, and is found again by the content of the corpus and these settings.
+
+    Args:
+        dataset: ``stdlib``, a file or folder (txt, jsonl, parquet, csv, arrow, `save_to_disk`), or a Hub name. A
+            token folder is given back as it is.
+        vocabulary: size of the byte-level BPE that is learnt from the training text.
+        text_column: the column of a table with the text; None to find it.
+        tokenizer: a tokenizer.json to use instead of learning one; `vocabulary` is then its own.
+        subset, split, stream: which part of a Hub dataset, and whether to stream it.
+        cache: where to keep the folder; None for `cache_folder()`.
+        progress: show what is being done, on stderr.
+
+    Raises:
+        InputError: the corpus, a column or the tokenizer is missing or unusable, or the cache not writable.
+    """
+    from bitnet.data import corpus, tokenise
+
+    if (Path(dataset) / "meta.json").is_file() and (Path(dataset) / "train.bin").is_file():
+        return load_tokens(dataset).folder
+    if tokenizer is None and vocabulary < tokenise.SMALLEST_VOCABULARY:
+        raise InputError(
+            f"vocabulary: expected at least {tokenise.SMALLEST_VOCABULARY} (256 bytes and an end token), "
+            f"but got {vocabulary}"
+        )
+    source = corpus.find_source(dataset, text_column=text_column, subset=subset, split=split, stream=stream)
+    settings: dict[str, Any] = {"schema": SCHEMA, **source.facts}
+    if tokenizer is None:
+        settings |= {"vocabulary": vocabulary, "tokenizers": _version("tokenizers")}
+    else:
+        # Read once before anything else: a broken file should not cost a pass over the corpus.
+        settings["tokenizer"] = _sha(tokenise.read_tokenizer(Path(tokenizer).expanduser()).to_str())
+    root = (cache or cache_folder()) / "tokens"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _find_or_build(root, source, settings, tokenizer, vocabulary, progress)
+    except OSError as error:
+        raise InputError(
+            f"cache: tokens cannot be kept in {root} ({error.strerror or error}); "
+            f"set {CACHE_VARIABLE} to another folder"
+        ) from error
+
+
+def open_tokens(options: Options, *, progress: bool = False) -> Tokens:
+    """The tokens that a study's options name, prepared where nobody has yet."""
+    if options.tokens is not None:
+        return load_tokens(options.tokens)
+    folder = prepare_tokens(
+        options.dataset,
+        vocabulary=options.vocabulary,
+        text_column=options.text_column,
+        tokenizer=options.tokenizer,
+        subset=options.subset,
+        split=options.split,
+        stream=options.stream,
+        progress=progress,
+    )
+    return load_tokens(folder)
+
+
+def _find_or_build(
+    root: Path, source: Any, settings: Mapping[str, Any], tokenizer: str | None, vocabulary: int, progress: bool
+) -> Path:
+    from filelock import FileLock
+
+    asked = _sha(json.dumps([source.signature, settings], sort_keys=True))[:24]
+    index = root / "index" / asked
+    index.parent.mkdir(exist_ok=True)
+    if folder := _known(root, index):
+        return folder
+    with FileLock(index.with_suffix(".lock")):
+        if folder := _known(root, index):
+            return folder
+        for left in root.glob(f".{asked}-*"):  # of a process that was killed: nobody else works under this lock
+            shutil.rmtree(left, ignore_errors=True)
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{asked}-", dir=root) as work,
+            _telling(source.name, progress) as tell,
+        ):
+            folder = _build(root, Path(work), source, settings, tokenizer, vocabulary, tell)
+        _write(index, folder.name)
+    return folder
+
+
+def _known(root: Path, index: Path) -> Path | None:
+    """The folder that an earlier call made for the same question, if it is still whole."""
+    try:
+        folder = root / index.read_text(encoding="utf-8")
+        load_tokens(folder)
+    except (OSError, InputError):
+        return None
+    return folder
+
+
+def _build(
+    root: Path, work: Path, source: Any, settings: Mapping[str, Any], given: str | None, vocabulary: int, tell: Any
+) -> Path:
+    from bitnet.data import tokenise
+
+    if source.once:
+        source = tokenise.spool(source, work, tell)
+    found = tokenise.survey(source, tell)
+    key = _sha(json.dumps([found.digest, found.longest, settings], sort_keys=True))[:16]
+    target = root / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', source.name)}-{key}"
+    with contextlib.suppress(InputError):
+        return load_tokens(target).folder
+    if given is None:
+        tokenizer = tokenise.learn_tokenizer(source, found, vocabulary, tell)
+    else:
+        tokenizer = tokenise.read_tokenizer(Path(given).expanduser())
+    folder = work / "tokens"
+    folder.mkdir()
+    counts = tokenise.encode(source, found, tokenizer, folder, tell)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    facts = {"dataset": source.name, **source.facts}
+    meta = {"schema": SCHEMA, "fingerprint": key, "dtype": tokenise.id_type(counts["vocabulary_size"]), **counts}
+    meta |= {"documents": found.documents, "characters": found.characters, "facts": facts}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)  # a damaged one, or it would have been taken above
+    try:
+        os.rename(folder, target)
+    except OSError:
+        load_tokens(target)  # the same content under another path was finished meanwhile
+    return target
+
+
+def _write(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _telling(name: str, progress: bool) -> Iterator[Any]:
+    """A function that shows (what, share done): a bar on a terminal, one line a stage elsewhere, or nothing."""
+    if not progress:
+        yield lambda what, share: None
+    elif not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def say(what: str, share: float) -> None:
+            if what not in seen:
+                seen.add(what)
+                print(f"{name}: {what}", file=sys.stderr, flush=True)
+
+        yield say
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(name, total=1.0)
+
+            def show(what: str, share: float) -> None:
+                # A stage that cannot say how far it is shows a moving bar.
+                bar.update(task, description=f"{name}: {what}", completed=share, total=1.0 if share else None)
+
+            yield show
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

@@ -1,0 +1,170 @@
+"""A token folder: text as numbers on disk, read as seeded batches that every run with one seed shares.
+
+It holds ``train.bin`` and ``validation.bin`` (raw little-endian ids), ``tokenizer.json`` and ``meta.json``;
+`bitnet.data.prepare` makes it. Reading one needs numpy alone, so that a folder can travel to a machine without the
+libraries.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrtune.trainer import InputError
+
+SCHEMA = 1
+_BATCH_STREAM = 0x6C72  # keeps the generator of batches apart from others with the same seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A token folder, opened.
+
+    Attributes:
+        folder: where it is.
+        train, validation: token ids in reading order, mapped from disk.
+        vocabulary_size: every id is below it.
+        fingerprint: sixteen hex digits over the corpus, the vocabulary and the split.
+        facts: what is known of it: the dataset's name, the Python version of ``stdlib``, …
+    """
+
+    folder: Path
+    train: npt.NDArray[Any]
+    validation: npt.NDArray[Any]
+    vocabulary_size: int
+    fingerprint: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer.json that the ids are of."""
+        return self.folder / "tokenizer.json"
+
+    @cached_property
+    def unigram_counts(self) -> npt.NDArray[np.int64]:
+        """How often each id stands in the held-out text, shape (vocabulary_size,)."""
+        return np.bincount(self.validation, minlength=self.vocabulary_size)
+
+
+def load_tokens(folder: str | Path) -> Tokens:
+    """Open a token folder.
+
+    Raises:
+        InputError: it is missing, incomplete or of another version.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        size, dtype = int(meta["vocabulary_size"]), np.dtype(meta["dtype"])
+        if meta["schema"] != SCHEMA:
+            raise InputError(
+                f"tokens: expected a token folder of version {SCHEMA}, but {folder} is of {meta['schema']}"
+            )
+        parts = {name: _map(folder / f"{name}.bin", dtype, int(meta[name])) for name in ("train", "validation")}
+        return Tokens(
+            folder=folder, vocabulary_size=size, fingerprint=meta["fingerprint"], facts=dict(meta["facts"]), **parts
+        )
+    except OSError as error:
+        raise InputError(
+            f"tokens: expected a folder with meta.json, train.bin and validation.bin, but {error.filename or folder} "
+            f"cannot be read ({error.strerror or error})"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"tokens: {folder} is no token folder or a damaged one ({error}); prepare it again") from None
+
+
+def _map(path: Path, dtype: np.dtype[Any], length: int) -> npt.NDArray[Any]:
+    if path.stat().st_size != length * dtype.itemsize:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {length * dtype.itemsize}")
+    return np.memmap(path, dtype=dtype, mode="r", shape=(length,))
+
+
+def batch(tokens: Tokens, *, seed: int, step: int, batch_size: int, context: int) -> npt.NDArray[np.int64]:
+    """The training batch of one step: windows of the training text at random places.
+
+    A pure function of its arguments: runs with one seed see the same text in the same order, whatever their
+    learning rate, and a resumed run goes on with the batch that it would have seen.
+
+    Returns:
+        ids of shape (batch_size, context + 1): inputs are ``[:, :-1]``, targets ``[:, 1:]``.
+
+    Raises:
+        InputError: the training text is shorter than one window.
+    """
+    _check_length("training", tokens.train, context)
+    random = np.random.default_rng((_BATCH_STREAM, seed, step))
+    return _windows(tokens.train, random.integers(0, len(tokens.train) - context, size=batch_size), context)
+
+
+def validation_contexts(tokens: Tokens, context: int, count: int) -> npt.NDArray[np.int64]:
+    """Held-out windows that never overlap, spread evenly over the validation text: the same at every call.
+
+    Returns:
+        ids of shape (n, context + 1), n = `count` or as many as the text has room for.
+
+    Raises:
+        InputError: the validation text is shorter than one window.
+    """
+    _check_length("validation", tokens.validation, context)
+    room = (len(tokens.validation) - 1) // context
+    n = min(count, room)
+    starts = np.arange(n) * room // n * context
+    return _windows(tokens.validation, starts, context)
+
+
+def check_length(tokens: Tokens, *, batch_size: int, context: int) -> None:
+    """Raise `InputError` where the text is too short for one batch of training or one window of validation."""
+    if len(tokens.train) < batch_size * (context + 1):
+        raise InputError(
+            f"dataset: expected training text for one batch of {batch_size} × {context} tokens, but there are only "
+            f"{len(tokens.train):,} tokens; give more text or a smaller batch"
+        )
+    _check_length("validation", tokens.validation, context)
+
+
+def _check_length(name: str, ids: npt.NDArray[Any], context: int) -> None:
+    if len(ids) < context + 1:
+        raise InputError(
+            f"dataset: expected {name} text of at least {context + 1} tokens (one context), but there are only "
+            f"{len(ids):,}; give more text or a shorter context"
+        )
+
+
+def _windows(ids: npt.NDArray[Any], starts: npt.NDArray[Any], context: int) -> npt.NDArray[np.int64]:
+    return ids[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+
+
+def decode(folder: str | Path, ids: Sequence[int]) -> str:
+    """The text of token ids. A byte-level tokenizer, such as those made here, needs no library for it.
+
+    Raises:
+        InputError: the folder has no readable tokenizer.json, or it needs `tokenizers` and that is not there.
+    """
+    path = Path(folder) / "tokenizer.json"
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"tokenizer: {path} cannot be read ({type(error).__name__})") from None
+    if (model.get("decoder") or {}).get("type") != "ByteLevel":
+        from bitnet.data.tokenise import read_tokenizer
+
+        return str(read_tokenizer(path).decode([int(number) for number in ids]))
+    special = {entry["id"] for entry in model.get("added_tokens", ())}
+    tokens = {number: token for token, number in model["model"]["vocab"].items() if number not in special}
+    characters = "".join(tokens.get(int(number), "") for number in ids)
+    return bytes(_BYTES[character] for character in characters).decode("utf-8", "replace")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()

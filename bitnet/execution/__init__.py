@@ -1,0 +1,1 @@
+"""How many models to train at once, compiled or not."""

@@ -1,0 +1,52 @@
+"""How trials are run on this machine: how many at once, compiled or not."""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from bitnet.data.prepare import open_tokens
+from bitnet.execution import probe
+from bitnet.execution.timing import Shape
+from bitnet.settings.config import ModelConfig
+from bitnet.settings.options import Options, parse_options
+from bitnet.ternary import kernels
+from lrtune.trainer import Trial
+
+
+def members_at_once(trial: Trial) -> int:
+    """How many models of the trial's shape are worth training at once on its device."""
+    return probe.members_worth_training(_shape(trial))
+
+
+def members_that_fit(trials: Sequence[Trial]) -> int:
+    """How many of these, which share a shape, memory should hold at once."""
+    return probe.members_that_fit(_shape(trials[0]), len(trials))
+
+
+def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
+    """Whether to compile: as asked, never without a compiler or beside our own kernels, else where it pays."""
+    if isinstance(options.compile, bool):
+        return options.compile
+    device = trials[0].device.partition(":")[0]
+    if device == "cpu" and config.ffn == "squared-relu" and kernels.library() is not None:
+        return False  # a block by our own kernels is the faster one, and ready at once
+    if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
+        return False
+    shape = _shape_of(trials[0], options, config)
+    return probe.compiling_pays(shape, members=len(trials), steps=trials[0].steps)
+
+
+def _shape(trial: Trial) -> Shape:
+    options = parse_options(trial.options, trial.scales)
+    return _shape_of(trial, options, options.config(trial.hidden_size, open_tokens(options).vocabulary_size))
+
+
+def _shape_of(trial: Trial, options: Options, config: ModelConfig) -> Shape:
+    return Shape(
+        config=config,
+        batch=options.batch,
+        context=options.context,
+        gradient=options.precision,
+        micro_batch=trial.micro_batch,
+        device=trial.device,
+    )

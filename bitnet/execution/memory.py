@@ -1,0 +1,95 @@
+"""How much memory a population needs, and how much its device has.
+
+Per member, in bytes, from what `bitnet.training.population`, `bitnet.training.device_steps` and `bitnet.model.decoder`
+keep (legend of shapes in `bitnet.model.decoder`; P parameters, P' of them ternary; N tokens of a pass; i bytes of a
+stored integer: 1 int8, 2 bfloat16, 4 where products are of floats):
+
+    lasting     4 P · 3     parameters and Adam's two moments
+                4 P         a copy of them while the last update before a report is measured
+                1 P' · 2    ternary weights of this report and the last
+                4 P         on a GPU, all gradients in one row
+    a step      4 P         gradients as autograd gives them
+                4 P · 3     on a GPU, Adam's intermediate results
+                i P'        integers of the weights
+        a layer (4 + i) N D · 3     the inputs of qkv, out and up, and their integers
+                24 N D              q, k, v as they come (12), q and k turned (8), what attention gives (4)
+                (4 + i) N F         the input of down and its integers
+                4 N F               relu(x), or 12 N F for SwiGLU: gate and value, silu(gate)
+        once    8 N V               logits and their softmax, of as many tokens as are taken at once
+                12 N max(F', 3 D)   gradients on their way through the widest layer, F' = gates · F
+
+A layer in tiles does not keep the input of its `down` (4 N F less). A captured graph has memory of its own for what a
+step allocates, beside that of the steps before it: on a GPU the part of a step counts twice.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import torch
+
+from bitnet.model.decoder import LOGITS_AT_ONCE
+from bitnet.settings.config import ModelConfig
+from bitnet.ternary import kernels
+from bitnet.ternary.quantize import forward_product, stored_as
+
+_SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need some too
+
+
+def bytes_each(config: ModelConfig, *, tokens: int, device: str) -> int:
+    """Memory of one member at the height of a step of `tokens` tokens, in bytes."""
+    kind = device.partition(":")[0]
+    d, f, v = config.hidden_size, config.ffn_width, config.vocabulary_size
+    parameters = config.parameters
+    ternary = parameters - 2 * v * d
+    stored = _integer_bytes(kind)
+    in_tiles = kind == "cpu" and config.ffn == "squared-relu"
+    layer = layer_bytes(config, tokens=tokens, stored=stored, in_tiles=in_tiles)
+    how = "kernels" if kind == "cpu" and kernels.library() is not None else kind
+    logits = 8 * min(tokens * v, LOGITS_AT_ONCE.get(how, 2**24))
+    once = max(logits, 12 * tokens * max(config.gates * f, 3 * d))
+    lasting = 16 * parameters + 2 * ternary
+    step = 4 * parameters + stored * ternary + config.depth * layer + once
+    if kind == "cuda":
+        lasting += 4 * parameters
+        step = 2 * (step + 12 * parameters)
+    return lasting + step
+
+
+def layer_bytes(config: ModelConfig, *, tokens: int, stored: int, in_tiles: bool) -> int:
+    """What one layer keeps for its gradient, its weights apart; `stored` bytes for an integer."""
+    middle = (4 + stored) + (12 if config.ffn == "swiglu" else 0 if in_tiles else 4)
+    return tokens * (config.hidden_size * (3 * (4 + stored) + 24) + config.ffn_width * middle)
+
+
+def _integer_bytes(kind: str) -> int:
+    if kind == "cuda":
+        return 2
+    if kind == "cpu" and kernels.library() is not None:
+        return 1
+    x = torch.empty(0, device=kind)
+    return int(stored_as(forward_product(x), x).itemsize)
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory that the device has to give, what this process holds unused included; None where it does not say."""
+    place = torch.device(device)
+    if place.type == "cuda":
+        unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        return int(torch.cuda.mem_get_info(place)[0] + unused)
+    if place.type != "cpu":
+        return None
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):  # unlike SC_AVPHYS_PAGES it counts what the page cache would give up
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def most_that_fit(count: int, each: int, free: int | None) -> int:
+    """`count`, halved until as many members fit into the free memory; one at least, which nobody can halve."""
+    while count > 1 and free is not None and count * each > _SHARE * free:
+        count //= 2
+    return max(1, count)

@@ -1,0 +1,130 @@
+"""Times real steps of a population on random tokens: the one part of a probe that needs the device.
+
+The time of a step depends neither on the text nor on the rates, so that what it says holds for every run of the shape.
+"""
+
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitnet.settings.config import Gradient, ModelConfig
+from bitnet.settings.schedule import Schedule
+from bitnet.training.population import Member, Population
+
+_WARM_UP = {"cuda": 5}  # on a GPU through the capture of the graph
+_ROUND_SECONDS, _ROUNDS, _MOST_STEPS = 0.05, 3, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the time and the memory of a step depend on, but for the number of members.
+
+    Attributes:
+        config: the model. batch, context: sequences of a step, and tokens of one.
+        gradient: precision of the backward products.
+        micro_batch: sequences of a forward pass, or None for the whole batch.
+        device: where to train.
+    """
+
+    config: ModelConfig
+    batch: int
+    context: int
+    gradient: Gradient = "fp32"
+    micro_batch: int | None = None
+    device: str = "cpu"
+
+    def facts(self) -> dict[str, Any]:
+        """The shape, the device and torch's version: what a measurement holds for."""
+        own = {name: value for name, value in vars(self).items() if name not in ("config", "device")}
+        return {**vars(self.config), **own, "torch": torch.__version__, "on": _device_facts(self.device)}
+
+
+def _device_facts(device: str) -> list[Any]:
+    place = torch.device(device)
+    if place.type == "cuda":
+        card = torch.cuda.get_device_properties(place)
+        return ["cuda", card.name, card.total_memory]
+    if place.type == "cpu":
+        return ["cpu", processor(), torch.get_num_threads()]
+    return [place.type, processor()]
+
+
+def processor() -> str:
+    """The processor's name, where Linux says it; elsewhere its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """Seconds of one step once all is warm, seconds of what came before, and whether a compiled step was compiled."""
+
+    step: float
+    before: float
+    compiled: bool = False
+
+
+def time_steps(shape: Shape, members: int, *, compiled: bool = False) -> StepTime:
+    """Train `members` models for a moment: the best of three rounds, after the first steps.
+
+    Raises:
+        torch.OutOfMemoryError: they do not fit; what they took is free again.
+    """
+    try:
+        return _time_steps(shape, members, compiled)
+    except torch.OutOfMemoryError as error:
+        reason = str(error)
+    finally:
+        _give_back(shape.device)
+    _give_back(shape.device)  # only now is the error gone, whose frames held the tensors
+    raise torch.OutOfMemoryError(reason)
+
+
+def _give_back(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
+    size, vocabulary = (shape.batch, shape.context + 1), shape.config.vocabulary_size
+    began = time.perf_counter()
+    population = Population(
+        shape.config,
+        [Member(seed=0, schedule=Schedule(peak=1e-3, steps=1000, warmup=0)) for _ in range(members)],
+        lambda seed, step: np.random.default_rng((seed, step)).integers(0, vocabulary, size),
+        device=shape.device,
+        gradient=shape.gradient,
+        compiled=compiled,
+        micro_batch=shape.micro_batch,
+    )
+    for _ in range(_WARM_UP.get(population.device.type, 2)):
+        population.make_steps(1)
+    synchronize(shape.device)
+    ready = time.perf_counter()
+    population.make_steps(1)
+    synchronize(shape.device)
+    best = max(time.perf_counter() - ready, 1e-9)
+    count = max(1, min(_MOST_STEPS, round(_ROUND_SECONDS / best)))
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        population.make_steps(count)
+        synchronize(shape.device)
+        best = min(best, (time.perf_counter() - start) / count)
+    return StepTime(step=best, before=ready - began, compiled=population.is_compiled)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()

@@ -1,0 +1,1 @@
+"""What a study may set: shape, schedule, options. Loads no torch."""

@@ -1,0 +1,149 @@
+"""Attention and the squared-ReLU FFN for CPUs, a tile of tokens at a time.
+
+The plain forms in `bitnet.model.decoder` walk over arrays of (N, F) some twenty times a layer. Once such an array
+leaves a core's cache, each walk costs several times more than the arithmetic in it. Here a few hundred tokens go
+through the whole FFN before the next ones do, forward and backward, and what is small (a scale a token) is applied on
+the narrow side of a product. The results differ from the plain forms by float rounding alone.
+
+Legend of shapes as in `bitnet.model.decoder`; r is 1 / root mean square, s a scale of quantisation.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitnet.settings.config import Gradient
+from bitnet.ternary.quantize import NORM_EPS, SCALE_FLOOR, forward_product, integer_product, stored_as
+
+_TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, of a core's 2 MB or so
+
+
+def ffn(x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
+    """x + BitLinear(relu(BitLinear(x))²): x (K, N, D), up (K, 1, F, D), down (K, 1, D, F) → (K, N, D)."""
+    return torch.stack([_Ffn.apply(x[k], up[k, 0], down[k, 0], gradient) for k in range(len(x))])
+
+
+class _Weights:
+    """One matrix (O, I) quantised: its integers as the product wants them, and the scale."""
+
+    def __init__(self, w: Tensor, product: Any) -> None:
+        self.scale = w.abs().mean().clamp_(min=SCALE_FLOOR).reciprocal_()
+        self.integers = (w * self.scale).round_().clamp_(-1, 1).to(stored_as(product, w))
+
+    def values(self) -> Tensor:
+        return self.integers * self.scale.reciprocal()
+
+
+def _quantize(x: Tensor, largest: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill `out` with the integers of RMSNorm(x); returns (s, r), each (n, 1). Overwrites nothing else."""
+    rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / x.shape[-1] + NORM_EPS).rsqrt_()
+    scale = 127.0 / (largest * rstd).clamp_(min=SCALE_FLOOR)
+    out.copy_((x * (scale * rstd)).round_())
+    return scale, rstd
+
+
+class _Ffn(torch.autograd.Function):
+    """One member: x (N, D), up (F, D), down (D, F)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor, gradient: Gradient) -> Tensor:
+        product = forward_product(x)
+        kept = stored_as(product, x)
+        w_up, w_down = _Weights(up, product), _Weights(down, product)
+        count, width = x.shape[0], up.shape[0]
+        positive = x.new_empty(count, width)
+        x_integers = torch.empty(x.shape, dtype=kept)
+        z_integers = torch.empty((count, width), dtype=kept)
+        x_largest = x.abs().amax(dim=-1, keepdim=True)
+        x_scale, x_rstd = _quantize(x, x_largest, x_integers)
+        z_scale, z_rstd, y = torch.empty_like(x_scale), torch.empty_like(x_rstd), torch.empty_like(x)
+        x_step = (x_scale * w_up.scale).reciprocal_()
+        for rows in _tiles(count, width):
+            p = positive[rows]
+            sums = integer_product(x_integers[None, rows], w_up.integers[None], product)[0]
+            torch.mul(sums, x_step[rows], out=p).relu_()
+            z = p * p
+            z_scale[rows], z_rstd[rows] = _quantize(z, p.amax(dim=-1, keepdim=True).square_(), z_integers[rows])
+            sums = integer_product(z_integers[None, rows], w_down.integers[None], product)[0]
+            torch.addcmul(x[rows], sums.to(x.dtype), (z_scale[rows] * w_down.scale).reciprocal_(), out=y[rows])
+        ctx.save_for_backward(x, positive, x_integers, z_integers, x_scale, x_rstd, z_scale, z_rstd)
+        ctx.weights = w_up, w_down
+        ctx.gradient = gradient
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+        x, positive, x_integers, z_integers, x_scale, x_rstd, z_scale, z_rstd = ctx.saved_tensors
+        w_up, w_down = ctx.weights
+        up, down = w_up.values(), w_down.values()
+        product, add_product = _gradient_products(ctx.gradient)
+        z_unit = z_scale.reciprocal()
+        grad_x = torch.empty_like(x)
+        grad_up, grad_down = torch.zeros_like(up), torch.zeros_like(down)
+        for rows in _tiles(x.shape[0], up.shape[0]):
+            g, p = grad[rows], positive[rows]
+            # A scale a token goes to the narrow side: gᵀ (z / s) = (g / s)ᵀ z.
+            add_product(grad_down, (g * z_unit[rows]).t(), z_integers[rows].to(x.dtype))
+            # With z = p² and ẑ = r z: dz = r (ĝ − ẑ mean(ĝ ẑ)), dp = 2 p dz; the factor 2 r waits until the end.
+            d = product(g, down).mul_(p)
+            inner = torch.linalg.vecdot(d, p).unsqueeze(-1).mul_(z_rstd[rows].square() / p.shape[1])
+            d.addcmul_(p * p, p * inner, value=-1.0)
+            factor = z_rstd[rows] * 2.0
+            add_product(grad_up, d.t(), x_integers[rows] * (factor / x_scale[rows]))
+            torch.mul(product(d, up), factor, out=grad_x[rows])
+        inner = torch.linalg.vecdot(grad_x, x).unsqueeze(-1).mul_(x_rstd.square() / x.shape[1])
+        grad_x.addcmul_(x, inner, value=-1.0).mul_(x_rstd).add_(grad)
+        return grad_x, grad_up, grad_down, None
+
+
+def _gradient_products(gradient: Gradient) -> tuple[Any, Any]:
+    """a @ b and c += a @ b for matrices of the backward pass: as they are, or both factors rounded to bfloat16."""
+    if gradient == "fp32":
+        return torch.mm, lambda c, a, b: c.addmm_(a, b)
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return (a.bfloat16() @ b.bfloat16()).to(a.dtype)
+
+    return product, lambda c, a, b: c.add_(product(a, b))
+
+
+def _tiles(count: int, width: int) -> list[slice]:
+    size = max(64, _TILE // width)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def attention(qkv: Tensor, turns: Tensor) -> Tensor:
+    """As `bitnet.model.decoder.attention` for complex `turns`, with one array for the three gradients."""
+    return _Attention.apply(qkv, turns)
+
+
+class _Attention(torch.autograd.Function):
+    """(B, T, 3, H, head size) → (B, T, H, head size)."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, turns: Tensor) -> Tensor:
+        turned = torch.empty_like(qkv[:, :, :2])
+        torch.mul(_pairs(qkv[:, :, :2]), turns, out=_pairs(turned))
+        q, k, v = turned[:, :, 0].transpose(1, 2), turned[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
+        mixed, spread = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True)
+        ctx.save_for_backward(q, k, v, mixed, spread, turns)
+        return mixed.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        q, k, v, mixed, spread, turns = ctx.saved_tensors
+        backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        dq, dk, dv = backward(grad.transpose(1, 2), q, k, v, mixed, spread, 0.0, True)
+        batch, heads, length, size = q.shape
+        total = q.new_empty(batch, length, 3, heads, size)
+        back = turns.conj().resolve_conj()[:, 0]
+        torch.mul(_pairs(dq.transpose(1, 2)), back, out=_pairs(total[:, :, 0]))
+        torch.mul(_pairs(dk.transpose(1, 2)), back, out=_pairs(total[:, :, 1]))
+        total[:, :, 2] = dv.transpose(1, 2)
+        return total, None
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """Neighbouring features as one complex number."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))

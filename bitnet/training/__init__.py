@@ -1,0 +1,1 @@
+"""K models in training: state, steps, checkpoints."""

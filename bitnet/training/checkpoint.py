@@ -1,0 +1,136 @@
+"""Checkpoints of runs: written whole, checked when read, one file a trial in its own folder.
+
+A checkpoint holds the state before the report of its step, so a resumed run begins with that report, and on a CPU goes
+on bit for bit as the run would have that was not stopped.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitnet.settings.config import ModelConfig
+from bitnet.training.population import Member, Population, State
+from lrtune.trainer import Trial
+
+_log = logging.getLogger("bitnet")
+_NAME = "bitnet.pt"
+_SCHEMA = 1
+_TENSORS = ("parameters", "first", "second", "gradient_norm", "update_ratio")
+
+
+def identity(trial: Trial, config: ModelConfig, data: str) -> str:
+    """What a checkpoint must agree with to be resumed from."""
+    settings = {name: value for name, value in trial.options.items() if name != "tokens"}
+    return json.dumps(
+        [_SCHEMA, vars(config), trial.learning_rate, trial.seed, trial.steps, settings, dict(trial.scales), data],
+        sort_keys=True,
+        default=str,
+    )
+
+
+def save(
+    trials: Sequence[Trial],
+    identities: Sequence[str],
+    population: Population,
+    ternary: Tensor | None,
+    *,
+    skip: Collection[int] = (),
+) -> None:
+    """Write one checkpoint for each trial that has a folder, but for those whose numbers are in `skip`.
+
+    A full disk costs the checkpoint, not the run.
+    """
+    for k, (trial, own, member) in enumerate(zip(trials, identities, population.members, strict=True)):
+        if trial.checkpoint_dir is None or k in skip:
+            continue
+        state = population.state.rows([k])
+        content = {
+            "identity": own,
+            "step": state.step,
+            "ternary": None if ternary is None else ternary[k : k + 1].cpu(),
+            "compiled": population.compiled,
+            "warmup": None if member.warmup is None else [member.warmup.done, member.warmup.sound],
+            **{name: getattr(state, name).cpu() for name in _TENSORS},
+        }
+        try:
+            _write(trial.checkpoint_dir / _NAME, content)
+        except OSError as error:
+            _log.warning("no checkpoint at step %d: %s", state.step, error.strerror or error)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # how torch's writer reports a disk that is full
+                raise OSError(f"cannot write ({error})") from error
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def load(
+    trials: Sequence[Trial], identities: Sequence[str], members: Sequence[Member]
+) -> tuple[State | None, Tensor | None, bool | None]:
+    """The state to go on from, the last report's ternary weights, whether its steps were compiled.
+
+    All None where a run begins anew; the last also where that is not known, or members differ in it.
+
+    A population goes on only where all of its members were stopped at the same step. A file that is damaged or
+    belongs to another run is passed over, with a warning.
+    """
+    found = [_read(trial, own) for trial, own in zip(trials, identities, strict=True)]
+    contents = [content for content in found if content is not None]
+    if len(contents) < len(trials) or len({content["step"] for content in contents}) > 1:
+        return None, None, None
+    device = trials[0].device
+    tensors = {name: torch.cat([content[name] for content in contents]).to(device) for name in _TENSORS}
+    for member, content in zip(members, contents, strict=True):
+        if member.warmup is not None and content["warmup"] is not None:
+            member.warmup.done, member.warmup.sound = float(content["warmup"][0]), bool(content["warmup"][1])
+    before = [content["ternary"] for content in contents]
+    ternary = None if any(part is None for part in before) else torch.cat(before).to(device)
+    ways = {content.get("compiled") for content in contents}
+    compiled = ways.pop() if len(ways) == 1 else None
+    return State(step=contents[0]["step"], **tensors), ternary, compiled if isinstance(compiled, bool) else None
+
+
+def _read(trial: Trial, own: str) -> dict[str, Any] | None:
+    path = None if trial.checkpoint_dir is None else trial.checkpoint_dir / _NAME
+    if path is None or not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["identity"] != own:
+            _log.warning("%s is of another run; starting from step 0", path)
+            return None
+        tensors = [content[name] for name in _TENSORS]
+        if not (isinstance(content["step"], int) and all(isinstance(each, Tensor) for each in tensors)):
+            raise ValueError("fields of the wrong kind")
+        return dict(content)
+    except Exception as error:  # whatever a damaged or foreign file makes the reader raise
+        _log.warning("%s cannot be read (%s); starting from step 0", path, type(error).__name__)
+        return None
+
+
+def remove(trials: Sequence[Trial]) -> None:
+    """Delete the checkpoints of runs that are done."""
+    for trial in trials:
+        if trial.checkpoint_dir is not None:
+            with contextlib.suppress(OSError):
+                (trial.checkpoint_dir / _NAME).unlink()

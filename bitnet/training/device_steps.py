@@ -1,0 +1,197 @@
+"""Steps of a population on a GPU: captured once as a CUDA graph, then replayed without a word from the host.
+
+What changes from step to step lies ready on the device: the batches and the rates of up to `_AHEAD` steps go there in
+two transfers, and the graph takes its row by a counter that it moves on itself. While the device works through them,
+the host prepares the next ones. Before the graph is captured, the first steps run one operation at a time; they are
+real steps, and warm up whatever the libraries set up on first use.
+
+Long runs also compile the blocks and the update. Where there is no working compiler, they run uncompiled, and one
+line says so.
+"""
+
+import logging
+import math
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitnet.model.decoder import Block, block
+
+if TYPE_CHECKING:
+    from bitnet.training.population import Population
+
+_log = logging.getLogger("bitnet")
+_AHEAD = 64
+_WARM_UP_STEPS = 3
+
+
+def adam_rows(
+    parameters: Tensor,
+    gradients: Tensor,
+    first: Tensor,
+    second: Tensor,
+    pace: Tensor,
+    clip: Tensor,
+    norm: Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """Clip and apply Adam in place to K members at once.
+
+    Args:
+        parameters, gradients, first, second: (K, P). Gradients are overwritten.
+        pace: (K, 5) learning rate, decoupled decay, coupled decay, 1 − β₁ᵗ, √(1 − β₂ᵗ).
+        clip, norm: (K,) largest gradient norm, and the one that it has.
+    """
+    rate, decoupled, coupled, bias1, bias2 = (column.unsqueeze(1) for column in pace.unbind(1))
+    scale = (clip / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1)
+    gradients.mul_(scale).addcmul_(parameters, coupled)
+    first.lerp_(gradients, 1.0 - beta1)
+    second.mul_(beta2).addcmul_(gradients, gradients, value=1.0 - beta2)
+    parameters.mul_(1.0 - rate * decoupled)
+    parameters.sub_(first * (rate / bias1) / (second.sqrt() / bias2 + epsilon))
+
+
+class DeviceSteps:
+    """Runs steps of `population` on its device; made anew whenever members are dropped.
+
+    Args:
+        compiled: whether to compile the blocks and the update.
+        graph: whether to capture a CUDA graph (needs a GPU).
+    """
+
+    def __init__(self, population: "Population", *, compiled: bool, graph: bool = True) -> None:
+        # A cycle would keep a finished population, and the memory of its graph, until the next garbage collection.
+        self.population: Population = weakref.proxy(population)
+        self.device = population.device
+        self.block: Block | None = compile_for_training(block, dynamic=False) if compiled else None
+        self.update = compile_for_training(adam_rows, dynamic=True) if compiled else adam_rows
+        members = population.members
+        seeds = list(dict.fromkeys(member.seed for member in members))
+        self.seeds = seeds
+        self.seed_of_member = torch.tensor([seeds.index(m.seed) for m in members], device=self.device)
+        self.clip = torch.tensor([member.clip for member in members], device=self.device)
+        self.row = torch.zeros(1, dtype=torch.long, device=self.device)
+        self.ids: Tensor | None = None
+        self.paces: Tensor | None = None
+        self.gradients = torch.empty_like(population.state.parameters)
+        self.norm = torch.full((len(members),), math.nan, device=self.device)
+        self.wants_graph = graph and self.device.type == "cuda"
+        self.graph: Any = None
+        self.stream: Any = torch.cuda.Stream() if self.device.type == "cuda" else None
+        self.eager_steps = 0
+
+    def run(self, count: int) -> None:
+        """Make `count` steps."""
+        while count > 0:
+            ready = min(count, _AHEAD)
+            self._stage(ready)
+            for _ in range(ready):
+                self._step()
+            self.population.state.step += ready
+            count -= ready
+        self.population.state.gradient_norm = self.norm.clone()
+
+    def _stage(self, count: int) -> None:
+        """Bring the batches and rates of the next `count` steps to the device."""
+        population = self.population
+        steps = range(population.state.step, population.state.step + count)
+        ids = np.stack([np.stack([population.batches(seed, step) for seed in self.seeds]) for step in steps])
+        beta1, beta2 = population.betas
+        paces = np.empty((count, len(population.members), 5), dtype=np.float32)
+        for i, step in enumerate(steps):
+            bias1, bias2 = 1.0 - beta1 ** (step + 1), math.sqrt(1.0 - beta2 ** (step + 1))
+            for k, member in enumerate(population.members):
+                rate, decay = member.pace(step)
+                paces[i, k] = (rate, 0.0 if member.coupled else decay, decay if member.coupled else 0.0, bias1, bias2)
+        if self.ids is None or self.paces is None:
+            self.ids = torch.zeros((_AHEAD, *ids.shape[1:]), dtype=torch.int32, device=self.device)
+            self.paces = torch.zeros((_AHEAD, *paces.shape[1:]), device=self.device)
+        self.ids[:count].copy_(self._sent(ids.astype(np.int32)), non_blocking=True)
+        self.paces[:count].copy_(self._sent(paces), non_blocking=True)
+        self.row.zero_()
+
+    def _sent(self, array: Any) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+    def _step(self) -> None:
+        if self.graph is not None:
+            self.graph.replay()
+        elif self.wants_graph and self.eager_steps >= _WARM_UP_STEPS:
+            self._capture()
+        elif self.device.type == "cuda":
+            # Warm up on the stream that captures: what libraries set up for a stream is then there.
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                self._fall_back_or_compute()
+            torch.cuda.current_stream().wait_stream(self.stream)
+            self.eager_steps += 1
+        else:
+            self._fall_back_or_compute()
+
+    def _capture(self) -> None:
+        """Capture the graph and make this step with it."""
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                self._compute()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            _log.warning("no CUDA graph (%s); steps run one operation at a time", str(error).splitlines()[0])
+            self.wants_graph = False
+            torch.cuda.synchronize()
+            self._compute()
+            return
+        self.graph = graph
+        graph.replay()
+
+    def _fall_back_or_compute(self) -> None:
+        try:
+            self._compute()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if self.block is None:
+                raise
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            _log.warning("compiling failed (%s); going on uncompiled", reason)
+            self.block, self.update = None, adam_rows
+            self._compute()
+
+    def _compute(self) -> None:
+        """One step, by row `self.row` of what was staged. Changes nothing before the gradients are there."""
+        assert self.ids is not None and self.paces is not None
+        population, state = self.population, self.population.state
+        tokens = self.ids.index_select(0, self.row)[0].long()
+        if len(self.seeds) > 1:
+            tokens = tokens.index_select(0, self.seed_of_member)
+        pace = self.paces.index_select(0, self.row)[0]
+        gradients = population.gradients(tokens, compiled=self.block)
+        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradients)
+        torch.linalg.vector_norm(self.gradients, dim=1, out=self.norm)
+        with torch.no_grad():
+            self.update(
+                state.parameters,
+                self.gradients,
+                state.first,
+                state.second,
+                pace,
+                self.clip,
+                self.norm,
+                *population.betas,
+                population.epsilon,
+            )
+        self.row += 1
+
+
+def compile_for_training(function: Any, **settings: Any) -> Any:
+    """`function` compiled, with room for one shape a width and number of members; on disk the libraries cache it."""
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(function, **settings)

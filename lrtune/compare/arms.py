@@ -1,0 +1,264 @@
+"""Records of named arms → what each arm did, and which factor made the difference.
+
+Runs of one seed share data and initial weights, so arms are compared seed by seed: an effect is the mean difference of
+two arms over the seeds they share, its spread the standard deviation of those differences.
+"""
+
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from lrtune.errors import InputError
+from lrtune.records.record import TrialRecord
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import Phase, phase_of, verdict
+from lrtune.study.study import PruningPolicy
+
+Outcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+_IGNORED = ("tokens",)  # where the data lies, not what they are
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds; the deviation is None where there is one seed, both where none."""
+
+    mean: float | None
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread":
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        mean = statistics.fmean(known) if known else None
+        return cls(mean, statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return "–"
+        digits = 0 if abs(self.mean) >= 100 else 3 if abs(self.mean) < 10 else 1
+        text = f"{self.mean:.{digits}f}" if abs(self.mean) >= 0.01 or self.mean == 0 else f"{self.mean:.1e}"
+        return text if self.deviation is None else f"{text} ± {self.deviation:.2g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """All runs of one arm.
+
+    Attributes:
+        name, learning_rate, hidden_size, steps: the arm's.
+        departures: the options in which it departs from its study.
+        records: its runs by seed.
+        outcomes: how each ended, see `outcome`.
+        phases: of each run's last report.
+    """
+
+    name: str
+    learning_rate: float
+    hidden_size: int
+    steps: int
+    departures: Mapping[str, Any]
+    records: Mapping[int, TrialRecord]
+    outcomes: Mapping[int, Outcome]
+    phases: Mapping[int, Phase]
+
+    @property
+    def loss(self) -> Spread:
+        return Spread.of(record.loss for record in self.records.values())
+
+    @property
+    def diversity(self) -> Spread:
+        return Spread.of(record.diversity for record in self.records.values())
+
+    def at(self, column: str, share: float) -> Spread:
+        """A column of the curves after that share of the steps, over the seeds."""
+        return Spread.of(value_at(record, column, share) for record in self.records.values())
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """All that tells this arm from others."""
+        own = {"learning_rate": self.learning_rate, "hidden_size": self.hidden_size, "steps": self.steps}
+        return {**own, **self.departures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What changing one factor does.
+
+    Attributes:
+        factor: the setting that changes, or several joined by ``+`` where no arm changes one alone.
+        change: from what to what.
+        before, after: the arms' names.
+        loss, diversity: mean difference and its standard deviation over the paired seeds.
+        loss_noise, diversity_noise: what a difference must pass twice to count: its own deviation, or the median
+            deviation of all effects where that is larger (two or three seeds can agree by chance).
+    """
+
+    factor: str
+    change: str
+    before: str
+    after: str
+    loss: Spread
+    diversity: Spread
+    loss_noise: float | None
+    diversity_noise: float | None
+
+    @property
+    def on_loss(self) -> float | None:
+        """The effect on the final loss; None where it is below twice its spread, or was not repeated."""
+        return _beyond(self.loss, self.loss_noise)
+
+    @property
+    def on_diversity(self) -> float | None:
+        """The effect on the final diversity, likewise."""
+        return _beyond(self.diversity, self.diversity_noise)
+
+
+def _beyond(difference: Spread, noise: float | None) -> float | None:
+    if difference.mean is None or difference.count < 2 or noise is None or abs(difference.mean) <= 2 * noise:
+        return None
+    return difference.mean
+
+
+def value_at(record: TrialRecord, column: str, share: float) -> float | None:
+    """A column's value at the report nearest to a share of the planned steps; None where no report is near."""
+    steps = record.curve.get("step", ())
+    rows = [(abs((step or 0) - share * record.steps), i) for i, step in enumerate(steps)]
+    if not rows or column not in record.curve:
+        return None
+    distance, nearest = min(rows)
+    return record.curve[column][nearest] if distance <= 0.05 * record.steps else None
+
+
+def outcome(record: TrialRecord, policy: PruningPolicy) -> Outcome:
+    """How a run ended, as a person would say it.
+
+    Returns:
+        ``diverged`` or ``failed`` as recorded; ``collapsed`` for a run cut for that or undiverse, at or above the
+        unigram entropy, at its end; ``unlearned`` for one that is diverse above the unigram entropy; ``recovered``
+        for one that had collapsed at some report after the grace period, and is neither at its end; else ``healthy``.
+    """
+    if record.status in ("diverged", "failed", "collapsed"):
+        return record.status
+    if record.steps_done < record.steps:
+        return "unfinished"
+    curve = Curve.from_record(record)
+    phase = phase_of(curve, policy)
+    last = curve.reports[-1] if curve.reports else None
+    low = last is not None and last.diversity is not None and last.diversity < policy.floor
+    if phase in ("uniform", "unigram"):
+        return "collapsed" if low else "unlearned"
+    return "recovered" if was_collapsed(curve, policy) else "healthy"
+
+
+def was_collapsed(curve: Curve, policy: PruningPolicy) -> bool:
+    """Whether at some report the run would have been called collapsed, had no stage change been ahead."""
+    blind = replace(curve, regime_changes=())
+    for end in range(1, len(blind.steps)):
+        diversities = None if blind.diversities is None else blind.diversities[:end]
+        part = replace(blind, steps=blind.steps[:end], losses=blind.losses[:end], diversities=diversities)
+        if verdict(part, policy).kind == "collapsed":
+            return True
+    return False
+
+
+def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = None) -> list[ArmResult]:
+    """The arms in records, in order of their first trial.
+
+    Raises:
+        InputError: no record is of a named arm, or two runs of one arm and seed differ in their setting.
+    """
+    policy = policy or PruningPolicy()
+    found: dict[str, dict[int, TrialRecord]] = {}
+    for record in sorted(records, key=lambda record: record.trial):
+        if record.arm is None:
+            continue
+        runs = found.setdefault(record.arm, {})
+        first = next(iter(runs.values()), record)
+        if _setting(record) != _setting(first):
+            raise InputError(
+                f"records: expected one setting for arm {record.arm!r}, but trials {first.trial} and {record.trial} "
+                "differ; give a sweep's runs apart from the arms"
+            )
+        runs[record.seed] = record
+    if not found:
+        raise InputError("records: expected runs of named arms, but no record has an arm")
+    return [_result(name, runs, policy) for name, runs in found.items()]
+
+
+def _setting(record: TrialRecord) -> str:
+    own = [record.learning_rate, record.hidden_size, record.steps, sorted(record.options.items())]
+    return json.dumps(own, default=str)
+
+
+def _result(name: str, runs: Mapping[int, TrialRecord], policy: PruningPolicy) -> ArmResult:
+    first = next(iter(runs.values()))
+    return ArmResult(
+        name=name,
+        learning_rate=first.learning_rate,
+        hidden_size=first.hidden_size,
+        steps=first.steps,
+        departures={key: value for key, value in first.options.items() if key not in _IGNORED},
+        records=dict(sorted(runs.items())),
+        outcomes={seed: outcome(record, policy) for seed, record in runs.items()},
+        phases={seed: phase_of(Curve.from_record(record), policy) for seed, record in runs.items()},
+    )
+
+
+def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) -> list[Effect]:
+    """What each factor does: every pair of arms that differ in it alone, largest effect on the loss first.
+
+    An arm that differs from every other in several factors is set against the first one.
+
+    Args:
+        base: the options of the study, so that a change can say from what; a factor missing there is "default".
+    """
+    pairs = [(a, b) for a, b in itertools.combinations(arms, 2) if len(_changed(a, b, base)) == 1]
+    paired = {id(arm) for pair in pairs for arm in pair}
+    pairs += [(arms[0], arm) for arm in arms[1:] if id(arm) not in paired]
+    rows = [(_differences(a, b, "loss"), _differences(a, b, "diversity")) for a, b in pairs]
+    typical = [_typical([row[i] for row in rows]) for i in (0, 1)]
+    found = [
+        Effect(
+            factor="+".join(_changed(a, b, base)) or "none",
+            change=", ".join(f"{before} → {after}" for before, after in _changed(a, b, base).values()),
+            before=a.name,
+            after=b.name,
+            loss=loss,
+            diversity=diversity,
+            loss_noise=_noise(loss, typical[0]),
+            diversity_noise=_noise(diversity, typical[1]),
+        )
+        for (a, b), (loss, diversity) in zip(pairs, rows, strict=True)
+    ]
+    return sorted(found, key=lambda effect: -abs(effect.on_loss or 0.0))
+
+
+def _typical(spreads: Sequence[Spread]) -> float:
+    """The median deviation of those that have one."""
+    return statistics.median([spread.deviation for spread in spreads if spread.deviation is not None] or [0.0])
+
+
+def _noise(spread: Spread, typical: float) -> float | None:
+    return None if spread.deviation is None else max(spread.deviation, typical)
+
+
+def _changed(a: ArmResult, b: ArmResult, base: Mapping[str, Any] | None) -> dict[str, tuple[Any, Any]]:
+    """Factor → (its value in a, in b), where they differ."""
+    first, second = {**(base or {}), **a.setting}, {**(base or {}), **b.setting}
+    names = dict.fromkeys([*a.setting, *b.setting])
+    values = {name: (first.get(name, "default"), second.get(name, "default")) for name in names}
+    return {name: (before, after) for name, (before, after) in values.items() if before != after}
+
+
+def _differences(a: ArmResult, b: ArmResult, column: Literal["loss", "diversity"]) -> Spread:
+    """b − a over the seeds that both have."""
+    values = []
+    for seed in sorted(set(a.records) & set(b.records)):
+        before, after = getattr(a.records[seed], column), getattr(b.records[seed], column)
+        values.append(None if before is None or after is None else after - before)
+    return Spread.of(values)

@@ -1,0 +1,113 @@
+"""A rule held against measurements: predicted and measured optimum, and what the prediction would have cost."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lrtune.errors import InputError
+from lrtune.law.cells import gather
+from lrtune.law.curve import cell_evidence
+from lrtune.law.forms import table_fit
+from lrtune.law.lawcell import describe_cell
+from lrtune.records.record import TrialRecord
+from lrtune.rule.answer import answer
+from lrtune.rule.data import Rule
+
+
+class CheckRow(NamedTuple):
+    """One measured combination of scales.
+
+    Attributes:
+        predicted, low, high: the rule's answer.
+        measured, measured_low, measured_high: the optimum by these runs alone.
+        bound: ``lower`` or ``upper`` where only that side of the optimum was sampled.
+        regret: relative loss of the predicted rate above the best, by these runs' own curve.
+        held: the rule's interval and the measured one meet.
+        supported: whether the rule called its answer supported.
+    """
+
+    scales: dict[str, float]
+    predicted: float
+    low: float
+    high: float
+    measured: float
+    measured_low: float
+    measured_high: float
+    bound: str | None
+    regret: float | None
+    held: bool
+    supported: bool
+    trials: int
+
+
+class Check(NamedTuple):
+    """All rows; prints as a table with a line that sums it up."""
+
+    rows: tuple[CheckRow, ...]
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        header = ("at", "predicted", "interval", "measured", "interval", "regret", "held")
+        lines = [header, *(_line(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
+        held = sum(row.held for row in self.rows)
+        regrets = [row.regret for row in self.rows if row.regret is not None]
+        worst = f", worst regret {max(regrets):.2%} of loss" if regrets else ""
+        return "\n".join([*text, f"the interval holds at {held} of {len(self.rows)} sizes{worst}"])
+
+
+def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
+    """Hold a rule against runs that it need not have seen.
+
+    Raises:
+        InputError: the records lack a scale of the rule.
+        RunFailedError: the records have no optimum to hold it against.
+    """
+    scales = tuple(rule.scales)
+    gathered = gather(records, scales, rule.tolerance)
+    if any(reason.startswith("no ") for reason in gathered.left_out) and not gathered.cells:
+        raise InputError(f"check: expected runs with the rule's scales {', '.join(scales)}")
+    evidence = cell_evidence([cell.data for cell in gathered.cells])
+    own = table_fit(evidence)
+    rows = []
+    for cell, one, post in zip(gathered.cells, evidence, own.posterior, strict=True):
+        measured = describe_cell(cell, one, post, rule.tolerance, rule.level)
+        hidden_size = cell.scales.get("hidden_size")
+        found = answer(rule, hidden_size, {name: v for name, v in cell.scales.items() if name != "hidden_size"})
+        regret = None
+        if measured.loss:
+            least = measured.loss_at(measured.learning_rate)
+            regret = max(0.0, (measured.loss_at(found.learning_rate) - least) / abs(measured.loss))
+        rows.append(
+            CheckRow(
+                scales=cell.scales,
+                predicted=found.learning_rate,
+                low=found.low,
+                high=found.high,
+                measured=measured.learning_rate,
+                measured_low=measured.low,
+                measured_high=measured.high,
+                bound=measured.bound,
+                regret=regret if regret is None or math.isfinite(regret) else None,
+                held=found.low <= measured.high and measured.low <= found.high,
+                supported=found.supported,
+                trials=measured.trials,
+            )
+        )
+    return Check(tuple(rows), gathered.left_out)
+
+
+def _line(row: CheckRow) -> tuple[str, ...]:
+    sign = {"lower": "≥ ", "upper": "≤ ", None: ""}[row.bound]
+    return (
+        ", ".join(f"{name} {value:g}" for name, value in row.scales.items()),
+        f"{row.predicted:.3g}",
+        f"{row.low:.3g} … {row.high:.3g}" + ("" if row.supported else " (not supported)"),
+        f"{sign}{row.measured:.3g}",
+        f"{row.measured_low:.3g} … {row.measured_high:.3g}",
+        "–" if row.regret is None else f"{row.regret:.2%}",
+        "yes" if row.held else "no",
+    )

@@ -1,1 +1,0 @@
-"""Where workers run. An engine is a module with a function ``make`` that returns an `lrtune.search.Engine`."""

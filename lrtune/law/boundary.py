@@ -1,0 +1,62 @@
+"""The boundary of collapse and divergence: P(failed) as a logistic in log learning rate that moves with the scales."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+
+from lrtune.law.cells import Cell
+from lrtune.law.curve import Array
+from lrtune.law.lawforms import design, terms
+from lrtune.rule.data import Boundary, Polynomial
+
+# Prior of the width, in e-folds of learning rate: with rates a factor 2 apart and nothing failing twice, a wide
+# logistic would put the 10% line below rates that worked.
+_WIDTH, _WIDTH_SPREAD = 0.1, 0.6
+_LEVEL_SPREAD, _SLOPE_SPREAD = 3.0, 0.4
+
+
+def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) -> Boundary | None:
+    """Where runs fail; None where none did.
+
+    A run that failed below its cell's optimum is no sign of a rate too high and is left out, as are runs that were
+    beaten: nobody knows how they would have ended.
+
+    Args:
+        cells: with their runs.
+        z: centred log scales, shape (cells, scales).
+        optima: log learning rate of each cell's optimum.
+        slopes: of the law: the boundary is thought to move as the optimum does until the runs say otherwise.
+    """
+    x, failed, row = [], [], []
+    for i, cell in enumerate(cells):
+        for record in cell.records:
+            log_rate = math.log(record.learning_rate)
+            is_failure = record.status in ("collapsed", "diverged")
+            if record.status == "finished" or (is_failure and log_rate > optima[i]):
+                x.append(log_rate)
+                failed.append(is_failure)
+                row.append(i)
+    if not any(failed):
+        return None
+    exponents = terms(z.shape[1], 1)
+    log_rates, bad, h = np.array(x), np.array(failed), design(z, exponents)[row]
+    centre = np.concatenate([[float(log_rates[bad].min())], slopes])
+    spread = np.array([_LEVEL_SPREAD, *[_SLOPE_SPREAD] * z.shape[1]])
+
+    def loss(theta: Array) -> float:
+        width = math.exp(float(np.clip(theta[-1], -12, 5)))
+        logit = (log_rates - h @ theta[:-1]) / width
+        fit = np.logaddexp(0.0, np.where(bad, -logit, logit)).sum()
+        prior = (((theta[:-1] - centre) / spread) ** 2).sum() + ((theta[-1] - math.log(_WIDTH)) / _WIDTH_SPREAD) ** 2
+        return float(fit + 0.5 * prior)
+
+    found = minimize(loss, np.concatenate([centre, [math.log(_WIDTH)]]), method="BFGS")
+    covariance = np.asarray(found.hess_inv)[:-1, :-1]
+    line = Polynomial(
+        exponents,
+        tuple(float(value) for value in found.x[:-1]),
+        tuple(tuple(float(value) for value in line) for line in (covariance + covariance.T) / 2),
+    )
+    return Boundary(line, math.exp(float(found.x[-1])))

@@ -1,0 +1,1 @@
+"""What runs left behind: records, the run folder, other people's tables."""

@@ -1,0 +1,173 @@
+"""A run folder: one study, one search at a time, and records.jsonl as the projection of what the storage holds."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lrtune.errors import InputError, RunFailedError
+from lrtune.files import write_whole
+from lrtune.records.record import TrialRecord, read_records, to_json, write_records
+from lrtune.study.study import Study, fingerprint, load_study, to_toml
+
+
+class RunFolder:
+    """The folder of one search. `records` is what records.jsonl holds, by trial number."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.records_path = out / "records.jsonl"
+        self.study_path = out / "study.toml"
+        self.logs = out / "logs"
+        self.checkpoints = out / "checkpoints"
+        self.records: dict[int, TrialRecord] = {}
+        self._lock: int | None = None
+
+    def open(self, study: Study, mark: str) -> None:
+        """Make the folder or enter it, alone.
+
+        Args:
+            mark: the fingerprint of `study` with its data.
+
+        Raises:
+            InputError: it cannot be written to, another search is at work in it, or it holds another study.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InputError(f"out: expected a folder to write to, but {self.out} is not ({error.strerror})") from None
+        if not self._lock_file():
+            holder = (self.out / ".lock").read_text(errors="replace").strip() or "?"
+            raise InputError(
+                f"out: another search (process {holder}) is at work in {self.out}; wait for it, choose another --out, "
+                "or join it with `lrtune worker`"
+            )
+        self._refuse_another_study(study, mark)
+
+    def forget_checkpoints(self) -> None:
+        """Remove the checkpoints of trials that nobody will go on with."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def try_lock(self) -> bool:
+        """Take the folder, where it may be written to; False when a search is at work in it."""
+        try:
+            self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            return True
+        return self._lock_file()
+
+    def _lock_file(self) -> bool:
+        assert self._lock is not None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            return False
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        return True
+
+    def _refuse_another_study(self, study: Study, mark: str) -> None:
+        path = self.out / ".fingerprint"
+        known = path.read_text().strip() if path.exists() else None
+        if known is None:
+            known = next((record.fingerprint for record in self._read()[0] if record.fingerprint), None)
+        if known is not None and known != mark:
+            self.close()
+            raise InputError(
+                f"out: {self.out} holds another study ({self._difference(study)}); choose another --out, or remove it"
+            )
+
+    def _difference(self, study: Study) -> str:
+        """Which settings of the study in the folder are not those of `study`."""
+        try:
+            other = load_study(self.study_path)
+        except InputError:
+            return "its study.toml cannot be read"
+        names = ("trainer", "command", "options", "steps", "report_every", "seed", "pruner", "pruning")
+        changed = [name for name in names if getattr(other, name) != getattr(study, name)]
+        if not changed or fingerprint(other) == fingerprint(study):
+            return "the trainer's data differ"
+        was = ", ".join(f"{name} was {getattr(other, name)!r:.60}" for name in changed[:3])
+        return was
+
+    def settle(self, study: Study, mark: str) -> None:
+        """Write what says whose folder this is; called once the search may really begin."""
+        self.write("study.toml", to_toml(study))
+        self.write(".fingerprint", mark + "\n")
+
+    def write(self, name: str, content: str) -> None:
+        """Write a file of the folder whole.
+
+        Raises:
+            RunFailedError: the disk is full or the folder read-only.
+        """
+        try:
+            write_whole(self.out / name, content)
+        except OSError as error:
+            raise RunFailedError(f"{self.out / name}: cannot be written ({error.strerror}){_advice(error)}") from None
+
+    def _read(self) -> tuple[list[TrialRecord], list[tuple[int, str]]]:
+        if not self.records_path.exists():
+            return [], []
+        file = read_records(self.records_path)
+        return file.records, file.bad_lines
+
+    def read(self) -> list[TrialRecord]:
+        """The records that records.jsonl holds."""
+        return self._read()[0]
+
+    def repair(self, stored: Iterable[TrialRecord]) -> list[str]:
+        """Make records.jsonl the projection of `stored`; returns what was wrong with it, one line each."""
+        found, bad = self._read()
+        notes = [f"records.jsonl, line {number}: {why}; repaired" for number, why in bad]
+        wanted = {record.trial: record for record in stored}
+        missing = wanted.keys() - {record.trial for record in found}
+        if missing and found:
+            notes.append(f"records.jsonl: {len(missing)} records were missing and are taken from the storage")
+        self.records = wanted
+        if bad or [to_json(r) for r in found] != [to_json(wanted[n]) for n in sorted(wanted)]:
+            self.write_records()
+        return notes
+
+    def write_records(self) -> None:
+        """Write records.jsonl whole, in order of trial number."""
+        try:
+            write_records(self.records_path, self.records.values())
+        except OSError as error:
+            raise RunFailedError(f"{self.records_path}: {error.strerror}{_advice(error)}") from None
+
+    def append(self, records: Iterable[TrialRecord]) -> None:
+        """Add lines to records.jsonl, on disk when this returns.
+
+        Raises:
+            RunFailedError: the disk is full; the file holds whole lines all the same.
+        """
+        fresh = [record for record in records if record.trial not in self.records]
+        if not fresh:
+            return
+        before = self.records_path.stat().st_size if self.records_path.exists() else 0
+        try:
+            with self.records_path.open("ab") as file:
+                file.write("".join(to_json(record) + "\n" for record in fresh).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if self.records_path.exists():
+                os.truncate(self.records_path, before)
+            raise RunFailedError(f"{self.records_path}: {error.strerror}{_advice(error)}") from None
+        self.records.update((record.trial, record) for record in fresh)
+
+    def close(self) -> None:
+        """Let another search in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _advice(error: OSError) -> str:
+    return (
+        "; free some space and run the same command again: nothing recorded is lost" if error.errno in (28, 27) else ""
+    )

@@ -1,0 +1,295 @@
+"""A trainer that replays recorded runs: trains nothing, reports what runs at nearby rates reported.
+
+``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"``, where there are
+several) under ``[options]`` tries a search on surfaces measured before, in seconds. Rates between the recorded ones
+are smoothed over; noise is drawn anew by seed, as large as the records show it, in a part that all rates of a seed
+share and a part of each run's own.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrtune.errors import InputError
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.study.study import unknown_key
+from lrtune.trainer.trial import Facts, Trial
+
+Array = NDArray[np.float64]
+
+_BANDWIDTH = 0.75  # octaves: sd of the smoother's weights
+_NEAR = 0.05  # relative regret up to which residuals count as noise
+_LEAST_RATES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """The smoothed loss of one width as a function of log2 rate.
+
+    Attributes:
+        x: recorded log2 rates, rising, (R,).
+        y: their smoothed log loss, (R,).
+        dead: log2 rates from which on every recorded run diverged; inf where none did.
+        shared, own: sd of log loss by seed (alike for all rates), and by run.
+        best_x, best_y: the minimum of the smoothed curve.
+    """
+
+    x: Array
+    y: Array
+    dead: float
+    shared: float
+    own: float
+    best_x: float
+    best_y: float
+
+    def log_loss(self, x: Array | float) -> Array:
+        """Smoothed log loss: a cubic through the smoothed points, straight lines beyond them."""
+        return _curve(self.x, self.y, np.asarray(x, dtype=float))
+
+    def regret(self, rate: float) -> float:
+        """Share of loss that a rate costs against the best one; 1 from where runs diverge."""
+        x = math.log2(rate)
+        return 1.0 if x >= self.dead else float(np.expm1(self.log_loss(x) - self.best_y))
+
+    @property
+    def noise_floor(self) -> float:
+        """Regret that is within one sd of a run's own noise: smaller ones cannot be told from none."""
+        return self.own
+
+
+def smooth(rates: Sequence[float], losses: Sequence[Sequence[float]]) -> Surface:
+    """Smooth one width's runs.
+
+    Args:
+        rates: recorded learning rates, each once.
+        losses: final losses by rate and seed, (R, S); NaN or inf where a run diverged.
+
+    Raises:
+        InputError: fewer than four rates have a finite loss.
+    """
+    order = np.argsort(rates)
+    x_all = np.log2(np.asarray(rates, dtype=float)[order])
+    table = np.asarray(losses, dtype=float)[order]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logs = np.where(np.isfinite(table) & (table > 0), np.log(table), np.nan)
+    alive = np.isfinite(logs).any(axis=1)
+    if alive.sum() < _LEAST_RATES:
+        raise InputError(f"records: expected at least {_LEAST_RATES} rates with a finite loss, but got {alive.sum()}")
+    x, kept = x_all[alive], logs[alive]
+    above = x_all[~alive & (x_all > x[np.nanargmin(np.nanmean(kept, axis=1))])]
+    means = np.nanmean(kept, axis=1)
+    y = np.array([_local(x, means, at) for at in x])
+    fine = np.linspace(x[0], x[-1], 2001)
+    values = _curve(x, y, fine)
+    best = int(np.argmin(values))
+    shared, own = _noise(kept - y[:, None], y - values[best] < _NEAR)
+    return Surface(
+        x=x,
+        y=y,
+        dead=float(above[0] + x[-1]) / 2 if len(above) else math.inf,
+        shared=shared,
+        own=own,
+        best_x=float(fine[best]),
+        best_y=float(values[best]),
+    )
+
+
+def _noise(residuals: Array, near: NDArray[np.bool_]) -> tuple[float, float]:
+    """(sd by seed, sd by run) of the residuals (R, S) near the best: a two-way table's variance components."""
+    kept = residuals[near] if near.sum() > 1 else residuals
+    kept = kept[:, np.isfinite(kept).all(axis=0)]
+    rates, seeds = kept.shape
+    if seeds < 2 or rates < 2:
+        return 0.0, float(np.nanstd(residuals[near]))
+    by_seed = kept.mean(axis=0)
+    inner = kept - kept.mean(axis=1, keepdims=True) - by_seed + kept.mean()
+    own = float(np.square(inner).sum() / ((rates - 1) * (seeds - 1)))
+    return math.sqrt(max(float(by_seed.var(ddof=1)) - own / rates, 0.0)), math.sqrt(own)
+
+
+def _local(x: Array, y: Array, at: float) -> float:
+    """Local quadratic regression; a point whose neighbours disagree wildly (a cliff) is left as it is."""
+    weight = np.exp(-0.5 * np.square((x - at) / _BANDWIDTH))
+    weight *= np.exp(-np.abs(y - y[np.argmin(np.abs(x - at))]) / 0.1)  # do not smooth across a cliff
+    basis = np.stack([np.ones_like(x), x - at, np.square(x - at)], axis=1)
+    root = np.sqrt(weight)[:, None]
+    solution, *_ = np.linalg.lstsq(basis * root, y * root[:, 0], rcond=None)
+    return float(solution[0])
+
+
+def _curve(x: Array, y: Array, at: Array) -> Array:
+    """Monotone-safe cubic (Fritsch–Carlson slopes) through the points; outside, the end slopes go on, rising."""
+    widths, steps = np.diff(x), np.diff(y)
+    secant = steps / widths
+    slope = np.concatenate([secant[:1], np.where(secant[1:] * secant[:-1] > 0, _harmonic(secant), 0.0), secant[-1:]])
+    inside = np.clip(at, x[0], x[-1])
+    i = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
+    t = (inside - x[i]) / widths[i]
+    h = widths[i]
+    value = (
+        (1 + 2 * t) * (1 - t) ** 2 * y[i]
+        + t * (1 - t) ** 2 * h * slope[i]
+        + t * t * (3 - 2 * t) * y[i + 1]
+        + t * t * (t - 1) * h * slope[i + 1]
+    )
+    below, above = np.maximum(x[0] - at, 0.0), np.maximum(at - x[-1], 0.0)
+    return np.asarray(value + below * max(-slope[0], 0.01) + above * max(slope[-1], 0.02))
+
+
+def _harmonic(secant: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(2 * secant[1:] * secant[:-1] / (secant[1:] + secant[:-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Recorded surfaces by width, and one recorded curve per rate to give runs their course."""
+
+    surfaces: Mapping[int, Surface]
+    courses: Mapping[int, Mapping[float, TrialRecord]] = field(default_factory=dict)
+    facts: Mapping[int, Facts] = field(default_factory=dict)
+
+    def final(self, width: int, rate: float, seed: int) -> float:
+        """The final loss of a run, noise included; NaN where it diverges."""
+        surface = self.surfaces[width]
+        if math.log2(rate) >= surface.dead:
+            return math.nan
+        shared = _normal("seed", width, seed)
+        own = _normal("run", width, seed, f"{rate:.6g}")
+        return float(np.exp(surface.log_loss(math.log2(rate)) + surface.shared * shared + surface.own * own))
+
+    def course(self, width: int, rate: float, seed: int, steps: Sequence[int], planned: int) -> list[dict[str, float]]:
+        """What the run reports at each step: the course of the nearest recorded rate, bent to end at `final`."""
+        final = self.final(width, rate, seed)
+        courses = self.courses.get(width, {})
+        if not courses:
+            return [{"loss": _plain(final, step / planned)} for step in steps]
+        record = courses[min(courses, key=lambda known: abs(math.log(known / rate)))]
+        at = np.asarray(record.curve["step"], dtype=float) / max(record.steps, 1)
+        columns = {}
+        for name in ("loss", "diversity"):
+            column = np.array([math.nan if v is None else v for v in record.curve.get(name, ())], dtype=float)
+            if len(column) == len(at) and np.isfinite(column).any():
+                columns[name] = column
+        ended = record.loss if record.status == "finished" else None
+        reports = []
+        for step in steps:
+            share = step / planned
+            loss = float(np.interp(share, at, columns["loss"])) if "loss" in columns else _plain(final, share)
+            if ended is not None and math.isfinite(final):
+                loss *= (final / ended) ** share
+            elif not math.isfinite(final) and share > at[-1]:
+                loss = math.nan
+            report = {"loss": loss}
+            if "diversity" in columns:
+                report["diversity"] = float(np.interp(share, at, columns["diversity"]))
+            reports.append(report)
+        return reports
+
+
+def _plain(final: float, share: float) -> float:
+    """A course for records without curves: falling to the final loss, or to NaN after a tenth."""
+    if not math.isfinite(final):
+        return math.nan if share > 0.1 else 10.0
+    return final * (1 + 0.6 * (1 - share) ** 3)
+
+
+def _normal(*key: object) -> float:
+    """A standard normal number that is a function of the key."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return float(np.random.default_rng(int.from_bytes(digest, "big")).standard_normal())
+
+
+def replay_records(records: Iterable[TrialRecord], arm: str | None = None) -> Replay:
+    """Surfaces from records of one arm: of every width with at least four rates that ended well.
+
+    Without `arm`, the records that have none; where all have one, the arm with the most records.
+
+    Raises:
+        InputError: no width has that many.
+    """
+    by_width: dict[int, dict[float, list[TrialRecord]]] = {}
+    records = list(records)
+    arms = Counter(record.arm for record in records)
+    if arm is None and None not in arms and arms:
+        arm = max(arms, key=lambda name: arms[name])
+    for record in records:
+        if record.status in ("finished", "diverged") and record.arm == arm:
+            by_width.setdefault(record.hidden_size, {}).setdefault(record.learning_rate, []).append(record)
+    surfaces, courses, facts = {}, {}, {}
+    for width, rates in sorted(by_width.items()):
+        seeds = max(len(runs) for runs in rates.values())
+        table = [[_final(run) for run in runs] + [math.nan] * (seeds - len(runs)) for runs in rates.values()]
+        if sum(any(map(math.isfinite, row)) for row in table) < _LEAST_RATES:
+            continue
+        surfaces[width] = smooth(list(rates), table)
+        courses[width] = {rate: runs[0] for rate, runs in rates.items() if runs[0].curve}
+        facts[width] = next(iter(rates.values()))[0].facts
+    if not surfaces:
+        raise InputError(f"records: expected a width with runs at {_LEAST_RATES} rates or more, but got none")
+    return Replay(surfaces=surfaces, courses=courses, facts=facts)
+
+
+def _final(record: TrialRecord) -> float:
+    return record.loss if record.status == "finished" and record.loss is not None else math.nan
+
+
+def _path(options: Mapping[str, Any]) -> Path:
+    path = options.get("records")
+    if not isinstance(path, str) or not path:
+        raise InputError(f"options.records: expected the path of a records.jsonl to replay, but got {path!r}")
+    return Path(path)
+
+
+def _loaded(options: Mapping[str, Any]) -> Replay:
+    return _load(_path(options).resolve(), options.get("arm"))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, arm: str | None) -> Replay:
+    return replay_records(read_records(path).records, arm)
+
+
+def check(study: Any) -> None:
+    """Refuse, before anything runs, a study that asks for what was not recorded."""
+    for option in study.options:
+        if option not in ("records", "arm"):
+            raise InputError(unknown_key("[options]", option, ("records", "arm")))
+    known = _loaded(study.options).surfaces
+    missing = [width for width in study.widths if width not in known]
+    if missing:
+        raise InputError(
+            f"scales.hidden_size: expected widths among those recorded, {sorted(known)}, but got {missing}"
+        )
+
+
+def prepare(study: Any) -> Mapping[str, str]:
+    """The records are the data: their content is part of the study's fingerprint."""
+    return {"records": hashlib.sha256(_path(study.options).read_bytes()).hexdigest()[:16]}
+
+
+def train(trial: Trial) -> None:
+    """Report what a run of this width, rate and seed would have reported."""
+    replay = _loaded(trial.options)
+    facts = replay.facts.get(trial.hidden_size, Facts())
+    trial.describe(
+        parameters=facts.parameters,
+        tokens_per_step=facts.tokens_per_step,
+        vocabulary_size=facts.vocabulary_size,
+        unigram_entropy=facts.unigram_entropy,
+        regime_changes=[step for step in facts.regime_changes if step <= trial.steps],
+        conditions=facts.conditions,
+    )
+    steps = sorted({*range(0, trial.steps, trial.report_every), trial.steps})
+    course = replay.course(trial.hidden_size, trial.learning_rate, trial.seed, steps, trial.steps)
+    for step, numbers in zip(steps, course, strict=True):
+        if not trial.report(step, **numbers):
+            return

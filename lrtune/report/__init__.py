@@ -1,0 +1,1 @@
+"""What people see: the HTML page, its plots and the terminal views."""

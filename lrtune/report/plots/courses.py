@@ -1,0 +1,89 @@
+"""Figure (c): loss and diversity over the steps of each run."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from lrtune.records.record import STATUSES, TrialRecord
+from lrtune.report.plots.theme import TRIAL_TOOLTIP, Figure, inline, status_colour, status_shape, trial_row
+
+_MOST_COURSES = 150
+_MOST_POINTS = 60
+
+
+def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
+    """Loss and diversity over steps, one line per run; None without curves."""
+    shown = [record for record in records if len(record.curve.get("step", ())) > 1]
+    if not shown:
+        return None
+    total = len(shown)
+    if total > _MOST_COURSES:
+        # Evenly over the rates of every width, so that both ends stay in sight.
+        ordered = sorted(shown, key=lambda record: (record.hidden_size, record.learning_rate))
+        shown = [ordered[index * total // _MOST_COURSES] for index in range(_MOST_COURSES)]
+    rows = [row for record in shown for row in _course_rows(record)]
+    losses = sorted(row["at_loss"] for row in rows if row["at_loss"] is not None)
+    if not losses:
+        return None
+    highest = min(losses[-1], losses[int(0.9 * (len(losses) - 1))] * 1.15)
+    panels = [
+        _course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest]),
+    ]
+    if any(row["at_diversity"] is not None for row in rows):
+        panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05]))
+    counts = {status: sum(record.status == status for record in records) for status in STATUSES}
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
+    return Figure(
+        name="courses",
+        title="Courses of the runs",
+        says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict, which "
+        f"the mark at its end shows too: {said}.{some}",
+        panels=panels,
+        verdicts=[status for status, count in counts.items() if count],
+        minimum=340,
+    )
+
+
+def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
+    steps = record.curve["step"]
+    losses = record.curve.get("loss", [None] * len(steps))
+    diversities = record.curve.get("diversity", [None] * len(steps))
+    stride = max(1, math.ceil(len(steps) / _MOST_POINTS))
+    kept = sorted({*range(0, len(steps), stride), len(steps) - 1})
+    base = trial_row(record)
+    return [{**base, "step": steps[i], "at_loss": losses[i], "at_diversity": diversities[i]} for i in kept]
+
+
+def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float]) -> Any:
+    hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
+    present = {row["status"] for row in rows}
+    known = [row for row in rows if row[field] is not None]
+    base = alt.Chart(inline(known)).encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
+        y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False)),
+        color=status_colour(present),
+        detail="trial:N",
+    )
+    lines = base.mark_line(clip=True).encode(
+        opacity=alt.condition(hover, alt.value(1.0), alt.value(0.35)),
+        strokeWidth=alt.condition(hover, alt.value(3), alt.value(1.2)),
+    )
+    points = (
+        base.mark_point(filled=True, clip=True, size=60)
+        .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=TRIAL_TOOLTIP)
+        .add_params(hover)
+    )
+    ends = (
+        alt.Chart(inline(_last(known)))
+        .mark_point(filled=True, clip=True, size=34, opacity=0.9)
+        .encode(x=base.encoding.x, y=base.encoding.y, color=base.encoding.color, shape=status_shape(present))
+    )
+    return alt.layer(lines, ends, points).properties(height=280)
+
+
+def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The row that each trial ends with."""
+    return list({row["trial"]: row for row in rows}.values())

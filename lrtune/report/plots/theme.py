@@ -1,0 +1,108 @@
+"""What all figures share: the figure itself, colours and shapes of verdicts, the axis of rates, a trial's tooltip."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from lrtune.records.record import STATUSES, TrialRecord
+from lrtune.report.terminal.chart import log_ticks
+
+# Okabe & Ito's palette, told apart by the colour-blind; shapes say the same again.
+COLOURS = {
+    "finished": "#0072b2",
+    "beaten": "#e69f00",
+    "collapsed": "#d55e00",
+    "diverged": "#cc79a7",
+    "failed": "#7f7f7f",
+}
+SHAPES = {
+    "finished": "circle",
+    "beaten": "square",
+    "collapsed": "cross",
+    "diverged": "triangle-up",
+    "failed": "diamond",
+}
+LINE, BAND, SAFE, DANGER, THIN, NAME = "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#8c8c8c", "#5b6471"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of the report.
+
+    Attributes:
+        name: of its files and its anchor.
+        title: above it.
+        says: what it shows, in words; the alternative text.
+        panels: the charts in it, each as wide as it is given room.
+        verdicts: those that its marks show.
+        minimum: pixels below which a panel takes a row of its own.
+    """
+
+    name: str
+    title: str
+    says: str
+    panels: Sequence[alt.TopLevelMixin]
+    verdicts: Sequence[str] = ()
+    minimum: int = 280
+
+
+def inline(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
+    """Rows as data of a chart."""
+    return alt.InlineData(values=tuple(rows))
+
+
+def status_colour(present: set[str]) -> alt.Color:
+    """Verdicts as colours, those present named in the legend."""
+    shown = [status for status in STATUSES if status in present]
+    return alt.Color(
+        "status:N",
+        title="verdict",
+        scale=alt.Scale(domain=shown, range=[COLOURS[status] for status in shown]),
+        legend=alt.Legend(orient="bottom"),
+    )
+
+
+def status_shape(present: set[str]) -> alt.Shape:
+    """Verdicts as shapes."""
+    shown = [status for status in STATUSES if status in present]
+    return alt.Shape(
+        "status:N", title="verdict", scale=alt.Scale(domain=shown, range=[SHAPES[status] for status in shown])
+    )
+
+
+def rate_axis(channel: type, low: float, high: float) -> Any:
+    """A logarithmic axis of learning rates."""
+    return channel(
+        "learning_rate:Q",
+        title="learning rate",
+        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        axis=alt.Axis(format="~g", labelOverlap=True, labelSeparation=5, values=log_ticks(low, high, 7)),
+    )
+
+
+TRIAL_TOOLTIP = [
+    alt.Tooltip("trial:Q", title="trial"),
+    alt.Tooltip("hidden_size:Q", title="hidden size"),
+    alt.Tooltip("learning_rate:Q", title="learning rate", format=".3g"),
+    alt.Tooltip("seed:Q", title="seed"),
+    alt.Tooltip("status:N", title="verdict"),
+    alt.Tooltip("why:N", title="why"),
+    alt.Tooltip("loss:Q", title="loss", format=".4f"),
+    alt.Tooltip("diversity:Q", title="diversity", format=".2f"),
+]
+
+
+def trial_row(record: TrialRecord) -> dict[str, Any]:
+    """What the tooltip of a trial tells."""
+    return {
+        "trial": record.trial,
+        "hidden_size": record.hidden_size,
+        "learning_rate": record.learning_rate,
+        "seed": record.seed,
+        "status": record.status,
+        "why": record.reason[:160],
+        "loss": record.loss,
+        "diversity": record.diversity,
+    }

@@ -1,0 +1,181 @@
+"""The picture of a running search, for a terminal of any size."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment, SegmentLines
+from rich.table import Table
+from rich.text import Text
+
+from lrtune.records.record import TrialRecord
+from lrtune.report.terminal.progress import Progress, RunningTrial
+from lrtune.rule.ask import Rule, recommend
+
+_BARS = "▁▂▃▄▅▆▇█"
+_STATUS_STYLE = {
+    "collapsed": "magenta",
+    "diverged": "red",
+    "beaten": "yellow",
+    "failed": "bold red",
+    "finished": "green",
+}
+_NARROW, _WIDE = 60, 90
+
+Rows = tuple[tuple[str, ...], ...]  # of a table, its head first
+
+
+def draw(
+    progress: Progress,
+    width: int,
+    height: int,
+    title: str = "",
+    lay_out: Callable[[Rows], RenderableType] | None = None,
+) -> RenderableType:
+    """The whole view for a terminal of `width` × `height` characters; more detail where there is room.
+
+    Args:
+        lay_out: makes the table of the widths from its rows; the default lays it out anew each time.
+    """
+    widths = (lay_out or widths_table)(_rows(progress, width))
+    parts: list[RenderableType] = [headline(progress, title, width), widths]
+    if not progress.running and not progress.ended:
+        parts.append(_fit("getting ready: data, then workers", width, "dim"))
+    room = height - len(progress.widths) - 5
+    running = list(progress.running.values())[: max(1, room // 2)]
+    parts += [_running_line(trial, width) for trial in running]
+    room -= len(running)
+    if progress.rule is not None and room > 0:
+        parts.append(_fit(f"law  {describe_law(progress.rule)}", width, "bold"))
+        room -= 1
+    ends: list[Text] = [_verdict_line(record, width) for record in list(progress.verdicts)[-max(0, min(5, room)) :]]
+    notes = [_fit(text, width, "dim") for text in list(progress.notes)[-2:]] if room > 7 else []
+    return Group(*parts, *(ends if room > 0 else []), *notes)
+
+
+def headline(progress: Progress, title: str, width: int) -> Text:
+    """How many runs, and the time: the one line that changes by itself."""
+    total = f"/{progress.known}" if progress.known > progress.ended else ""
+    left = progress.left
+    times = f"{clock(progress.elapsed)} elapsed" + (f", {clock(left)} left" if left is not None else "")
+    head = f"{title}  " if title and width >= _NARROW else ""
+    return _fit(f"{head}{progress.ended}{total} runs  {times}", width, "bold")
+
+
+def _rows(progress: Progress, width: int) -> Rows:
+    """What is known of each width; more columns where there is room."""
+    middle = ("running", "cut") if width >= _NARROW else ()
+    last = ("ended early",) if width >= _WIDE else ()
+    rows: list[tuple[str, ...]] = [("hidden", "done", *middle, "best LR", "loss", *last)]
+    for hidden_size in sorted(progress.widths):
+        state = progress.widths[hidden_size]
+        running = sum(trial.hidden_size == hidden_size for trial in progress.running.values())
+        lost, best = state.cut + state.failed, state.best
+        row = [str(hidden_size), str(state.ended)]
+        if middle:
+            row += [str(running) if running else "–", str(lost) if lost else "–"]
+        row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.loss:.4g}" if best and best.loss else "–"]
+        if last:
+            row.append(_early(progress.verdicts, hidden_size))
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def widths_table(rows: Rows) -> Table:
+    """Columns of numbers, and one of words at the end where there is room for it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == "ended early" else "right")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _early(verdicts: Iterable[TrialRecord], hidden_size: int) -> str:
+    """The rates that ended early at one width, grouped by how."""
+    rates: dict[str, list[float]] = {}
+    for record in verdicts:
+        if record.hidden_size == hidden_size:
+            rates.setdefault(record.status, []).append(record.learning_rate)
+    return "; ".join(f"{status} at {', '.join(f'{rate:.2g}' for rate in sorted(at))}" for status, at in rates.items())
+
+
+def _running_line(trial: RunningTrial, width: int) -> Text:
+    share = trial.step / trial.steps if trial.steps else 0.0
+    loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
+    arm = f"{trial.arm}  " if trial.arm else ""
+    text = f"{trial.hidden_size:>6} × {trial.learning_rate:<8.3g} {arm}{share:4.0%}  loss {loss:<5}"
+    if width >= _NARROW:
+        text += f" {sparkline(trial.losses, 12):<12}"
+    if width >= _WIDE and trial.diversities:
+        text += f"  diversity {trial.diversities[-1]:.2f} {sparkline(trial.diversities, 12, low=0.0, high=1.0)}"
+    return _fit(text, width, "cyan")
+
+
+def _verdict_line(record: TrialRecord, width: int) -> Text:
+    return _fit(describe_end(record), width, _STATUS_STYLE[record.status])
+
+
+def _fit(text: str, width: int, style: str = "") -> Text:
+    """One line that is cut, never wrapped."""
+    line = Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def sparkline(values: Iterable[float], length: int, low: float | None = None, high: float | None = None) -> str:
+    """The last `length` values as bars between their extremes (or the ones given)."""
+    shown = [value for value in values if math.isfinite(value)][-length:]
+    if not shown:
+        return ""
+    bottom, top = min(shown) if low is None else low, max(shown) if high is None else high
+    span = top - bottom or 1.0
+    levels = [min(7, max(0, int((value - bottom) / span * 7.999))) for value in shown]
+    return "".join(_BARS[level] for level in levels)
+
+
+def describe_end(record: TrialRecord) -> str:
+    """One line on how a trial ended."""
+    arm = f" [{record.arm}]" if record.arm else ""
+    head = f"hidden {record.hidden_size} × {record.learning_rate:.3g}{arm} {record.status}"
+    if record.status != "finished":
+        return f"{head} at step {record.steps_done}" + (f": {record.reason}" if record.reason else "")
+    diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""
+    loss = "none" if record.loss is None else f"{record.loss:.4g}"
+    return f"{head}: loss {loss}{diversity} ({record.seconds:.0f} s)"
+
+
+def describe_law(rule: Rule) -> str:
+    """One line on the law as it stands: at the largest size measured and at twice that."""
+    cells = [cell for cell in rule.cells if "hidden_size" in cell.scales]
+    if not cells or set(rule.scales) != {"hidden_size"}:
+        return f"{rule.form} over {', '.join(rule.scales)}, {len(rule.cells)} cells"
+    largest = max(cells, key=lambda cell: cell.scales["hidden_size"])
+    size = largest.scales["hidden_size"]
+    said = [f"{largest.learning_rate:.3g} at {size:g} ({largest.low:.2g} … {largest.high:.2g})"]
+    if rule.form != "table":
+        beyond = recommend(size * 2, rule=rule)
+        said.append(f"{beyond.learning_rate:.3g} at {size * 2:g} ({beyond.low:.2g} … {beyond.high:.2g})")
+    return f"{rule.form}: {', '.join(said)}"
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 1:02:03."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class LaidOut:
+    """Something to draw, laid out once and again only for another width of the terminal."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self.inner = inner
+        self._width: int | None = None
+        self._lines: list[list[Segment]] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._width != options.max_width:
+            self._width = options.max_width
+            self._lines = console.render_lines(self.inner, options, pad=False)
+        yield SegmentLines(self._lines, new_lines=True)

@@ -1,0 +1,194 @@
+"""What a search ended with, for a terminal: loss curves, the law, recommendations, what to type next."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lrtune.records.record import TrialRecord
+from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
+from lrtune.rule.ask import Rule, recommend
+
+if TYPE_CHECKING:
+    from lrtune.compare.run import Section
+    from lrtune.law.fit import LawFit
+
+Command = Callable[..., str]
+_HEIGHT = 14
+_WIDEST = 100
+_GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the width from which a column is folded
+
+
+def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int) -> RenderableType:
+    """Validation loss against learning rate, one mark per finished run and the fitted curve of each width.
+
+    Runs that were cut stand as × on the upper edge.
+    """
+    finished = [record for record in records if record.status == "finished" and record.loss is not None]
+    if not finished:
+        return Text("no run finished: nothing to draw")
+    losses = sorted(record.loss or 0.0 for record in finished)
+    span = losses[int(0.8 * (len(losses) - 1))] - losses[0] or 0.1 * abs(losses[0]) or 1.0
+    rates = [record.learning_rate for record in records]
+    chart = Chart(
+        width=min(width, _WIDEST),
+        height=_HEIGHT,
+        x=Axis(low=min(rates) / 1.2, high=max(rates) * 1.2, log=True),
+        y=Axis(low=losses[0] - 0.08 * span, high=losses[0] + 1.4 * span),
+    )
+    widths = sorted({record.hidden_size for record in records})
+    for index, hidden_size in enumerate(widths):
+        style = STYLES[index % len(STYLES)]
+        own = [record for record in records if record.hidden_size == hidden_size]
+        _draw_fitted(chart, fit, hidden_size, own, style)
+        for record in own:
+            if record.status == "finished" and record.loss is not None:
+                chart.mark(record.learning_rate, record.loss, MARKS[index % len(MARKS)], style)
+            elif record.status != "failed":
+                chart.mark(record.learning_rate, chart.y.high, "×", style)
+    legend = Text("loss against learning rate   ", "bold")
+    for index, hidden_size in enumerate(widths):
+        legend.append(f"{MARKS[index % len(MARKS)]} {hidden_size}  ", STYLES[index % len(STYLES)])
+    if any(record.status in ("collapsed", "diverged", "beaten") for record in records):
+        legend.append("× ended early", "dim")
+    return Group(legend, chart.render())
+
+
+def _draw_fitted(chart: Chart, fit: "LawFit | None", hidden_size: int, own: Sequence[TrialRecord], style: str) -> None:
+    rates = [record.learning_rate for record in own]
+    if fit is None or len(set(rates)) < 2:
+        return
+    cell = next((cell for cell in fit.cells if cell.scales.get("hidden_size") == hidden_size), None)
+    if cell is None:
+        return
+    points = [(rate, cell.loss_at(rate)) for rate in geometric(min(rates), max(rates), 60)]
+    chart.curve([(x, y) for x, y in points if math.isfinite(y) and y < chart.y.high], style)
+
+
+def law_chart(rule: Rule, width: int) -> RenderableType:
+    """The law over hidden size: its line, its interval as dots, the measured optima with their intervals."""
+    cells = [cell for cell in rule.cells if "hidden_size" in cell.scales]
+    sizes = sorted({cell.scales["hidden_size"] for cell in cells})
+    others = set(rule.scales) - {"hidden_size"}
+    if len(sizes) < 2 and not others:
+        return Text("")
+    if not sizes or others:
+        return Text(f"the law is over {', '.join(rule.scales)}: see the report")
+    # Just beside the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
+    shown = geometric(sizes[0] * 1.001, max(sizes[-1] * 2, sizes[0] * 1.5) * 1.001, 80)
+    answers = [(size, recommend(size, rule=rule)) for size in shown]
+    lows = [cell.low for cell in cells] + [answer.low for _, answer in answers]
+    highs = [cell.high for cell in cells] + [answer.high for _, answer in answers]
+    chart = Chart(
+        width=min(width, _WIDEST),
+        height=_HEIGHT - 2,
+        x=Axis(low=shown[0] / 1.08, high=shown[-1] * 1.08, log=True),
+        y=Axis(low=min(lows) / 1.1, high=max(highs) * 1.1, log=True),
+    )
+    measured = [(size, answer) for size, answer in answers if size <= sizes[-1] * 1.001]
+    beyond = [(size, answer) for size, answer in answers if size >= sizes[-1] * 0.999]
+    chart.curve([(size, answer.low) for size, answer in answers], "dim", every=3)
+    chart.curve([(size, answer.high) for size, answer in answers], "dim", every=3)
+    chart.curve([(size, answer.learning_rate) for size, answer in measured], "bright_blue")
+    chart.curve([(size, answer.learning_rate) for size, answer in beyond], "bright_blue", every=2)
+    for cell in cells:
+        size = cell.scales["hidden_size"]
+        chart.curve([(size, cell.low), (size, cell.high)], "yellow")
+        chart.mark(size, cell.learning_rate, "●", "yellow")
+    legend = Text("best learning rate against hidden size   ", "bold")
+    legend.append("● measured  ", "yellow").append("─ law  ", "bright_blue").append("·· interval", "dim")
+    return Group(legend, chart.render())
+
+
+def recommendations(rule: Rule, width: int) -> RenderableType:
+    """A row per measured size and for twice and four times the largest: rate, interval, safe range, basis."""
+    sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales})
+    if not sizes or set(rule.scales) - {"hidden_size"}:
+        return Text("")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    wide = width >= 70
+    for name in ("hidden", "learning rate" if width >= 90 else "LR", f"{rule.level:.0%} interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column(f"within {rule.tolerance * 100:g}% of loss", justify="right", no_wrap=True)
+        table.add_column("basis")
+    for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:
+        answer = recommend(size, rule=rule)
+        row = [f"{size:g}", f"{answer.learning_rate:.3g}", f"{answer.low:.2g} … {answer.high:.2g}"]
+        if wide:
+            known = answer.safe_low is not None and answer.safe_high is not None
+            row.append(f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if known else "–")
+            row.append(answer.basis if answer.supported else f"{answer.basis}, unsupported")
+        table.add_row(*row, style="" if answer.supported else "dim")
+    return table
+
+
+def show(
+    console: Console,
+    records: Sequence[TrialRecord],
+    rule: Rule | None,
+    fit: "LawFit | None",
+    *,
+    why: str = "",
+) -> None:
+    """Print the charts, the law and the recommendations."""
+    console.print(loss_chart(records, fit, console.width), "")
+    if rule is None:
+        console.print(Text(f"no rule: {why}", "bold yellow"))
+        return
+    chart = law_chart(rule, console.width)
+    console.print(chart, *([""] if str(chart) else []))
+    console.print(Text(rule.reason, "bold"))
+    console.print(recommendations(rule, console.width))
+
+
+def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:
+    """Print tables one under the other; one too wide for the console goes on below, its rows named again."""
+    console.print(Text(title, "bold"))
+    for section in sections:
+        console.print("", Text(section.title, "bold"), sep="\n")
+        for part, columns in enumerate(_parts(section, console.width)):
+            table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+            for index in columns:
+                table.add_column(section.header[index], overflow="fold")
+            for row in section.rows:
+                table.add_row(*(Text(_close(row[index])) for index in columns))
+            console.print(*([""] if part else []), table, sep="\n")
+        if section.note:
+            console.print(Text(section.note, "dim"))
+
+
+def _parts(section: "Section", width: int) -> list[list[int]]:
+    """The columns of a table in as few groups as fit, each led by the one that names the rows."""
+    widest = [
+        min(_COLUMN, max(len(_close(line[index])) for line in (section.header, *section.rows))) + _GAP
+        for index in range(len(section.header))
+    ]
+    parts: list[list[int]] = []
+    for index in (index for index in range(len(widest)) if index != section.key):
+        if not parts or sum(widest[i] for i in parts[-1]) + widest[index] > width:
+            parts.append([section.key])
+        parts[-1].append(index)
+    return parts
+
+
+def _close(cell: str) -> str:
+    """A figure and its spread in one word."""
+    return cell.replace(" ± ", "±")
+
+
+def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[str, str]]:
+    """Commands to type next, each with what it does; `command` writes one for this shell."""
+    run = str(out)
+    if rule is None:
+        return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
+    sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales}) or [128.0]
+    return [
+        (command("lr", f"{sizes[-1] * 2:g}"), "ask for a size"),
+        (command("verify", f"{sizes[-1]:g}", "--study", str(out / "study.toml")), "train the answer again"),
+        (command("export", "--format", "python", "-o", "learning_rate.py"), "carry the rule elsewhere"),
+    ]

@@ -1,0 +1,1 @@
+"""The law as a file, and its answers."""

@@ -1,0 +1,107 @@
+"""The file of a rule: read with every bound checked, written whole, and found when none is named.
+
+`os.path` instead of pathlib keeps the import quick (see `lrtune.rule.data`).
+"""
+
+import json
+import os
+from typing import Any
+
+from lrtune.errors import InputError
+from lrtune.rule.data import Rule
+from lrtune.rule.parse import SCHEMA, parse_rule
+
+RULE_NAME = "lrtune-rule.json"
+ENVIRONMENT = "LRTUNE_RULE"
+PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
+_MAX_BYTES = 4 * 2**20
+
+
+def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
+    """Read a rule; without a path, the one that `find_rule` finds.
+
+    Raises:
+        InputError: no such file, or it is no rule; one line that names the file, the field and what to do.
+    """
+    name = os.fspath(path) if path is not None else find_rule()[0]
+    try:
+        with open(name, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name}: expected a rule file, but it cannot be read ({reason})") from error
+    if len(data) > _MAX_BYTES:
+        size = max(size, len(data))
+        raise InputError(f"{name}: expected a rule file of at most {_MAX_BYTES} bytes, but got {size}")
+    try:
+        return parse_rule(data, source=name)
+    except InputError as error:
+        raise InputError(f"{name}: {error}; write it anew with `lrtune fit`") from None
+
+
+def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False) -> None:
+    """Write a rule file, whole or not at all; with `backup`, a former one is kept as ``NAME.bak``.
+
+    Raises:
+        InputError: the folder cannot be written to, or the rule holds what a rule file may not.
+    """
+    from pathlib import Path
+
+    from lrtune.files import write_whole
+
+    content = rule_to_json(rule)
+    parse_rule(content)
+    target = Path(path)
+    try:
+        if backup and target.exists():
+            write_whole(target.with_name(target.name + ".bak"), target.read_bytes())
+        write_whole(target, content)
+    except OSError as error:
+        raise InputError(f"{target}: expected to write a rule there, but {error.strerror}") from error
+
+
+def find_rule(start: str | None = None) -> tuple[str, str]:
+    """The rule file that is read when none is named, and how it was found.
+
+    ``$LRTUNE_RULE``; else ``lrtune-rule.json`` in the working folder (or `start`) or a parent up to the project's
+    root, the folder with ``.git`` or ``pyproject.toml``; else the rule that comes with the package.
+
+    Raises:
+        InputError: ``$LRTUNE_RULE`` names no file.
+    """
+    named = os.environ.get(ENVIRONMENT)
+    if named:
+        if not os.path.isfile(named):
+            raise InputError(f"${ENVIRONMENT}: expected a rule file, but there is none at {named}; correct or unset it")
+        return named, f"${ENVIRONMENT}"
+    folder = os.path.abspath(start or os.getcwd())
+    while True:
+        candidate = os.path.join(folder, RULE_NAME)
+        if os.path.isfile(candidate):
+            return candidate, "project"
+        parent = os.path.dirname(folder)
+        is_root = any(os.path.exists(os.path.join(folder, mark)) for mark in (".git", "pyproject.toml"))
+        if is_root or parent == folder:
+            return PACKAGED, "packaged"
+        folder = parent
+
+
+def rule_to_json(rule: Rule) -> str:
+    """The text of the rule's file; numbers are written so that they read back the same.
+
+    Raises:
+        InputError: a number in it is not finite.
+    """
+    data: dict[str, Any] = {"schema": SCHEMA, **rule._asdict()}
+    del data["source"]
+    data["scales"] = {name: scale._asdict() for name, scale in rule.scales.items()}
+    data["cells"] = [{**cell._asdict(), "scales": dict(cell.scales)} for cell in rule.cells]
+    data["law"] = rule.law._asdict() if rule.law else None
+    data["step"] = rule.step._asdict() if rule.step else None
+    if rule.boundary:
+        data["boundary"] = {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
+    try:
+        return json.dumps(data, allow_nan=False, indent=1) + "\n"
+    except ValueError as error:
+        raise InputError("rule: expected finite numbers, but got NaN or an infinity") from error

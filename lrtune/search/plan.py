@@ -1,0 +1,180 @@
+"""What a search would run and what that would cost, before anything trains."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import InputError
+from lrtune.records.record import TrialRecord, read_records
+from lrtune.search.conclusion import places
+from lrtune.search.session import Options
+from lrtune.study.study import Study
+
+_MOST_FORESEEN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search would run.
+
+    Attributes:
+        rows: one per width and combination of scales: ``hidden_size``, ``scales``, ``runs`` expected, ``done``
+            already, ``steps`` of one run, ``seconds`` of one run (None where no run of it was ever timed).
+        design, how: the design, and how the runs were counted.
+        runs, done: over all rows.
+        tokens: of the runs to come; None until a run has said its tokens per step.
+        compute: of the runs to come, in tokens × parameters where known, else in steps × hidden_size².
+        seconds: expected wall time of the runs to come; None until runs were timed.
+        workers: that the time is meant for.
+        notes: what else is worth knowing.
+    """
+
+    study: str
+    rows: list[dict[str, Any]]
+    design: str
+    how: str
+    runs: int
+    done: int
+    tokens: float | None
+    compute: float
+    seconds: float | None
+    workers: int
+    notes: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"study {self.study}: {self.runs} runs ({self.how}), {self.done} of them done"]
+        for row in self.rows:
+            scales = "".join(f", {name} {value:g}" for name, value in row["scales"].items())
+            time = f", about {row['seconds']:.1f} s each" if row["seconds"] is not None else ""
+            lines.append(f"  hidden {row['hidden_size']}{scales}: {row['runs']} runs of {row['steps']} steps{time}")
+        tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
+        lines.append(f"  to come: {tokens}compute {self.compute:.3g}")
+        if self.seconds is not None:
+            lines.append(f"  about {self.seconds:.0f} s with {self.workers} workers")
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
+    """Count and cost the runs of a study; `out` may hold a part of them already.
+
+    Raises:
+        InputError: the study or the options cannot work.
+    """
+    from lrtune.trainer.trial import resolve_trainer
+
+    given = Options(**options)
+    trainer = resolve_trainer(study.trainer, study.command)
+    if trainer.check is not None:
+        trainer.check(study)
+    path = None if out is None else out / "records.jsonl"
+    records = read_records(path).records if path is not None and path.exists() else []
+    counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
+    rows = [_row(study, width, scales, counts[width], records) for width, scales in places(study)]
+    left = [(row, max(0, row["runs"] - row["done"])) for row in rows]
+    workers = given.workers or _workers(given.device)
+    timed = all(row["seconds"] is not None for row, _ in left)
+    per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
+    notes = [f"budget: {text}" for text in _budget(study)]
+    if not timed:
+        notes.append("time: not known before the first runs; the search shows it as soon as it is")
+    return Plan(
+        study=study.name,
+        rows=rows,
+        design=study.design,
+        how=how,
+        runs=sum(row["runs"] for row in rows),
+        done=sum(row["done"] for row in rows),
+        tokens=None if per_step is None else float(sum(per_step * row["steps"] * more for row, more in left)),
+        compute=float(sum(row["compute"] * more for row, more in left)),
+        seconds=sum(row["seconds"] * more for row, more in left) / workers if timed else None,
+        workers=workers,
+        notes=notes,
+    )
+
+
+def _grid(study: Study) -> Mapping[int, int]:
+    """The points and the two that refine; what widening adds is not known before."""
+    return dict.fromkeys(study.widths, (study.points + 2) * study.seeds)
+
+
+def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
+    """Runs per width of an adaptive search, played through on a law of exponent −1 in the middle of the range."""
+    import math
+
+    from lrtune.search.adaptive import AdaptiveDesign
+    from lrtune.search.designs import Task
+
+    design = AdaptiveDesign(study)
+    middle = math.sqrt(study.lr_min * study.lr_max)
+    centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
+    records: list[TrialRecord] = []
+    while design.enough is None and len(records) < _MOST_FORESEEN:
+        tasks: Sequence[Task] = design.propose(records, [], 1)
+        for task in tasks:
+            octaves = math.log2(task.learning_rate * task.hidden_size / (middle * centre))
+            records.append(
+                TrialRecord(
+                    trial=len(records),
+                    hidden_size=task.hidden_size,
+                    learning_rate=task.learning_rate,
+                    seed=task.seed,
+                    scales=task.scales,
+                    status="finished",
+                    steps=study.steps,
+                    steps_done=study.steps,
+                    loss=4 + 0.03 * octaves**2,
+                )
+            )
+        if not tasks:
+            break
+    limit = study.budget.trials or _MOST_FORESEEN
+    counts = Counter(record.hidden_size for record in records[:limit])
+    return {width: counts[width] for width in study.widths}, "as many as an adaptive search needs on a smooth law"
+
+
+def _row(
+    study: Study, width: int, scales: Mapping[str, float], runs: int, records: Sequence[TrialRecord]
+) -> dict[str, Any]:
+    steps = int(scales.get("steps", study.steps))
+    here = [r for r in records if r.hidden_size == width and dict(r.scales) == dict(scales) and r.status != "failed"]
+    timed = [r for r in here if r.status == "finished" and r.seconds > 0]
+    facts = next((r.facts for r in here if r.facts.parameters), None)
+    size = facts.parameters if facts is not None and facts.parameters else width**2
+    tokens = steps * (facts.tokens_per_step or 1) if facts is not None else steps
+    return {
+        "hidden_size": width,
+        "scales": dict(scales),
+        "runs": max(runs, len(here)),
+        "done": len(here),
+        "steps": steps,
+        "compute": float(size * tokens),
+        "seconds": sum(r.seconds for r in timed) / len(timed) if timed else None,
+    }
+
+
+def _workers(device: str) -> int:
+    import importlib
+
+    return len(importlib.import_module("lrtune.search.workers.local").shares(None, device))
+
+
+def _budget(study: Study) -> list[str]:
+    budget = study.budget
+    limits = [(budget.seconds, "s"), (budget.trials, "trials"), (budget.tokens, "tokens")]
+    return [f"at most {value:g} {name}" for value, name in limits if value is not None]
+
+
+def check_budget(study: Study) -> None:
+    """Refuse a budget that cannot give one run per width.
+
+    Raises:
+        InputError: saying the least that makes sense.
+    """
+    least = len(places(study))
+    if study.budget.trials is not None and study.budget.trials < least:
+        raise InputError(
+            f"budget.trials: expected at least {least}, one for each of {least} sizes, but got {study.budget.trials}; "
+            f"{3 * least} or more make sense"
+        )

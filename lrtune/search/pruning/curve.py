@@ -1,0 +1,126 @@
+"""The reports of one training run so far, checked and put in order: what verdicts are about."""
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lrtune.errors import InputError
+from lrtune.records.record import TrialRecord
+
+# Relative width of "at" the unigram entropy: the held-out estimate of a loss is not better than this.
+AT_UNIGRAM = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The reports of one run so far.
+
+    Reports may come in any order; of a repeated step the last report counts (a resumed run reports again).
+
+    Attributes:
+        steps: optimizer steps of the reports.
+        losses: validation losses in nats; NaN, inf and None stand for a value that is not finite.
+        diversities: one per report, None where it is missing; None when the run reports none at all.
+        planned_steps: the run's horizon.
+        regime_changes: steps at which the schedule changes; those outside 1 … planned_steps − 1 never come.
+        vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None where the trainer does not say.
+        learning_rate: the run's peak; tells *beaten* which peers have as much left to gain from the decay.
+
+    Raises:
+        InputError: columns of different lengths, a negative step, diversity or entropy, or a step past the end.
+    """
+
+    steps: Sequence[int]
+    losses: Sequence[float | None]
+    planned_steps: int
+    diversities: Sequence[float | None] | None = None
+    regime_changes: Sequence[int] = ()
+    vocabulary_size: int | None = None
+    unigram_entropy: float | None = None
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        columns = {"losses": self.losses, "diversities": self.diversities}
+        for name, column in columns.items():
+            if column is not None and len(column) != len(self.steps):
+                raise InputError(f"curve: expected {len(self.steps)} {name}, one a step, but got {len(column)}")
+        if self.planned_steps < 1:
+            raise InputError(f"curve: expected at least 1 planned step, but got {self.planned_steps}")
+        for step in self.steps:
+            if not 0 <= step <= self.planned_steps:
+                raise InputError(f"curve: expected steps within 0 … {self.planned_steps}, but got {step}")
+        for value in self.diversities or ():
+            if value is not None and value < 0:
+                raise InputError(f"curve: expected diversities of at least 0, but got {value:g}")
+        if self.vocabulary_size is not None and self.vocabulary_size < 1:
+            raise InputError(f"curve: expected a vocabulary of at least 1, but got {self.vocabulary_size}")
+        if self.unigram_entropy is not None and not self.unigram_entropy >= 0:
+            raise InputError(f"curve: expected a unigram entropy of at least 0, but got {self.unigram_entropy:g}")
+
+    @classmethod
+    def from_record(cls, record: TrialRecord) -> "Curve":
+        """The curve of a record; reports without a step are left out."""
+        rows = [i for i, step in enumerate(record.curve.get("step", ())) if step is not None]
+        column = record.curve.get("diversity")
+        return cls(
+            steps=[int(record.curve["step"][i] or 0) for i in rows],
+            losses=[record.curve["loss"][i] for i in rows],
+            diversities=None if column is None else [column[i] for i in rows],
+            planned_steps=record.steps,
+            regime_changes=record.facts.regime_changes,
+            vocabulary_size=record.facts.vocabulary_size,
+            unigram_entropy=record.facts.unigram_entropy,
+            learning_rate=record.learning_rate,
+        )
+
+    @cached_property
+    def reports(self) -> tuple["Point", ...]:
+        """The reports in order of steps, each step once; a diversity that is not finite is missing."""
+        diversities = self.diversities if self.diversities is not None else [None] * len(self.steps)
+        rows = zip(self.steps, self.losses, diversities, strict=True)
+        points = {int(step): Point(int(step), _finite(loss), _finite(value)) for step, loss, value in rows}
+        return tuple(points[step] for step in sorted(points))
+
+    @cached_property
+    def final_loss(self) -> float | None:
+        """The loss at the last planned step; None while the run is not there, or where it is not finite."""
+        return self.reports[-1].loss if self.reports and self.reports[-1].step == self.planned_steps else None
+
+    @cached_property
+    def changes(self) -> tuple[int, ...]:
+        """The regime changes that come, in order."""
+        return tuple(sorted(change for change in self.regime_changes if 0 < change < self.planned_steps))
+
+    def loss_at(self, step: float) -> float | None:
+        """The loss at any step between the first and the last finite one, interpolated linearly."""
+        steps, losses = self._known
+        after = bisect.bisect_left(steps, step)
+        if after == len(steps):
+            return None
+        if steps[after] == step:
+            return losses[after]
+        if after == 0:
+            return None
+        share = (step - steps[after - 1]) / (steps[after] - steps[after - 1])
+        return losses[after - 1] + (losses[after] - losses[after - 1]) * share
+
+    @cached_property
+    def _known(self) -> tuple[list[int], list[float]]:
+        """Steps and losses of the reports whose loss is finite."""
+        known = [(point.step, point.loss) for point in self.reports if point.loss is not None]
+        return [step for step, _ in known], [loss for _, loss in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One report; None stands for what is missing or not finite."""
+
+    step: int
+    loss: float | None
+    diversity: float | None
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

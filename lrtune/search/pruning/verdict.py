@@ -1,0 +1,220 @@
+"""Is this run still worth its compute? Pure functions from the curve so far to a verdict.
+
+Two different verdicts end a run early. *collapsed* is absolute: diversity low and flat, loss at or above the unigram
+entropy and not on its way below it, nothing in the schedule ahead that could bring it back. *beaten* is relative: some
+finished run of the same width shows that what is left of the schedule cannot make up the distance to it (see
+`lrtune.search.pruning.beaten`). The constants come from recorded curves (studies/benchmarks/pruning.md).
+
+Phases of a language-model run, by its last report (first the unigram distribution is learned, then the rest;
+Chang & Bergen, arXiv 2110.02406; Belrose et al., arXiv 2402.04362)::
+
+    loss     ln V ───────────── unigram entropy ─────────────────►
+    phase    uniform             unigram            learned
+             argmax is noise,    argmax nearly      argmax as varied
+             so it looks diverse constant           as the text
+
+A run that stays undiverse above the unigram entropy without moving is *collapsed*; low diversity alone is not, since
+every healthy run passes through it, and neither is a high loss alone, since the loss of ternary models is S-shaped.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lrtune.search.pruning.beaten import beaten
+from lrtune.search.pruning.curve import AT_UNIGRAM, Curve, Point
+from lrtune.study.study import PruningPolicy
+
+Kind = Literal["keep", "suspect", "collapsed", "beaten", "diverged"]
+Phase = Literal["unknown", "uniform", "unigram", "learned", "collapsed", "diverged"]
+
+# A diversity that moved by less than this share of the floor has not moved.
+_FLAT = 0.2
+# How much faster than now a loss may fall from here on (the loss is S-shaped: the slow part can come first).
+_FASTER = 2.0
+# Without a unigram entropy: a loss about to fall by more than this share until the end is still falling.
+_STILL_FALLING = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a run, why in words for a person, and the phase that its last report is in."""
+
+    kind: Kind
+    reason: str
+    phase: Phase = "unknown"
+
+    @property
+    def is_cut(self) -> bool:
+        """True when the run should end now."""
+        return self.kind in ("collapsed", "beaten", "diverged")
+
+
+def verdict(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve] | None = None) -> Verdict:
+    """Judge a run by its reports so far. Pure: the same arguments give the same verdict.
+
+    Args:
+        curve: the run to judge, at its last report.
+        policy: the constants.
+        peers: curves of other runs of the same width and horizon, best with the same seed (then both saw the same
+            data from the same weights). Runs that are not finished, or were planned otherwise, do not count.
+
+    Returns:
+        ``diverged`` before ``collapsed`` before ``beaten`` before ``suspect`` before ``keep``. Without diversity
+        only ``diverged``, ``beaten`` and ``keep`` are possible.
+    """
+    if not curve.reports:
+        return Verdict("keep", "no report yet")
+    diverged = _diverged(curve, policy)
+    if diverged is not None:
+        return diverged
+    by_itself = _by_itself(curve, policy)
+    if by_itself.kind == "collapsed" or curve.reports[-1].step == curve.planned_steps:
+        return by_itself
+    reason = beaten(curve, policy, peers or ())
+    return Verdict("beaten", reason, by_itself.phase) if reason else by_itself
+
+
+def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
+    """A loss that is not finite, or far above that of a model that knows nothing."""
+    first, last = curve.reports[0], curve.reports[-1]
+    if last.loss is None:
+        return Verdict("diverged", f"loss is not finite at step {last.step}", "diverged")
+    known = []
+    if curve.vocabulary_size is not None:
+        known.append((math.log(curve.vocabulary_size), "ln(vocabulary)"))
+    # A model may start above ln V (an unscaled head); that is its initialisation, not its learning rate.
+    if first.loss is not None and (not known or first.step == 0):
+        known.append((first.loss, "the first loss"))
+    level, name = max(known, default=(math.inf, ""))
+    if last.loss <= level + policy.divergence:
+        return None
+    reason = f"loss {last.loss:.2f} at step {last.step}, more than {policy.divergence:g} above {name} {level:.2f}"
+    return Verdict("diverged", reason, "diverged")
+
+
+def phase_of(curve: Curve, policy: PruningPolicy) -> Phase:
+    """The phase of the last report, from loss, ln V and unigram entropy; never ``collapsed``, which takes time."""
+    last = curve.reports[-1] if curve.reports else None
+    if last is None or last.loss is None or curve.unigram_entropy is None:
+        return "unknown"
+    entropy = curve.unigram_entropy
+    if last.loss < entropy * (1 - AT_UNIGRAM):
+        return "learned"
+    if last.diversity is not None and last.diversity < policy.floor:
+        return "unigram"
+    if curve.vocabulary_size is None:
+        return "unknown"
+    return "uniform" if last.loss > (entropy + math.log(curve.vocabulary_size)) / 2 else "unigram"
+
+
+def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
+    """``keep``, ``suspect`` or ``collapsed``, from this run alone."""
+    phase = phase_of(curve, policy)
+    last = curve.reports[-1]
+    loss, entropy = last.loss, curve.unigram_entropy
+    assert loss is not None, "diverged comes first"
+    if last.diversity is None:
+        return Verdict("keep", f"loss {loss:.2f}, no diversity reported", phase)
+    share = f"diversity {last.diversity:.2f}"
+    if last.diversity >= policy.floor:
+        if phase == "uniform" and last.step >= policy.grace * curve.planned_steps:
+            assert entropy is not None
+            reason = f"{share}, but nothing is learned: loss {loss:.2f}, far above the unigram entropy {entropy:.2f}"
+            return Verdict("suspect", reason, phase)
+        return Verdict("keep", f"{share} is above the floor {policy.floor:g}", phase)
+    if phase == "learned":
+        return Verdict("keep", f"{share} is low, but loss {loss:.2f} is below the unigram entropy {entropy:.2f}", phase)
+
+    window = _low_since(curve, policy)
+    where = f"{share} since step {window[0].step}"
+    if entropy is not None:
+        where += f", loss {loss:.2f} {_against(loss, entropy)} the unigram entropy {entropy:.2f}"
+    reprieve = _reprieve(curve, policy, window)
+    if reprieve:
+        return Verdict("suspect", f"{where}; {reprieve}", phase)
+    flat = f"flat for {len(window)} reports, no stage change ahead"
+    if entropy is not None and window[0].loss is not None and loss < window[0].loss * (1 - AT_UNIGRAM):
+        flat += f", loss falls too slowly to get below by step {curve.planned_steps}"
+    return Verdict("collapsed", f"{where}, {flat}", "collapsed")
+
+
+def _against(loss: float, entropy: float) -> str:
+    return "above" if loss > entropy * (1 + AT_UNIGRAM) else "at"
+
+
+def _low_since(curve: Curve, policy: PruningPolicy) -> list[Point]:
+    """The unbroken tail of low reports of the present regime; the last report is always in it."""
+    present = max((change for change in curve.changes if change < curve.reports[-1].step), default=-1)
+    tail: list[Point] = []
+    for point in reversed(curve.reports):
+        if point.step <= present or (point.diversity is not None and point.diversity >= policy.floor):
+            break
+        if point.diversity is not None and point.loss is not None:
+            tail.append(point)
+    return tail[::-1]
+
+
+def _reprieve(curve: Curve, policy: PruningPolicy, window: list[Point]) -> str:
+    """Why a run with low diversity is not given up yet, or nothing."""
+    last = window[-1]
+    ahead = [change for change in curve.changes if change >= last.step]
+    if ahead:
+        return f"a stage change at step {ahead[0]} may bring it back"
+    if last.step < policy.grace * curve.planned_steps:
+        return f"grace until step {math.ceil(policy.grace * curve.planned_steps)}"
+    patience = max(2, int(policy.patience))
+    if len(window) < patience:
+        return f"low for {len(window)} of {patience} reports"
+    span, least = last.step - window[0].step, max(policy.span * curve.planned_steps, policy.least_steps)
+    if span < least * (1 - 1e-9):
+        return f"low for {span} of {math.ceil(least)} steps"
+    recent = _recent(curve, policy, window)
+    if _rises([(point.step, point.diversity or 0.0) for point in recent], policy.floor * _FLAT):
+        return f"diversity rises, {recent[0].diversity:.3f} → {last.diversity:.3f}"
+    return _falling(curve, recent)
+
+
+def _recent(curve: Curve, policy: PruningPolicy, window: list[Point]) -> list[Point]:
+    """The end of the window that trends are read from: `patience` reports and `span` steps at the least."""
+    start = window[-1].step - policy.span * curve.planned_steps
+    count = max(max(2, int(policy.patience)), sum(point.step >= start for point in window))
+    return window[-count:]
+
+
+def _rises(points: Sequence[tuple[float, float]], least: float) -> bool:
+    """Whether the later half lies above the earlier one by more than `least`, by their medians."""
+    half = len(points) // 2
+    values = [value for _, value in points]
+    return _median(values[-half:]) - _median(values[:half]) > least
+
+
+def _falling(curve: Curve, recent: list[Point]) -> str:
+    """Whether the loss, falling up to twice as fast as now, gets below the unigram entropy before the end."""
+    rate = -_slope([(point.step, point.loss or 0.0) for point in recent])
+    last = recent[-1]
+    assert last.loss is not None
+    ahead = last.loss - _FASTER * rate * (curve.planned_steps - last.step)
+    entropy = curve.unigram_entropy
+    if entropy is None:
+        falls = ahead < last.loss * (1 - _STILL_FALLING)
+        return f"loss {last.loss:.2f} still falls" if falls else ""
+    if ahead < entropy * (1 - AT_UNIGRAM):
+        return f"loss on its way down, {recent[0].loss:.2f} → {last.loss:.2f}"
+    return ""
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Theil–Sen: the median slope over all pairs."""
+    return _median(
+        [(y1 - y0) / (x1 - x0) for i, (x0, y0) in enumerate(points) for x1, y1 in points[i + 1 :] if x1 > x0]
+    )
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    if not ordered:
+        return 0.0
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,0 +1,239 @@
+"""Tasks out, records in: keeps leases, Optuna's study and records.jsonl in step, so that none is lost or doubled.
+
+The order of writing is what survives a kill. A trial is made in Optuna first, then gets its lease; one that has no
+lease is given one when the search starts again. A record is told to Optuna first, then appended to records.jsonl,
+then its lease says so; each step can be repeated.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from lrtune.records.folder import RunFolder
+from lrtune.records.record import TrialRecord, from_json, to_json
+from lrtune.search.designs import Task, task_of
+from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
+from lrtune.search.optuna_study import Trials
+from lrtune.search.workers.leases import Lease, Leases, is_gone
+from lrtune.search.workers.storage import is_passing, patiently, raise_described
+from lrtune.study.study import Study
+
+_LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: ages of leases grow all the same
+
+
+class TaskQueue:
+    """The search's view of its trials. `pending` holds those that wait or run, by trial number."""
+
+    def __init__(
+        self, leases: Leases, trials: Trials, folder: RunFolder, study: Study, attempts: int, emit: OnEvent
+    ) -> None:
+        self.leases, self.trials, self.folder, self.study = leases, trials, folder, study
+        self.attempts, self.emit = attempts, emit
+        self.pending: dict[int, Task] = {}
+        self._forgiven: set[int] = set()
+        self._shown: dict[int, tuple[int, int]] = {}
+        self._failures: list[TrialRecord] = []
+        self._tokens = 0.0
+        self._planned: Planned | None = None
+        self._running: Sequence[Lease] = ()
+        self._looked = -math.inf
+
+    def restore(self) -> None:
+        """Take up what an earlier search left: records to project, trials to lease, leases of the dead to free."""
+        self._take_in()
+        stored = [from_json(result) for _, result in self.leases.ended()]
+        for note in self.folder.repair(stored):
+            self.emit(Note(text=note))
+        # A run that failed then is tried again now: whoever starts the search anew may have mended the cause.
+        self._forgiven = {record.trial for record in stored if record.status == "failed"}
+        self._tokens = sum(_tokens(record) for record in stored)
+        for trial, result in self.leases.done():
+            self.trials.tell(from_json(result), self.study.pruning.floor)
+            self.leases.told(trial)
+        self._adopt()
+        for lease in self.leases.running():
+            if is_gone(lease.owner) and self.leases.release(lease):
+                self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it goes on"))
+
+    def _take_in(self) -> None:
+        """Put records that only records.jsonl has into the storage: that was removed, or another one is used now."""
+        leased = self.leases.trials()
+        strays = [record for record in self.folder.read() if record.trial not in leased]
+        for record in strays:
+            task = task_of(record)
+            number = self.trials.add(task)
+            self.leases.add(number, task.group, _task_json(task))
+            self.leases.put_in(number, to_json(replace(record, trial=number)))
+        if strays:
+            self.emit(Note(text=f"records.jsonl: {len(strays)} records were not in the storage and are put into it"))
+
+    def _adopt(self) -> None:
+        """Give a lease to every unfinished trial of the study that has none, and drop doubles."""
+        leased = self.leases.trials()
+        keys: set[str] = set()
+        for number, task in sorted(self.trials.unfinished().items()):
+            if task.key in keys and number not in leased:
+                self.trials.drop(number)
+                continue
+            keys.add(task.key)
+            self.leases.add(number, task.group, _task_json(task))
+            self.pending[number] = task
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Queue new tasks."""
+        for task in tasks:
+            number = self._new_trial(task)
+            if number is not None:
+                self.leases.add(number, task.group, _task_json(task))
+                self.pending[number] = task
+        self._show_plan()
+
+    def _new_trial(self, task: Task) -> int | None:
+        """A trial for the task; None when the answer was lost on the way, but the trial was made and adopted."""
+        try:
+            return self.trials.add(task)
+        except Exception as error:
+            if not is_passing(error):
+                raise_described(error)
+                raise
+        patiently(self._adopt)
+        if any(other.key == task.key for other in self.pending.values()):
+            return None
+        return self._new_trial(task)
+
+    def known(self) -> list[TrialRecord]:
+        """The records that the design is to know: all but the failed ones of an earlier search."""
+        return [record for number, record in self.folder.records.items() if number not in self._forgiven]
+
+    def collect(self) -> int:
+        """Take in what workers handed in, and show what they are at; returns how many trials ended."""
+        now = time.monotonic()
+        if not self.leases.has_news() and now - self._looked < _LOOK_SECONDS:
+            return 0
+        self._looked = now
+        self._show_running()
+        ended = [(trial, from_json(result)) for trial, result in self.leases.done()]
+        for trial, record in ended:
+            self.trials.tell(record, self.study.pruning.floor)
+            self.pending.pop(trial, None)
+        self.folder.append(record for _, record in ended)
+        for trial, record in ended:
+            self.leases.told(trial)
+            self._tokens += _tokens(record)
+            self._failures = [*self._failures, record] if record.status == "failed" else []
+            self.emit(TrialEnded(record=record))
+        if ended:
+            self._show_plan()
+        return len(ended)
+
+    def failures_in_a_row(self) -> list[TrialRecord]:
+        """The failed runs since the last one that did not fail."""
+        return self._failures
+
+    def tokens(self) -> float:
+        """Tokens trained so far, in all runs whose trainer says them."""
+        return self._tokens
+
+    def take_back(self, mark: str, how: str) -> int:
+        """Free what a worker that is known to be dead was at; returns how many trials that were."""
+        mine = [lease for lease in self.leases.running() if mark in lease.owner]
+        for lease in mine:
+            self._retry(lease, how)
+        return len(mine)
+
+    def take_back_silent(self, lease_seconds: float) -> None:
+        """Free the trials of workers that were not heard of for so long."""
+        for lease in self._running:
+            if lease.age > lease_seconds:
+                self._retry(lease, f"not heard of for {lease.age:.0f} s")
+
+    def _retry(self, lease: Lease, how: str) -> None:
+        if lease.attempt < self.attempts:
+            if self.leases.release(lease, counted=True):
+                self.emit(Note(text=f"trial {lease.trial}: its worker was lost ({how}); it is run again"))
+            return
+        task = Task(**lease.task)
+        why = (
+            f"given up after {lease.attempt} attempts: each time the worker was lost with it (the last: {how}); "
+            "most often memory ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
+        )
+        record = TrialRecord(
+            trial=lease.trial,
+            hidden_size=task.hidden_size,
+            learning_rate=task.learning_rate,
+            seed=task.seed,
+            status="failed",
+            why=why,
+            steps=int(task.scales.get("steps", self.study.steps)),
+            steps_done=0,
+            loss=None,
+            scales=dict(task.scales),
+            arm=task.arm,
+            options=dict(task.options),
+            worker=lease.owner,
+            attempt=lease.attempt,
+            fingerprint=self.leases.fingerprint() or "",
+        )
+        self.leases.finish(lease, to_json(record))
+
+    def cancel(self) -> None:
+        """Take what nobody has begun off the queue, for good."""
+        for lease in self.leases.waiting():
+            if self.leases.cancel(lease.trial):
+                self.trials.drop(lease.trial)
+                self.pending.pop(lease.trial, None)
+
+    # What whoever watches is shown
+
+    def _show_running(self) -> None:
+        self._running = self.leases.running()
+        for lease in self._running:
+            step = lease.progress["reports"][-1][0] if lease.progress.get("reports") else -1
+            seen = self._shown.get(lease.trial)
+            if seen is None or seen[0] != lease.attempt:
+                self._show_started(lease)
+            if step >= 0 and (seen is None or seen != (lease.attempt, step)):
+                self._show_report(lease)
+            self._shown[lease.trial] = (lease.attempt, step)
+        self._show_plan()
+
+    def _show_started(self, lease: Lease) -> None:
+        task = self.pending.get(lease.trial) or Task(**lease.task)
+        if lease.trial not in self._shown:
+            self.trials.begin(lease.trial)
+        self.emit(
+            TrialStarted(
+                trial=lease.trial,
+                hidden_size=task.hidden_size,
+                learning_rate=task.learning_rate,
+                seed=task.seed,
+                scales=task.scales,
+                arm=task.arm,
+                steps=int(task.scales.get("steps", self.study.steps)),
+                worker=lease.owner,
+                attempt=lease.attempt,
+            )
+        )
+
+    def _show_report(self, lease: Lease) -> None:
+        step, loss, diversity, _ = lease.progress["reports"][-1]
+        steps = int(lease.progress.get("steps", self.study.steps))
+        self.emit(TrialReported(trial=lease.trial, step=step, steps=steps, loss=loss, diversity=diversity))
+
+    def _show_plan(self) -> None:
+        running = sum(lease.trial in self.pending for lease in self._running)
+        known = len(self.folder.records) + len(self.pending)
+        plan = Planned(trials=known, waiting=len(self.pending) - running, running=running)
+        if plan != self._planned:
+            self._planned = plan
+            self.emit(plan)
+
+
+def _tokens(record: TrialRecord) -> float:
+    return float(record.steps_done * (record.facts.tokens_per_step or 0))
+
+
+def _task_json(task: Task) -> dict[str, Any]:
+    return {field.name: getattr(task, field.name) for field in fields(task)}

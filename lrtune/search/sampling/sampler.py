@@ -1,0 +1,375 @@
+"""ScaleAwareSampler: an Optuna sampler that lets every width's trials inform every other width.
+
+For a study with an integer parameter for the width and a float one for the learning rate::
+
+    sampler = lrtune.ScaleAwareSampler(widths=[64, 128, 256, 512])
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(objective, n_trials=40)      # objective suggests hidden_size and learning_rate
+    print(sampler.assessment(study))            # the best rate at each width, and how sure that is
+
+Model: one loss curve per width, alike in shape, whose minimum moves with width by a law plus a deviation
+(`lrtune.law.surface`). Acquisition: the expected fall of the law's regret at the target widths per unit of cost
+(`lrtune.search.sampling.acquisition`), so that cheap widths map the curve and dear ones confirm where it goes. Running
+trials count as results still unknown, whose information is taken out of what the next one could teach; pruned trials
+as "bad there"; infinite values, and pruned trials whose last report was not finite, as "too high". A failed trial is a
+weak "bad there", since NaN ends in failure and would otherwise be asked for again.
+
+Sources: Frazier et al. 2009 (knowledge gradient), Strong et al. 2014 (expected information from posterior draws by
+regression), Doucet et al. 2000 (particles with the optimal proposal), Swersky et al. 2013 (value per cost).
+
+Everything is derived from the study's trials; sums kept between calls only save time. So several processes, each
+with a sampler of its own, can share a study.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from lrtune.errors import InputError
+from lrtune.search.sampling.assessment import Assessment, assess
+from lrtune.search.sampling.belief import Belief, Observation, Outcome, Posterior, Space
+
+_LADDER = 6  # widths that are tried where none are given
+_STATUS: Mapping[str, Outcome] = {"diverged": "diverged", "collapsed": "bad", "beaten": "beaten"}
+_MOST_RUNNING = 64
+_MOST_BLIND = 16  # running trials that have no parameters yet, for which a choice is foreseen
+
+
+class ScaleAwareSampler(BaseSampler):
+    """Chooses width and learning rate together; other parameters go to an independent sampler.
+
+    Args:
+        widths: where trials may be run. Default: all values of the width parameter where these are at most
+            twelve, else six spread evenly in log between its bounds.
+        targets: widths that the rule is for. Default: `widths`. They may lie beyond.
+        lr_range: (low, high) where the best rate is expected; soft. Default: the bounds of the parameter.
+        cost: compute of one trial at a width, in any unit. Default: parameters × tokens where the trials say it
+            (user attribute ``facts``, as lrtune's own searches write it), else width².
+        width, learning_rate: names of the two parameters. Default: the only integer parameter, and the only
+            float parameter with a log scale (or the only float one).
+        tolerance: the regret that is good enough, as a share of loss.
+        search_space: their distributions by name; lets the very first trials be planned too.
+        seed: of all random choices. With one worker, a study then repeats.
+        independent_sampler: for all other parameters (default: random).
+
+    Raises:
+        InputError: the widths are not positive whole numbers, or the range is upside down.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] | None = None,
+        *,
+        targets: Sequence[int] | None = None,
+        lr_range: tuple[float, float] | None = None,
+        cost: Callable[[int], float] | None = None,
+        width: str | None = None,
+        learning_rate: str | None = None,
+        tolerance: float = 0.01,
+        search_space: Mapping[str, BaseDistribution] | None = None,
+        seed: int | None = None,
+        independent_sampler: BaseSampler | None = None,
+    ) -> None:
+        for name, values in (("widths", widths), ("targets", targets)):
+            if values is not None and (not values or any(v != int(v) or v <= 0 for v in values)):
+                raise InputError(f"{name}: expected positive whole numbers, but got {list(values)}")
+        if lr_range is not None and not 0 < lr_range[0] < lr_range[1]:
+            raise InputError(f"lr_range: expected 0 < low < high, but got {lr_range}")
+        if not tolerance > 0:
+            raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
+        self._tolerance = tolerance
+        self._given = None if widths is None else tuple(sorted({int(w) for w in widths}))
+        self._targets = None if targets is None else tuple(sorted({int(w) for w in targets}))
+        self._lr_range = lr_range
+        self._cost = cost
+        self._names = (width, learning_rate)
+        self._search_space = dict(search_space or {})
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._independent = independent_sampler or RandomSampler(seed=seed)
+        self._notes = _Notes()
+        self._lock = threading.Lock()
+        self._just_read = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_notes": None, "_just_read": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock(), _notes=_Notes(), _just_read=threading.local())
+
+    def reseed_rng(self) -> None:
+        """Only the independent sampler has a state of its own: ours is seeded by trial number."""
+        self._independent.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuses multi-objective studies."""
+        self._raise_error_if_multi_objective(study)
+        self._independent.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Nothing of our own: what a trial teaches is read from the study."""
+        self._independent.after_trial(study, trial, state, values)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The width and the learning rate, as soon as any trial (or `search_space`) shows both."""
+        trials = _Trials(study)
+        found = self._roles(trials, trial.distributions)
+        self._just_read.trials = (trial.number, trials)  # Optuna calls `sample_relative` next
+        return {} if found is None else {n: d for n, d in found.items() if not d.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Width and rate for one trial. A width that was fixed (enqueued) is kept, and its rate chosen."""
+        number, trials = getattr(self._just_read, "trials", (None, None))
+        self._just_read.trials = (None, None)
+        if trials is None or number != trial.number or trials.study is not study:
+            trials = _Trials(study)
+        roles = self._roles(trials, trial.distributions)
+        if not search_space or roles is None:
+            return {}
+        fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        (width_name, _), (rate_name, rate) = roles.items()
+        width, x = self._propose(trials, trial, roles, fixed.get(width_name))
+        chosen = {width_name: width, rate_name: _within(2**x, rate)}
+        return {name: value for name, value in chosen.items() if name in search_space}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Before any trial shows both parameters: the cheapest width, then a rate for it. Others: independent."""
+        named = {**trial.distributions, param_name: param_distribution}
+        trials = _Trials(study)
+        roles = self._roles(trials, named)
+        if roles is not None and param_name in roles:
+            width_name, rate = next(iter(roles)), list(roles.values())[1]
+            fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            width, x = self._propose(trials, trial, roles, fixed.get(width_name))
+            return width if param_name == width_name else _within(2**x, rate)
+        if isinstance(param_distribution, IntDistribution) and self._names[0] in (None, param_name):
+            return self._ladder(param_distribution)[0]
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def assessment(
+        self, study: Study, *, tolerance: float | None = None, confidence: float = 0.9, look_ahead: bool = True
+    ) -> Assessment:
+        """What the study knows: the best rate of each target width, the regret to expect, the runs worth adding.
+
+        Args:
+            study: the study; it may be another's, as long as it has the two parameters.
+            tolerance: in place of the sampler's own.
+            confidence: of the worst regret over all targets lying under it.
+            look_ahead: whether to say which runs would teach most next, and what they would buy.
+
+        Raises:
+            InputError: the tolerance is not positive, or no trial has both parameters yet.
+        """
+        tolerance = self._tolerance if tolerance is None else tolerance
+        if not tolerance > 0:
+            raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
+        trials = _Trials(study)
+        roles = self._roles(trials, {})
+        if roles is None:
+            raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
+        with self._lock:
+            running, _ = self._read(study, trials.read(), roles, own=-1)
+            space = self._space(roles)
+            rng = np.random.default_rng([self._seed, len(trials.read()), 1])
+            posterior = self._notes.posterior(space, self._seed)
+            return assess(
+                self._notes.belief,
+                space,
+                posterior,
+                running,
+                rng,
+                tolerance=tolerance,
+                confidence=confidence,
+                look_ahead=look_ahead,
+            )
+
+    def _propose(
+        self, trials: "_Trials", trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None
+    ) -> tuple[int, float]:
+        """The width and log2 rate of the next run."""
+        with self._lock:
+            running, blind = self._read(trials.study, trials.read(), roles, own=trial.number)
+            space = self._space(roles)
+            rng = np.random.default_rng([self._seed, trial.number])
+            posterior = self._notes.posterior(space, self._seed, also=width)
+            belief = self._notes.belief
+            for _ in range(blind):  # others are about to choose as we do: foresee their choices, to make another
+                choice = belief.next_run(space, posterior, running, rng)
+                running.append((choice.width, choice.x))
+            choice = belief.next_run(space, posterior, running, rng, width=width)
+            return choice.width, choice.x
+
+    def _read(
+        self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
+    ) -> tuple[list[tuple[int, float]], int]:
+        """Take in what has ended since the last call; returns what runs, and how many run without a choice yet."""
+        width_name, rate_name = roles
+        self._notes.start(study, (width_name, rate_name))
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        running: list[tuple[int, float]] = []
+        blind = 0
+        for trial in self._notes.news(trials):
+            if trial.state.is_finished():
+                self._notes.take(trial, _observe(trial, width_name, rate_name, sign))
+                continue
+            if trial.number == own:
+                continue
+            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            if width_name in params and rate_name in params:
+                running.append((int(params[width_name]), math.log2(params[rate_name])))
+            elif trial.state == TrialState.RUNNING and trial.number < own:
+                blind += 1
+        return running[-_MOST_RUNNING:], min(blind, _MOST_BLIND)
+
+    def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
+        """The two parameters, width first, by name; None while no trial shows both."""
+        found = _pair({**self._search_space, **at_hand}, self._names)
+        if found is None:
+            for trial in reversed(trials.read()):
+                found = _pair(trial.distributions, self._names)
+                if found is not None:
+                    break
+        return found
+
+    def _ladder(self, distribution: IntDistribution) -> tuple[int, ...]:
+        if self._given is not None:
+            return self._given
+        low, high, step = distribution.low, distribution.high, distribution.step
+        if (high - low) // step < 2 * _LADDER:
+            return tuple(range(low, high + 1, step))
+        even = np.geomspace(max(low, 1), high, _LADDER)
+        return tuple(sorted({min(low + step * round((w - low) / step), high) for w in even}))
+
+    def _space(self, roles: Mapping[str, BaseDistribution]) -> Space:
+        width, rate = roles.values()
+        assert isinstance(width, IntDistribution) and isinstance(rate, FloatDistribution)
+        widths = self._ladder(width)
+        low, high = math.log2(max(rate.low, rate.high * 1e-9)), math.log2(rate.high)
+        focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)
+        price = self._cost or self._notes.cost
+        costs = tuple(float(price(w)) for w in widths)
+        return Space(
+            widths=widths,
+            targets=self._targets or widths,
+            costs=costs,
+            low=low,
+            high=high,
+            focus=focus,
+            tolerance=self._tolerance,
+        )
+
+
+class _Trials:
+    """The trials of a study, read once at most: a storage is asked with seven statements each time."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._read: list[FrozenTrial] | None = None
+
+    def read(self) -> list[FrozenTrial]:
+        if self._read is None:
+            self._read = self.study.get_trials(deepcopy=False)
+        return self._read
+
+
+class _Notes:
+    """What was read of one study so far: which trials, the belief from them, what widths cost."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+        self._last: tuple[object, Posterior] | None = None
+
+    def start(self, study: Study, names: tuple[str, str]) -> None:
+        """Begin afresh when this is another study."""
+        of = (study.study_name, id(study._storage), names)
+        if of != self._of:
+            self._of = of
+            self._last = None
+            self.belief = Belief()
+            self._taken: set[int] = set()
+            self._prefix = 0
+            self._parameters: dict[int, float] = {}
+
+    def news(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials that were not taken in yet."""
+        while self._prefix < len(trials) and trials[self._prefix].number in self._taken:
+            self._prefix += 1
+        return [trial for trial in trials[self._prefix :] if trial.number not in self._taken]
+
+    def take(self, trial: FrozenTrial, observation: Observation | None) -> None:
+        self._taken.add(trial.number)
+        if observation is None:
+            return
+        self.belief.add([observation])
+        facts = trial.user_attrs.get("facts")
+        parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
+        if isinstance(parameters, int | float) and parameters > 0:
+            self._parameters[observation.width] = float(parameters)
+
+    def cost(self, width: int) -> float:
+        """Parameters of a width: said by its trials, scaled from the nearest known width, or width²."""
+        if not self._parameters:
+            return float(width) ** 2
+        nearest = min(self._parameters, key=lambda w: abs(math.log(w / width)))
+        return self._parameters[nearest] * (width / nearest) ** 2
+
+    def posterior(self, space: Space, seed: int, *, also: int | None = None) -> Posterior:
+        """Drawn once for what is known: a run that ends is judged, and the next one chosen, from the same draws."""
+        more = () if also is None or also in space.widths else (int(also),)
+        known = (space, more, len(self._taken))
+        if self._last is None or self._last[0] != known:
+            rng = np.random.default_rng([seed, len(self._taken), 2])
+            self._last = known, self.belief.posterior(space, rng, also=more)
+        return self._last[1]
+
+
+def _pair(
+    distributions: Mapping[str, BaseDistribution], names: tuple[str | None, str | None]
+) -> dict[str, BaseDistribution] | None:
+    """The width's and the learning rate's distribution, by name, where both are unmistakable."""
+    width, rate = names
+    whole = [n for n, d in distributions.items() if isinstance(d, IntDistribution) and width in (None, n)]
+    real = [
+        n for n, d in distributions.items() if isinstance(d, FloatDistribution) and d.high > 0 and rate in (None, n)
+    ]
+    logs = [n for n in real if getattr(distributions[n], "log", False)]
+    whole = [n for n in whole if n == "hidden_size"] or whole
+    real = [n for n in real if n == "learning_rate"] or logs or real
+    if len(whole) != 1 or len(real) != 1:
+        return None
+    return {whole[0]: distributions[whole[0]], real[0]: distributions[real[0]]}
+
+
+def _observe(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> Observation | None:
+    """What an ended trial says; None where it says nothing (other parameters, another arm, a crash of lrtune's)."""
+    width, rate = trial.params.get(width_name), trial.params.get(rate_name)
+    if width is None or rate is None or rate <= 0 or trial.user_attrs.get("arm") is not None:
+        return None
+    x, status = math.log2(rate), trial.user_attrs.get("status")
+    if status == "failed":
+        return None
+    if trial.state == TrialState.COMPLETE:
+        value = sign * float(trial.values[0])
+        if math.isinf(value):
+            return Observation(width, x, "diverged" if value > 0 else "bad")
+        broken = any(excess > 0 for excess in trial.constraints.values())
+        return Observation(width, x, "bad") if broken else Observation(width, x, "value", value)
+    last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+    ended: Outcome = "diverged" if last is not None and not math.isfinite(last) else "beaten"
+    return Observation(width, x, _STATUS.get(str(status), ended))
+
+
+def _within(rate: float, distribution: BaseDistribution) -> float:
+    """A rate within the distribution's bounds, which rounding may have left."""
+    assert isinstance(distribution, FloatDistribution)
+    return min(max(rate, distribution.low), distribution.high)

@@ -1,0 +1,1 @@
+"""Who trains: the lease table, the worker, and the engines that start workers."""

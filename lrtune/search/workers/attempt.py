@@ -1,0 +1,232 @@
+"""One attempt at one trial: what the trainer reports becomes a curve, a verdict, and in the end a record."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrtune.records.record import Status, TrialRecord, from_json, to_json
+from lrtune.search.designs import Task
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import Verdict, verdict
+from lrtune.search.workers.leases import Lease, Leases
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
+
+_SAVE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a worker runs its trials; nothing of it changes what a trial finds, except through the execution plan."""
+
+    fingerprint: str
+    owner: str
+    device: str = "cpu"
+    threads: int | None = None
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 30.0
+    is_stopping: Callable[[], bool] = field(default=lambda: False)
+
+
+class Attempt:
+    """A lease being worked off. `trial` is what the trainer gets; `finish` hands the record in."""
+
+    def __init__(self, lease: Lease, study: Study, leases: Leases, setting: Setting, micro_batch: int | None) -> None:
+        self.lease, self.study, self.leases, self.setting = lease, study, leases, setting
+        self.task = Task(**lease.task)
+        self.steps = int(self.task.scales.get("steps", study.steps))
+        self.micro_batch = micro_batch
+        self.members = 1
+        self.began = time.monotonic()
+        self.is_lost = False
+        self.verdict: Verdict | None = None
+        self.facts = Facts()
+        self.texts: dict[str, str] = dict(lease.progress.get("texts", {}))
+        self.rows: list[Report] = [_row(*row) for row in lease.progress.get("reports", ())]
+        self._reported = False
+        self._saved = self._kept = time.monotonic()
+        self._peers: dict[int, Curve] = {}
+        self.folder = setting.checkpoints / str(lease.trial) if setting.checkpoints else None
+
+    @property
+    def trial(self) -> Trial:
+        """The trial as its trainer sees it."""
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return Trial(
+            hidden_size=self.task.hidden_size,
+            learning_rate=self.task.learning_rate,
+            steps=self.steps,
+            report_every=self.study.report_every,
+            seed=self.task.seed,
+            options={**self.study.options, **self.task.options},
+            scales=self.task.scales,
+            device=self.setting.device,
+            threads=self.setting.threads,
+            micro_batch=self.micro_batch,
+            checkpoint_dir=self.folder,
+            on_report=self.on_report,
+            on_describe=self.on_describe,
+            on_attach=self.texts.__setitem__,
+            is_checkpoint_due=self.is_checkpoint_due,
+        )
+
+    def on_describe(self, facts: Facts) -> None:
+        self.facts = facts
+
+    def on_report(self, report: Report) -> bool:
+        """Take a report in; False ends the run.
+
+        Raises:
+            Interrupted: the search is being stopped, or this worker was taken for dead and lost the trial.
+        """
+        if self.is_lost:
+            raise Interrupted("this trial was given to another worker")
+        if self.verdict is not None:
+            return False
+        # After a restart the trainer reports its checkpoint's step again; of what came later nothing counts.
+        self.rows = [row for row in self.rows if row.step < report.step] + [report]
+        self._reported = True
+        judged = self.judge()
+        if judged is not None and judged.is_cut:
+            self.verdict = judged
+            return False
+        if report.step < self.steps:
+            if self.setting.is_stopping():
+                raise Interrupted("the search is being stopped")
+            if time.monotonic() - self._saved > _SAVE_SECONDS:
+                self.save()
+        return True
+
+    def judge(self) -> Verdict | None:
+        """The verdict on the curve so far; None where nothing may be cut."""
+        if self.study.pruner == "none":
+            return None
+        peers = self.peers() if self.study.pruning.beaten else ()
+        return verdict(Curve.from_record(self.record("finished")), self.study.pruning, peers)
+
+    def peers(self) -> list[Curve]:
+        """Curves of the finished runs of the same width and seed; looked up when the trial is saved, not oftener."""
+        if not self._peers or time.monotonic() - self._saved > _SAVE_SECONDS:
+            for trial, result in self.leases.results(self.lease.peers, list(self._peers)):
+                record = from_json(result)
+                if record.seed == self.task.seed and record.status == "finished":
+                    self._peers[trial] = Curve.from_record(record)
+        return list(self._peers.values())
+
+    def save(self) -> None:
+        """Keep the curve so far, so that a restarted attempt goes on with it and the live view sees it."""
+        self._saved = time.monotonic()
+        reports = [(row.step, row.loss, row.diversity, dict(row.numbers)) for row in self.rows]
+        kept = self.leases.save_progress(self.lease, {"reports": reports, "texts": self.texts, "steps": self.steps})
+        self.is_lost = self.is_lost or not kept
+
+    def is_checkpoint_due(self) -> bool:
+        """True every so often, and when the search stops; the curve is kept first, so that it is not behind."""
+        due = time.monotonic() - self._kept > self.setting.checkpoint_seconds or self.setting.is_stopping()
+        if due:
+            self._kept = time.monotonic()
+            self.save()
+        return due
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was cut or has reported its last step."""
+        return self.verdict is not None or (self._reported and self.rows[-1].step >= self.steps)
+
+    def outcome(self) -> tuple[Status, str]:
+        """How the run ended, once its trainer has returned."""
+        if self.verdict is not None:
+            kind = self.verdict.kind
+            assert kind in ("collapsed", "beaten", "diverged")
+            return kind, self.verdict.reason
+        if not self._reported:
+            return "failed", "the trainer returned without a report: expected trial.report(step, loss=…) to be called"
+        last = self.rows[-1]
+        if last.step < self.steps:
+            why = (
+                f"the trainer returned after reporting step {last.step} of {self.steps} without having been told to "
+                f"stop; report step {self.steps} too"
+            )
+            return "failed", why
+        if not is_finite(last.loss):
+            return "diverged", f"the loss is not finite at step {last.step}"
+        return "finished", ""
+
+    def record(self, status: Status, why: str = "") -> TrialRecord:
+        """The record of this attempt as it stands."""
+        last = self.rows[-1] if self.rows else None
+        per_step = self.facts.tokens_per_step
+        plan = {"threads": self.setting.threads, "members": self.members}
+        if self.micro_batch is not None:
+            plan["micro_batch"] = self.micro_batch
+        return TrialRecord(
+            trial=self.lease.trial,
+            hidden_size=self.task.hidden_size,
+            learning_rate=self.task.learning_rate,
+            seed=self.task.seed,
+            status=status,
+            why=why,
+            steps=self.steps,
+            steps_done=last.step if last else 0,
+            tokens=per_step * self.steps if per_step else None,
+            loss=last.loss if last and is_finite(last.loss) else None,
+            diversity=last.diversity if last and is_finite(last.diversity) else None,
+            scales=dict(self.task.scales),
+            curve=_columns(self.rows),
+            facts=self.facts,
+            arm=self.task.arm,
+            options=dict(self.task.options),
+            plan={**plan, **self.facts.plan},
+            texts=dict(self.texts),
+            seconds=round(time.monotonic() - self.began, 3),
+            device=self.setting.device,
+            worker=self.setting.owner,
+            attempt=self.lease.attempt,
+            fingerprint=self.setting.fingerprint,
+        )
+
+    def finish(self, status: Status, why: str = "") -> bool:
+        """Hand the record in and clear the checkpoint away; False when the trial was given to another worker."""
+        handed = self.leases.finish(self.lease, to_json(self.record(status, why)))
+        if handed:
+            self.forget_checkpoint()
+        return handed
+
+    def release(self) -> None:
+        """Put the trial back for whoever goes on with it."""
+        if not self.is_lost:
+            self.save()
+            self.leases.release(self.lease)
+
+    def forget_checkpoint(self) -> None:
+        """Remove the checkpoint folder."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_over(self, micro_batch: int) -> "Attempt":
+        """The same lease from its first step, in smaller pieces."""
+        self.forget_checkpoint()
+        fresh = Lease(**{**asdict(self.lease), "progress": {}})
+        return Attempt(fresh, self.study, self.leases, self.setting, micro_batch)
+
+
+def _row(step: int, loss: float | None, diversity: float | None, numbers: Mapping[str, float]) -> Report:
+    return Report(int(step), float("nan") if loss is None else loss, diversity, numbers)
+
+
+def _columns(rows: Sequence[Report]) -> dict[str, list[float | None]]:
+    """Reports as columns of one length; ``diversity`` and others only where something reported them."""
+    columns: dict[str, list[float | None]] = {
+        "step": [row.step for row in rows],
+        "loss": [row.loss if is_finite(row.loss) else None for row in rows],
+    }
+    if any(row.diversity is not None for row in rows):
+        columns["diversity"] = [row.diversity if is_finite(row.diversity) else None for row in rows]
+    for name in sorted({name for row in rows for name in row.numbers}):
+        values: list[Any] = [row.numbers.get(name) for row in rows]
+        columns[name] = [value if is_finite(value) else None for value in values]
+    return columns

@@ -1,0 +1,242 @@
+"""Runs a trainer for a few steps at two sizes and says what is right, what is missing and what is wrong."""
+
+import math
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from lrtune.errors import InputError, LrtuneError, RunFailedError
+from lrtune.study.study import Study
+from lrtune.trainer.trial import Facts, Report, Trainer, Trial, resolve_trainer
+
+Level = Literal["right", "missing", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check: ``right``, ``missing`` (a search works without it) or ``wrong`` (it does not)."""
+
+    level: Level
+    text: str
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What one short run did."""
+
+    trial: Trial
+    reports: list[Report] = field(default_factory=list)
+    after_stop: int = 0
+    facts: Facts | None = None
+    returned: object = None
+    error: str = ""
+    seconds: float = 0.0
+
+
+def check_trainer(study: Study) -> Iterator[Finding]:
+    """Run the study's trainer at its two smallest widths and yield findings as they come.
+
+    Seven short runs at most: each width twice with one seed, one with another learning rate, one turned down at its
+    second report. A trainer that is wrong in one way may be wrong in more: the rest is then not run.
+
+    Raises:
+        InputError: the trainer cannot be found, or refuses the study.
+    """
+    trainer = resolve_trainer(study.trainer, study.command)
+    if trainer.check is not None:
+        trainer.check(study)
+    if trainer.prepare is not None:
+        trainer.prepare(study)
+    yield Finding("right", f"{trainer.target} is found" + (" (a population trainer)" if trainer.train is None else ""))
+    small, *_ = widths = sorted(study.widths)[:2]
+    first = _run(trainer, study, small)
+    if first.error:
+        yield Finding("wrong", f"hidden {small}: {first.error}")
+        return
+    reports = list(_check_reports(first, study))
+    yield from reports
+    if any(finding.level == "wrong" for finding in reports):
+        return
+    yield from _check_facts(first)
+    yield _check_repeat(first, _run(trainer, study, small))
+    yield _check_rate(first, _run(trainer, study, small, learning_rate=first.trial.learning_rate / 4))
+    yield _check_stop(_run(trainer, study, small, keep=2), study)
+    seconds = {small: first.seconds / study.steps}
+    if len(widths) == 2:
+        large = _run(trainer, study, widths[1])
+        if large.error:
+            yield Finding("wrong", f"hidden {widths[1]}: {large.error}")
+            return
+        seconds[widths[1]] = large.seconds / study.steps
+        yield _check_size(first, large)
+    for width, cost in seconds.items():
+        yield Finding("right", f"hidden {width}: {_seconds(cost)} per step")
+    yield Finding("right", _estimate(seconds))
+
+
+def _run(trainer: Trainer, study: Study, width: int, *, learning_rate: float | None = None, keep: int = 10**9) -> _Run:
+    run = _Run(
+        trial=Trial(
+            hidden_size=width,
+            learning_rate=learning_rate or math.sqrt(study.lr_min * study.lr_max),
+            steps=study.steps,
+            report_every=study.report_every,
+            seed=study.seed,
+            options=study.options,
+            scales={name: values[0] for name, values in study.scales.items()},
+        )
+    )
+
+    def on_report(report: Report) -> bool:
+        run.after_stop += len(run.reports) >= keep
+        run.reports.append(report)
+        return len(run.reports) < keep
+
+    def on_describe(facts: Facts) -> None:
+        run.facts = facts
+
+    trial = replace(run.trial, on_report=on_report, on_describe=on_describe)
+    process, start = os.getpid(), time.perf_counter()
+    try:
+        if trainer.train is not None:
+            run.returned = trainer.train(trial)
+        elif trainer.train_population is not None:
+            run.returned = trainer.train_population([trial])
+    except (InputError, RunFailedError) as error:
+        run.error = str(error)
+    except LrtuneError:
+        raise
+    except SystemExit as error:
+        run.error = f"the trainer called exit({error.code}); expected it to return"
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        run.error = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+    finally:
+        if os.getpid() != process:
+            os._exit(0)  # the trainer forked, and this is its child: only the parent reports
+    run.seconds = time.perf_counter() - start
+    return run
+
+
+def _check_reports(run: _Run, study: Study) -> Iterator[Finding]:
+    if not run.reports:
+        said = f"; it returned {run.returned!r:.40}, which is not looked at" if run.returned is not None else ""
+        yield Finding("wrong", f"reports: expected trial.report(step, loss=…) to be called, but it never was{said}")
+        return
+    losses = [report.loss for report in run.reports]
+    if not all(map(math.isfinite, losses)):
+        step = next(report.step for report in run.reports if not math.isfinite(report.loss))
+        rate = run.trial.learning_rate
+        yield Finding("wrong", f"loss: expected a finite number, but got {losses[-1]} at step {step} (rate {rate:.3g})")
+        return
+    last = run.reports[-1].step
+    if last == study.steps:
+        yield Finding("right", f"reports: {len(run.reports)}, the last one at step {last} of {study.steps}")
+    else:
+        yield Finding("wrong", f"reports: expected the last one at step {study.steps}, but it was at step {last}")
+    expected = study.steps // study.report_every
+    if len(run.reports) < expected:
+        yield Finding(
+            "missing", f"reports: {len(run.reports)}, where trial.report_every asks for {expected}; pruning is late"
+        )
+    steps = [report.step for report in run.reports]
+    if steps != sorted(set(steps)):
+        yield Finding("wrong", f"reports: expected each step once and in order, but got {steps[:8]}")
+    if len(losses) > 1:
+        if losses[-1] < losses[0]:
+            yield Finding("right", f"loss: {losses[0]:.4g} → {losses[-1]:.4g}, finite and falling")
+        else:
+            yield Finding(
+                "missing", f"loss: {losses[0]:.4g} → {losses[-1]:.4g}, finite but not falling in so few steps"
+            )
+    if run.returned is not None:
+        yield Finding("missing", f"the trainer returned {run.returned!r:.40}, which is not looked at: reports count")
+    diversities = [report.diversity for report in run.reports if report.diversity is not None]
+    if not diversities:
+        yield Finding("missing", "diversity: not given; collapse pruning is off, only divergence is watched")
+    elif not all(0 <= value <= 2 for value in diversities):
+        worst = max(diversities, key=abs)
+        yield Finding(
+            "wrong", f"diversity: expected a share from 0 to about 1, but got {worst:g}; see lrtune.diversity"
+        )
+    else:
+        yield Finding("right", f"diversity: given, {diversities[0]:.2f} → {diversities[-1]:.2f}")
+
+
+_FALLBACKS = {
+    "parameters": "cost is taken as hidden size² × steps",
+    "tokens_per_step": "horizons are counted in steps, not tokens",
+    "vocabulary_size": "divergence is judged against the first reported loss",
+    "unigram_entropy": "collapse is judged by a loss that does not fall",
+}
+
+
+def _check_facts(run: _Run) -> Iterator[Finding]:
+    facts = run.facts or Facts()
+    given = [name for name in _FALLBACKS if getattr(facts, name) is not None]
+    if given:
+        yield Finding("right", f"described: {', '.join(given)}")
+    for name, fallback in _FALLBACKS.items():
+        if name not in given:
+            yield Finding("missing", f"trial.describe({name}=…): not given; {fallback}")
+
+
+def _check_repeat(first: _Run, second: _Run) -> Finding:
+    if second.error:
+        return Finding("wrong", f"the same run again: {second.error}")
+    one, two = first.reports[-1].loss, second.reports[-1].loss if second.reports else math.nan
+    if one == two:
+        return Finding("right", f"same seed, same loss: {one:.6g} twice")
+    return Finding(
+        "missing", f"same seed, another loss: {one:.6g} and {two:.6g}; seed data order and weights from trial.seed"
+    )
+
+
+def _check_rate(first: _Run, other: _Run) -> Finding:
+    if other.error:
+        return Finding("wrong", f"at a fourth of the learning rate: {other.error}")
+    if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
+        return Finding("wrong", "learning rate: a fourth of it gave the very same losses; is trial.learning_rate used?")
+    return Finding("right", "learning rate: another one gives another loss")
+
+
+def _check_stop(run: _Run, study: Study) -> Finding:
+    if run.error:
+        return Finding("wrong", f"turned down at its second report: {run.error}")
+    if run.after_stop:
+        return Finding(
+            "wrong",
+            f"keep: expected the trainer to return when report gives False, but it reported {run.after_stop} more "
+            "times; pruned runs would cost as much as full ones",
+        )
+    if len(run.reports) < 2:
+        return Finding("missing", f"keep: not seen, with {len(run.reports)} report in {study.steps} steps")
+    return Finding("right", "keep: stops when report gives False")
+
+
+def _check_size(small: _Run, large: _Run) -> Finding:
+    if [report.loss for report in small.reports] == [report.loss for report in large.reports]:
+        return Finding("wrong", "hidden size: both sizes gave the very same losses; is trial.hidden_size used?")
+    return Finding("right", "hidden size: another one gives another loss")
+
+
+def _estimate(seconds: dict[int, float]) -> str:
+    """What a search of usual size would cost, by the measured steps."""
+    usual = Study()
+    width, cost = max(seconds.items())
+    runs = 6
+    total = sum(runs * usual.steps * cost * max(1.0, (w / width) ** 2) for w in usual.widths)
+    sizes = ", ".join(map(str, usual.widths))
+    return (
+        f"a search at hidden {sizes} with {runs} runs of {usual.steps} steps each: "
+        f"about {_seconds(total)} on one worker (cost taken ∝ size² above {width})"
+    )
+
+
+def _seconds(value: float) -> str:
+    if value < 1:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.3g} s" if value < 120 else f"{value / 60:.0f} min"

@@ -1,0 +1,110 @@
+"""Hugging Face's Trainer as an lrtune trainer: a callback that reports and stops, and what goes with it.
+
+In a training function::
+
+    trainer = transformers.Trainer(
+        model=model,
+        args=transformers.TrainingArguments(output_dir=folder, **training_arguments(trial)),
+        train_dataset=train, eval_dataset=held_out,
+        compute_metrics=token_diversity, preprocess_logits_for_metrics=most_likely_tokens,
+        callbacks=[TrialCallback(trial)],
+    )
+    trainer.train()
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from lrtune.diversity import diversity
+from lrtune.errors import InputError, MissingExtraError
+from lrtune.trainer.trial import Trial
+
+try:
+    from transformers import TrainerCallback
+except ImportError as error:
+    raise MissingExtraError("huggingface", "transformers", "lrtune.trainer.huggingface") from error
+
+_IGNORED = -100
+
+
+def training_arguments(trial: Trial) -> dict[str, Any]:
+    """The keyword arguments of ``TrainingArguments`` that a trial decides: rate, steps, seed, when to evaluate."""
+    return {
+        "learning_rate": trial.learning_rate,
+        "max_steps": trial.steps,
+        "seed": trial.seed,
+        "data_seed": trial.seed,
+        "eval_strategy": "steps",
+        "eval_steps": trial.report_every,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": trial.device == "cpu",
+    }
+
+
+class TrialCallback(TrainerCallback):  # type: ignore[misc]
+    """Reports every evaluation to a trial, and stops training when it is not to go on.
+
+    Args:
+        trial: what the training function was given.
+        describe: whether to tell the trial the model's parameters, vocabulary and tokens per step.
+        tokens_per_sequence: for the tokens of a step; None where it is not known.
+    """
+
+    def __init__(self, trial: Trial, *, describe: bool = True, tokens_per_sequence: int | None = None) -> None:
+        self.trial = trial
+        self.describe = describe
+        self.tokens_per_sequence = tokens_per_sequence
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Describe the run by its model."""
+        if not self.describe or model is None:
+            return
+        batch = args.train_batch_size * args.gradient_accumulation_steps * max(1, args.world_size)
+        tokens = None if self.tokens_per_sequence is None else batch * self.tokens_per_sequence
+        self.trial.describe(
+            parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            tokens_per_step=tokens,
+            batch_size=batch,
+            vocabulary_size=getattr(getattr(model, "config", None), "vocab_size", None),
+            conditions={"optimizer": str(getattr(args.optim, "value", args.optim)), "weight_decay": args.weight_decay},
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Have the last step evaluated, too, where it is no multiple of the interval."""
+        if state.global_step >= self.trial.steps:
+            control.should_evaluate = True
+        return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> Any:
+        """Report, and stop where the search says so."""
+        if "eval_loss" not in metrics:
+            raise InputError(
+                "report: expected eval_loss among the metrics; give the Trainer labels and an eval_dataset"
+            )
+        step = min(state.global_step, self.trial.steps)
+        keep = self.trial.report(step, loss=metrics["eval_loss"], diversity=metrics.get("eval_diversity"))
+        if not keep:
+            control.should_training_stop = True
+        return control
+
+
+def most_likely_tokens(logits: Any, labels: Any) -> Any:
+    """For ``preprocess_logits_for_metrics``: keeps the most likely token instead of all logits."""
+    if isinstance(logits, tuple):
+        logits = logits[0]
+    return logits.argmax(dim=-1)
+
+
+def token_diversity(evaluation: Any) -> dict[str, float]:
+    """For ``compute_metrics``: the diversity of a causal model's most likely tokens (see `lrtune.diversity`)."""
+    predicted, reference = evaluation.predictions[:, :-1], evaluation.label_ids[:, 1:]
+    counted = reference != _IGNORED
+    return {
+        "diversity": diversity(
+            Counter(predicted[counted].tolist()).values(), Counter(reference[counted].tolist()).values()
+        )
+    }
