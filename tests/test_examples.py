@@ -10,7 +10,7 @@ import pytest
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial, resolve_trainer
 
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 @pytest.fixture

@@ -55,8 +55,7 @@ optimizer = "adam-l2"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a reader would have: the examples, a sweep, some texts, a study with arms, and mine.py from the README."""
     folder = tmp_path_factory.mktemp("readme")
-    for example in (ROOT / "tests" / "examples").glob("*.py"):
-        shutil.copy(example, folder)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     runs = [(width, rate) for width in (64, 128, 256) for rate in (1e-3, 3e-3, 1e-2, 3e-2)]
     rows = [f"{width},{rate},{3 + abs(rate * width - 0.6)}" for width, rate in runs]
     (folder / "sweep.csv").write_text("d_model,lr,val_loss\n" + "\n".join(rows) + "\n")
@@ -75,7 +74,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LRTUNE_")}
     # Any database will do where the README names one on another machine.
     line = line.replace("postgresql://me@db/lrtune", f"sqlite:///{folder / 'shared.db'}")
-    words = [re.sub(r"^python (?=\w+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]
+    words = [re.sub(r"^python (?=[\w/]+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]
     is_real = line == "lrtune search" or "--dataset" in line
     return subprocess.run(
         [sys.executable, "-m", *words],

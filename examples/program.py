@@ -1,7 +1,7 @@
 """A program that knows nothing of lrtune: it takes its settings as arguments and prints one JSON object a line.
 
     lrtune search --widths 16,32,64 --steps 200 --lr-min 1e-3 --lr-max 1 \
-        --command "python program.py --lr {learning_rate} --width {hidden_size} --steps {steps} --seed {seed}"
+        --command "python examples/program.py --lr {learning_rate} --width {hidden_size} --steps {steps} --seed {seed}"
 """
 
 import argparse

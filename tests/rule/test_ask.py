@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from builders import power_rule
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +17,6 @@ from lrtune.rule.ask import (
     Boundary,
     ExtrapolationWarning,
     Polynomial,
-    Rule,
-    RuleCell,
-    Scale,
     find_rule,
     get_learning_rate,
     load_rule,
@@ -28,31 +26,6 @@ from lrtune.rule.ask import (
     save_rule,
     transfer_learning_rate,
 )
-
-
-def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: object) -> Rule:
-    """0.01 · (width / 128)^slope, measured at 64, 128 and 256 to 10% either way."""
-    cells = tuple(
-        RuleCell({"hidden_size": float(w)}, rate := 0.01 * (w / 128) ** slope, rate / 1.1, rate * 1.1, trials=5)
-        for w in (64, 128, 256)
-    )
-    rule = Rule(
-        form="power",
-        reason="a power law",
-        scales={"hidden_size": Scale(64.0, 256.0, 128.0)},
-        cells=cells,
-        law=Polynomial(
-            ((0,), (1,), (2,)),
-            (math.log(0.01), slope, 0.0),
-            ((1e-3, 0.0, 0.0), (0.0, 1e-3, 0.0), (0.0, 0.0, curvature_sd**2)),
-        ),
-        safe_below=0.5,
-        safe_above=0.4,
-        advice={"stage2_ratio": 0.5, "weight_decay": 0.1, "weight_decay_stage2": 0.0, "warmup_steps": 20.0},
-        horizon={"tokens": 1e6, "steps": 100.0},
-        conditions={"depth": 4.0, "optimizer": "adamw"},
-    )
-    return rule._replace(**changes)
 
 
 @pytest.fixture
@@ -110,7 +83,7 @@ def test_asking_loads_nothing_heavy() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert done.stdout.strip() == "[]"
 

@@ -1,6 +1,6 @@
 """Hugging Face's Trainer: a tiny GPT-2 from a config, on the bytes of Python's own sources. Nothing is downloaded.
 
-lrtune search --trainer gpt2:train --widths 16,32,64 --steps 60 --lr-min 1e-3 --lr-max 0.3
+lrtune search --trainer examples.gpt2:train --widths 16,32,64 --steps 60 --lr-min 1e-3 --lr-max 0.3
 """
 
 import tempfile

@@ -26,7 +26,7 @@ from bitnet.ternary import quantize  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer.trial import Trial, resolve_trainer  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SHAPE = Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 LONG = 10**7  # steps that no flop count takes for short
 

@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bitnet.data import corpus, tokenise
 from bitnet.data.prepare import (
     batch,
     check_length,
-    corpus,
     decode,
     load_tokens,
     prepare_tokens,
-    tokenise,
     validation_contexts,
 )
 from bitnet.data.tokenise import END_OF_TEXT
 from lrtune.trainer.trial import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 pytest.importorskip("tokenizers")
 
 

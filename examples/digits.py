@@ -1,7 +1,7 @@
 """A plain PyTorch trainer: an MLP of any width on scikit-learn's digits.
 
-lrtune check-trainer digits:train --widths 16,32
-lrtune search --trainer digits:train --widths 16,32,64 --steps 200 --lr-min 3e-4 --lr-max 0.3
+lrtune check-trainer examples.digits:train --widths 16,32
+lrtune search --trainer examples.digits:train --widths 16,32,64 --steps 200 --lr-min 3e-4 --lr-max 0.3
 """
 
 import torch

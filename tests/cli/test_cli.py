@@ -18,7 +18,7 @@ from lrtune.cli.settings import default_report_every
 from lrtune.rule.file import PACKAGED
 from lrtune.study.study import Study, load_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Ran(NamedTuple):
@@ -390,7 +390,9 @@ def lrtune(*arguments: str, folder: Path, **environment: str) -> Ran:
 
 def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Path) -> None:
     short = lrtune("lr", "128", "--plain", folder=tmp_path)
-    long = lrtune("lr", "128", "--plain", "--rule", str(ROOT / "lrtune" / "packaged-rule.json"), folder=tmp_path)
+    long = lrtune(
+        "lr", "128", "--plain", "--rule", str(ROOT / "lrtune" / "rule" / "packaged-rule.json"), folder=tmp_path
+    )
     assert short.code == long.code == 0
     assert short.out == lrtune("lr", "--plain", "128", folder=tmp_path).out
     assert float(short.out) == pytest.approx(float(long.out))

@@ -15,7 +15,7 @@ from lrtune.records.record import TrialRecord, from_json, read_records, to_json
 from lrtune.rule.file import parse_rule
 from lrtune.study.study import parse_study, to_toml
 
-RULE = (Path(__file__).resolve().parents[1] / "lrtune" / "packaged-rule.json").read_text()
+RULE = (Path(__file__).resolve().parents[2] / "lrtune" / "rule" / "packaged-rule.json").read_text()
 RECORD = to_json(
     TrialRecord(
         trial=1,

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from test_rule import power_rule
+from builders import power_rule
 
 from lrtune.errors import InputError
 from lrtune.rule.ask import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule

@@ -134,7 +134,7 @@ def test_the_verb_prints_a_line_each_and_exits_1_when_something_is_wrong(
 def test_a_command_line_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parent / "examples")
+    monkeypatch.chdir(Path(__file__).resolve().parents[2] / "examples")
     line = (
         f"{sys.executable} program.py --lr {{learning_rate}} --width {{hidden_size}} --steps {{steps}} --seed {{seed}}"
     )
