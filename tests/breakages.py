@@ -250,7 +250,7 @@ BREAKAGES = (
     ),
     Breakage(
         "imports: another's bitnet is taken for ours",
-        "lrtune/trainer/trial.py",
+        "lrtune/trainer/find.py",
         "    if owner != _DISTRIBUTION:\n",
         "    if False:\n",
         ("test_layout.py",),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lrtune.trainer.command import command_trainer
-from lrtune.trainer.trial import Facts, Report, Trainer, Trial, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Facts, Report, Trainer, Trial
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

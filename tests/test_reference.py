@@ -7,8 +7,9 @@ import pytest
 
 from lrtune.records.record import TrialRecord, read_records
 from lrtune.rule.file import PACKAGED
-from lrtune.search.run import Task, run_fixed
+from lrtune.search.run import run_fixed
 from lrtune.study.study import Study, load_study
+from lrtune.study.task import Task
 
 FOLDER = Path(__file__).parents[1] / "studies" / "reference"
 # Another processor rounds another way, and one flipped ternary weight is enough for two runs to part. Two seeds at

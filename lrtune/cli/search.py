@@ -77,7 +77,7 @@ def _check(study: Study, how: dict[str, Any]) -> None:
     """What a search checks first, before anything is said of it: an error stands alone on its line."""
     from lrtune.search.session import Options
     from lrtune.search.workers.storage import normalise
-    from lrtune.trainer.trial import resolve_trainer
+    from lrtune.trainer.find import resolve_trainer
 
     options = Options(**how)
     if options.storage is not None:

@@ -8,11 +8,11 @@ from typing import Any
 from lrtune.compare.arms import QUARTERS, ArmResult, Effect, effects, gather_arms
 from lrtune.errors import InputError, RunFailedError
 from lrtune.files import write_whole
-from lrtune.records.record import TrialRecord
-from lrtune.search.designs import Task, task_of
+from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.events import OnEvent
 from lrtune.search.run import run_fixed
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 
 REPORT = "compare.md"
 TITLE = "Arms compared"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from lrtune.errors import InputError
 from lrtune.files import write_whole
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 Status = Literal["finished", "collapsed", "beaten", "diverged", "failed"]
@@ -227,3 +228,15 @@ def write_records(path: Path, records: Iterable[TrialRecord]) -> None:
     """Write the whole file, in order of trial number."""
     ordered = sorted(records, key=lambda record: record.trial)
     write_whole(path, "".join(to_json(record) + "\n" for record in ordered))
+
+
+def task_of(record: TrialRecord) -> Task:
+    """The task that a record is the answer to."""
+    return Task(
+        hidden_size=record.hidden_size,
+        learning_rate=record.learning_rate,
+        seed=record.seed,
+        arm=record.arm,
+        scales=record.scales,
+        options=record.options,
+    )

@@ -12,12 +12,12 @@ from itertools import product
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
-from lrtune.records.record import TrialRecord
-from lrtune.search.designs import Task, task_of, tidy
+from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.optuna_study import RATES, WIDTHS, attributes, ended_trial
 from lrtune.search.sampling.assessment import Assessment
 from lrtune.search.sampling.sampler import ScaleAwareSampler
 from lrtune.study.study import Study
+from lrtune.study.task import Task, tidy
 
 
 class AdaptiveDesign:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lrtune.errors import LrtuneError
 from lrtune.records.record import TrialRecord
-from lrtune.search.designs import LR_FLOOR
 from lrtune.study.study import Study
+from lrtune.study.task import LR_FLOOR
 
 if TYPE_CHECKING:
     from lrtune.rule.ask import Rule

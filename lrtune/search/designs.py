@@ -1,53 +1,15 @@
 """Which runs a search makes: pure functions from what is known to the tasks that come next."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Any, Protocol
+from typing import Protocol
 
-from lrtune.records.record import TrialRecord
+from lrtune.records.record import TrialRecord, task_of
 from lrtune.study.study import Study
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, log_spaced, tidy
 
-LR_FLOOR, LR_CEILING = 1e-6, 10.0
 _MOST_WIDENINGS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One training run to make: what to train, and in what it departs from the study."""
-
-    hidden_size: int
-    learning_rate: float
-    seed: int = 0
-    arm: str | None = None
-    scales: Mapping[str, float] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def group(self) -> str:
-        """Names the runs that it may be compared with: same width, scales and options, any rate and seed."""
-        parts = [self.hidden_size, dict(sorted(self.scales.items())), self.arm, dict(sorted(self.options.items()))]
-        return json.dumps(parts, separators=(",", ":"), default=str)
-
-    @cached_property
-    def key(self) -> str:
-        """Names this run within its study."""
-        return f"{self.group} {self.learning_rate!r} {self.seed}"
-
-
-def task_of(record: TrialRecord) -> Task:
-    """The task that a record is the answer to."""
-    return Task(
-        hidden_size=record.hidden_size,
-        learning_rate=record.learning_rate,
-        seed=record.seed,
-        arm=record.arm,
-        scales=record.scales,
-        options=record.options,
-    )
 
 
 class Design(Protocol):
@@ -161,16 +123,3 @@ def losses_by_rate(records: Iterable[TrialRecord]) -> dict[float, float]:
             record.loss if done and record.loss is not None else math.inf
         )
     return {rate: math.fsum(values) / len(values) for rate, values in losses.items()}
-
-
-def log_spaced(low: float, high: float, count: int) -> list[float]:
-    """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean where `count` is 1."""
-    if count == 1:
-        return [tidy(math.sqrt(low * high))]
-    step = math.log(high / low) / (count - 1)
-    return [tidy(low * math.exp(step * index)) for index in range(count)]
-
-
-def tidy(rate: float) -> float:
-    """Six digits: the same point found on two ways is the same number, and a record is pleasant to read."""
-    return float(f"{rate:.6g}")

@@ -18,9 +18,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lrtune.errors import MissingExtraError
-from lrtune.records.record import TrialRecord
-from lrtune.search.designs import LR_CEILING, LR_FLOOR, Task, task_of
+from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.workers.storage import engine_arguments, normalise, patiently, tune
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task
 
 WIDTHS = IntDistribution(1, 2**20)
 RATES = FloatDistribution(LR_FLOOR, LR_CEILING, log=True)

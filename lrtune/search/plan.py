@@ -62,7 +62,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     Raises:
         InputError: the study or the options cannot work.
     """
-    from lrtune.trainer.trial import resolve_trainer
+    from lrtune.trainer.find import resolve_trainer
 
     given = Options(**options)
     trainer = resolve_trainer(study.trainer, study.command)
@@ -104,7 +104,7 @@ def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
     import math
 
     from lrtune.search.adaptive import AdaptiveDesign
-    from lrtune.search.designs import Task
+    from lrtune.study.task import Task
 
     design = AdaptiveDesign(study)
     middle = math.sqrt(study.lr_min * study.lr_max)

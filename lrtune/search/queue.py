@@ -12,13 +12,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 from lrtune.records.folder import RunFolder
-from lrtune.records.record import TrialRecord, from_json, to_json
-from lrtune.search.designs import Task, task_of
+from lrtune.records.record import TrialRecord, from_json, task_of, to_json
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.workers.leases import Lease, Leases, is_gone
 from lrtune.search.workers.storage import is_passing, patiently, raise_described
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 
 _LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: ages of leases grow all the same
 

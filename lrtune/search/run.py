@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lrtune.search.designs import Design, FixedDesign, GridDesign, Task
+from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.events import OnEvent
 from lrtune.search.plan import Plan, check_budget, plan
 from lrtune.search.session import Options, SearchResult, Session
 from lrtune.search.status import Status, status
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 
 __all__ = ["Options", "Plan", "SearchResult", "Status", "Task", "plan", "run_fixed", "run_search", "status"]
 

@@ -24,7 +24,8 @@ from lrtune.search.workers.leases import Leases, is_gone, new_owner
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise, open_engine, redact, sqlite_url
 from lrtune.study.study import Study, fingerprint, to_toml
-from lrtune.trainer.trial import Trainer, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Trainer
 
 if TYPE_CHECKING:
     from lrtune.rule.ask import Rule

@@ -1,6 +1,7 @@
 """How one run is trained: the contract, and every way to fulfil it."""
 
 from lrtune.errors import InputError
+from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import (
     Facts,
     Interrupted,
@@ -10,7 +11,6 @@ from lrtune.trainer.trial import (
     Trial,
     is_finite,
     population,
-    resolve_trainer,
 )
 
 __all__ = [

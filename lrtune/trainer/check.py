@@ -10,7 +10,8 @@ from typing import Literal
 
 from lrtune.errors import InputError, LrtuneError, RunFailedError
 from lrtune.study.study import Study
-from lrtune.trainer.trial import Facts, Report, Trainer, Trial, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Facts, Report, Trainer, Trial
 
 Level = Literal["right", "missing", "wrong"]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lrtune.law import cells, fit_law
+from lrtune.law import cells
+from lrtune.law.fit import fit_law
 from lrtune.law.forecast import forecast
 from lrtune.records.record import TrialRecord, read_records
 from lrtune.rule.ask import recommend

@@ -30,7 +30,6 @@ from optuna.trial import create_trial
 from lrtune.records.folder import RunFolder
 from lrtune.records.record import TrialRecord, to_json
 from lrtune.search.adaptive import AdaptiveDesign
-from lrtune.search.designs import Task
 from lrtune.search.optuna_study import Trials
 from lrtune.search.pruning.pruner import CollapsePruner
 from lrtune.search.queue import TaskQueue
@@ -38,6 +37,7 @@ from lrtune.search.sampling.sampler import ScaleAwareSampler
 from lrtune.search.workers.leases import Leases, new_owner
 from lrtune.search.workers.storage import open_engine, sqlite_url, tune
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256)

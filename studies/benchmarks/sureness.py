@@ -23,11 +23,11 @@ from lrtune.records.replay import replay_records
 from lrtune.rule.ask import get_learning_rate
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.conclusion import fit_rule
-from lrtune.search.designs import Task
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import verdict
 from lrtune.search.sampling.assessment import Assessment
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 Final = Callable[[int, float, int], float]  # width, rate, seed → final loss

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtune.cli.settings import quick_study
-from lrtune.search.run import Task, run_fixed
+from lrtune.search.run import run_fixed
+from lrtune.study.task import Task
 
 # hidden size → the sweep's ends in half octaves, an octave or more around what searches return
 HALF_OCTAVES = {48: (-12, -5), 64: (-13, -6), 96: (-15, -8), 128: (-17, -10)}

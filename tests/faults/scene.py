@@ -17,10 +17,11 @@ from typing import Any
 
 from lrtune.errors import LrtuneError
 from lrtune.records.record import TrialRecord, read_records
-from lrtune.search.run import Task, run_fixed, run_search
+from lrtune.search.run import run_fixed, run_search
 from lrtune.search.workers.leases import Lease, Leases, is_gone
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import PruningPolicy, Study
+from lrtune.study.task import Task
 
 HERE = Path(__file__).resolve().parent
 _INCIDENTAL = ("trial", "worker", "attempt", "seconds")

@@ -10,7 +10,8 @@ from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord, write_records
 from lrtune.records.replay import check, replay_records, smooth, train
 from lrtune.study.study import Study
-from lrtune.trainer.trial import Facts, Trial, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Facts, Trial
 
 RATES = [2.0 ** (-k / 2) for k in range(4, 24)]
 

@@ -8,8 +8,9 @@ import pytest
 from analytic import loss_at
 
 from lrtune.records.record import TrialRecord
-from lrtune.search.designs import FixedDesign, GridDesign, Task, log_spaced
+from lrtune.search.designs import FixedDesign, GridDesign
 from lrtune.study.study import Study
+from lrtune.study.task import Task, log_spaced
 
 
 def study(**changes: object) -> Study:

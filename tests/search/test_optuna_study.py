@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from lrtune.errors import RunFailedError
 from lrtune.records.record import Status, TrialRecord
-from lrtune.search.designs import Task
 from lrtune.search.optuna_study import Trials, ended_trial
 from lrtune.search.queue import TaskQueue
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 
 FLOOR = 0.1
 

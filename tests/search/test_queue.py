@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from lrtune.records.folder import RunFolder
 from lrtune.records.record import TrialRecord, to_json
 from lrtune.search import queue as module
-from lrtune.search.designs import Task
 from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 
 
 class Scene:

@@ -12,12 +12,13 @@ from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord, read_records
 from lrtune.rule.ask import recommend
 from lrtune.search.conclusion import shortfall
-from lrtune.search.designs import FixedDesign, Task
+from lrtune.search.designs import FixedDesign
 from lrtune.search.events import Note, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.run import plan, run_fixed, run_search, status
 from lrtune.search.session import Options, Session
 from lrtune.study.study import Budget, Study
+from lrtune.study.task import Task
 
 
 def study(**changes: object) -> Study:

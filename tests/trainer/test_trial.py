@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.trainer.trial import Facts, Report, Trial, population, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Facts, Report, Trial, population
 
 
 def trial(**changes) -> Trial:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.records.record import Status, TrialRecord, from_json, to_json
-from lrtune.search.designs import Task
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
 
 _SAVE_SECONDS = 1.0

@@ -25,7 +25,8 @@ from lrtune.search.workers.leases import Lease, Leases, new_owner
 from lrtune.search.workers.room import said_room, usual_room
 from lrtune.search.workers.storage import open_engine, redact
 from lrtune.study.study import Study, fingerprint, parse_study
-from lrtune.trainer.trial import Interrupted, Trainer, resolve_trainer
+from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.trial import Interrupted, Trainer
 
 TIMED_OUT = 75
 _WATCH = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.SIGKILL)"

@@ -24,7 +24,8 @@ from bitnet.model.decoder import block, hidden_states, initial_parameters, views
 from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.ternary import quantize  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
-from lrtune.trainer.trial import Trial, resolve_trainer  # noqa: E402
+from lrtune.trainer.find import resolve_trainer  # noqa: E402
+from lrtune.trainer.trial import Trial  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 SHAPE = Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)

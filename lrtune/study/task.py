@@ -1,0 +1,46 @@
+"""One training run to make, and the rates that a design may ask for."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+LR_FLOOR, LR_CEILING = 1e-6, 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One training run to make: what to train, and in what it departs from the study."""
+
+    hidden_size: int
+    learning_rate: float
+    seed: int = 0
+    arm: str | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def group(self) -> str:
+        """Names the runs that it may be compared with: same width, scales and options, any rate and seed."""
+        parts = [self.hidden_size, dict(sorted(self.scales.items())), self.arm, dict(sorted(self.options.items()))]
+        return json.dumps(parts, separators=(",", ":"), default=str)
+
+    @cached_property
+    def key(self) -> str:
+        """Names this run within its study."""
+        return f"{self.group} {self.learning_rate!r} {self.seed}"
+
+
+def log_spaced(low: float, high: float, count: int) -> list[float]:
+    """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean where `count` is 1."""
+    if count == 1:
+        return [tidy(math.sqrt(low * high))]
+    step = math.log(high / low) / (count - 1)
+    return [tidy(low * math.exp(step * index)) for index in range(count)]
+
+
+def tidy(rate: float) -> float:
+    """Six digits: the same point found on two ways is the same number, and a record is pleasant to read."""
+    return float(f"{rate:.6g}")

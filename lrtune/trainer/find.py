@@ -1,0 +1,95 @@
+"""How a trainer is found: by entry-point name, by ``module:function``, or as a command line."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lrtune.errors import InputError, LrtuneError, MissingExtraError
+from lrtune.trainer.command import command_trainer
+from lrtune.trainer.trial import Trainer
+
+_ENTRY_POINTS = "lrtune.trainers"
+_DISTRIBUTION = "lrtune"
+_BUNDLED_NEEDS = ("torch", "datasets", "tokenizers", "platformdirs", "filelock")
+
+
+def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
+    """Find a trainer by entry-point name (``default``), by ``module:function``, or make one of a command line.
+
+    ``module:function`` is imported with the working folder on the path.
+
+    Raises:
+        InputError: no such trainer, or its import failed.
+    """
+    if command:
+        return command_trainer(command)
+    if ":" in target:
+        module_name, _, name = target.partition(":")
+        return _from_module(target, module_name, name)
+    found = {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
+    if target not in found:
+        known = ", ".join(sorted(found)) or "none installed"
+        raise InputError(
+            f"trainer: expected module:function or one of the installed names ({known}), but got {target!r}"
+        )
+    point = found[target]
+    module_name, _, name = point.value.partition(":")
+    package = module_name.partition(".")[0]
+    if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
+        _check_bundled(target, package)
+        if importlib.util.find_spec("torch") is None:  # which only the workers load
+            raise MissingExtraError("bitnet", "torch", f"trainer {target!r}")
+    return _from_module(target, module_name, name)
+
+
+def _check_bundled(target: str, package: str) -> None:
+    """The bundled trainer must be ours: PyPI has another distribution that installs a package of the same name.
+
+    Installed after lrtune it overwrites ``__init__.py`` and leaves our modules beside it, so their names prove
+    nothing; ours says whose it is.
+    """
+    spec = importlib.util.find_spec(package)
+    try:
+        owner = getattr(importlib.import_module(package), "__distribution__", None)
+    except Exception:  # theirs imports much that is not installed
+        owner = None
+    if owner != _DISTRIBUTION:
+        place = spec.origin if spec is not None else "no file"
+        raise InputError(
+            f"trainer: {target!r} expected lrtune's own package {package!r}, but found another one ({place}); "
+            f"remove that (pip uninstall {package}), then pip install --force-reinstall --no-deps lrtune"
+        )
+
+
+def _from_module(target: str, module_name: str, name: str) -> Trainer:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except LrtuneError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name in _BUNDLED_NEEDS and ":" not in target:
+            raise MissingExtraError("bitnet", error.name, f"trainer {target!r}") from None
+        raise InputError(f"trainer: {target!r} cannot be imported: ModuleNotFoundError: {error}") from error
+    except Exception as error:
+        raise InputError(f"trainer: {target!r} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"trainer: expected a function {name!r} in module {module_name!r}, but there is none")
+    if getattr(function, "__lrtune_population__", False):
+        train, many = None, function
+    else:
+        candidate = getattr(module, "train_population", None)
+        train, many = function, candidate if getattr(candidate, "__lrtune_population__", False) else None
+    return Trainer(
+        target=target,
+        train=train,
+        train_population=many,
+        check=getattr(module, "check", None),
+        prepare=getattr(module, "prepare", None),
+        members_at_once=getattr(module, "members_at_once", None) if many is not None else None,
+    )
