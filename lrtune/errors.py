@@ -1,5 +1,15 @@
 """The errors that a user of lrtune can meet: each is one line that says what was expected and what to do."""
 
+import re
+
+# Controls but tab and line feed, marks that reorder text, line separators, and bytes that were no UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: object) -> str:
+    """Text of others as a terminal may show it: without control characters, which could drive the terminal."""
+    return _UNPRINTABLE.sub("", str(text))
+
 
 class LrtuneError(Exception):
     """Base of all errors raised on purpose. The command line prints it as one line and exits with `exit_code`."""
