@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lrtune.errors import InputError, RunFailedError
-from lrtune.files import write_whole
+from lrtune.files import open_handle, read_text, remove_leftovers, write_whole
 from lrtune.records.record import TrialRecord, read_records, to_json, write_records
 from lrtune.study.study import Study, fingerprint, load_study, to_toml
 
@@ -35,16 +35,17 @@ class RunFolder:
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError as error:
             raise InputError(f"out: expected a folder to write to, but {self.out} is not ({error.strerror})") from None
         if not self._lock_file():
-            holder = (self.out / ".lock").read_text(errors="replace").strip() or "?"
+            holder = read_text(self.out / ".lock", within=self.out, most=64, errors="replace").strip() or "?"
             raise InputError(
                 f"out: another search (process {holder}) is at work in {self.out}; wait for it, choose another --out, "
                 "or join it with `lrtune worker`"
             )
         self._refuse_another_study(study, mark)
+        remove_leftovers(self.out)
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of trials that nobody will go on with."""
@@ -53,7 +54,7 @@ class RunFolder:
     def try_lock(self) -> bool:
         """Take the folder, where it may be written to; False when a search is at work in it."""
         try:
-            self._lock = os.open(self.out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError:
             return True
         return self._lock_file()
@@ -70,8 +71,13 @@ class RunFolder:
         return True
 
     def _refuse_another_study(self, study: Study, mark: str) -> None:
-        path = self.out / ".fingerprint"
-        known = path.read_text().strip() if path.exists() else None
+        try:
+            known = read_text(self.out / ".fingerprint", within=self.out, most=1000, errors="replace").strip()
+        except FileNotFoundError:
+            known = None
+        except OSError as error:
+            self.close()
+            raise InputError(f"out: cannot read {error.filename}: {error.strerror}") from None
         if known is None:
             known = next((record.fingerprint for record in self._read()[0] if record.fingerprint), None)
         if known is not None and known != mark:
@@ -150,7 +156,8 @@ class RunFolder:
             return
         before = self.records_path.stat().st_size if self.records_path.exists() else 0
         try:
-            with self.records_path.open("ab") as file:
+            handle = open_handle(self.records_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, within=self.out)
+            with os.fdopen(handle, "ab") as file:
                 file.write("".join(to_json(record) + "\n" for record in fresh).encode())
                 file.flush()
                 os.fsync(file.fileno())
