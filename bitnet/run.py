@@ -76,6 +76,8 @@ class _Run:
         options = self.options[0]
         self.tokens = open_tokens(options)
         check_length(self.tokens, batch_size=options.batch, context=options.context)
+        if any(own.sample_tokens for own in self.options):
+            decode(self.tokens.folder, [])  # a missing tokenizer fails here, not after the training
         self.config = options.config(first.hidden_size, self.tokens.vocabulary_size)
         self.held_out = _held_out(self.tokens, options, first)
         self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitnet.cache import CACHE_VARIABLE, cache_folder, write_whole
 from bitnet.data.tokens import SCHEMA, Tokens, batch, check_length, decode, load_tokens, validation_contexts
 from bitnet.settings.options import Options
 from lrtune.trainer import InputError
@@ -23,7 +24,6 @@ from lrtune.trainer import InputError
 __all__ = [
     "Tokens",
     "batch",
-    "cache_folder",
     "check_length",
     "decode",
     "load_tokens",
@@ -31,19 +31,6 @@ __all__ = [
     "prepare_tokens",
     "validation_contexts",
 ]
-
-CACHE_VARIABLE = "LRTUNE_CACHE"
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: ``$LRTUNE_CACHE``, or the user's cache folder."""
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser()
-    try:
-        from platformdirs import user_cache_path
-    except ImportError:  # with torch and numpy alone
-        return Path.home() / ".cache" / "lrtune"
-    return user_cache_path("lrtune")
 
 
 def prepare_tokens(
@@ -140,7 +127,7 @@ def _find_or_build(
             _telling(source.name, progress) as tell,
         ):
             folder = _build(root, Path(work), source, settings, tokenizer, vocabulary, tell)
-        _write(index, folder.name)
+        write_whole(index, lambda file: file.write(folder.name.encode()))
     return folder
 
 
@@ -184,12 +171,6 @@ def _build(
     except OSError:
         load_tokens(target)  # the same content under another path was finished meanwhile
     return target
-
-
-def _write(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @contextlib.contextmanager

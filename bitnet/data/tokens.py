@@ -1,7 +1,7 @@
 """A token folder: text as numbers on disk, read as seeded batches that every run with one seed shares.
 
 It holds ``train.bin`` and ``validation.bin`` (raw little-endian ids), ``tokenizer.json`` and ``meta.json``;
-`bitnet.data.prepare` makes it. Reading one needs numpy alone, so that a folder can travel to a machine without the
+`bitnet.data.prepare` makes it. Reading the ids needs numpy alone, so that a folder can travel to a machine without the
 libraries.
 """
 
@@ -140,31 +140,11 @@ def _windows(ids: npt.NDArray[Any], starts: npt.NDArray[Any], context: int) -> n
 
 
 def decode(folder: str | Path, ids: Sequence[int]) -> str:
-    """The text of token ids. A byte-level tokenizer, such as those made here, needs no library for it.
+    """The text of token ids.
 
     Raises:
-        InputError: the folder has no readable tokenizer.json, or it needs `tokenizers` and that is not there.
+        InputError: the folder has no readable tokenizer.json, or `tokenizers` is not installed.
     """
-    path = Path(folder) / "tokenizer.json"
-    try:
-        model = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer: {path} cannot be read ({type(error).__name__})") from None
-    if (model.get("decoder") or {}).get("type") != "ByteLevel":
-        from bitnet.data.tokenise import read_tokenizer
+    from bitnet.data.tokenise import read_tokenizer
 
-        return str(read_tokenizer(path).decode([int(number) for number in ids]))
-    special = {entry["id"] for entry in model.get("added_tokens", ())}
-    tokens = {number: token for token, number in model["model"]["vocab"].items() if number not in special}
-    characters = "".join(tokens.get(int(number), "") for number in ids)
-    return bytes(_BYTES[character] for character in characters).decode("utf-8", "replace")
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTES = _byte_alphabet()
+    return str(read_tokenizer(Path(folder)).decode([int(number) for number in ids]))

@@ -9,13 +9,11 @@ import contextlib
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitnet.data.prepare import cache_folder
+from bitnet.cache import cache_folder, write_whole
 
 _SCHEMA = 1
 _in_this_process: dict[str, dict[str, float]] = {}
@@ -63,22 +61,11 @@ def _keep(name: str, asked: str, answer: dict[str, float]) -> dict[str, float] |
     """Write the answer, or take over the one that another process has written meanwhile; None where neither goes."""
     text = json.dumps({"question": json.loads(asked), "answer": answer}, indent=1) + "\n"
     try:
-        path = _path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")
-    except (OSError, RuntimeError):  # a read-only disk; no home folder
-        return None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        with contextlib.suppress(OSError):  # the file is there already, or this file system has no links
-            os.link(temporary, path)
+        with contextlib.suppress(OSError):  # this file system has no links
+            write_whole(_path(name), lambda file: file.write(text.encode()), first=True)
         first = _on_disk(name, asked)
         if first is None:
-            os.replace(temporary, path)
+            write_whole(_path(name), lambda file: file.write(text.encode()))
         return first or answer
-    except OSError:
+    except (OSError, RuntimeError):  # a read-only disk; no home folder
         return None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)

@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from bitnet.execution import measured, memory
+from bitnet.execution import memory
+from bitnet.execution.measured import measured
 from bitnet.execution.timing import Shape, time_steps
 
 _log = logging.getLogger("bitnet")

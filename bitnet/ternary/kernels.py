@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.data.prepare import cache_folder
+from bitnet.cache import cache_folder
 
 _log = logging.getLogger("bitnet")
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "cross_entropy.c")]

@@ -5,17 +5,16 @@ on bit for bit as the run would have that was not stopped.
 """
 
 import contextlib
+import functools
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from bitnet.cache import write_whole
 from bitnet.settings.config import ModelConfig
 from bitnet.training.population import Member, Population, State
 from lrtune.trainer import Trial
@@ -61,27 +60,16 @@ def save(
             **{name: getattr(state, name).cpu() for name in _TENSORS},
         }
         try:
-            _write(trial.checkpoint_dir / _NAME, content)
+            write_whole(trial.checkpoint_dir / _NAME, functools.partial(_save, content))
         except OSError as error:
             _log.warning("no checkpoint at step %d: %s", state.step, error.strerror or error)
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
     try:
-        with os.fdopen(handle, "wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:  # how torch's writer reports a disk that is full
-                raise OSError(f"cannot write ({error})") from error
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+        torch.save(content, file)
+    except RuntimeError as error:  # how torch's writer reports a disk that is full
+        raise OSError(f"cannot write ({error})") from error
 
 
 def load(

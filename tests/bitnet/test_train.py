@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import bitnet.run as module  # noqa: E402
+from bitnet import cache  # noqa: E402
 from bitnet.execution import memory, probe  # noqa: E402
 from bitnet.execution.decide import should_compile  # noqa: E402
 from bitnet.model import measures  # noqa: E402
@@ -21,7 +22,6 @@ from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.options import PER_MEMBER, Options, parse_options  # noqa: E402
 from bitnet.ternary import kernels  # noqa: E402
 from bitnet.train import check, prepare, train, train_population  # noqa: E402
-from bitnet.training import checkpoint  # noqa: E402
 from bitnet.training.population import Population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
@@ -161,7 +161,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(cache.os, "fsync", full)
     one, reports = trial(tokens, checkpoint_dir=tmp_path, is_checkpoint_due=lambda: True)
     train(one)
     assert reports[-1].step == 12 and "No space left" in caplog.text
