@@ -93,7 +93,7 @@ def _wrong_bitnet() -> Line | None:
     spec = importlib.util.find_spec("bitnet")
     if spec is None or spec.origin is None:
         return Line("bitnet package", "problem", "not found: reinstall lrtune")
-    if not (Path(spec.origin).parent / "quantize.py").exists():
+    if not (Path(spec.origin).parent / "ternary" / "quantize.py").exists():
         return Line(
             "bitnet package", "problem", f"another project's is imported from {spec.origin}: pip uninstall bitnet"
         )

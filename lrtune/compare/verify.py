@@ -13,6 +13,7 @@ from lrtune.errors import InputError
 from lrtune.files import write_whole
 from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import Recommendation, Rule, load_rule, recommend
+from lrtune.rule.file import PACKAGED
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
 
@@ -118,7 +119,7 @@ def run_verification(
 
 def _path(rule: Rule, out: Path) -> Path:
     folder = Path(rule.source).absolute().parent if rule.source else out
-    return (out if folder == Path(__file__).absolute().parent else folder) / FILE
+    return (out if folder == Path(PACKAGED).parent else folder) / FILE
 
 
 def _verification(
