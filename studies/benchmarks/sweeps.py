@@ -1,4 +1,4 @@
-"""Sweeps that were measured, public ones and the project's own; each cell's own optimum, with its error; and the straight line."""
+"""Sweeps that were measured, public and our own; the optimum of each cell with its error; the straight line."""
 
 import math
 from collections import defaultdict
