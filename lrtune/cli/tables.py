@@ -10,7 +10,7 @@ import typer
 from lrtune.cli import options as flag
 from lrtune.cli.settings import parse_pairs
 from lrtune.cli.terminal import command, rate, result, result_json, say, table
-from lrtune.errors import InputError
+from lrtune.errors import InputError, redact
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -120,8 +120,6 @@ def _keep(path: Path, rows: dict[str, Any]) -> None:
 
 
 def _without_password(source: str) -> str:
-    from lrtune.search.workers.storage import redact
-
     return redact(source) if "://" in source else source
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lrtune.errors import InputError, RunFailedError
+from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.record import TrialRecord
 from lrtune.search.conclusion import fit_rule, hopeless, shortfall, write_rule
@@ -22,7 +22,7 @@ from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
 from lrtune.search.workers.leases import Leases, is_gone, new_owner
 from lrtune.search.workers.signals import Stopping
-from lrtune.search.workers.storage import normalise, open_engine, redact, sqlite_url
+from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
 from lrtune.study.study import Study, fingerprint, to_toml
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Trainer

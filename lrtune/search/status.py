@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.record import RecordsFile, TrialRecord, from_json, read_records
 from lrtune.search.workers.leases import Leases
-from lrtune.search.workers.storage import normalise, open_engine, redact, sqlite_url
+from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
 from lrtune.study.study import Study, load_study
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from lrtune.search.workers.storage import redact
+from lrtune.errors import redact
 from lrtune.trainer.trial import Trainer, Trial
 
 GPU_MEMBERS = 16

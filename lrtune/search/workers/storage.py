@@ -1,7 +1,6 @@
-"""A storage URL opened so that many processes can use it at once, and that no password leaves it."""
+"""A storage URL opened so that many processes can use it at once, with retries where it is away."""
 
 import random
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,19 +9,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from lrtune.errors import InputError, MissingExtraError, RunFailedError
+from lrtune.errors import InputError, MissingExtraError, RunFailedError, redact
 
 _T = TypeVar("_T")
 _BUSY_SECONDS = 60
-_PASSWORD = re.compile(r"(?P<head>\b[\w+.-]+://[^\s:/@]*):\S*@")
-_PASSWORD_FIELD = re.compile(r"(?i)\b(password|passwd|pwd)=[^\s&'\"]+")
 _FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such table", "malformed", "not a database")
-
-
-def redact(text: object) -> str:
-    """`text` with the password of any URL in it replaced by ``***``."""
-    hidden = _PASSWORD.sub(r"\g<head>:***@", str(text))
-    return _PASSWORD_FIELD.sub(r"\1=***", hidden)
 
 
 def sqlite_url(folder: Path) -> str:

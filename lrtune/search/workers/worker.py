@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, LrtuneError, RunFailedError, TrainerFailedError
+from lrtune.errors import InputError, LrtuneError, RunFailedError, TrainerFailedError, redact
 from lrtune.search.workers.attempt import Attempt, Setting
 from lrtune.search.workers.leases import Lease, Leases, new_owner
 from lrtune.search.workers.room import said_room, usual_room
-from lrtune.search.workers.storage import open_engine, redact
+from lrtune.search.workers.storage import open_engine
 from lrtune.study.study import Study, fingerprint, parse_study
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Interrupted, Trainer
