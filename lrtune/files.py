@@ -89,13 +89,13 @@ def write_whole(path: Path, content: str | bytes, *, follow: bool = False) -> No
     path that the user named, never for one in a run folder.
 
     Raises:
-        OSError: the disk is full or the folder read-only; the former file is then untouched.
+        OSError: the disk is full or the folder read-only; it names `path`, and the former file is untouched.
     """
     target = Path(os.path.realpath(path)) if follow else path
     data = content.encode() if isinstance(content, str) else content
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}{_TEMPORARY}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "wb") as file:
             _lock(handle)
             file.write(data)
@@ -106,9 +106,11 @@ def write_whole(path: Path, content: str | bytes, *, follow: bool = False) -> No
                 if stat.S_ISREG(former.st_mode):
                     os.fchmod(handle, stat.S_IMODE(former.st_mode))
             os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None  # not the temporary one
         raise
     _sync_folder(target.parent)
 

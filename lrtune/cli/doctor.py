@@ -1,6 +1,6 @@
-"""What is installed here, which device and threads would be used, and which rule is active."""
+"""`lrtune doctor`: what is installed here, which device and threads would be used, and which rule is active."""
 
-import importlib.metadata
+import dataclasses
 import importlib.util
 import os
 import platform
@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import typer
+
+from lrtune.cli.flags import Json
+from lrtune.cli.terminal import result, result_json, table
 from lrtune.errors import LrtuneError
 
 State = Literal["ok", "missing", "problem"]
@@ -34,6 +38,17 @@ _EXTRAS = {
 }
 
 
+def doctor(json_: Json = False) -> None:
+    """Say what is installed, which device and threads will be used, and which rule is active."""
+    lines = list(look())
+    if json_:
+        result_json([dataclasses.asdict(line) for line in lines])
+    else:
+        result(table(((line.name, line.state, line.text) for line in lines), ("what", "state", "")))
+    if any(line.state == "problem" for line in lines):
+        raise typer.Exit(1)
+
+
 def look() -> Iterator[Line]:
     """Look around; a line as each thing is known. Nothing is started or written."""
     from lrtune import __version__
@@ -53,6 +68,8 @@ def look() -> Iterator[Line]:
 
 
 def _installed(distribution: str) -> str | None:
+    import importlib.metadata
+
     try:
         return f"{distribution} {importlib.metadata.version(distribution)}"
     except importlib.metadata.PackageNotFoundError:

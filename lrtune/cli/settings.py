@@ -1,18 +1,16 @@
 """Flag > environment > study.toml > default: the study that a command line means, and where each setting came from."""
 
 import dataclasses
-import json
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
-from lrtune.errors import InputError
-from lrtune.study.study import Study, load_study, parse_seconds, parse_study
+from lrtune.cli.flags import Sets
+from lrtune.study.study import Study, load_study, parse_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,110 +26,44 @@ class Settings:
         return [f"{name:{width}}  {_shown(value)}  ({where})" for name, (value, where) in self.origins.items()]
 
 
-def parse_widths(text: str, *, flag: str = "--widths") -> tuple[int, ...]:
-    """Hidden sizes from ``32,64,128``."""
-    try:
-        widths = tuple(int(part) for part in text.replace(" ", "").split(","))
-    except ValueError:
-        raise InputError(f"{flag}: expected hidden sizes such as 32,64,128, but got {text!r:.60}") from None
-    return widths
-
-
-def parse_pairs(pairs: list[str], *, flag: str) -> dict[str, str]:
-    """``NAME=VALUE`` items as a mapping."""
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name.strip() and equals and value.strip()):
-            raise InputError(f"{flag}: expected NAME=VALUE, but got {pair!r:.60}")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def parse_scales(pairs: list[str], *, flag: str = "--scale") -> dict[str, tuple[float, ...]]:
-    """Values of further scales from ``NAME=V1,V2`` items."""
-    scales = {}
-    for name, text in parse_pairs(pairs, flag=flag).items():
-        try:
-            scales[name] = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            raise InputError(f"{flag}: expected numbers such as {name}=1,2,4, but got {text!r:.60}") from None
-    return scales
-
-
-def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Settings of a trainer from ``NAME=VALUE`` items: JSON where it is JSON (4, true, [0.9, 0.95]), else a string."""
-    options: dict[str, Any] = {}
-    for name, text in parse_pairs(pairs, flag="--option").items():
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
-
-
-def _command(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise InputError(f"--command: expected a command line, but {str(error).lower()} in {text!r:.60}") from None
-
-
-# flag → (path of the field in the study, how its value is read)
-_FLAGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "name": ("name", str),
-    "widths": ("widths", parse_widths),
-    "lr_min": ("lr_min", float),
-    "lr_max": ("lr_max", float),
-    "steps": ("steps", int),
-    "report_every": ("report_every", int),
-    "seed": ("seed", int),
-    "seeds": ("seeds", int),
-    "design": ("design", str),
-    "points": ("points", int),
-    "pruner": ("pruner", str),
-    "trainer": ("trainer", str),
-    "command": ("command", _command),
-    "scale": ("scales", parse_scales),
-    "budget": ("budget.seconds", lambda text: parse_seconds(text, field="--budget")),
-    "trials": ("budget.trials", int),
-    "tolerance": ("budget.tolerance", float),
-    "dataset": ("options.dataset", str),
-    "option": ("options", parse_options),
-}
-
-
 def quick_study() -> Study:
     """The built-in quick study."""
     text = resources.files("lrtune.study").joinpath("quick.toml").read_text(encoding="utf-8")
     return parse_study(text, source="quick.toml")
 
 
-def settle(context: typer.Context, study_file: Path | None) -> Settings:
-    """The study that `context`'s flags, the environment and `study_file` describe together.
+def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Settings:
+    """The study that the flags in `groups`, the environment and `study_file` describe together.
 
     Raises:
         InputError: the file or a value is not usable.
     """
     study = load_study(study_file) if study_file is not None else quick_study()
-    params = {name.rstrip("_"): value for name, value in context.params.items()}  # command_, whose name was taken
-    given = {name: value for name, value in params.items() if name in _FLAGS and value not in (None, [], ())}
-    if study_file is None and ("trainer" in given or "command" in given):
+    given = list(_given(groups))
+    if study_file is None and any(name in ("trainer", "command") for name, _, _ in given):
         # The quick study's options are settings of the bundled trainer; another one does not know them.
         study = dataclasses.replace(study, options={}, name="own")
     origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
-    for name, value in given.items():
-        path, read = _FLAGS[name]
-        parsed = read(value)
-        changes[path] = parsed
-        named = {f"{path}.{key}": item for key, item in parsed.items()} if isinstance(parsed, dict) else {path: parsed}
-        origins.update({key: (item, _origin(context, name)) for key, item in named.items()})
-    derived = "steps" in changes and (study_file is None or study.report_every > changes["steps"])
-    if derived and "report_every" not in changes:
-        changes["report_every"] = default_report_every(changes["steps"])
+    for name, path, value in given:
+        changes[path] = value
+        parts = {f"{path}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {path: value}
+        origins.update({key: (item, _origin(context, name)) for key, item in parts.items()})
+    steps = changes.get("steps")
+    if steps and "report_every" not in changes and (study_file is None or study.report_every > steps):
+        changes["report_every"] = default_report_every(steps)
         origins["report_every"] = (changes["report_every"], "about a twelfth of the steps")
     return Settings(study=_replace(study, changes), origins=origins)
+
+
+def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
+    """(flag, field of the study, value) of each flag of the study that was given."""
+    for group in groups:
+        for field in dataclasses.fields(group):
+            value = getattr(group, field.name)
+            sets = next((item for item in get_args(field.type) if isinstance(item, Sets)), None)
+            if sets is not None and value not in (None, [], ()):
+                yield field.name, sets.path, sets.read(value)
 
 
 def default_report_every(steps: int) -> int:
@@ -141,7 +73,7 @@ def default_report_every(steps: int) -> int:
 
 
 def _origin(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name) or context.get_parameter_source(f"{name}_")
+    source = context.get_parameter_source(name)
     return f"LRTUNE_{name.upper()}" if getattr(source, "name", "") == "ENVIRONMENT" else "--" + name.replace("_", "-")
 
 

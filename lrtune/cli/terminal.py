@@ -1,6 +1,7 @@
 """What the verbs print with: results to stdout, everything else to stderr."""
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -8,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtune.errors import InputError
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from lrtune.rule.ask import Recommendation, Transfer
 
 
 def result(text: str) -> None:
@@ -24,16 +25,17 @@ def result_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def print_rate(advice: "Recommendation | Transfer") -> None:
+    """Print the learning rate alone, for scripts: what ``lrtune lr HIDDEN --plain`` prints."""
+    print(rate(advice.learning_rate))
+
+
 def say(text: str) -> None:
-    """Tell the user something that is no result, on stderr."""
-    print(text, file=sys.stderr)
-
-
-def stderr_console() -> "Console":
-    """A Rich console on stderr; colourless when piped or under NO_COLOR."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    """Print what is no result to stderr; when nobody reads that any more (``2>&1 | head``), say nothing."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def stdout_console() -> "Console":
@@ -41,20 +43,6 @@ def stdout_console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False)
-
-
-def write_out(path: Path, text: str) -> None:
-    """Write a result to a file that was asked for, whole or not at all.
-
-    Raises:
-        InputError: it cannot be written there.
-    """
-    from lrtune.files import write_whole
-
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise InputError(f"{path}: expected a file that can be written, but {error.strerror}") from error
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:

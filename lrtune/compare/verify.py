@@ -1,6 +1,5 @@
 """`lrtune verify`: a whole run at the recommended rate beside one at a baseline, and what either of them writes."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +8,14 @@ from typing import Any
 
 from lrtune.compare.arms import QUARTERS, ArmResult
 from lrtune.compare.run import Comparison, markdown, train_arms
+from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
-from lrtune.files import write_whole
 from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import Recommendation, Rule, load_rule, recommend
-from lrtune.rule.file import PACKAGED
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
 
 BASELINE = 0.0015
-FILE = "verification.json"
 RECOMMENDED, BASE = "recommended", "baseline"
 FRESH = 1000  # added to the study's first seed: a search does not get so far
 _SAMPLE = 80  # tokens that the bundled trainer writes at the end
@@ -111,15 +108,10 @@ def run_verification(
     planned = verification_study(hidden_size, study, found, baseline, seed)
     comparison = train_arms(planned, out, on_event=on_event, **options)
     advice = recommend(hidden_size, rule=found)
-    done = _verification(hidden_size, advice, baseline, comparison, _path(found, out))
+    done = _verification(hidden_size, advice, baseline, comparison, path_beside(found, out))
     if done.interrupted is None:
-        _write(done, planned)
+        keep(done.path, "verify", {str(hidden_size): _summary(done, planned)})
     return done
-
-
-def _path(rule: Rule, out: Path) -> Path:
-    folder = Path(rule.source).absolute().parent if rule.source else out
-    return (out if folder == Path(PACKAGED).parent else folder) / FILE
 
 
 def _verification(
@@ -139,27 +131,6 @@ def _verification(
         path=path,
         interrupted=comparison.interrupted,
     )
-
-
-def _write(done: Verification, study: Study) -> None:
-    """Put this width's verification into the file, beside what is there of other widths and other checks.
-
-    Raises:
-        InputError: the file's folder cannot be written to.
-    """
-    content: dict[str, Any] = {}
-    try:
-        known = json.loads(done.path.read_text(encoding="utf-8"))
-        content = known if isinstance(known, dict) else {}
-    except (OSError, ValueError):
-        pass
-    before = content.get("verify")
-    rows = {str(done.hidden_size): _summary(done, study)}
-    content = {"schema": 1, **content, "verify": {**(before if isinstance(before, dict) else {}), **rows}}
-    try:
-        write_whole(done.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{done.path}: expected to write the verification there, but {error.strerror}") from error
 
 
 def _summary(done: Verification, study: Study) -> dict[str, Any]:

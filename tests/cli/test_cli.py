@@ -249,7 +249,7 @@ def test_init_writes_a_study_that_loads_with_the_defaults(cli: Cli, tmp_path: Pa
     default = Study()
     assert (study.widths, study.steps, study.lr_min, study.lr_max) == (default.widths, 300, 1e-3, 0.3)
     again = cli("init")
-    assert again.code == 2 and "expected no such file yet" in again.err
+    assert again.code == 2 and "already exists" in again.err
     assert cli("init", "--force").code == 0
 
 

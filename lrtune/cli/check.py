@@ -1,0 +1,32 @@
+"""`lrtune check`: compare a rule with measurements."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.fit import read_runs
+from lrtune.cli.flags import Columns, Json
+from lrtune.cli.terminal import result, result_json, say
+from lrtune.errors import redact
+
+
+def check(
+    rule: Annotated[Path, typer.Argument(metavar="RULE", help="The rule file.")],
+    against: Annotated[
+        list[str], typer.Option("--against", metavar="TABLE", help="A table, a storage URL or a run folder.")
+    ],
+    columns: Columns,
+    json_: Json = False,
+) -> None:
+    """Compare a rule with measurements: predicted and measured optimum, and the regret, at each scale."""
+    from lrtune.compare.check import check_rule
+    from lrtune.compare.verification import FILE, keep
+    from lrtune.rule.ask import load_rule
+
+    found = check_rule(load_rule(rule), read_runs(against, columns).records)
+    rows = [row._asdict() for row in found.rows]
+    result_json(rows) if json_ else result(str(found))
+    path = rule.with_name(FILE)
+    keep(path, "check", {", ".join(redact(source) for source in against): rows})
+    say(f"wrote {path}")

@@ -1,0 +1,65 @@
+"""`lrtune check-trainer`: run a trainer for a few steps and say what is right and what is missing."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.flags import (
+    Dataset,
+    Json,
+    LrMax,
+    LrMin,
+    Option,
+    ReportEvery,
+    Seed,
+    Steps,
+    Sweep,
+    Training,
+    Widths,
+)
+from lrtune.cli.settings import settle
+from lrtune.cli.terminal import command, result, result_json, say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What is trained to try a trainer."""
+
+    widths: Widths = "32,64"
+    steps: Steps = 20
+    report_every: ReportEvery = 5
+    lr_min: LrMin = None
+    lr_max: LrMax = None
+    seed: Seed = None
+    dataset: Dataset = None
+    option: Option = None
+
+
+def check_trainer(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="module:function, an installed name, or a quoted command line."),
+    ],
+    tried: Tried,
+    json_: Json = False,
+) -> None:
+    """Run a trainer for a few steps at two sizes and say what is right, missing and wrong."""
+    from lrtune.trainer import check
+
+    by_command = "{learning_rate}" in target
+    study = settle(context, None, tried, Sweep(command=target) if by_command else Training(trainer=target)).study
+    findings = []
+    for finding in check.check_trainer(dataclasses.replace(study, pruner="none")):
+        findings.append(finding)
+        if not json_:
+            result(f"{finding.level:8} {finding.text}")
+    if json_:
+        result_json([dataclasses.asdict(finding) for finding in findings])
+    if wrong := sum(finding.level == "wrong" for finding in findings):
+        say(f"lrtune: fix {wrong} {'problem' if wrong == 1 else 'problems'} before starting a search")
+        raise typer.Exit(1)
+    if not json_:
+        say(f"next: {command('search', '--command' if by_command else '--trainer', target)}")

@@ -1,0 +1,29 @@
+"""`lrtune dashboard`: optuna-dashboard on a run's storage."""
+
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.flags import Run, Storage
+from lrtune.cli.terminal import say
+from lrtune.errors import InputError, import_extra
+
+
+def dashboard(
+    run: Run,
+    storage: Storage = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on the run's storage."""
+    server = import_extra("optuna_dashboard", extra="dashboard", purpose="the dashboard", package="optuna-dashboard")
+    from lrtune.search.workers.storage import normalise, sqlite_url
+
+    if storage is None and not (run / "study.db").exists():
+        raise InputError(f"{run}: expected a run with a study.db in it; for another storage, name it with --storage")
+    url = normalise(storage) if storage is not None else sqlite_url(run)
+    say(f"http://{host}:{port}  (Ctrl-C ends it)")
+    try:
+        server.run_server(url, host=host, port=port)
+    except OSError as error:
+        raise InputError(f"--port: cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,0 +1,26 @@
+"""`lrtune export`: the whole rule in another form."""
+
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.flags import Output, Rule
+from lrtune.cli.terminal import result, say
+
+
+def export(
+    format_: Annotated[str, typer.Option("--format", metavar="python|json|yaml|toml", help="What to write.")],
+    rule: Rule = None,
+    output: Output = None,
+) -> None:
+    """Write the rule in the form that your configuration reads."""
+    from lrtune.files import write_whole
+    from lrtune.rule.ask import load_rule
+    from lrtune.rule.export import export_rule
+
+    text = export_rule(load_rule(rule), format_)
+    if output is None:
+        result(text.rstrip("\n"))
+    else:
+        write_whole(output, text, follow=True)
+        say(f"wrote {output}")

@@ -1,0 +1,81 @@
+"""`lrtune fit`: a rule from measurements made elsewhere, or from the folder of a search."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrtune.cli.flags import Columns, Output
+from lrtune.cli.terminal import command, rate, result, say, table
+from lrtune.cli.values import parse_pairs
+from lrtune.errors import InputError, redact
+
+if TYPE_CHECKING:
+    from lrtune.law.fit import LawFit
+    from lrtune.records.importers import Imported
+
+
+def fit(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="TABLE…", help="CSV, TSV, JSONL, Parquet, Optuna storage URL, run folder.")
+    ],
+    columns: Columns,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
+    level: Annotated[float, typer.Option("--level", help="Probability that an interval holds the best rate.")] = 0.9,
+    output: Output = None,
+) -> None:
+    """Fit the rule to a sweep that you have already: tables, storages, or the folder of a search."""
+    from lrtune.law.fit import fit_law
+    from lrtune.rule.ask import save_rule
+
+    for name, value in (("--tolerance", tolerance), ("--level", level)):
+        if not 0 < value < 1:
+            raise InputError(f"{name}: expected a share between 0 and 1, but got {value:g}")
+    imported = read_runs(sources, columns)
+    origin = {"fitted to": ", ".join(redact(source) for source in sources)}
+    fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
+    targets = [output] if output is not None else [Path("lrtune-rule.json")]
+    targets += [Path(source) / "rule.json" for source in sources if Path(source).is_dir() and output is None]
+    for target in targets:
+        save_rule(fitted.rule, target, backup=target.name == "lrtune-rule.json")
+    _show(fitted)
+    say(f"wrote {', '.join(map(str, targets))}")
+    sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
+    if sizes and len(imported.scales) == 1:
+        say(f"next: {command('lr', f'{max(sizes) * 2:g}', '--rule', str(targets[0]))}")
+
+
+def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
+    """The records of all sources; what was read and left out goes to stderr."""
+    from lrtune.records import importers
+
+    imported = importers.read_sources(
+        sources,
+        importers.Columns(
+            learning_rate=columns.lr,
+            loss=columns.loss,
+            scales=parse_pairs(columns.scale or ["hidden_size=hidden_size"], flag="--scale"),
+            seed=columns.seed,
+            minimize_over=tuple(columns.minimize_over or ()),
+            maximize=columns.maximize,
+            failed_when=columns.failed_when,
+        ),
+    )
+    for line in imported.summary:
+        say(line)
+    return imported
+
+
+def _show(fitted: "LawFit") -> None:
+    """The form, why, and what each cell's optimum is."""
+    result(fitted.reason)
+    names = list(fitted.rule.scales)
+    rows = []
+    for cell in fitted.cells:
+        interval = f"{rate(cell.low)} … {rate(cell.high)}"
+        bound = {None: "", "lower": "at least", "upper": "at most"}[cell.bound]
+        sizes = [f"{cell.scales[name]:g}" for name in names]
+        rows.append([*sizes, rate(cell.learning_rate), interval, bound, str(cell.trials)])
+    level = f"{fitted.rule.level:.0%} interval"
+    result(table(rows, [*names, "learning rate", level, "", "runs"]))

@@ -1,0 +1,235 @@
+"""The flags of the verbs, each declared once, and the groups of flags that several verbs share."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_widths
+from lrtune.study.study import parse_seconds
+
+_STUDY = "What is searched"
+_RUN = "Where and how it runs"
+_SHOW = "What is shown"
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The field of the study that a flag sets, as a dotted path, and how its value is read."""
+
+    path: str
+    read: Callable[[Any], Any]
+
+
+def _flag(name: str, help_text: str, panel: str = _STUDY, **more: Any) -> Any:
+    """A flag whose environment variable has the same name: LRTUNE_LR_MIN for ``--lr-min``."""
+    variable = "LRTUNE_" + name.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(name, help=help_text, envvar=variable, rich_help_panel=panel, **more)
+
+
+def _show(name: str, help_text: str) -> Any:
+    return typer.Option(name, help=help_text, rich_help_panel=_SHOW)
+
+
+StudyFile = Annotated[
+    Path | None, typer.Argument(metavar="STUDY.toml", help="The study; without one, the built-in quick study.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search (runs/quick, say).")]
+Hidden = Annotated[int, typer.Argument(metavar="HIDDEN", help="The hidden size of the model.")]
+
+# Fields of the study. Precedence: flag, environment variable, study.toml, default.
+Widths = Annotated[
+    str | None, _flag("--widths", "Hidden sizes to train.", metavar="32,64,128"), Sets("widths", parse_widths)
+]
+LrMin = Annotated[float | None, _flag("--lr-min", "Lowest learning rate searched first."), Sets("lr_min", float)]
+LrMax = Annotated[float | None, _flag("--lr-max", "Highest learning rate searched first."), Sets("lr_max", float)]
+Steps = Annotated[int | None, _flag("--steps", "Optimizer steps of one run."), Sets("steps", int)]
+ReportEvery = Annotated[int | None, _flag("--report-every", "Steps between two reports."), Sets("report_every", int)]
+Budget = Annotated[
+    str | None,
+    _flag("--budget", "Wall time: 90s, 10m, 1h30m.", metavar="TIME"),
+    Sets("budget.seconds", functools.partial(parse_seconds, field="--budget")),
+]
+Trials = Annotated[int | None, _flag("--trials", "Training runs at most."), Sets("budget.trials", int)]
+Tolerance = Annotated[
+    float | None,
+    _flag("--tolerance", "Stop when no width can lose more than this share of loss."),
+    Sets("budget.tolerance", float),
+]
+Seed = Annotated[int | None, _flag("--seed", "The first seed."), Sets("seed", int)]
+Seeds = Annotated[int | None, _flag("--seeds", "Seeds per rate of a grid design."), Sets("seeds", int)]
+Design = Annotated[
+    str | None, _flag("--design", "How rates are chosen.", metavar="scale-aware|grid"), Sets("design", str)
+]
+Points = Annotated[int | None, _flag("--points", "Rates per width of a grid design."), Sets("points", int)]
+Pruner = Annotated[
+    str | None, _flag("--pruner", "Whether runs may be stopped early.", metavar="collapse|none"), Sets("pruner", str)
+]
+Trainer = Annotated[
+    str | None, _flag("--trainer", "The training function.", metavar="MODULE:FUNCTION"), Sets("trainer", str)
+]
+Command = Annotated[
+    str | None,
+    _flag("--command", "A command line that trains, with {learning_rate} and {hidden_size} in it."),
+    Sets("command", parse_command),
+]
+Dataset = Annotated[
+    str | None,
+    _flag("--dataset", "Text to train on: stdlib, a file, a folder or a Hub name."),
+    Sets("options.dataset", str),
+]
+Option = Annotated[
+    list[str] | None,
+    _flag("--option", "A setting of the trainer.", metavar="NAME=VALUE"),
+    Sets("options", parse_options),
+]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", help="A further swept scale.", metavar="NAME=V1,V2", rich_help_panel=_STUDY),
+    Sets("scales", parse_scales),
+]
+Name = Annotated[
+    str | None,
+    _flag("--name", "The study's name, where several studies share a storage.", _RUN),
+    Sets("name", str),
+]
+
+# Where and how it runs; none of these changes what is measured.
+Out = Annotated[Path | None, _flag("--out", "Run folder; the same folder again continues.", _RUN, metavar="RUN")]
+Workers = Annotated[int | None, _flag("--workers", "Worker processes; by default from the cores.", _RUN)]
+Engine = Annotated[str, _flag("--engine", "Where workers run.", _RUN, metavar="local|ray")]
+Address = Annotated[str | None, _flag("--address", "A Ray cluster to join (auto, or its address).", _RUN)]
+Storage = Annotated[str | None, _flag("--storage", "Where workers meet: a database URL; else RUN/study.db.", _RUN)]
+Device = Annotated[str, _flag("--device", "auto, cpu, cuda, cuda:0 or mps.", _RUN)]
+TrialTimeout = Annotated[str | None, _flag("--trial-timeout", "Give a run up after this time.", _RUN, metavar="TIME")]
+
+Quiet = Annotated[bool, _show("--quiet", "Only the result.")]
+JsonLines = Annotated[bool, _show("--json-lines", "Every event as one JSON object a line on stdout.")]
+Json = Annotated[bool, _show("--json", "JSON on stdout.")]
+DryRun = Annotated[bool, _show("--dry-run", "Print what would run and what it would cost.")]
+
+Rule = Annotated[
+    Path | None,
+    typer.Option(
+        "--rule",
+        help="Rule file; else $LRTUNE_RULE, lrtune-rule.json up to the project's root, the packaged rule.",
+        metavar="FILE",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of stdout.", metavar="FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Where a search looks."""
+
+    widths: Widths = None
+    lr_min: LrMin = None
+    lr_max: LrMax = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one run is trained."""
+
+    steps: Steps = None
+    seed: Seed = None
+    seeds: Seeds = None
+    trainer: Trainer = None
+    dataset: Dataset = None
+    option: Option = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Which runs a search makes, and how many."""
+
+    command: Command = None
+    report_every: ReportEvery = None
+    budget: Budget = None
+    trials: Trials = None
+    tolerance: Tolerance = None
+    design: Design = None
+    points: Points = None
+    pruner: Pruner = None
+    scale: Scale = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Where runs are trained, on this machine."""
+
+    workers: Workers = None
+    device: Device = "auto"
+    trial_timeout: TrialTimeout = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """Where runs are trained, on many machines."""
+
+    engine: Engine = "local"
+    address: Address = None
+    name: Name = None
+    storage: Storage = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What a verb that trains shows, and where it writes."""
+
+    out: Out = None
+    quiet: Quiet = False
+    json_lines: JsonLines = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What is read from a table of runs."""
+
+    lr: Annotated[str, typer.Option("--lr", metavar="COL", help="Column of the learning rate.")] = "lr"
+    loss: Annotated[str, typer.Option("--loss", metavar="COL", help="Column of the loss.")] = "loss"
+    scale: Annotated[
+        list[str] | None, typer.Option("--scale", metavar="NAME=COL", help="A scale and its column: hidden_size=width.")
+    ] = None
+    minimize_over: Annotated[
+        list[str] | None, typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts.")
+    ] = None
+    seed: Annotated[str | None, typer.Option("--seed", metavar="COL", help="Column of the seed.")] = None
+    maximize: Annotated[bool, typer.Option("--maximize", help="Higher is better.")] = False
+    failed_when: Annotated[
+        str | None, typer.Option("--failed-when", metavar="EXPR", help='Rows to take as diverged: "loss>5".')
+    ] = None
+
+
+def with_groups(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb as Typer reads it: each parameter that is a group becomes the group's flags."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(verb).parameters.items():
+        group = parameter.annotation
+        if isinstance(group, type) and dataclasses.is_dataclass(group):
+            groups[name] = group
+            parameters += [_parameter(field) for field in dataclasses.fields(group)]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        verb(**given)
+
+    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _parameter(field: "dataclasses.Field[Any]") -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)

@@ -1,0 +1,80 @@
+"""What the verbs that train share: the options of a search, the check before it starts, and its view."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lrtune.cli.flags import Meeting, Running, Watching
+from lrtune.cli.settings import Settings
+from lrtune.cli.terminal import say
+from lrtune.study.study import Study, parse_seconds
+
+if TYPE_CHECKING:
+    from lrtune.report.terminal.live import View
+
+
+def default_folder(study: Study) -> Path:
+    """The run folder of a study by its name, which may hold what a file's name cannot."""
+    return Path("runs") / (re.sub(r"[^\w.+-]+", "-", study.name).strip(".-") or "study")
+
+
+def search_options(running: Running, meeting: Meeting | None = None) -> dict[str, Any]:
+    """The options of a search that change nothing of what is measured."""
+    options: dict[str, Any] = {"workers": running.workers, "device": running.device}
+    if running.trial_timeout:
+        options["trial_timeout"] = parse_seconds(running.trial_timeout, field="--trial-timeout")
+    if meeting is not None:
+        options |= {"engine": meeting.engine, "address": meeting.address, "storage": meeting.storage}
+    return options
+
+
+def check_before(study: Study, options: dict[str, Any]) -> None:
+    """Refuse what cannot be trained before anything is printed: an error then stands alone on its line.
+
+    Raises:
+        InputError: the options, the storage's URL, the trainer or its settings cannot work.
+    """
+    from lrtune.search.session import Options
+    from lrtune.search.workers.storage import normalise
+    from lrtune.trainer.find import resolve_trainer
+
+    checked = Options(**options)
+    if checked.storage is not None:
+        normalise(checked.storage)
+    trainer = resolve_trainer(study.trainer, study.command)
+    if trainer.check is not None:
+        trainer.check(study)
+
+
+@contextlib.contextmanager
+def watch(settings: Settings, folder: Path, watching: Watching, cost: str = "") -> Iterator["View"]:
+    """The view of a search, after a few lines on its settings and, where it is known, its cost."""
+    from lrtune.report.terminal.live import choose_view
+    from lrtune.report.terminal.progress import Progress, WidthProgress
+
+    study = settings.study
+    if not watching.quiet and not watching.json_lines:
+        sizes = ", ".join(map(str, study.widths))
+        say(f"study {study.name} in {folder}: hidden {sizes}, {study.steps} steps, trainer {_trainer(study)}")
+        for line in [*settings.lines(), *([cost] if cost else [])]:
+            say(f"  {line}")
+    progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
+    progress.widths.update({width: WidthProgress() for width in study.widths})
+    with choose_view(progress, quiet=watching.quiet, json_lines=watching.json_lines, title=study.name) as view:
+        yield view
+
+
+def _trainer(study: Study) -> str:
+    if study.command:
+        return study.command[0]
+    return f"{study.trainer} on {study.options['dataset']}" if "dataset" in study.options else study.trainer
+
+
+def exit_if_stopped(signum: int | None) -> None:
+    """Leave with the exit code of a process that this signal ended; None for no signal."""
+    if signum is not None:
+        raise typer.Exit(128 + signum)

@@ -1,0 +1,77 @@
+"""The text of a flag → its value."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from lrtune.errors import InputError
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Hidden sizes from ``32,64,128``."""
+    try:
+        return tuple(int(part) for part in text.replace(" ", "").split(","))
+    except ValueError:
+        raise InputError(f"--widths: expected hidden sizes such as 32,64,128, but got {text!r:.60}") from None
+
+
+def parse_pairs(pairs: Sequence[str], *, flag: str) -> dict[str, str]:
+    """``NAME=VALUE`` items as a mapping."""
+    found = {}
+    for pair in pairs:
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not (name and value):
+            raise InputError(f"{flag}: expected NAME=VALUE, but got {pair!r:.60}")
+        found[name] = value
+    return found
+
+
+def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
+    """``NAME=NUMBER`` items as a mapping."""
+    found = {}
+    for name, text in parse_pairs(pairs, flag=flag).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise InputError(f"{flag}: expected a number for {name}, but got {text!r:.40}") from None
+    return found
+
+
+def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Values of further scales from ``NAME=V1,V2`` items."""
+    scales = {}
+    for name, text in parse_pairs(pairs, flag="--scale").items():
+        try:
+            scales[name] = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise InputError(f"--scale: expected numbers such as {name}=1,2,4, but got {text!r:.60}") from None
+    return scales
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings of a trainer from ``NAME=VALUE`` items: JSON where it is JSON (4, true, [0.9, 0.95]), else a string."""
+    options: dict[str, Any] = {}
+    for name, text in parse_pairs(pairs, flag="--option").items():
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """A command line as its words."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"--command: expected a command line, but {str(error).lower()} in {text!r:.60}") from None
+
+
+def parse_tuned(text: str) -> tuple[int, float]:
+    """Size and rate from ``128=0.003``."""
+    size, _, tuned = text.partition("=")
+    try:
+        return int(size), float(tuned)
+    except ValueError:
+        raise InputError(f"--given: expected SIZE=LR such as 128=0.003, but got {text!r:.40}") from None

@@ -1,0 +1,47 @@
+"""`lrtune verify`: train at the recommended rate and at a baseline."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.flags import Command, Hidden, Rule, Running, Sweep, Training, Watching
+from lrtune.cli.settings import settle
+from lrtune.cli.terminal import result, say
+from lrtune.cli.training import check_before, exit_if_stopped, search_options, watch
+
+
+def verify(
+    context: typer.Context,
+    hidden: Hidden,
+    training: Training,
+    running: Running,
+    watching: Watching,
+    rule: Rule = None,
+    study_file: Annotated[
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; else the quick study.")
+    ] = None,
+    baseline: Annotated[float, typer.Option("--baseline", help="The rate to compare it with.")] = 0.0015,
+    command: Command = None,
+) -> None:
+    """Train at the recommended rate and at a baseline, on fresh seeds, and say whether the rule holds."""
+    from lrtune.compare.verify import run_verification, to_markdown
+    from lrtune.rule.ask import load_rule
+
+    loaded = load_rule(rule)
+    settings = settle(context, study_file, training, Sweep(command=command))
+    study = replace(settings.study, widths=(hidden,))
+    folder = watching.out or Path("runs") / f"verify-{hidden}"
+    options = search_options(running)
+    check_before(study, options)
+    with watch(replace(settings, study=study), folder, watching) as view:
+        done = run_verification(
+            hidden, study, folder, rule=loaded, baseline=baseline, seed=training.seed, on_event=view, **options
+        )
+    if not watching.json_lines:
+        result(to_markdown(done))
+    exit_if_stopped(done.interrupted)
+    say(f"wrote {done.path}")
+    if not done.holds:
+        raise typer.Exit(1)

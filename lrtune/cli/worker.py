@@ -1,0 +1,27 @@
+"""`lrtune worker`: join a search from anywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrtune.cli.flags import Device
+from lrtune.cli.training import exit_if_stopped
+
+
+def worker(
+    storage: Annotated[
+        str, typer.Option("--storage", envvar="LRTUNE_STORAGE", help="The URL that the search was given.")
+    ],
+    study: Annotated[str, typer.Option("--study", help="The name of its study.")],
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes to train in.")] = 1,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of each.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="A folder for checkpoints, best one that all machines share.")
+    ] = None,
+) -> None:
+    """Join a search from anywhere: train its trials until it ends."""
+    from lrtune.search.workers.local import join
+
+    exit_if_stopped(join(storage, study, workers=workers, device=device, threads=threads, checkpoints=checkpoints))
