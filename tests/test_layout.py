@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -68,36 +69,21 @@ def foreign(module: str, *, lazy_too: bool) -> set[str]:
     }
 
 
-# Lowest row first. A package imports from lower rows only, never from its own row and never upward.
-ROWS = [
-    line.split()
-    for line in """
-    errors files diversity
-    fields
-    rule
-    study
-    trainer
-    records
-    law search.pruning
-    search.sampling search.workers
-    search
-    compare
-    report
-    cli
-    __main__
-    """.strip().splitlines()
-]
-BITNET = [
-    "cache",
-    "settings",
-    "data",
-    "ternary",
-    "model",
-    "training",
-    "execution",
-    "run",
-    "train",
-]  # each imports from the left only
+def table() -> list[list[str]]:
+    """The rows of ARCHITECTURE.md, lowest first."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return [names.split() for names in re.findall(r"^\| \d+ \| (.+?) \|$", text, re.M)]
+
+
+def bitnet_order() -> list[str]:
+    """bitnet's packages from left to right, as ARCHITECTURE.md has them."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^bitnet, each from the left only: (.+)\.$", text, re.M)
+    return [name.strip() for name in line.split("→")]
+
+
+ROWS = table()
+BITNET = bitnet_order()
 # Imports that still point upward, or out of the list above: none may be added.
 EXCEPTIONS: set[tuple[str, str]] = set()
 STDLIB_ONLY = [
@@ -144,6 +130,11 @@ def upward(module: str) -> set[str]:
         for name in ours(module)
         if name.startswith("lrtune.") and package(name) != own and row(package(name)) >= row(own)
     }
+
+
+def test_the_table_is_whole() -> None:
+    assert len(ROWS) == 13
+    assert {package(module) for module in MODULES if module.startswith("lrtune.")} <= {n for r in ROWS for n in r}
 
 
 def test_imports_point_downward() -> None:
