@@ -2,27 +2,30 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lrtune.errors import InputError, TrainerFailedError
+from lrtune.errors import InputError, TrainerFailedError, plain
 from lrtune.trainer import guard
 from lrtune.trainer.trial import Trainer, Trial
 
 _PLACE = re.compile(r"\{(\w+)\}")
+_NO_NUMBER = re.compile(r"(?i)(?<=[:,\[\s])[+-]?(?:nan|inf|infinity)(?=\s*[,}\]])")
 _MAX_LINE = 1 << 20
-_SHOWN_LINES = 20
-_END = None
+_SHOWN_LINES, _SHOWN_WIDTH = 20, 1000
+_POLL_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 0.5
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 
 
 def command_trainer(command: Sequence[str]) -> Trainer:
@@ -31,10 +34,9 @@ def command_trainer(command: Sequence[str]) -> Trainer:
     In each argument ``{learning_rate}``, ``{hidden_size}``, ``{seed}``, ``{steps}``, ``{report_every}``, ``{device}``,
     the name of a further scale or of an option is replaced by the trial's value, and ``{output}`` by the path of a
     file; other braces stay as they are. The program prints one JSON object a line on stdout, or appends it
-    to that file: ``{"step": 100, "loss": 4.2, "diversity": 0.3}``, the last two optional beside any other numbers.
-    An object without ``step`` whose keys are those of `Trial.describe` describes the run. Lines that are no JSON
-    object are left alone, so that a program may print what it likes. To end a run early it is sent SIGTERM, then
-    SIGKILL; its whole process group with it.
+    to that file: ``{"step": 100, "loss": 4.2, "diversity": 0.3}``, with any other numbers. An object without
+    ``step`` whose keys are those of `Trial.describe` describes the run. Other lines are ignored, so that a program may
+    print what it likes. A run ends early by SIGTERM, then SIGKILL, to the program and all that it started.
 
     Raises:
         InputError: the command is empty or takes no learning rate.
@@ -59,7 +61,8 @@ class _CommandTrain:
         self.arguments = tuple(arguments)
 
     def __call__(self, trial: Trial) -> None:
-        with tempfile.TemporaryDirectory(prefix="lrtune-") as folder:
+        # Beside the checkpoints, which go when the trial has its record, even where this worker is killed.
+        with tempfile.TemporaryDirectory(prefix="lrtune-", dir=trial.checkpoint_dir) as folder:
             output = Path(folder) / "reports.jsonl"
             run_command(fill(self.arguments, trial, output), trial, output)
 
@@ -87,37 +90,57 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
 
     Raises:
         InputError: there is no such program.
-        TrainerFailedError: it exited with an error, or ended without a report.
+        TrainerFailedError: it exited with an error, or ended without its last report.
     """
     if shutil.which(arguments[0]) is None:
-        raise InputError(f"command: expected a program on the path, but {arguments[0]!r} is none")
-    said: list[str] = []
-    reports = 0
+        raise InputError(f"command: program {arguments[0]!r} not found on PATH")
+    said = _Said()
+    last = None
     with tempfile.TemporaryFile("w+b") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(trial),
-            start_new_session=True,
+        process = guard.start(
+            arguments, grace=GRACE_SECONDS, stdout=subprocess.PIPE, stderr=errors, env=_environment(trial)
         )
         try:
-            for line in _lines(process, output, said):
-                outcome = _hand_over(line, trial)
-                reports += outcome is not None
-                if outcome is False:
+            for line in _lines(process, output):
+                said.keep(line)
+                report = _report(line, trial)
+                if report is None:
+                    continue
+                last = report.pop("step")
+                if not trial.report(last, **report):
                     return
             code = process.wait()
             if code != 0:
-                raise TrainerFailedError(f"command: exited with {_exit(code)}{_tail(errors, said)}")
-            if not reports:
+                raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{said.tail(errors)}")
+            if last is None:
                 raise TrainerFailedError(
                     'command: expected JSON lines such as {"step": 100, "loss": 4.2} on stdout or in {output}, '
-                    f"but it ended without one{_tail(errors, said)}"
+                    f"but it ended without one{said.tail(errors)}"
                 )
+            if last != trial.steps and said.no_json:
+                raise TrainerFailedError(f"command: expected JSON, but got {said.no_json!r}")
         finally:
-            _end(process)
+            guard.end(process, GRACE_SECONDS + 10)
+
+
+class _Said:
+    """What a program printed, as far as an error quotes it."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_SHOWN_LINES)
+        self.no_json = ""
+
+    def keep(self, line: str) -> None:
+        self._lines.append(line[:_SHOWN_WIDTH])
+        if not self.no_json and line.lstrip().startswith("{") and _parse(line) is None:
+            self.no_json = line[:100]
+
+    def tail(self, errors: IO[bytes]) -> str:
+        """The last lines of stderr, else of stdout, for the record."""
+        errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, errors.tell() - 4000))
+        lines = errors.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:] or list(self._lines)
+        return "; it last wrote:\n" + plain("\n".join(lines)) if lines else ""
 
 
 def _environment(trial: Trial) -> Mapping[str, str]:
@@ -130,26 +153,30 @@ def _environment(trial: Trial) -> Mapping[str, str]:
     return environment
 
 
-def _hand_over(line: str, trial: Trial) -> bool | None:
-    """Pass one line on; returns whether to go on, or None where it was no report."""
-    if not line.lstrip().startswith("{"):
-        return None
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict):
+def _report(line: str, trial: Trial) -> dict[str, Any] | None:
+    """The arguments of `Trial.report` in one line; None where it is none. A line of facts describes the trial."""
+    data = _parse(line)
+    if data is None:
         return None
     if "step" not in data:
-        known = {name: value for name, value in data.items() if name in _FACTS}
-        if known and len(known) == len(data):
-            trial.describe(**known)
+        if data and _FACTS.issuperset(data):
+            trial.describe(**data)
         return None
     if "loss" not in data:
         raise InputError(f"command: expected a loss beside the step in {line!r:.80}")
-    step, loss, diversity = data.pop("step"), data.pop("loss"), data.pop("diversity", None)
-    numbers = {name: value for name, value in data.items() if _is_number(value)}
-    return trial.report(step, loss=float("nan") if loss is None else loss, diversity=diversity, **numbers)
+    report = {name: value for name, value in data.items() if name in ("step", "loss", "diversity") or _is_number(value)}
+    return report | {"loss": math.nan if data["loss"] is None else data["loss"]}
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """The JSON object in a line, "nan" and "inf" as C, Go or Rust print them included."""
+    if not line.lstrip().startswith("{"):
+        return None
+    for text in (line, _NO_NUMBER.sub("NaN", line)):
+        with contextlib.suppress(ValueError, RecursionError):
+            data = json.loads(text)
+            return data if isinstance(data, dict) else None
+    return None
 
 
 _FACTS = {"parameters", "tokens_per_step", "batch_size", "vocabulary_size", "unigram_entropy", "regime_changes"}
@@ -160,87 +187,39 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _lines(process: subprocess.Popen[bytes], output: Path, said: list[str]) -> Iterator[str]:
+def _lines(process: "subprocess.Popen[bytes]", output: Path) -> Iterator[str]:
     """Lines of stdout and of the output file as they come, until the program itself has ended.
 
     Not until stdout closes: a background child that the program left behind may hold it open for ever.
     """
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     assert process.stdout is not None
-    threading.Thread(target=_pump, args=(process.stdout, lines), daemon=True).start()
-    file, open_end = None, True
-    pending = b""
-    try:
-        while True:
-            ended = process.poll() is not None
-            while True:
-                try:
-                    # Once it ended, what it wrote is in the pipe: the pump needs a moment, not a poll.
-                    line = lines.get(timeout=0.05 if not ended else (0.5 if open_end else 0.0))
-                except queue.Empty:
-                    break
-                if line is _END:
-                    open_end = False
-                    break
-                said.append(line)
-                del said[:-_SHOWN_LINES]
-                yield line
-            if file is None:
-                with contextlib.suppress(OSError):
-                    file = output.open("rb")
+    printed: queue.SimpleQueue[str] = queue.SimpleQueue()
+    pump = threading.Thread(target=_pump, args=(process.stdout, printed), daemon=True)
+    pump.start()
+    with contextlib.ExitStack() as stack:
+        file, rest, has_ended = None, b"", False
+        while not has_ended:
+            has_ended = process.poll() is not None
+            if has_ended:  # what it wrote is in the pipe: the pump needs a moment
+                pump.join(_LAST_WORDS_SECONDS)
+            yield from _taken(printed, wait=0.0 if has_ended else _POLL_SECONDS)
+            if file is None and output.exists():
+                file = stack.enter_context(output.open("rb"))
             if file is not None:
-                *whole, pending = (pending + file.read()).split(b"\n")
-                if ended and pending.strip():
-                    whole.append(pending)
-                for raw in whole:
-                    yield raw.decode(errors="replace")
-            if ended:
-                return
-            if not open_end:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=0.05)
-    finally:
-        if file is not None:
-            file.close()
+                *lines, rest = (rest + file.read()).split(b"\n")
+                yield from (line.decode(errors="replace") for line in lines)
+        if rest.strip():
+            yield rest.decode(errors="replace")
 
 
-def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[str | None]") -> None:
+def _taken(lines: "queue.SimpleQueue[str]", wait: float) -> Iterator[str]:
+    """What is in the queue now; `wait` seconds for the next one."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield lines.get(timeout=wait) if wait else lines.get_nowait()
+
+
+def _pump(stream: IO[bytes], lines: "queue.SimpleQueue[str]") -> None:
     with stream, contextlib.suppress(OSError):
         while raw := stream.readline(_MAX_LINE):
             lines.put(raw.decode(errors="replace").rstrip("\n"))
-    lines.put(_END)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the program and whatever it started: SIGTERM, a grace period, SIGKILL."""
-    try:
-        if process.poll() is None:
-            _signal(process, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=guard.GRACE_SECONDS)
-    finally:
-        _signal(process, signal.SIGKILL)
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-def _exit(code: int) -> str:
-    number = -code if code < 0 else code - 128
-    if 0 < number < 32:
-        with contextlib.suppress(ValueError):
-            return signal.Signals(number).name
-    return f"code {code}"
-
-
-def _tail(errors: IO[bytes], said: Sequence[str]) -> str:
-    """The last lines that the program wrote, for the record."""
-    errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, errors.tell() - 4000))
-    lines = errors.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:] or list(said)
-    return "; it last wrote:\n" + "\n".join(lines) if lines else ""

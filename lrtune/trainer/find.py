@@ -1,11 +1,13 @@
 """How a trainer is found: by entry-point name, by ``module:function``, or as a command line."""
 
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from lrtune.errors import InputError, LrtuneError, MissingExtraError
 from lrtune.trainer.command import command_trainer
@@ -19,7 +21,8 @@ _BUNDLED_NEEDS = ("torch", "datasets", "tokenizers", "platformdirs", "filelock")
 def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     """Find a trainer by entry-point name (``default``), by ``module:function``, or make one of a command line.
 
-    ``module:function`` is imported with the working folder on the path.
+    A module that is named is looked for in the working folder first. For what it imports, that folder comes last: a
+    file there cannot take the place of an installed package.
 
     Raises:
         InputError: no such trainer, or its import failed.
@@ -27,7 +30,9 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     if command:
         return command_trainer(command)
     if ":" in target:
-        module_name, _, name = target.partition(":")
+        module_name, _, name = target.rpartition(":")
+        if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
+            raise InputError(f"trainer: expected module:function, but got {target!r}{_meant(module_name, name)}")
         return _from_module(target, module_name, name)
     found = {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
     if target not in found:
@@ -64,18 +69,49 @@ def _check_bundled(target: str, package: str) -> None:
         )
 
 
-def _from_module(target: str, module_name: str, name: str) -> Trainer:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _meant(path: str, name: str) -> str:
+    """What was probably meant by a path in the place of a module's name."""
+    if not path.endswith(".py"):
+        return ""
+    parts = Path(path).with_suffix("").parts
+    if all(part.isidentifier() for part in parts):
+        return f"; did you mean {'.'.join(parts)}:{name}?"
+    return "; change to the folder of the file and give its name without .py"
+
+
+def _import_here(module_name: str) -> ModuleType:
+    """Import a module, its package or file from the working folder if it is there."""
     try:
-        module = importlib.import_module(module_name)
+        here = str(Path.cwd())
+    except FileNotFoundError:  # the working folder was deleted
+        return importlib.import_module(module_name)
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)
+    top = module_name.partition(".")[0]
+    spec = importlib.machinery.PathFinder.find_spec(top, [here])
+    if top not in sys.modules and spec is not None and spec.loader is not None and spec.origin is not None:
+        sys.modules[top] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[top])
+        except BaseException:
+            sys.modules.pop(top, None)
+            raise
+    return importlib.import_module(module_name)
+
+
+def _from_module(target: str, module_name: str, name: str) -> Trainer:
+    try:
+        module = _import_here(module_name) if ":" in target else importlib.import_module(module_name)
     except LrtuneError:
         raise
     except ModuleNotFoundError as error:
         if error.name in _BUNDLED_NEEDS and ":" not in target:
             raise MissingExtraError("bitnet", error.name, f"trainer {target!r}") from None
-        raise InputError(f"trainer: {target!r} cannot be imported: ModuleNotFoundError: {error}") from error
-    except Exception as error:
+        top = module_name.partition(".")[0]
+        is_in_src = error.name == top and (Path("src", top).is_dir() or Path("src", f"{top}.py").exists())
+        hint = "; it is in src: install it (pip install -e .) or set PYTHONPATH=src" if is_in_src else ""
+        raise InputError(f"trainer: {target!r} cannot be imported: ModuleNotFoundError: {error}{hint}") from error
+    except (Exception, SystemExit) as error:
         raise InputError(f"trainer: {target!r} cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):

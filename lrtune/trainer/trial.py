@@ -21,14 +21,18 @@ gets 16 at once and a CPU one. What the user asks for with ``members`` comes bef
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, plain
 
 Scalar = str | int | float | bool
+LARGEST = 1e300  # of the numbers in a record; beyond, they count as infinite
+_LONGEST = 500
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., object])
 
 
 class Interrupted(BaseException):
@@ -115,7 +119,7 @@ class Trial:
 
         Args:
             step: optimizer steps done, 0 … `steps`.
-            loss: validation loss, nats per token. NaN and inf are taken as divergence.
+            loss: validation loss, nats per token. NaN, inf and 1e300 or more are taken as divergence.
             diversity: share of the reference's variety that the model's answers have (see `lrtune.diversity`),
                 0 when one token is always the answer, about 1 when they vary as the text does.
             **numbers: anything else worth keeping in the record's curves.
@@ -124,12 +128,12 @@ class Trial:
             InputError: a value is not a number, or the step is outside 0 … `steps`.
             Interrupted: the search is being stopped.
         """
-        step = int(_number("step", step))
-        if not 0 <= step <= self.steps:
+        at = _number("report", "step", step)
+        if not 0 <= at <= self.steps:
             raise InputError(f"report: expected a step within 0 … {self.steps}, but got {step}")
-        value = None if diversity is None else _number("diversity", diversity)
-        extra = {name: _number(name, number) for name, number in numbers.items()}
-        return self.on_report(Report(step, _number("loss", loss), value, extra))
+        value = None if diversity is None else _number("report", "diversity", diversity)
+        extra = {_line(name): _number("report", name, number) for name, number in numbers.items()}
+        return self.on_report(Report(int(at), _number("report", "loss", loss), value, extra))
 
     def describe(
         self,
@@ -143,23 +147,29 @@ class Trial:
         conditions: Mapping[str, Scalar] | None = None,
         plan: Mapping[str, Scalar] | None = None,
     ) -> None:
-        """Say once what this run is; see `Facts` for the fields and their fallbacks."""
+        """Say once what this run is; see `Facts` for the fields and their fallbacks. numpy and torch scalars count.
+
+        Raises:
+            InputError: a value is not what its field holds.
+        """
+        if isinstance(regime_changes, str) or not isinstance(regime_changes, Iterable):
+            raise InputError(f"describe: expected a list of steps for regime_changes, but got {regime_changes!r:.60}")
         self.on_describe(
             Facts(
-                parameters=parameters,
-                tokens_per_step=tokens_per_step,
-                batch_size=batch_size,
-                vocabulary_size=vocabulary_size,
-                unigram_entropy=unigram_entropy,
-                regime_changes=tuple(int(step) for step in regime_changes),
-                conditions=dict(conditions or {}),
-                plan=dict(plan or {}),
+                parameters=_optional(_whole, "parameters", parameters),
+                tokens_per_step=_optional(_whole, "tokens_per_step", tokens_per_step),
+                batch_size=_optional(_whole, "batch_size", batch_size),
+                vocabulary_size=_optional(_whole, "vocabulary_size", vocabulary_size),
+                unigram_entropy=_optional(_finite, "unigram_entropy", unigram_entropy),
+                regime_changes=tuple(_whole("regime_changes", step) for step in regime_changes),
+                conditions=_scalars("conditions", conditions or {}),
+                plan=_scalars("plan", plan or {}),
             )
         )
 
     def attach(self, name: str, text: str) -> None:
         """Keep a text with the record: a sample of what the model writes, say. Cut at 4,000 characters."""
-        self.on_attach(str(name), str(text)[:4000])
+        self.on_attach(_line(name), str(text)[:4000])
 
     @property
     def checkpoint_due(self) -> bool:
@@ -171,19 +181,60 @@ class Trial:
         return self.checkpoint_dir is not None and self.is_checkpoint_due()
 
 
-def _number(name: str, value: object) -> float:
-    """`value` as a float; torch and numpy scalars count, strings and booleans do not."""
+def _number(where: str, name: str, value: object) -> float:
+    """`value` as a float, infinite where it is larger than a record holds; strings and booleans are no numbers."""
     if isinstance(value, str | bytes | bool) or value is None:
-        raise InputError(f"report: expected a number for {name}, but got {value!r}")
+        raise InputError(f"{where}: expected a number for {name}, but got {value!r:.60}")
     try:
-        return float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError) as error:
-        raise InputError(f"report: expected a number for {name}, but got {type(value).__name__}") from error
+        raise InputError(f"{where}: expected a number for {name}, but got {type(value).__name__}") from error
+    return math.copysign(math.inf, number) if abs(number) >= LARGEST else number
+
+
+def _optional(read: Callable[[str, object], _T], name: str, value: object) -> _T | None:
+    return None if value is None else read(name, value)
+
+
+def _finite(name: str, value: object) -> float:
+    number = _number("describe", name, value)
+    if not math.isfinite(number):
+        raise InputError(f"describe: expected a finite number for {name}, but got {value!r:.60}")
+    return number
+
+
+def _whole(name: str, value: object) -> int:
+    number = _finite(name, value)
+    if not number.is_integer() or number < 0:
+        raise InputError(f"describe: expected a whole number for {name}, but got {value!r:.60}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _scalars(name: str, values: object) -> dict[str, Scalar]:
+    """Named texts, numbers and booleans, each text a line."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"describe: expected a mapping for {name}, but got {values!r:.60}")
+    return {_line(key): _scalar(f"{name}[{key!r:.60}]", value) for key, value in values.items()}
+
+
+def _scalar(name: str, value: object) -> Scalar:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str):
+        return _line(value)
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < LARGEST):
+        return value
+    return _finite(name, value)
+
+
+def _line(text: object) -> str:
+    """Text of a trainer in one line of at most 500 characters."""
+    return " ".join(plain(text).split())[:_LONGEST]
 
 
 Train = Callable[[Trial], object]
 PopulationTrain = Callable[[Sequence[Trial]], object]
-_F = TypeVar("_F", bound=Callable[..., object])
 
 
 def population(function: _F) -> _F:

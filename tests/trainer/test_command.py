@@ -1,5 +1,6 @@
 """Command-line trainers: real programs, run as a search runs them."""
 
+import math
 import os
 import signal
 import subprocess
@@ -118,9 +119,45 @@ def test_a_report_that_is_none_is_named(run: Run, line: str, message: str) -> No
         run(f"print({line!r})")
 
 
-def test_a_loss_that_is_null_or_nan_is_handed_on_as_nan(run: Run) -> None:
-    reports = run('print(\'{"step": 1, "loss": null}\'); print(\'{"step": 2, "loss": NaN}\')')
-    assert [report.loss != report.loss for report in reports] == [True, True]
+@pytest.mark.parametrize("loss", ["null", "NaN", "nan", "-nan", "inf", "-Infinity", "+Inf"])
+def test_a_loss_that_is_no_number_is_handed_on_as_one_that_is_not_finite(run: Run, loss: str) -> None:
+    (report,) = run(f'print(\'{{"step": 30, "loss": {loss}, "norm": 1}}\')')
+    assert not math.isfinite(report.loss) and report.numbers == {"norm": 1}
+
+
+def test_a_line_that_is_no_json_is_quoted_where_the_last_report_is_missing(run: Run) -> None:
+    with pytest.raises(RunFailedError, match=r"expected JSON, but got \"\{'step': 30"):
+        run("print('{\"step\": 0, \"loss\": 1}'); print({'step': 30, 'loss': 1})")
+
+
+def test_control_characters_of_a_program_do_not_reach_the_record(run: Run) -> None:
+    with pytest.raises(RunFailedError) as caught:
+        run("import sys; print('\\x1b]52;c;YQ==\\x07no GPU', file=sys.stderr); sys.exit(1)")
+    assert "no GPU" in str(caught.value) and "\x1b" not in str(caught.value) and "\x07" not in str(caught.value)
+
+
+def test_a_file_that_is_no_program_is_named(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "tool"
+    path.write_bytes(b"\x7fELF")
+    path.chmod(0o755)
+    train = command_trainer([str(path), "{learning_rate}"]).train
+    assert train is not None
+    with pytest.raises(RunFailedError, match=r"tool: Exec format error"):
+        train(Trial(hidden_size=8, learning_rate=0.1, steps=1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds what left its process group on Linux only")
+@pytest.mark.parametrize("how", ["ends", "is stopped"])
+def test_a_child_that_left_the_process_group_ends_with_its_program(run: Run, how: str, tmp_path: Path) -> None:
+    script = f"""
+import json, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+print(json.dumps({{"step": 30, "loss": 1.0}}))
+time.sleep(0 if {how == "ends"} else 60)
+"""
+    run(script, keep=10 if how == "ends" else 1)
+    assert not _alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_pruned_program_gets_sigterm_and_may_clean_up(run: Run, tmp_path: Path) -> None:
@@ -140,7 +177,7 @@ time.sleep(60)
 def test_a_program_deaf_to_sigterm_is_killed_with_its_children(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lrtune.trainer.guard.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("lrtune.trainer.command.GRACE_SECONDS", 0.2)
     script = f"""
 import json, os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -202,7 +239,7 @@ def test_a_command_that_cannot_be_tuned_is_refused(command: list[str], message: 
 def test_a_program_that_is_not_there_is_named() -> None:
     train = command_trainer(["no-such-program", "{learning_rate}"]).train
     assert train is not None
-    with pytest.raises(InputError, match="'no-such-program' is none"):
+    with pytest.raises(InputError, match="program 'no-such-program' not found"):
         train(Trial(hidden_size=8, learning_rate=0.1, steps=1))
 
 

@@ -1,10 +1,15 @@
 """The trainer contract: what report accepts, what describe hands over, how a trainer is found."""
 
+import json
 import math
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import lrtune
 from lrtune.errors import InputError
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Facts, Report, Trial, population
@@ -43,6 +48,7 @@ def test_report_hands_over_plain_numbers_and_returns_the_answer() -> None:
         ({"step": 1, "loss": True}, "expected a number for loss"),
         ({"step": 1, "loss": [1.0]}, "expected a number for loss, but got list"),
         ({"step": 1, "loss": 1.0, "note": "x"}, "expected a number for note"),
+        ({"step": math.nan, "loss": 1.0}, "expected a step within 0 … 100, but got nan"),
     ],
 )
 def test_report_refuses_what_is_no_number(arguments: dict, message: str) -> None:
@@ -58,6 +64,54 @@ def test_describe_and_attach() -> None:
     run.attach("sample", "x" * 5000)
     assert facts == [Facts(parameters=10, regime_changes=(50,), conditions={"depth": 4})]
     assert texts == {"sample": "x" * 4000}
+
+
+def test_numbers_of_numpy_are_plain_ones_in_what_is_described() -> None:
+    facts: list[Facts] = []
+    run = trial(on_describe=facts.append)
+    depth, decay = np.int64(4), np.float32(0.5)
+    run.describe(
+        parameters=np.int64(10),
+        tokens_per_step=8.0,
+        unigram_entropy=np.float32(2.5),
+        regime_changes=np.array([50]),
+        conditions={"depth": depth, "decay": decay, "on": np.bool_(True), "note": "two\nlines \x1b[31m" + "x" * 9000},
+    )
+    (found,) = facts
+    assert json.loads(json.dumps(asdict(found))) == {
+        **asdict(Facts(parameters=10, tokens_per_step=8, unigram_entropy=2.5)),
+        "regime_changes": [50],
+        "conditions": {"depth": 4, "decay": 0.5, "on": True, "note": ("two lines [31m" + "x" * 9000)[:500]},
+        "plan": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"parameters": "12M"}, "describe: expected a number for parameters, but got '12M'"),
+        ({"parameters": 1.5}, r"describe: expected a whole number for parameters, but got 1\.5"),
+        ({"tokens_per_step": True}, "expected a number for tokens_per_step, but got True"),
+        ({"unigram_entropy": math.nan}, "expected a finite number for unigram_entropy, but got nan"),
+        ({"vocabulary_size": 10**400}, "expected a finite number for vocabulary_size"),
+        ({"regime_changes": "50"}, "expected a list of steps for regime_changes, but got '50'"),
+        ({"conditions": [1]}, r"expected a mapping for conditions, but got \[1\]"),
+        ({"conditions": {"depth": None}}, r"expected a number for conditions\['depth'\], but got None"),
+        ({"plan": {"dtype": object}}, r"expected a number for plan\['dtype'\], but got type"),
+    ],
+)
+def test_describe_refuses_what_its_fields_do_not_hold(facts: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trial().describe(**facts)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kept"), [(1e299, 1e299), (1e301, math.inf), (-1e301, -math.inf), (10**400, math.inf)]
+)
+def test_numbers_that_no_record_holds_are_infinite(loss: float, kept: float) -> None:
+    seen: list[Report] = []
+    trial(on_report=lambda report: seen.append(report) or True).report(1, loss=loss, norm=loss)
+    assert (seen[0].loss, seen[0].numbers) == (kept, {"norm": kept})
 
 
 def test_a_checkpoint_is_due_only_where_there_is_a_place_for_it(tmp_path) -> None:
@@ -87,6 +141,8 @@ number = 3
 def module(tmp_path, monkeypatch):
     (tmp_path / "mine_for_test.py").write_text(SOURCE)
     (tmp_path / "broken_for_test.py").write_text("import nothing_of_this_name")
+    (tmp_path / "exits_for_test.py").write_text("raise SystemExit('usage')")
+    (tmp_path / "src" / "in_src_for_test").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield "mine_for_test"
@@ -101,6 +157,23 @@ def test_a_function_is_found_with_what_its_module_offers(module: str) -> None:
     assert alone.train is None and alone.train_population.__name__ == "many"
 
 
+def test_a_file_of_the_working_folder_takes_no_packages_place_but_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(Path(lrtune.__file__).parents[1]), *sys.path])
+    Path("graphlib.py").write_text("raise AssertionError('a file of a stranger')")
+    Path("beside_for_test.py").write_text("")
+    Path("colorsys.py").write_text("import graphlib, beside_for_test\ndef train(trial): ...")
+    for name in ("graphlib", "colorsys"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = resolve_trainer("colorsys:train")
+    assert found.train is not None and found.train.__code__.co_filename == str(tmp_path / "colorsys.py")
+    assert "graphlib" in sys.modules
+    for name in ("colorsys", "beside_for_test"):
+        sys.modules.pop(name)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -108,6 +181,12 @@ def test_a_function_is_found_with_what_its_module_offers(module: str) -> None:
         ("mine_for_test:number", "expected a function 'number'"),
         ("broken_for_test:train", "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         ("no_such_module_here:train", "cannot be imported"),
+        ("mine_for_test.py:train", r"got 'mine_for_test.py:train'; did you mean mine_for_test:train\?"),
+        ("./lib/mine.py:train", r"did you mean lib.mine:train\?"),
+        ("/tmp/mine.py:train", "change to the folder of the file and give its name without .py"),
+        (":train", "expected module:function, but got ':train'"),
+        ("exits_for_test:train", "cannot be imported: SystemExit: usage"),
+        ("in_src_for_test:train", r"it is in src: install it \(pip install -e .\) or set PYTHONPATH=src"),
         ("defualt", r"expected module:function or one of the installed names \(.*default"),
     ],
 )
