@@ -13,6 +13,7 @@ from scipy.interpolate import PchipInterpolator
 
 from lrtune.records.importers import Columns, read_sources
 from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.replay import smooth
 
 Array = NDArray[np.float64]
 Key = tuple[float, ...]  # a cell's values of the scales, in order
@@ -32,7 +33,8 @@ class Sweep:
     """Records over one or more scales, the first of which is the size.
 
     Attributes:
-        own: recorded by this project, not by others.
+        own: recorded by this project, not by others: √2 between rates and noisy, so that the optimum is read from
+            twice as many rates, and losses are smoothed before regrets are.
     """
 
     name: str
@@ -45,6 +47,11 @@ class Sweep:
         for record in self.records:
             groups[tuple(record.scale(name) or 0.0 for name in self.scales)].append(record)
         return dict(sorted(groups.items()))
+
+    def truths(self) -> dict[Key, "Truth"]:
+        """Each cell's own optimum; cells of one rate are left out."""
+        wide = 2 if self.own else 1
+        return {key: found for key, runs in self.cells().items() if (found := read_truth(runs, wide)) is not None}
 
     def sizes(self) -> list[float]:
         return sorted({key[0] for key in self.cells()})
@@ -138,8 +145,12 @@ class Curve:
         return float(np.clip(np.expm1(height - self._least), 0.0, 1.0))
 
 
-def read_truth(runs: Sequence[TrialRecord]) -> Truth | None:
-    """The optimum by a cell's own runs; None where fewer than two rates were tried."""
+def read_truth(runs: Sequence[TrialRecord], wide: int = 1) -> Truth | None:
+    """The optimum by a cell's own runs; None where fewer than two rates were tried.
+
+    Args:
+        wide: 1: a parabola through three rates, a quadratic and a cubic through five; 2: through five and nine.
+    """
     by_rate: dict[float, list[float]] = defaultdict(list)
     for run in runs:
         lost = run.status != "finished" or run.loss is None
@@ -157,33 +168,39 @@ def read_truth(runs: Sequence[TrialRecord]) -> Truth | None:
     low = -math.inf if j == 0 else (x[i] + rates[j - 1]) / 2
     high = math.inf if j == len(rates) - 1 else (x[i] + rates[j + 1]) / 2 if alive[j + 1] else rates[j + 1]
     interior = 0 < j < len(rates) - 1 and bool(alive[j - 1] and alive[j + 1])
-    curve = Curve(x, y - y[i], rates[~alive])
+    smoothed = smooth([*2.0**x], [by_rate[value] for value in x]).y if wide > 1 else y
+    curve = Curve(x, smoothed, rates[~alive])
     if not interior:
         return Truth(low=low, high=high, best=math.nan, error=math.nan, at=x[i], curve=curve)
-    found = _vertices(x, y, i)
+    found = _vertices(x, y, i, wide)
     means_of = [found[name] for name in ("parabola", "quadratic", "cubic") if name in found]
     spread = float(np.std(means_of, ddof=1)) if len(means_of) > 1 else (x[i + 1] - x[i - 1]) / 16
-    found["parabola of the loss"] = _vertex(x[i - 1 : i + 2], loss[i - 1 : i + 2], x[i - 1], x[i + 1])
+    near = slice(max(i - wide, 0), i + wide + 1)
+    found["parabola of the loss"] = _vertex(x[near], loss[near])
     best = float(np.mean(means_of))
     return Truth(low=low, high=high, best=best, error=spread, at=x[i], curve=curve, vertices=found)
 
 
-def _vertices(x: Array, y: Array, i: int) -> dict[str, float]:
-    """A parabola through the best three rates, a quadratic and a cubic through the best five."""
-    found = {"parabola": _vertex(x[i - 1 : i + 2], y[i - 1 : i + 2], x[i - 1], x[i + 1])}
-    start = min(max(i - 2, 0), max(len(x) - 5, 0))
-    five = slice(start, start + 5)
-    if len(x[five]) >= 4:
-        found["quadratic"] = _vertex(x[five], y[five], x[i - 1], x[i + 1])
-        fine = np.linspace(x[i - 1], x[i + 1], 801)
-        cubic = np.polynomial.Polynomial.fit(x[five], y[five], 3)
+def _vertices(x: Array, y: Array, i: int, wide: int) -> dict[str, float]:
+    """A parabola through the best rate and its neighbours, a quadratic and a cubic through twice as many."""
+    near = slice(max(i - wide, 0), i + wide + 1)
+    found = {"parabola": _vertex(x[near], y[near])}
+    count = 4 * wide + 1
+    start = min(max(i - 2 * wide, 0), max(len(x) - count, 0))
+    far = slice(start, start + count)
+    if len(x[far]) >= 4:
+        low, high = x[near][0], x[near][-1]
+        found["quadratic"] = float(np.clip(_vertex(x[far], y[far]), low, high))
+        fine = np.linspace(low, high, 801)
+        cubic = np.polynomial.Polynomial.fit(x[far], y[far], 3)
         found["cubic"] = float(fine[np.argmin(cubic(fine))])
     return found
 
 
-def _vertex(x: Array, y: Array, low: float, high: float) -> float:
+def _vertex(x: Array, y: Array) -> float:
+    """The lowest point of a parabola, within the rates that it goes through."""
     a, b, _ = np.polyfit(x - x.mean(), y, 2)
-    return float(np.clip(x.mean() - b / (2 * a), low, high)) if a > 0 else float(x[np.argmin(y)])
+    return float(np.clip(x.mean() - b / (2 * a), x[0], x[-1])) if a > 0 else float(x[np.argmin(y)])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sweeps import LINES, SIZE, Key, Line, Sweep, Truth, own_sweeps, public_sweeps, read_truth
+from sweeps import LINES, SIZE, Key, Line, Sweep, Truth, own_sweeps, public_sweeps
 
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_law
@@ -57,8 +57,7 @@ class Scored:
 
 def leave_out(sweep: Sweep) -> list[Scored]:
     """Fit to all sizes but one, and ask for each cell of that one, for every size in turn."""
-    cells = sweep.cells()
-    truths = {key: found for key, runs in cells.items() if (found := read_truth(runs)) is not None}
+    truths = sweep.truths()
     scored = []
     for size in sweep.sizes():
         rest = [record for record in sweep.records if record.scale(SIZE) != size]
