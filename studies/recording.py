@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, read_records, to_json
+from lrtune.records.jsonl import read_records, to_json
+from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial
 
 _BYTES_A_PARAMETER = 28  # weights, gradient, two moments, and what the forward pass keeps of them

@@ -11,7 +11,7 @@ np = pytest.importorskip("numpy")
 from lrtune.compare.arms import effects, gather_arms  # noqa: E402
 from lrtune.compare.run import cost, run_comparison  # noqa: E402
 from lrtune.law.fit import fit_law  # noqa: E402
-from lrtune.study.study import load_study  # noqa: E402
+from lrtune.study.toml import load_study  # noqa: E402
 from studies.phase4 import tables  # noqa: E402
 from studies.phase4.record import STUDY  # noqa: E402
 

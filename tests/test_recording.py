@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="bitnet needs torch")
 
-from lrtune.records.record import from_json
-from lrtune.study.study import load_study
+from lrtune.records.jsonl import from_json
+from lrtune.study.toml import load_study
 from studies import recording
 from studies.phase4 import record as phase4
 from studies.pruning import record as pruning

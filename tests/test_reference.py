@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.rule.file import PACKAGED
 from lrtune.search.run import run_fixed
-from lrtune.study.study import Study, load_study
+from lrtune.study.study import Study
 from lrtune.study.task import Task
+from lrtune.study.toml import load_study
 
 FOLDER = Path(__file__).parents[1] / "studies" / "reference"
 # Another processor rounds another way, and one flipped ternary weight is enough for two runs to part. Two seeds at

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_widths
-from lrtune.study.study import parse_seconds
+from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
 _RUN = "Where and how it runs"

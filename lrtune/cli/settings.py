@@ -10,7 +10,8 @@ from typing import Any, get_args
 import typer
 
 from lrtune.cli.flags import Sets
-from lrtune.study.study import Study, load_study, parse_study
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study, parse_study
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ import typer
 from lrtune.cli.flags import Meeting, Running, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
-from lrtune.study.study import Study, parse_seconds
+from lrtune.study.study import Study
+from lrtune.study.toml import parse_seconds
 
 if TYPE_CHECKING:
     from lrtune.report.terminal.live import View

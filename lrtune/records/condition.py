@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.study.study import unknown_key
+from lrtune.fields import unknown_key
 
 Condition = Callable[[Mapping[str, Any]], bool]
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from lrtune.errors import InputError, RunFailedError
 from lrtune.files import open_handle, read_text, remove_leftovers, write_whole
-from lrtune.records.record import TrialRecord, read_records, to_json, write_records
-from lrtune.study.study import Study, fingerprint, load_study, to_toml
+from lrtune.records.jsonl import read_records, to_json, write_records
+from lrtune.records.record import TrialRecord
+from lrtune.study.study import Study, fingerprint
+from lrtune.study.toml import load_study, to_toml
 
 
 class RunFolder:
@@ -89,7 +91,7 @@ class RunFolder:
     def _difference(self, study: Study) -> str:
         """Which settings of the study in the folder are not those of `study`."""
         try:
-            other = load_study(self.study_path)
+            other = load_study(self.study_path, within=self.out)
         except InputError:
             return "its study.toml cannot be read"
         names = ("trainer", "command", "options", "steps", "report_every", "seed", "pruner", "pruning")
@@ -118,7 +120,7 @@ class RunFolder:
     def _read(self) -> tuple[list[TrialRecord], list[tuple[int, str]]]:
         if not self.records_path.exists():
             return [], []
-        file = read_records(self.records_path)
+        file = read_records(self.records_path, within=self.out)
         return file.records, file.bad_lines
 
     def read(self) -> list[TrialRecord]:

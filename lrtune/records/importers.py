@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
+from lrtune.fields import unknown_key
 from lrtune.records.condition import Condition, parse_condition
-from lrtune.records.record import STATUSES, TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.records.tables import study_rows, table_rows
-from lrtune.study.study import unknown_key
 from lrtune.trainer.trial import Facts
 
 _UPDATES = ("update_ratio", "relative_update")

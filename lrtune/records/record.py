@@ -1,20 +1,16 @@
-"""Trial records: what one training run was and how it went, one JSON object a line."""
+"""What one training run was and how it went, and what of it a worker may hand in and a file may hold."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from lrtune.errors import InputError
-from lrtune.files import write_whole
+from lrtune.errors import InputError, plain
+from lrtune.fields import LARGEST, Kind, choice, mapping, number, optional, sequence, table, text, unexpected
 from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 Status = Literal["finished", "collapsed", "beaten", "diverged", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-_MAX_LINE = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,141 +89,80 @@ class TrialRecord:
         return float(self.steps_done * (self.facts.tokens_per_step or 1) * width)
 
 
-_FIELDS = {f.name: f for f in fields(TrialRecord)}
-_INTEGERS = {"trial", "hidden_size", "seed", "steps", "steps_done", "attempt"}
-_FLOATS = {"learning_rate", "seconds"}
-_MAPPINGS = {"scales", "curve", "facts", "options", "plan", "texts"}
-_STRINGS = {"why", "device", "worker", "fingerprint"}
+def _column(where: str, value: object) -> list[float | None]:
+    if not isinstance(value, list) or len(value) > 10_000_000:
+        raise unexpected(where, "a list of numbers", value)
+    for each in value:
+        if each is not None and (type(each) not in (int, float) or not -LARGEST <= each <= LARGEST):
+            raise unexpected(where, "a list of numbers", each)
+    return value
 
 
-def to_json(record: TrialRecord) -> str:
-    """The record as one line of strict JSON (no NaN), with keys in a fixed order."""
-    data = asdict(record)
-    data["curve"] = {
-        name: [None if value is None or not math.isfinite(value) else value for value in column]
-        for name, column in record.curve.items()
-    }
-    for name in ("loss", "diversity"):
-        value = data[name]
-        data[name] = None if value is None or not math.isfinite(value) else value
-    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+def _conditions(where: str, value: object) -> dict[str, Any]:
+    """What a result holds for, as a rule may keep it: one line of text, a number or a truth value; no others."""
+    kept: dict[str, Any] = {}
+    for name, item in mapping(lambda where, value: value, 1000)(where, value).items():
+        if isinstance(item, str):
+            kept[name] = " ".join(plain(item).split())[:2000]
+        elif isinstance(item, int | float) and abs(item) <= LARGEST:
+            kept[name] = item
+    return kept
 
 
-def from_json(line: str) -> TrialRecord:
-    """The record in one line. Unknown keys are kept out, so that newer files stay readable.
+def _anything(where: str, value: object) -> Any:
+    return value
+
+
+_MANY = 2**62
+_COUNT = number(0, _MANY, whole=True)
+_WORDS = text(2**24)
+_NUMBER = optional(number(as_given=True))
+_FACTS = table(
+    {
+        **dict.fromkeys(("parameters", "tokens_per_step", "batch_size", "vocabulary_size", "unigram_entropy"), _NUMBER),
+        "regime_changes": sequence(number(whole=True), 10_000, what="a list of steps"),
+        "conditions": _conditions,
+        "plan": mapping(_anything, 1000),
+    },
+    others_pass=True,
+)
+# Unknown keys are left out, so that newer files stay readable.
+_RECORD: Kind = table(
+    {
+        "trial": _COUNT,
+        "hidden_size": number(0, 1e12, above=True, whole=True),
+        "learning_rate": number(0, above=True, as_given=True),
+        "seed": number(-_MANY, _MANY, whole=True),
+        "status": choice(*STATUSES),
+        "steps": _COUNT,
+        "steps_done": _COUNT,
+        **dict.fromkeys(("loss", "diversity", "tokens"), _NUMBER),
+        **dict.fromkeys(("why", "device", "worker", "fingerprint"), _WORDS),
+        "arm": optional(_WORDS),
+        "scales": mapping(number(0, above=True, as_given=True)),
+        "curve": mapping(_column, 1000),
+        "facts": lambda where, value: Facts(**_FACTS(where, value)),
+        **dict.fromkeys(("options", "plan"), mapping(_anything, 1000)),
+        "texts": mapping(_WORDS, 1000),
+        "seconds": number(as_given=True),
+        "attempt": _COUNT,
+    },
+    needed=("trial", "hidden_size", "learning_rate", "seed", "status", "steps", "steps_done"),
+    others_pass=True,
+)
+
+
+def parse_record(data: object) -> TrialRecord:
+    """The record that plain data describe, every field checked: the one check for those who write and who read.
 
     Raises:
-        InputError: the line is not a record; the message says which field is wrong.
+        InputError: they describe none; names the field.
     """
-    if len(line) > _MAX_LINE:
-        raise InputError(f"expected a record of at most {_MAX_LINE} characters, but got {len(line)}")
-    try:
-        data = json.loads(line, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"expected a JSON object, but got {line[:40]!r} ({type(error).__name__})") from error
-    if not isinstance(data, dict):
-        raise InputError(f"expected a JSON object, but got {type(data).__name__}")
-    data = {name: value for name, value in data.items() if name in _FIELDS}
-    for name in ("trial", "hidden_size", "learning_rate", "seed", "status", "steps", "steps_done"):
-        if name not in data:
-            raise InputError(f"{name}: expected in every record, but it is missing")
-    for name, value in data.items():
-        _check(name, value)
-    data.setdefault("loss", None)
-    data["facts"] = _facts(data.get("facts", {}))
-    record = TrialRecord(**data)
+    record = TrialRecord(**{"loss": None, **_RECORD("", data)})
     lengths = {len(column) for column in record.curve.values()}
     if len(lengths) > 1:
-        raise InputError(f"curve: expected columns of one length, but got {sorted(lengths)}")
+        raise InputError(f"curve: expected columns of one length, but got {sorted(lengths)!s:.100}")
     return record
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check(name: str, value: Any) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    if name in _INTEGERS and not (isinstance(value, int) and number):
-        raise InputError(f"{name}: expected a whole number, but got {value!r:.60}")
-    if name in _FLOATS and not number:
-        raise InputError(f"{name}: expected a number, but got {value!r:.60}")
-    if name == "learning_rate" and value <= 0:
-        raise InputError(f"learning_rate: expected a positive number, but got {value!r}")
-    if name == "hidden_size" and value <= 0:
-        raise InputError(f"hidden_size: expected a positive number, but got {value!r}")
-    if name in ("loss", "diversity", "tokens") and not (value is None or number):
-        raise InputError(f"{name}: expected a number or null, but got {value!r:.60}")
-    if name in _STRINGS and not isinstance(value, str):
-        raise InputError(f"{name}: expected a string, but got {value!r:.60}")
-    if name == "arm" and not (value is None or isinstance(value, str)):
-        raise InputError(f"arm: expected a string or null, but got {value!r:.60}")
-    if name == "status" and value not in STATUSES:
-        raise InputError(f"status: expected one of {', '.join(STATUSES)}, but got {value!r:.60}")
-    if name in _MAPPINGS and not isinstance(value, dict):
-        raise InputError(f"{name}: expected an object, but got {value!r:.60}")
-    if name == "scales" and not all(_is_number(v) and v > 0 for v in value.values()):
-        raise InputError(f"scales: expected positive numbers, but got {value!r:.60}")
-    if name == "curve":
-        for key, column in value.items():
-            if not isinstance(column, list) or not all(v is None or _is_number(v) for v in column):
-                raise InputError(f"curve: expected a list of numbers for {key!r:.40}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _facts(data: Mapping[str, Any]) -> Facts:
-    known = {f.name for f in fields(Facts)}
-    data = {name: value for name, value in data.items() if name in known}
-    for name, value in data.items():
-        if name in ("conditions", "plan"):
-            if not isinstance(value, dict):
-                raise InputError(f"facts.{name}: expected an object, but got {value!r:.60}")
-        elif name == "regime_changes":
-            if not (isinstance(value, list) and all(isinstance(step, int) for step in value)):
-                raise InputError(f"facts.regime_changes: expected a list of steps, but got {value!r:.60}")
-            data["regime_changes"] = tuple(value)
-        elif not (value is None or _is_number(value)):
-            raise InputError(f"facts.{name}: expected a number or null, but got {value!r:.60}")
-    return Facts(**data)
-
-
-@dataclass(frozen=True)
-class RecordsFile:
-    """What was read from a records file: the records, and the lines that are none, each with its reason."""
-
-    records: list[TrialRecord]
-    bad_lines: list[tuple[int, str]]
-
-
-def read_records(path: Path) -> RecordsFile:
-    """Read a ``records.jsonl``. A line that is no record is named by its number; the rest is still read.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError as error:
-        raise InputError(f"{path}: expected a records file, but it cannot be read ({error.strerror})") from error
-    records, bad = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(from_json(line))
-        except InputError as error:
-            torn = number == len(lines)
-            bad.append((number, f"torn last line: {error}" if torn else str(error)))
-    return RecordsFile(records, bad)
-
-
-def write_records(path: Path, records: Iterable[TrialRecord]) -> None:
-    """Write the whole file, in order of trial number."""
-    ordered = sorted(records, key=lambda record: record.trial)
-    write_whole(path, "".join(to_json(record) + "\n" for record in ordered))
 
 
 def task_of(record: TrialRecord) -> Task:

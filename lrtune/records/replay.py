@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, read_records
-from lrtune.study.study import unknown_key
+from lrtune.fields import unknown_key
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts, Trial
 
 Array = NDArray[np.float64]

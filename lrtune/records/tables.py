@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, MissingExtraError
-from lrtune.study.study import unknown_key
+from lrtune.fields import unknown_key
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 

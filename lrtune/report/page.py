@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from lrtune.errors import InputError, LrtuneError, MissingExtraError
 from lrtune.files import write_whole
-from lrtune.records.record import STATUSES, RecordsFile, TrialRecord, read_records
+from lrtune.records.jsonl import RecordsFile, read_records
+from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.rule.ask import Rule, load_rule, recommend
-from lrtune.study.study import Study, load_study
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -58,11 +60,15 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         raise InputError(f"{folder}: expected the folder of a search, but there is none")
     if not any((folder / name).exists() for name in ("records.jsonl", "study.toml", "study.db")):
         raise InputError(f"{folder}: expected the folder of a search, with study.toml and records.jsonl in it")
-    read = read_records(folder / "records.jsonl") if (folder / "records.jsonl").exists() else RecordsFile([], [])
+    read = (
+        read_records(folder / "records.jsonl", within=folder)
+        if (folder / "records.jsonl").exists()
+        else RecordsFile([], [])
+    )
     study = None
     if (folder / "study.toml").exists():
         try:
-            study = load_study(folder / "study.toml")
+            study = load_study(folder / "study.toml", within=folder)
         except InputError:
             study = None
     fit, rule, why = _fit(read.records) if fit is None else (fit, fit.rule, "")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.search.conclusion import places
 from lrtune.search.session import Options
 from lrtune.study.study import Study
@@ -69,7 +70,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     if trainer.check is not None:
         trainer.check(study)
     path = None if out is None else out / "records.jsonl"
-    records = read_records(path).records if path is not None and path.exists() else []
+    records = read_records(path, within=out).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
     rows = [_row(study, width, scales, counts[width], records) for width, scales in places(study)]
     left = [(row, max(0, row["runs"] - row["done"])) for row in rows]

@@ -12,7 +12,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from lrtune.records.folder import RunFolder
-from lrtune.records.record import TrialRecord, from_json, task_of, to_json
+from lrtune.records.jsonl import from_json, to_json
+from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.workers.leases import Lease, Leases, is_gone

@@ -23,7 +23,8 @@ from lrtune.search.queue import TaskQueue
 from lrtune.search.workers.leases import Leases, is_gone, new_owner
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
-from lrtune.study.study import Study, fingerprint, to_toml
+from lrtune.study.study import Study, fingerprint
+from lrtune.study.toml import to_toml
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Trainer
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from lrtune.errors import InputError, redact
 from lrtune.records.folder import RunFolder
-from lrtune.records.record import RecordsFile, TrialRecord, from_json, read_records
+from lrtune.records.jsonl import RecordsFile, from_json, read_records
+from lrtune.records.record import TrialRecord
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
-from lrtune.study.study import Study, load_study
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +97,9 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
     """
     if not (run / "study.toml").is_file():
         raise InputError(f"run: expected the folder of a search, but {run} has no study.toml")
-    study = load_study(run / "study.toml")
+    study = load_study(run / "study.toml", within=run)
     path = run / "records.jsonl"
-    file = read_records(path) if path.exists() else RecordsFile([], [])
+    file = read_records(path, within=run) if path.exists() else RecordsFile([], [])
     found = {record.trial: record for record in file.records}
     folder = RunFolder(run)
     searching = not folder.try_lock()

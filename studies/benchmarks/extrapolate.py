@@ -18,7 +18,8 @@ from surfaces import Problem
 from sweeps import STUDIES, Truth, own_sweeps
 
 from lrtune.law.fit import fit_law
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.records.replay import Surface, replay_records
 from lrtune.rule.ask import recommend
 

@@ -28,7 +28,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import create_trial
 
 from lrtune.records.folder import RunFolder
-from lrtune.records.record import TrialRecord, to_json
+from lrtune.records.jsonl import to_json
+from lrtune.records.record import TrialRecord
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.optuna_study import Trials
 from lrtune.search.pruning.pruner import CollapsePruner

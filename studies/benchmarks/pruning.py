@@ -33,7 +33,8 @@ import optuna
 from optuna.trial import TrialState
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import verdict
 from lrtune.study.study import PruningPolicy

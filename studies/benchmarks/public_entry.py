@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from surfaces import GRID_RATES, HIGH, LOW
 
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.records.replay import replay_records
 from lrtune.rule.ask import get_learning_rate, load_rule
 

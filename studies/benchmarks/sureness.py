@@ -18,7 +18,8 @@ import numpy as np
 from surfaces import SHAPES, synthetic
 
 from lrtune.cli.settings import quick_study
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.records.replay import replay_records
 from lrtune.rule.ask import get_learning_rate
 from lrtune.search.adaptive import AdaptiveDesign

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrtune.records.record import read_records
+from lrtune.records.jsonl import read_records
 from lrtune.records.replay import Surface, _normal, replay_records, smooth
 
 LOW, HIGH = 1e-4, 1.0  # the learning-rate range that is declared to every contender

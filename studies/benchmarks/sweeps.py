@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from lrtune.records.importers import Columns, read_sources
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.records.replay import smooth
 
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrtune.study.study import Study, load_study
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study
 from studies.recording import Run, arguments, main
 
 STUDY = Path(__file__).with_name("study.toml")

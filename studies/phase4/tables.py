@@ -12,9 +12,11 @@ from lrtune.compare.arms import Spread, gather_arms, outcome, value_at
 from lrtune.compare.run import compare_records, effect_table, markdown, table
 from lrtune.errors import RunFailedError
 from lrtune.law.fit import LawFit, fit_law
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import recommend
-from lrtune.study.study import PruningPolicy, load_study
+from lrtune.study.study import PruningPolicy
+from lrtune.study.toml import load_study
 from studies.phase4.record import AT_50K, OPTIMIZERS, STUDY
 
 RECORDS = Path(__file__).with_name("records.jsonl")

@@ -16,7 +16,8 @@ import pytest
 from lrtune.cli import run as run_cli
 from lrtune.cli.settings import default_report_every
 from lrtune.rule.file import PACKAGED
-from lrtune.study.study import Study, load_study
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -279,12 +280,12 @@ BAD = [
     (["export", "--format", "xml"], "expected one of python, json, yaml, toml"),
     (["search", "none.toml"], "none.toml: expected a study.toml"),
     (["search", "--widths", "a,b"], "--widths: expected hidden sizes such as 32,64,128"),
-    (["search", "--widths", "-32"], "expected positive whole numbers"),
+    (["search", "--widths", "-32"], "expected a positive whole number, but got -32"),
     (["search", "--widths", "32,32"], "expected each hidden size once"),
     (["search", "--lr-min", "0.1", "--lr-max", "0.01"], "expected min below max"),
     (["search", "--steps", "-5"], "steps: expected a positive whole number, but got -5"),
     (["search", "--seed", "-1"], "seed: expected a whole number of at least 0"),
-    (["search", "--budget", "soon"], "--budget: expected a duration such as"),
+    (["search", "--budget", "soon"], "--budget: expected a positive duration such as"),
     (["search", "--workers", "0"], "workers: expected a positive whole number, but got 0"),
     (["search", "--engine", "slurm"], "engine: expected one of local, ray"),
     (["search", "--pruner", "median"], "pruner: expected one of collapse, none"),

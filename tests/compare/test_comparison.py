@@ -15,7 +15,8 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.summary import show_sections
 from lrtune.search.run import SearchResult
-from lrtune.study.study import PruningPolicy, Study, to_toml
+from lrtune.study.study import PruningPolicy, Study
+from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts
 
 ARMS = {
@@ -143,7 +144,7 @@ def test_a_dry_run_says_the_cost_and_refuses_what_the_run_would(tmp_path, capsys
         ({}, "expected at least one .arms.NAME. table"),
         ({"a": {"optimizer": "l2"}}, "arms.a: expected a learning_rate"),
         ({"a": {"learning_rate": 0.1, "smothing": 0.1}}, "arms.a: options: unknown key 'smothing'; did you mean"),
-        ({"a": {"learning_rate": 0.1, "seeds": 0}}, "arms.a.seeds: expected a positive number"),
+        ({"a": {"learning_rate": 0.1, "seeds": 0}}, "arms.a.seeds: expected a positive whole number"),
     ],
 )
 def test_bad_arms_start_nothing(tmp_path, arms, words):

@@ -107,12 +107,13 @@ def size(url: str | None, trials: int, folder: Path) -> bool:
     """A study of many trials: what joining it, asking and telling cost."""
     from dataclasses import fields
 
-    from lrtune.records.record import TrialRecord, from_json, to_json
+    from lrtune.records.jsonl import from_json, to_json
+    from lrtune.records.record import TrialRecord
     from lrtune.search.optuna_study import Trials
     from lrtune.search.workers.leases import Leases, new_owner
     from lrtune.search.workers.storage import open_engine, sqlite_url
-    from lrtune.study.study import to_toml
     from lrtune.study.task import Task
+    from lrtune.study.toml import to_toml
 
     where, name = url or sqlite_url(folder), f"size{time.time_ns()}"
     leases, optuna_side = Leases(open_engine(where), name), Trials(where, name)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import LrtuneError
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.search.run import run_fixed, run_search
 from lrtune.search.workers.leases import Lease, Leases, is_gone
 from lrtune.search.workers.storage import open_engine, sqlite_url

@@ -9,7 +9,8 @@ import pytest
 from lrtune.errors import InputError
 from lrtune.records.condition import parse_condition
 from lrtune.records.importers import Columns, Imported, read_sources, read_table
-from lrtune.records.record import TrialRecord, write_records
+from lrtune.records.jsonl import write_records
+from lrtune.records.record import TrialRecord
 
 ROWS = [(width, rate, 3.0 + i) for width in (64, 128) for i, rate in enumerate((0.1, 0.2, 0.4))]
 COLUMNS = Columns(learning_rate="lr", loss="loss", scales={"hidden_size": "width"})

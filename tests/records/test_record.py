@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, from_json, read_records, to_json, write_records
+from lrtune.records.jsonl import from_json, read_records, to_json, write_records
+from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts
 
 
@@ -78,19 +79,19 @@ def test_a_missing_file_is_one_line(tmp_path) -> None:
     [
         ({"status": "won"}, "status: expected one of finished, collapsed"),
         ({"learning_rate": 0}, "learning_rate: expected a positive number"),
-        ({"learning_rate": "0.1"}, "learning_rate: expected a number"),
-        ({"learning_rate": 10**400}, "learning_rate: expected a number"),
-        ({"hidden_size": -4}, "hidden_size: expected a positive number"),
-        ({"hidden_size": 1.5}, "hidden_size: expected a whole number"),
+        ({"learning_rate": "0.1"}, "learning_rate: expected a positive number, but got '0.1'"),
+        ({"learning_rate": 10**400}, "learning_rate: expected a number of at most 1e[+]300, but got a number of more"),
+        ({"hidden_size": -4}, "hidden_size: expected a positive whole number, but got -4"),
+        ({"hidden_size": 1.5}, "hidden_size: expected a positive whole number, but got 1.5"),
         ({"trial": True}, "trial: expected a whole number"),
-        ({"loss": "low"}, "loss: expected a number or null"),
-        ({"scales": {"depth": 0}}, "scales: expected positive numbers"),
+        ({"loss": "low"}, "loss: expected a number, but got 'low'"),
+        ({"scales": {"depth": 0}}, "scales.depth: expected a positive number"),
         ({"curve": {"step": [1], "loss": [1, 2]}}, "curve: expected columns of one length"),
-        ({"curve": {"step": ["a"]}}, "curve: expected a list of numbers"),
-        ({"curve": []}, "curve: expected an object"),
+        ({"curve": {"step": ["a"]}}, "curve.step: expected a list of numbers"),
+        ({"curve": []}, "curve: expected a table"),
         ({"facts": {"regime_changes": 4}}, "facts.regime_changes: expected a list of steps"),
         ({"facts": {"parameters": "many"}}, "facts.parameters: expected a number"),
-        ({"arm": 3}, "arm: expected a string or null"),
+        ({"arm": 3}, "arm: expected a string, but got 3"),
     ],
 )
 def test_a_line_that_is_no_record_says_why(change: dict, message: str) -> None:
@@ -102,7 +103,7 @@ def test_a_line_that_is_no_record_says_why(change: dict, message: str) -> None:
 def test_a_missing_field_is_named_and_unknown_ones_are_passed_over() -> None:
     data = json.loads(to_json(record()))
     del data["seed"]
-    with pytest.raises(InputError, match="seed: expected in every record"):
+    with pytest.raises(InputError, match="seed: expected a value, but it is missing"):
         from_json(json.dumps(data))
     assert from_json(json.dumps(json.loads(to_json(record())) | {"from_the_future": 1})) == record()
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, write_records
+from lrtune.records.jsonl import write_records
+from lrtune.records.record import TrialRecord
 from lrtune.records.replay import check, replay_records, smooth, train
 from lrtune.study.study import Study
 from lrtune.trainer.find import resolve_trainer

@@ -13,12 +13,14 @@ from browser import Page, browser, find_chromium
 
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
-from lrtune.records.record import STATUSES, TrialRecord, write_records
+from lrtune.records.jsonl import write_records
+from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.page import findings, read_run, write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
 from lrtune.rule.ask import save_rule
-from lrtune.study.study import Study, to_toml
+from lrtune.study.study import Study
+from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064]

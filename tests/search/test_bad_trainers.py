@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lrtune.errors import RunFailedError
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.report.page import findings, read_run
 from lrtune.search.run import run_search, status
 from lrtune.study.study import Study

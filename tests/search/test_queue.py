@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from lrtune.records.folder import RunFolder
-from lrtune.records.record import TrialRecord, to_json
+from lrtune.records.jsonl import to_json
+from lrtune.records.record import TrialRecord
 from lrtune.search import queue as module
 from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials

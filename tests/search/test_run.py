@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord, read_records
+from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import recommend
 from lrtune.search.conclusion import shortfall
 from lrtune.search.designs import FixedDesign

@@ -147,7 +147,7 @@ def event_json(event: Event) -> str:
     kind = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
     fields: dict[str, Any] = {name: value for name, value in vars(event).items() if not dataclasses.is_dataclass(value)}
     if isinstance(event, TrialEnded):
-        from lrtune.records.record import to_json
+        from lrtune.records.jsonl import to_json
 
         fields["record"] = json.loads(to_json(event.record))
     elif isinstance(event, LawChanged):

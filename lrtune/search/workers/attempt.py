@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrtune.records.record import Status, TrialRecord, from_json, to_json
+from lrtune.records.jsonl import from_json, hand_in
+from lrtune.records.record import Status, TrialRecord
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
@@ -191,7 +192,7 @@ class Attempt:
 
     def finish(self, status: Status, why: str = "") -> bool:
         """Hand the record in and clear the checkpoint away; False when the trial was given to another worker."""
-        handed = self.leases.finish(self.lease, to_json(self.record(status, why)))
+        handed = self.leases.finish(self.lease, hand_in(self.record(status, why)))
         if handed:
             self.forget_checkpoint()
         return handed

@@ -24,7 +24,8 @@ from lrtune.search.workers.attempt import Attempt, Setting
 from lrtune.search.workers.leases import Lease, Leases, new_owner
 from lrtune.search.workers.room import said_room, usual_room
 from lrtune.search.workers.storage import open_engine
-from lrtune.study.study import Study, fingerprint, parse_study
+from lrtune.study.study import Study, fingerprint
+from lrtune.study.toml import parse_study
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Interrupted, Trainer
 

@@ -7,15 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from lrtune.records.record import TrialRecord, from_json
+from lrtune.records.jsonl import from_json
+from lrtune.records.record import TrialRecord
 from lrtune.search.designs import FixedDesign
 from lrtune.search.session import Options, Session
 from lrtune.search.workers import worker as module
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.search.workers.worker import Worker, WorkerSpec
-from lrtune.study.study import PruningPolicy, Study, to_toml
+from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.task import Task
+from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Interrupted, Trainer, Trial, population
 
 RATES = (0.01, 0.02, 0.04)

@@ -1,0 +1,162 @@
+"""One way to check values from a file, a table or another process.
+
+A *kind* is a function of where a value stands and the value: it returns the value as the program uses it, or raises
+`InputError` in the form ``where: expected …, but got …``. Kinds of containers are made of kinds of items.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lrtune.errors import InputError, plain
+
+Kind = Callable[[str, object], Any]
+
+LARGEST = 1e300  # beyond it, sums and squares of finite numbers are no longer finite
+_LONGEST = 60  # characters of a name or value in a message
+
+
+def show(value: object) -> str:
+    """A value as a message shows it: in one short line, whatever it is."""
+    if isinstance(value, list | tuple) and len(value) <= 8 and all(isinstance(v, int | float | str) for v in value):
+        return f"[{', '.join(map(show, value))}]"
+    if not isinstance(value, str | bool | int | float | None):
+        return f"a value of type {type(value).__name__}"
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    text = repr(value[:_LONGEST] if isinstance(value, str) else value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def at(where: str, key: object) -> str:
+    """The place of an entry: ``study.steps``, the bare key where there is nothing around it."""
+    name = plain(key).replace("\n", " ")[:_LONGEST]
+    return f"{where}.{name}" if where else name
+
+
+def unexpected(where: str, expected: str, value: object) -> InputError:
+    """The error for a value that is not of its kind."""
+    return InputError(f"{where}: expected {expected}, but got {show(value)}")
+
+
+def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
+    """One line about an unknown key, with the nearest known one, or the nearest ten."""
+    import difflib
+
+    name, names = plain(key).replace("\n", " ")[:_LONGEST], {plain(name)[:_LONGEST] for name in known}
+    near = difflib.get_close_matches(name, sorted(names)[:1000], n=10, cutoff=0.0)
+    if near and difflib.SequenceMatcher(None, near[0], name).ratio() >= 0.4:
+        hint = f"did you mean {near[0]!r}?"
+    else:
+        hint = f"known keys: {', '.join(sorted(near))}{', …' if len(names) > len(near) else ''}"
+    return f"{where}: unknown key {name!r}; {hint}"
+
+
+def number(
+    low: float = -LARGEST,
+    high: float = LARGEST,
+    *,
+    above: bool = False,
+    whole: bool = False,
+    as_given: bool = False,
+    what: str = "",
+) -> Kind:
+    """A finite number from `low` (or, with `above`, above it) to `high`, as a float unless `whole` or `as_given`."""
+    noun = "whole number" if whole else "number"
+    if above and low == 0:
+        words = f"a positive {noun}"
+    else:
+        words = f"a {noun}" + (f" {'above' if above else 'of at least'} {low:g}" if low > -LARGEST else "")
+
+    def read(where: str, value: object) -> float:
+        if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
+            raise unexpected(where, what or words, value)
+        if not low <= value or (above and value == low):
+            raise unexpected(where, what or words, value)
+        if not value <= high:
+            raise unexpected(where, what or f"a {noun} of at most {high:.10g}", value)
+        return value if whole or as_given else float(value)
+
+    return read
+
+
+def text(longest: int = 2000, *, printable: bool = False, least: int = 0) -> Kind:
+    """A string of at most `longest` characters; `printable` ones have no line breaks and no control characters."""
+    words = f"a {'printable ' if printable else ''}string of at most {longest} characters"
+
+    def read(where: str, value: object) -> str:
+        if not isinstance(value, str) or not least <= len(value) <= longest or (printable and not value.isprintable()):
+            raise unexpected(where, words if isinstance(value, str) and value else "a string", value)
+        return value
+
+    return read
+
+
+def flag(where: str, value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise unexpected(where, "true or false", value)
+    return value
+
+
+def choice(*choices: str | bool | None) -> Kind:
+    """One of a few values."""
+    words = ", ".join(str(c).lower() if isinstance(c, bool) else str(c) for c in choices)
+
+    def read(where: str, value: object) -> Any:
+        if not any(type(value) is type(each) and value == each for each in choices):
+            raise unexpected(where, f"one of {words}", value)
+        return value
+
+    return read
+
+
+def optional(kind: Kind) -> Kind:
+    """None, or a value of `kind`."""
+    return lambda where, value: None if value is None else kind(where, value)
+
+
+def sequence(kind: Kind, most: int, *, least: int = 0, what: str = "a list") -> Kind:
+    """A list of `least` to `most` values of one kind, as a tuple."""
+    words = f"{what} of {least} to {most:,} entries" if least != most else f"{what} of {most} entries"
+
+    def read(where: str, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or not least <= len(value) <= most:
+            raise unexpected(where, words, value if not isinstance(value, list | tuple) else f"{len(value)} of them")
+        return tuple(kind(where, item) for item in value)
+
+    return read
+
+
+def mapping(kind: Kind, most: int = 64, *, key: Kind | None = None) -> Kind:
+    """A table of at most `most` entries of one kind under names of any kind, or of `key`."""
+    name = key or text(200)
+
+    def read(where: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or len(value) > most:
+            raise unexpected(where, f"a table of at most {most:,} entries", value)
+        return {name(where, each): kind(at(where, each), item) for each, item in value.items()}
+
+    return read
+
+
+def table(kinds: Mapping[str, Kind], needed: Iterable[str] = (), *, others_pass: bool = False) -> Kind:
+    """A table with known keys, each of its own kind. Unknown ones are refused, or left out where `others_pass`."""
+
+    def read(where: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise unexpected(where or "file", "a table", value)
+        for key in needed:
+            if key not in value:
+                raise InputError(f"{at(where, key)}: expected a value, but it is missing")
+        for key in value:
+            if key not in kinds and not others_pass:
+                raise InputError(unknown_key(f"[{where}]" if where else "table", key, kinds))
+        return {key: kinds[key](at(where, key), item) for key, item in value.items() if key in kinds}
+
+    return read
+
+
+def check(instance: object, where: str, kinds: Mapping[str, Kind]) -> None:
+    """Check the fields of a frozen dataclass, and keep them as their kinds return them."""
+    for name, kind in kinds.items():
+        object.__setattr__(instance, name, kind(at(where, name), getattr(instance, name)))

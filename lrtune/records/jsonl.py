@@ -1,0 +1,121 @@
+"""Records as lines of strict JSON: ``records.jsonl``, and what workers hand in."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import InputError
+from lrtune.fields import LARGEST
+from lrtune.files import MIB, Name, open_file, write_whole
+from lrtune.records.record import TrialRecord, parse_record
+from lrtune.trainer.trial import Facts
+
+_MAX_LINE = 16 * MIB
+_MAX_FILE = 4096 * MIB
+_MOST_COMPLAINTS = 1000
+
+
+def to_json(record: TrialRecord) -> str:
+    """The record as one line of strict JSON (no NaN), with keys in a fixed order.
+
+    Numbers of numpy become plain ones; None stands for what is not finite, or so large that it is no measurement.
+    """
+    return json.dumps(_simple(asdict(record)), allow_nan=False, separators=(",", ":"))
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _simple(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_simple(item) for item in value]
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) and abs(value) <= LARGEST else None
+    if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+        return _simple(value.item())
+    return str(value)
+
+
+def hand_in(record: TrialRecord) -> str:
+    """The line that a worker hands in: one that `from_json` accepts.
+
+    A record that cannot be kept becomes that of a failed run whose `why` says what is wrong with it.
+    """
+    try:
+        return to_json(from_json(to_json(record)))
+    except (InputError, RecursionError, ValueError) as error:
+        why = f"what the trainer reported cannot be recorded: {error!s:.400}"
+        bare = replace(record, loss=None, diversity=None, curve={}, facts=Facts(), texts={}, plan={}, tokens=None)
+        return to_json(replace(bare, status="failed", why=why))
+
+
+def from_json(line: str) -> TrialRecord:
+    """The record in one line.
+
+    Raises:
+        InputError: the line is not a record; the message says which field is wrong, and shows nothing else of it.
+    """
+    if len(line) > _MAX_LINE:
+        raise InputError(f"expected a record of at most {_MAX_LINE} characters, but got {len(line)}")
+    try:
+        data = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"expected a JSON object, but this is none ({type(error).__name__})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"expected a JSON object, but got {type(data).__name__}")
+    return parse_record(data)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+@dataclass(frozen=True)
+class RecordsFile:
+    """What was read from a records file: the records, and the lines that are none, each with its reason."""
+
+    records: list[TrialRecord]
+    bad_lines: list[tuple[int, str]]
+
+
+def read_records(path: Path, *, within: Name | None = None) -> RecordsFile:
+    """Read a ``records.jsonl``. A line that is no record is named by its number; the rest is still read.
+
+    Args:
+        within: the run folder that the file must lie in, links resolved.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or its first thousand lines are no records.
+    """
+    records: list[TrialRecord] = []
+    bad: list[tuple[int, str]] = []
+    try:
+        with open_file(path, within=within, most=_MAX_FILE) as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE + 1), b""), start=1):
+                is_torn = not line.endswith(b"\n")
+                if is_torn and len(line) > _MAX_LINE:
+                    while (rest := file.readline(MIB)) and not rest.endswith(b"\n"):
+                        pass
+                if not line.strip():
+                    continue
+                try:
+                    records.append(from_json(line.decode("utf-8", "replace")))
+                except InputError as error:
+                    bad.append((number, f"torn last line: {error}" if is_torn else str(error)))
+                if len(bad) >= _MOST_COMPLAINTS:
+                    if not records:
+                        raise InputError(f"{path}: expected a records file, but its first {len(bad):,} lines are none")
+                    del bad[_MOST_COMPLAINTS:]
+    except OSError as error:
+        raise InputError(f"{path}: expected a records file, but it cannot be read ({error.strerror})") from error
+    return RecordsFile(records, bad)
+
+
+def write_records(path: Path, records: Iterable[TrialRecord]) -> None:
+    """Write the whole file, in order of trial number."""
+    ordered = sorted(records, key=lambda record: record.trial)
+    write_whole(path, "".join(to_json(record) + "\n" for record in ordered))

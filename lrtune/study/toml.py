@@ -1,0 +1,125 @@
+"""study.toml read and written, and durations as people write them."""
+
+import dataclasses
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import InputError, plain
+from lrtune.fields import LARGEST, unexpected, unknown_key
+from lrtune.files import MIB, Name, read_text
+from lrtune.study.study import FIELDS, Budget, PruningPolicy, Study
+
+_LONGEST = 400  # characters of a complaint
+
+
+def load_study(path: Path, *, within: Name | None = None) -> Study:
+    """Read and check a study.toml; `within` is the run folder that it must lie in, links resolved.
+
+    Raises:
+        InputError: the file is missing, no TOML, or has a key or value that is not understood.
+    """
+    try:
+        content = read_text(path, within=within, most=MIB)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise InputError(f"{path}: expected a study.toml, but it cannot be read ({reason})") from error
+    return parse_study(content, source=str(path))
+
+
+def parse_study(content: str, *, source: str = "study.toml") -> Study:
+    """The study that a TOML text describes; `source` names it in errors."""
+    try:
+        data = tomllib.loads(content)
+    except (ValueError, RecursionError) as error:  # ValueError: no TOML, or a number of thousands of digits
+        raise InputError(f"{source}: invalid TOML: {_line(error)}") from error
+    try:
+        return _from_tables(data)
+    except InputError as error:
+        raise InputError(f"{source}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return plain(error).replace("\n", " ")[:_LONGEST]
+
+
+def _from_tables(data: Mapping[str, Any]) -> Study:
+    """The file's tables as fields of a study, which checks their values."""
+    for name, entries in data.items():
+        if name not in _TABLES:
+            raise InputError(unknown_key("table", name, _TABLES))
+        if not isinstance(entries, dict):
+            raise unexpected(name, "a table", entries)
+    values: dict[str, Any] = {}
+    rest: dict[str, dict[str, Any]] = {}
+    for name in _TABLES:
+        fields, entries = _FIELD_OF.get(name, {}), data.get(name, {})
+        values.update({fields[key]: value for key, value in entries.items() if key in fields})
+        rest[name] = {key: value for key, value in entries.items() if key not in fields}
+    for name, known in _CLOSED.items():
+        for key in rest[name]:
+            if key not in known:
+                raise InputError(unknown_key(f"[{name}]", key, (*known, *_FIELD_OF.get(name, ()))))
+    budget = {_BUDGET_KEYS[key]: value for key, value in rest["budget"].items()}
+    if "seconds" in budget:
+        budget["seconds"] = parse_seconds(budget["seconds"], field="budget.time")
+    values.update({name: rest[name] for name in ("scales", "options", "arms")})
+    return Study(**values, pruning=PruningPolicy(**rest["pruning"]), budget=Budget(**budget))
+
+
+_TABLES = ("study", "learning_rate", "scales", "options", "arms", "pruning", "budget")
+_BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
+_PLACES = {name: where.partition(".")[::2] for name, (where, _) in FIELDS.items()}  # field → (table, key)
+_FIELD_OF = {name: {key: field for field, (table, key) in _PLACES.items() if key and table == name} for name in _TABLES}
+# tables whose keys are all known → those that are not fields of the study itself
+_CLOSED: dict[str, list[str]] = {
+    "study": [],
+    "learning_rate": [],
+    "pruning": [field.name for field in dataclasses.fields(PruningPolicy)],
+    "budget": [*_BUDGET_KEYS],
+}
+
+
+def to_toml(study: Study) -> str:
+    """The study as a study.toml that reads back as the same study.
+
+    Raises:
+        InputError: its options or arms hold what TOML cannot (None, say).
+    """
+    import tomli_w
+
+    tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
+    for field, (table, key) in _PLACES.items():
+        value = getattr(study, field)
+        if not key:
+            tables[table].update(value)
+        elif value != ():
+            tables[table][key] = value
+    tables["pruning"].update(dataclasses.asdict(study.pruning))
+    budget = {key: getattr(study.budget, name) for key, name in _BUDGET_KEYS.items()}
+    tables["budget"] = {key: value for key, value in budget.items() if value is not None}
+    try:
+        return tomli_w.dumps({name: entries for name, entries in tables.items() if entries})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"study: cannot be written as TOML: {_line(error)}") from error
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_seconds(duration: object, *, field: str = "budget") -> float:
+    """Seconds in ``90``, ``90s``, ``10m``, ``1.5h``, ``1h30m`` or ``2d``."""
+    if isinstance(duration, str) and len(duration) < 40 and not re.sub(_DURATION, "", duration).strip():
+        parts = _DURATION.findall(duration)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else math.nan
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        seconds = float(min(duration, LARGEST))
+    else:
+        seconds = math.nan
+    if not 0 < seconds < LARGEST:
+        raise unexpected(field, "a positive duration such as 90s, 10m or 1h30m", duration)
+    return seconds
