@@ -1,6 +1,5 @@
 """`lrtune search`: train short runs at several sizes and rates, and fit the rule."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from lrtune.cli.flags import DryRun, Meeting, Running, Space, StudyFile, Sweep, 
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
 from lrtune.cli.training import check_before, default_folder, exit_if_stopped, search_options, watch
-from lrtune.errors import InputError, LrtuneError, RunFailedError
+from lrtune.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -52,12 +51,13 @@ def search(
 
 def _conclude(done: "SearchResult", watching: Watching) -> None:
     """Write the report, show what was found, say what to type next, and exit as the search ended."""
-    fit = _fitted(done)
-    report = _write_report(done.out, fit)
+    report = _write_report(done.out, done.fit)
+    for note in done.notes:
+        say(f"warning: {note}")
     if watching.json_lines:
         _print_end(done)
     elif not watching.quiet:
-        _show_end(done, fit, report)
+        _show_end(done, report)
     elif done.rule is not None:
         result(str(done.out / "rule.json"))
     exit_if_stopped(done.interrupted)
@@ -65,10 +65,10 @@ def _conclude(done: "SearchResult", watching: Watching) -> None:
         raise RunFailedError(f"no rule: {done.why_no_rule}")
 
 
-def _show_end(done: "SearchResult", fit: "LawFit | None", report: str) -> None:
+def _show_end(done: "SearchResult", report: str) -> None:
     from lrtune.report.terminal.summary import next_commands, show
 
-    show(stdout_console(), done.records, done.rule, fit, why=done.why_no_rule)
+    show(stdout_console(), done.records, done.rule, done.fit, why=done.why_no_rule)
     say(f"ended: {done.stop_reason}")
     say(f"report: {report}")
     commands = next_commands(done.rule, done.out, command)
@@ -82,17 +82,6 @@ def _print_end(done: "SearchResult") -> None:
     rule = None if done.rule is None else str(done.out / "rule.json")
     why_no_rule = done.why_no_rule if done.rule is None else None
     result(json.dumps({"event": "ended", "why": done.stop_reason, "rule": rule, "why_no_rule": why_no_rule}))
-
-
-def _fitted(done: "SearchResult") -> "LawFit | None":
-    """The fit behind the rule, for its curves; the charts do without where there is none."""
-    from lrtune.law.fit import fit_law
-
-    if done.rule is None:
-        return None
-    with contextlib.suppress(LrtuneError):
-        return fit_law([r for r in done.records if r.arm is None], scales=tuple(done.rule.scales))
-    return None
 
 
 def _write_report(out: Path, fit: "LawFit | None") -> str:

@@ -39,11 +39,11 @@ def check_before(study: Study, options: dict[str, Any]) -> None:
     Raises:
         InputError: the options, the storage's URL, the trainer or its settings cannot work.
     """
-    from lrtune.search.session import Options
+    from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
     from lrtune.trainer.find import resolve_trainer
 
-    checked = Options(**options)
+    checked = SearchOptions(**options)
     if checked.storage is not None:
         normalise(checked.storage)
     trainer = resolve_trainer(study.trainer, study.command)

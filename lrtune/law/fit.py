@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from lrtune import __version__
+from lrtune.errors import RunFailedError
 from lrtune.law.boundary import fit_boundary
 from lrtune.law.cells import gather
 from lrtune.law.circumstances import advice, conditions, horizon
@@ -24,7 +25,7 @@ from lrtune.law.lawforms import terms
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale, Step
 
-__all__ = ["LawCell", "LawFit", "fit_law"]
+__all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
 
 _LN2 = math.log(2.0)
 _DEGREES = 4  # what the priors count for in Student's t, beside the cells
@@ -108,6 +109,22 @@ def fit_law(
         provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
     )
     return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=choice.regrets, left_out=gathered.left_out)
+
+
+def fit_run(records: Iterable[TrialRecord]) -> LawFit:
+    """The law through the records of one run folder, over the width and every other scale that varies in them.
+
+    Runs of an arm are left out: they answer another question.
+
+    Raises:
+        RunFailedError: there is nothing to fit, which the message explains.
+    """
+    own = [record for record in records if record.arm is None]
+    if not own:
+        raise RunFailedError("no run has ended yet")
+    names = sorted({name for record in own for name in record.scales})
+    swept = [name for name in names if len({record.scales.get(name) for record in own}) > 1]
+    return fit_law(own, scales=("hidden_size", *swept))
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:

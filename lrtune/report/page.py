@@ -71,7 +71,15 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
             study = load_study(folder / "study.toml", within=folder)
         except InputError:
             study = None
-    fit, rule, why = _fit(read.records) if fit is None else (fit, fit.rule, "")
+    why = ""
+    if fit is None:
+        from lrtune.law.fit import fit_run
+
+        try:
+            fit = fit_run(read.records)
+        except LrtuneError as error:
+            why = str(error)
+    rule = None if fit is None else fit.rule
     if (folder / "rule.json").exists():
         rule = load_rule(folder / "rule.json")
     return Run(
@@ -83,21 +91,6 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         fit=fit,
         why_no_rule=why,
     )
-
-
-def _fit(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, Rule | None, str]":
-    from lrtune.law.fit import fit_law
-
-    own = [record for record in records if record.arm is None]
-    if not own:
-        return None, None, "no run has ended yet"
-    varying = {name for record in own for name in record.scales}
-    swept = [name for name in sorted(varying) if len({record.scales.get(name) for record in own}) > 1]
-    try:
-        fit = fit_law(own, scales=("hidden_size", *swept))
-    except LrtuneError as error:
-        return None, None, str(error)
-    return fit, fit.rule, ""
 
 
 def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = None) -> Path:

@@ -2,56 +2,52 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import product
 from typing import Protocol
 
 from lrtune.records.record import TrialRecord, task_of
+from lrtune.search.ending import Ending, StopReason
 from lrtune.study.study import Study
-from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, log_spaced, tidy
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, log_spaced, tidy
 
 _MOST_WIDENINGS = 8
 
 
 class Design(Protocol):
-    """Says which tasks come next."""
+    """Says which tasks come next, and when there is nothing more to run."""
 
-    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], room: int) -> list[Task]:
+    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
         """New tasks, given what is known and what is under way.
 
         Args:
             records: of all runs that ended, failed ones included.
             pending: tasks that are waiting or running.
-            room: how many could start now; a fixed design may give more.
+            at_once: how many may be under way at once; a fixed design may give more.
 
         Returns:
-            An empty list when nothing is to be started now; with nothing pending, the design is at its end.
+            An empty list when nothing is to be started now.
         """
         ...
 
-    @property
-    def enough(self) -> str | None:
-        """Why the search may end now, whatever is under way; None while it may not."""
-        ...
-
-    @property
-    def why_ended(self) -> str:
-        """One line on what was done or is known when nothing more is proposed."""
+    def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
+        """Why the search may end now, `pending` being what is under way after the last proposals; None to go on."""
         ...
 
 
 class FixedDesign:
     """A given list of tasks, each once."""
 
-    enough = None
-    why_ended = "all planned runs are done"
-
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.tasks = list(tasks)
 
-    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], room: int) -> list[Task]:
+    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
+        """Every task that is neither done nor under way."""
         known = {task_of(record).key for record in records} | {task.key for task in pending}
         fresh = {task.key: task for task in self.tasks if task.key not in known}
         return list(fresh.values())
+
+    def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
+        """Over when nothing is left."""
+        return None if pending else StopReason(Ending.COMPLETE, "all planned runs are done")
 
 
 class GridDesign:
@@ -61,21 +57,17 @@ class GridDesign:
     in which they end.
     """
 
-    enough = None
-    why_ended = "the design is complete"
-
     def __init__(self, study: Study) -> None:
         self.study = study
-        values = [[(name, value) for value in column] for name, column in study.scales.items()]
-        self.places = [(width, dict(combination)) for width in study.widths for combination in product(*values)]
         self.seeds = range(study.seed, study.seed + study.seeds)
 
-    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], room: int) -> list[Task]:
+    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
+        """The runs of the present step of every width."""
         known = {task_of(record).key for record in records} | {task.key for task in pending}
         busy = {task.group for task in pending}
         tasks = []
-        for width, scales in self.places:
-            group = Task(hidden_size=width, learning_rate=1.0, scales=scales).group
+        for width, scales in cells(self.study):
+            group = group_name(width, scales)
             here = [record for record in records if task_of(record).group == group]
             rates = self.first_rates() if group in busy or not here else self.rates(here)
             tasks += [
@@ -84,6 +76,10 @@ class GridDesign:
                 for seed in self.seeds
             ]
         return [task for task in tasks if task.key not in known]
+
+    def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
+        """Over when no step is left at any width."""
+        return None if pending else StopReason(Ending.COMPLETE, "the design is complete")
 
     def first_rates(self) -> list[float]:
         """The rates that every width begins with."""

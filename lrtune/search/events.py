@@ -65,3 +65,7 @@ class Note:
 
 Event = TrialStarted | TrialReported | TrialEnded | LawChanged | Planned | Note
 OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Nobody listens."""

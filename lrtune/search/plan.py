@@ -1,4 +1,4 @@
-"""What a search would run and what that would cost, before anything trains."""
+"""What a search would run and what that would cost, and whether a budget or a range can be enough."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,12 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.search.conclusion import places
-from lrtune.search.session import Options
+from lrtune.search.options import SearchOptions
 from lrtune.study.study import Study
+from lrtune.study.task import LR_FLOOR, Task, cells
 
 _MOST_FORESEEN = 60
+_LOST_AT_THE_LOWEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +66,14 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     """
     from lrtune.trainer.find import resolve_trainer
 
-    given = Options(**options)
+    given = SearchOptions(**options)
     trainer = resolve_trainer(study.trainer, study.command)
     if trainer.check is not None:
         trainer.check(study)
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
-    rows = [_row(study, width, scales, counts[width], records) for width, scales in places(study)]
+    rows = [_row(study, width, scales, counts[width], records) for width, scales in cells(study)]
     left = [(row, max(0, row["runs"] - row["done"])) for row in rows]
     workers = given.workers or _workers(given.device)
     timed = all(row["seconds"] is not None for row, _ in left)
@@ -105,13 +106,12 @@ def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
     import math
 
     from lrtune.search.adaptive import AdaptiveDesign
-    from lrtune.study.task import Task
 
     design = AdaptiveDesign(study)
     middle = math.sqrt(study.lr_min * study.lr_max)
     centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
     records: list[TrialRecord] = []
-    while design.enough is None and len(records) < _MOST_FORESEEN:
+    while design.verdict(records, []) is None and len(records) < _MOST_FORESEEN:
         tasks: Sequence[Task] = design.propose(records, [], 1)
         for task in tasks:
             octaves = math.log2(task.learning_rate * task.hidden_size / (middle * centre))
@@ -173,9 +173,38 @@ def check_budget(study: Study) -> None:
     Raises:
         InputError: saying the least that makes sense.
     """
-    least = len(places(study))
+    least = len(cells(study))
     if study.budget.trials is not None and study.budget.trials < least:
         raise InputError(
             f"budget.trials: expected at least {least}, one for each of {least} sizes, but got {study.budget.trials}; "
             f"{3 * least} or more make sense"
         )
+
+
+def hopeless(records: Sequence[TrialRecord]) -> str | None:
+    """Why no rate can help: runs diverge or collapse even at the lowest there is, and none has ever finished."""
+    lowest = [record for record in records if record.learning_rate < 2 * LR_FLOOR]
+    if len(lowest) < _LOST_AT_THE_LOWEST or any(record.status == "finished" for record in records):
+        return None
+    return (
+        f"trainer: no run finished, and {len(lowest)} did not even at {lowest[-1].learning_rate:.3g}, the lowest rate "
+        f"that is tried (the last: {lowest[-1].status}, {lowest[-1].reason}); lrtune check-trainer looks at its losses"
+    )
+
+
+def shortfall(study: Study, records: Sequence[TrialRecord], workers: int) -> str:
+    """What a spent budget was too small for, and the least that makes sense; nothing where every size was trained."""
+    every = cells(study)
+    tried = [(record.hidden_size, dict(record.scales)) for record in records]
+    missing = sum(cell not in tried for cell in every)
+    if not missing:
+        return ""
+    text = f" before {missing} of {len(every)} sizes had a run that ended; the least that makes sense is one for each"
+    if not records:
+        return text
+    per_step = max(record.facts.tokens_per_step or 0 for record in records)
+    if study.budget.tokens is not None and per_step:
+        least = len(every) * study.steps * per_step
+        return f"{text}, {least:,.0f} tokens, better {3 * least:,.0f}"
+    seconds = len(every) * max(record.seconds for record in records) / workers
+    return f"{text}, {seconds:.0f} s by the slowest so far, better {3 * seconds:.0f} s"

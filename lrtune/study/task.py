@@ -5,7 +5,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
+
+from lrtune.study.study import Study
 
 LR_FLOOR, LR_CEILING = 1e-6, 10.0
 
@@ -24,13 +27,31 @@ class Task:
     @cached_property
     def group(self) -> str:
         """Names the runs that it may be compared with: same width, scales and options, any rate and seed."""
-        parts = [self.hidden_size, dict(sorted(self.scales.items())), self.arm, dict(sorted(self.options.items()))]
-        return json.dumps(parts, separators=(",", ":"), default=str)
+        return group_name(self.hidden_size, self.scales, self.arm, self.options)
 
     @cached_property
     def key(self) -> str:
         """Names this run within its study."""
         return f"{self.group} {self.learning_rate!r} {self.seed}"
+
+
+def group_name(
+    hidden_size: int, scales: Mapping[str, float], arm: str | None = None, options: Mapping[str, Any] | None = None
+) -> str:
+    """The group of the tasks of this width, with these scales, in this arm, with these options."""
+    parts = [hidden_size, dict(sorted(scales.items())), arm, dict(sorted((options or {}).items()))]
+    return json.dumps(parts, separators=(",", ":"), default=str)
+
+
+def scale_combinations(study: Study) -> list[dict[str, float]]:
+    """Every combination of the scales that the study sweeps beside the width; one empty one where there are none."""
+    values = [[(name, value) for value in column] for name, column in study.scales.items()]
+    return [dict(combination) for combination in product(*values)]
+
+
+def cells(study: Study) -> list[tuple[int, dict[str, float]]]:
+    """Every width with every combination of the other scales: what a search trains at least once each."""
+    return [(width, scales) for width in study.widths for scales in scale_combinations(study)]
 
 
 def log_spaced(low: float, high: float, count: int) -> list[float]:

@@ -148,7 +148,7 @@ class Search:
         self.leases.create({}, "f")
         self.queue = TaskQueue(self.leases, Trials(url, "s"), found, study, 5, lambda event: None)
         self.queue.restore()
-        [self.place] = AdaptiveDesign(study).places
+        self.design = AdaptiveDesign(study)
         self.me = new_owner()
         self.queue.add(self.propose())
 
@@ -174,8 +174,8 @@ class Search:
         return to_json(record)
 
     def propose(self) -> list[Task]:
-        self.place.learn(self.queue.known(), list(self.queue.pending.values()))
-        return [self.place.ask()]
+        pending = list(self.queue.pending.values())
+        return self.design.propose(self.queue.known(), pending, len(pending) + 1)
 
     def trial(self) -> tuple[float, ...]:
         """One trial from the proposal to its record, while another one waits: CPU seconds of each step."""

@@ -9,6 +9,7 @@ widths is under 1% with 90% confidence; then the true regret of what it found. D
 """
 
 import argparse
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,13 @@ import numpy as np
 from surfaces import SHAPES, synthetic
 
 from lrtune.cli.settings import quick_study
+from lrtune.errors import LrtuneError
+from lrtune.law.fit import fit_run
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.records.replay import replay_records
 from lrtune.rule.ask import get_learning_rate
 from lrtune.search.adaptive import AdaptiveDesign
-from lrtune.search.conclusion import fit_rule
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import verdict
 from lrtune.search.sampling.assessment import Assessment
@@ -46,7 +48,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
     now = 0.0
     while len(records) < MOST:
         tasks = design.propose(records, [task for _, _, task in running], at_once)
-        if design.enough is not None:
+        if design.verdict(records, []) is not None:
             break
         for task in tasks:
             record = _run(study, task, final, records)
@@ -54,7 +56,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
         running.sort(key=lambda run: run[0])
         now, record, _ = running.pop(0)
         records.append(replace(record, trial=len(records)))
-    known = design.places[0].assessment
+    known = design.searches[0].assessment
     assert known is not None
     return records, known
 
@@ -137,8 +139,8 @@ def one(study: Study, final: Final, regret: Regret, rule: bool) -> Ended:
     records, known = search(study, final)
     by_rule = math.nan
     if rule:
-        fitted, _ = fit_rule(records, study)
-        if fitted is not None:
+        with contextlib.suppress(LrtuneError):
+            fitted = fit_run(records).rule
             by_rule = max(regret(w, get_learning_rate(w, rule=fitted)) for w in study.widths)
     cost = sum(_seconds(r.hidden_size) * r.steps_done / r.steps for r in records)
     return Ended(

@@ -14,7 +14,7 @@ from lrtune.compare.run import compare_records, cost, effect_table, run_comparis
 from lrtune.errors import InputError, RunFailedError
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.summary import show_sections
-from lrtune.search.run import SearchResult
+from lrtune.search.run import Ending, SearchResult, StopReason
 from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts
@@ -93,7 +93,9 @@ def test_the_same_folder_again_trains_nothing(compared):
 
 
 def test_stopped_before_any_run_has_ended_it_is_no_failure(tmp_path, monkeypatch):
-    stopped = SearchResult(out=tmp_path, records=[], rule=None, stop_reason="interrupted", interrupted=2)
+    stopped = SearchResult(
+        out=tmp_path, records=[], reason=StopReason(Ending.INTERRUPTED, "interrupted"), interrupted=2
+    )
     monkeypatch.setattr(module, "run_fixed", lambda *arguments, **options: stopped)
     done = run_comparison(STUDY, tmp_path)
     assert (done.arms, done.interrupted) == ([], 2)

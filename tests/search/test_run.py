@@ -12,12 +12,11 @@ from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import recommend
-from lrtune.search.conclusion import shortfall
-from lrtune.search.designs import FixedDesign
+from lrtune.search.ending import Ending
 from lrtune.search.events import Note, TrialEnded
 from lrtune.search.optuna_study import Trials
+from lrtune.search.plan import shortfall
 from lrtune.search.run import plan, run_fixed, run_search, status
-from lrtune.search.session import Options, Session
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 
@@ -107,7 +106,7 @@ def test_the_adaptive_design_finds_the_law_where_the_grid_does(tmp_path: Path):
         rate = recommend(width, rule=result.rule).learning_rate
         assert abs(math.log2(rate * width / 0.3)) < 0.35, f"hidden {width}: {rate}"
     assert {record.hidden_size for record in result.records} == {32, 64, 128}
-    assert "regret" in result.stop_reason
+    assert result.ending is Ending.ENOUGH
 
 
 def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
@@ -118,24 +117,11 @@ def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
     assert (result.out / "rule.json").is_file()
 
 
-def test_a_design_is_asked_when_a_run_has_ended_and_not_while_it_trains(tmp_path: Path):
-    asked = []
-
-    class Counted(FixedDesign):
-        def propose(self, records, pending, room):
-            asked.append(len(records))
-            return super().propose(records, pending, room)
-
-    tasks = [Task(hidden_size=32, learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
-    Session(study(), tmp_path / "run", Counted(tasks), Options(workers=1), None, is_search=False).run()
-    assert asked[:2] == [0, 0]  # the first task, then as many as there is room for
-    assert len(asked) == len(set(asked)) + 1
-
-
 def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
     result = run_search(study(budget=Budget(trials=4)), tmp_path / "run", workers=1, write_rule=False)
     assert len(result.records) == 4
-    assert result.stop_reason == "the budget of 4 trials is spent"
+    assert result.ending is Ending.TRIALS_SPENT
+    assert "4 trials" in result.stop_reason
 
 
 def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path: Path):

@@ -33,13 +33,14 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
-from lrtune.search.sampling.assessment import Assessment, assess
-from lrtune.search.sampling.belief import Belief, Observation, Outcome, Posterior, Space
+from lrtune.search.sampling.assessment import Assessment
+from lrtune.search.sampling.belief import Observation, Outcome, Space
+from lrtune.search.sampling.model import Model
 
 _LADDER = 6  # widths that are tried where none are given
 _STATUS: Mapping[str, Outcome] = {"diverged": "diverged", "collapsed": "bad", "beaten": "beaten"}
 _MOST_RUNNING = 64
-_MOST_BLIND = 16  # running trials that have no parameters yet, for which a choice is foreseen
+_MOST_UNDECIDED = 16  # running trials that have no parameters yet, for which a choice is foreseen
 
 
 class ScaleAwareSampler(BaseSampler):
@@ -93,15 +94,16 @@ class ScaleAwareSampler(BaseSampler):
         self._search_space = dict(search_space or {})
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._independent = independent_sampler or RandomSampler(seed=seed)
-        self._notes = _Notes()
+        self._model = Model(self._seed)
+        self._of: object = None  # the study that the model has taken its runs from
         self._lock = threading.Lock()
         self._just_read = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_notes": None, "_just_read": None}
+        return {**self.__dict__, "_lock": None, "_model": None, "_of": None, "_just_read": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _notes=_Notes(), _just_read=threading.local())
+        self.__dict__.update(state, _lock=threading.Lock(), _just_read=threading.local())
 
     def reseed_rng(self) -> None:
         """Only the independent sampler has a state of its own: ours is seeded by trial number."""
@@ -179,15 +181,10 @@ class ScaleAwareSampler(BaseSampler):
             raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
         with self._lock:
             running, _ = self._read(study, trials.read(), roles, own=-1)
-            space = self._space(roles)
-            rng = np.random.default_rng([self._seed, len(trials.read()), 1])
-            posterior = self._notes.posterior(space, self._seed)
-            return assess(
-                self._notes.belief,
-                space,
-                posterior,
+            return self._model.assess(
+                self._space(roles),
                 running,
-                rng,
+                count=len(trials.read()),
                 tolerance=tolerance,
                 confidence=confidence,
                 look_ahead=look_ahead,
@@ -198,29 +195,28 @@ class ScaleAwareSampler(BaseSampler):
     ) -> tuple[int, float]:
         """The width and log2 rate of the next run."""
         with self._lock:
-            running, blind = self._read(trials.study, trials.read(), roles, own=trial.number)
+            running, undecided = self._read(trials.study, trials.read(), roles, own=trial.number)
             space = self._space(roles)
-            rng = np.random.default_rng([self._seed, trial.number])
-            posterior = self._notes.posterior(space, self._seed, also=width)
-            belief = self._notes.belief
-            for _ in range(blind):  # others are about to choose as we do: foresee their choices, to make another
-                choice = belief.next_run(space, posterior, running, rng)
-                running.append((choice.width, choice.x))
-            choice = belief.next_run(space, posterior, running, rng, width=width)
-            return choice.width, choice.x
+            return self._model.next_run(space, running, number=trial.number, width=width, undecided=undecided)
 
     def _read(
         self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
     ) -> tuple[list[tuple[int, float]], int]:
-        """Take in what has ended since the last call; returns what runs, and how many run without a choice yet."""
+        """Take in what has ended since the last call; returns what runs, and how many have no choice yet."""
         width_name, rate_name = roles
-        self._notes.start(study, (width_name, rate_name))
+        of = (study.study_name, id(study._storage), width_name, rate_name)
+        if of != self._of:
+            self._of, self._model = of, Model(self._seed)
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         running: list[tuple[int, float]] = []
-        blind = 0
-        for trial in self._notes.news(trials):
+        undecided = 0
+        for trial in trials:
+            if trial.number in self._model.taken:
+                continue
             if trial.state.is_finished():
-                self._notes.take(trial, _observe(trial, width_name, rate_name, sign))
+                facts = trial.user_attrs.get("facts")
+                parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
+                self._model.take(trial.number, _observe(trial, width_name, rate_name, sign), parameters)
                 continue
             if trial.number == own:
                 continue
@@ -228,8 +224,8 @@ class ScaleAwareSampler(BaseSampler):
             if width_name in params and rate_name in params:
                 running.append((int(params[width_name]), math.log2(params[rate_name])))
             elif trial.state == TrialState.RUNNING and trial.number < own:
-                blind += 1
-        return running[-_MOST_RUNNING:], min(blind, _MOST_BLIND)
+                undecided += 1
+        return running[-_MOST_RUNNING:], min(undecided, _MOST_UNDECIDED)
 
     def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
         """The two parameters, width first, by name; None while no trial shows both."""
@@ -256,7 +252,7 @@ class ScaleAwareSampler(BaseSampler):
         widths = self._ladder(width)
         low, high = math.log2(max(rate.low, rate.high * 1e-9)), math.log2(rate.high)
         focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)
-        price = self._cost or self._notes.cost
+        price = self._cost or self._model.cost
         costs = tuple(float(price(w)) for w in widths)
         return Space(
             widths=widths,
@@ -280,57 +276,6 @@ class _Trials:
         if self._read is None:
             self._read = self.study.get_trials(deepcopy=False)
         return self._read
-
-
-class _Notes:
-    """What was read of one study so far: which trials, the belief from them, what widths cost."""
-
-    def __init__(self) -> None:
-        self._of: object = None
-        self._last: tuple[object, Posterior] | None = None
-
-    def start(self, study: Study, names: tuple[str, str]) -> None:
-        """Begin afresh when this is another study."""
-        of = (study.study_name, id(study._storage), names)
-        if of != self._of:
-            self._of = of
-            self._last = None
-            self.belief = Belief()
-            self._taken: set[int] = set()
-            self._prefix = 0
-            self._parameters: dict[int, float] = {}
-
-    def news(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Trials that were not taken in yet."""
-        while self._prefix < len(trials) and trials[self._prefix].number in self._taken:
-            self._prefix += 1
-        return [trial for trial in trials[self._prefix :] if trial.number not in self._taken]
-
-    def take(self, trial: FrozenTrial, observation: Observation | None) -> None:
-        self._taken.add(trial.number)
-        if observation is None:
-            return
-        self.belief.add([observation])
-        facts = trial.user_attrs.get("facts")
-        parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
-        if isinstance(parameters, int | float) and parameters > 0:
-            self._parameters[observation.width] = float(parameters)
-
-    def cost(self, width: int) -> float:
-        """Parameters of a width: said by its trials, scaled from the nearest known width, or width²."""
-        if not self._parameters:
-            return float(width) ** 2
-        nearest = min(self._parameters, key=lambda w: abs(math.log(w / width)))
-        return self._parameters[nearest] * (width / nearest) ** 2
-
-    def posterior(self, space: Space, seed: int, *, also: int | None = None) -> Posterior:
-        """Drawn once for what is known: a run that ends is judged, and the next one chosen, from the same draws."""
-        more = () if also is None or also in space.widths else (int(also),)
-        known = (space, more, len(self._taken))
-        if self._last is None or self._last[0] != known:
-            rng = np.random.default_rng([seed, len(self._taken), 2])
-            self._last = known, self.belief.posterior(space, rng, also=more)
-        return self._last[1]
 
 
 def _pair(

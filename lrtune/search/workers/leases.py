@@ -49,12 +49,12 @@ _leases = sa.Table(
     sa.Column("result", sa.Text),
     sa.Index("lrtune_leases_by_state", "study", "state"),
 )
-_rooms = sa.Table(
-    "lrtune_rooms",
+_members = sa.Table(
+    "lrtune_members",
     _tables,
     sa.Column("study", sa.String(255), primary_key=True),
     sa.Column("peers", sa.String(64), primary_key=True),
-    sa.Column("room", sa.Integer, nullable=False),
+    sa.Column("members", sa.Integer, nullable=False),
 )
 
 
@@ -71,17 +71,18 @@ class Lease:
     progress: Mapping[str, Any] = field(default_factory=dict)
 
 
-def place() -> str:
-    """This machine, as far as process ids go: its host name and, on Linux, the process-id namespace."""
-    space = ""
+def machine_id() -> str:
+    """This machine, as far as process ids go: its host name and, on Linux, its boot and the process-id namespace."""
+    parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
-    return f"{socket.gethostname()}/{space}"
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+        parts.append(os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]"))
+    return "/".join(parts)
 
 
 def new_owner() -> str:
     """A name for this process that no other has, on any machine, now or later."""
-    return f"{place()}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+    return f"{machine_id()}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
 
 
 def is_gone(owner: str) -> bool:
@@ -91,7 +92,7 @@ def is_gone(owner: str) -> bool:
         process = int(pid)
     except ValueError:
         return False
-    if where != place():
+    if where != machine_id():
         return False
     try:
         os.kill(process, 0)
@@ -169,13 +170,20 @@ class Leases:
     # The study's own row
 
     def create(self, spec: Mapping[str, Any], fingerprint: str) -> None:
-        """Make the tables and the study's row, or renew the spec of the one that is there."""
+        """Make the tables and the study's row, where there are none; a row that is there stays as it is."""
         patiently(lambda: _tables.create_all(self.engine))
-        text = json.dumps(spec)
-        values = {"spec": text, "fingerprint": fingerprint, "state": "open"}
-        if not self._changed(sa.update(_studies).where(_studies.c.name == self.study).values(values)):
-            self._run(sa.insert(_studies).values(name=self.study, **values))
-        self._run(sa.delete(_rooms).where(_rooms.c.study == self.study))  # workers of an earlier search said those
+        row = {"name": self.study, "spec": json.dumps(spec), "fingerprint": fingerprint, "state": "open"}
+        self._run(self._insert(_studies).values(row).on_conflict_do_nothing())
+
+    def open(self, spec: Mapping[str, Any]) -> None:
+        """Have workers work on the study as `spec` says; for the search that holds it."""
+        opened = sa.update(_studies).where(_studies.c.name == self.study)
+        self._run(opened.values(spec=json.dumps(spec), state="open"))
+        self._run(sa.delete(_members).where(_members.c.study == self.study))  # workers of an earlier search said those
+
+    def _insert(self, table: sa.Table) -> Any:
+        """An INSERT that can say what happens where the row is there already."""
+        return (sqlite.insert if self.engine.name == "sqlite" else postgresql.insert)(table)
 
     def spec(self) -> dict[str, Any] | None:
         """What a worker needs to know of the study, or None where there is no such study."""
@@ -250,12 +258,11 @@ class Leases:
         take = sa.update(_leases).where(self._mine, c.state == "queued", chosen).values(taken)
         return [_lease(row) for row in self._run(take.returning(*back))]
 
-    def say_room(self, peers: str, room: int) -> None:
+    def report_members(self, peers: str, members: int) -> None:
         """Tell the search how many trials of a group a worker trains at once."""
-        row = {"study": self.study, "peers": _short(peers), "room": room}
-        insert = sqlite.insert if self.engine.name == "sqlite" else postgresql.insert
-        stated = insert(_rooms).values(row)
-        self._run(stated.on_conflict_do_update(index_elements=["study", "peers"], set_={"room": room}))
+        row = {"study": self.study, "peers": _short(peers), "members": members}
+        stated = self._insert(_members).values(row)
+        self._run(stated.on_conflict_do_update(index_elements=["study", "peers"], set_={"members": members}))
 
     def renew(self, owner: str) -> set[int]:
         """Show that `owner` is alive; returns the trials that are still its own."""
@@ -296,16 +303,16 @@ class Leases:
 
     # The search's side
 
-    def rooms(self) -> list[int]:
-        """What workers said of how many trials they train at once, one number a group, in ascending order."""
-        rows = self._run(sa.select(_rooms.c.room).where(_rooms.c.study == self.study).order_by(_rooms.c.room))
+    def members(self) -> list[int]:
+        """How many trials workers train at once, one number a group, in ascending order."""
+        c = _members.c
+        rows = self._run(sa.select(c.members).where(c.study == self.study).order_by(c.members))
         return [int(row[0]) for row in rows]
 
     def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
         """Queue a trial, once: a trial that has a row keeps it."""
         row = {"state": "queued", "attempt": 0, "peers": peers, "task": json.dumps(task)}
-        insert = sqlite.insert if self.engine.name == "sqlite" else postgresql.insert
-        self._run(insert(_leases).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
+        self._run(self._insert(_leases).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
 
     def running(self) -> list[Lease]:
         """The trials that a worker has now."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lrtune.errors import RunFailedError
-from lrtune.search.workers.leases import place
+from lrtune.search.workers.leases import machine_id
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise
 from lrtune.search.workers.worker import WorkerSpec, check_here
@@ -104,7 +104,7 @@ class LocalEngine:
         return self.logs / f"worker-{index}.log"
 
     def dead(self) -> list[tuple[str, str]]:
-        """See `lrtune.search.session.Engine`; each worker that ended badly is replaced."""
+        """See `lrtune.search.workers.engine.Engine`; each worker that ended badly is replaced."""
         found = []
         for index, process in list(self._processes.items()):
             code = process.poll()
@@ -112,7 +112,7 @@ class LocalEngine:
                 continue
             self._close(self._processes.pop(index))
             if code != 0:
-                found.append((f"{place()}:{process.pid}:", _how(code)))
+                found.append((f"{machine_id()}:{process.pid}:", _how(code)))
                 if not self._is_stopping:
                     self._start(index)
         return found

@@ -26,7 +26,7 @@ class _Member:
 
 
 class RayEngine:
-    """See `lrtune.search.session.Engine`. A worker whose node is lost is started again wherever there is room."""
+    """An `Engine` on Ray. A worker whose node is lost is started again wherever there is room."""
 
     def __init__(self, spec: WorkerSpec, count: int | None, threads: int, gpus: float, address: str | None) -> None:
         self.spec, self.threads, self.gpus, self.address = spec, threads, gpus, address
@@ -59,7 +59,7 @@ class RayEngine:
         self._members.append(_Member(actor, run, actor.mark.remote()))
 
     def dead(self) -> list[tuple[str, str]]:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         found = []
         for member in list(self._members):
             ready, _ = ray.wait([member.run], timeout=0)
@@ -83,18 +83,18 @@ class RayEngine:
             return "no worker is named so"
 
     def ask_to_stop(self) -> None:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         self._is_stopping = True
         for member in self._members:
             member.actor.stop.remote()
 
     def wait(self, seconds: float) -> bool:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         runs = [member.run for member in self._members]
         return not runs or not ray.wait(runs, num_returns=len(runs), timeout=seconds)[1]
 
     def kill(self) -> None:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         self._is_stopping = True
         for member in self._members:
             ray.kill(member.actor)
@@ -104,11 +104,11 @@ class RayEngine:
             self._is_ours = False
 
     def alive(self) -> int:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         return len(self._members)
 
     def tail(self) -> str:
-        """See `lrtune.search.session.Engine`."""
+        """See `lrtune.search.workers.engine.Engine`."""
         return self._last
 
 
@@ -124,9 +124,9 @@ class _Actor:
         """What the worker's name begins with."""
         import os
 
-        from lrtune.search.workers.leases import place
+        from lrtune.search.workers.leases import machine_id
 
-        return f"{place()}:{os.getpid()}:"
+        return f"{machine_id()}:{os.getpid()}:"
 
     def run(self, spec: str) -> None:
         """Work until the search ends."""

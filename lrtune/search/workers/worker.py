@@ -126,7 +126,7 @@ class Worker:
             said = said_room(self.trainer, attempt.trial)
         if said is None:
             return usual_room(self.setting.device)
-        self.leases.say_room(lease.peers, said)
+        self.leases.report_members(lease.peers, said)
         return said
 
     def work(self, leases: Sequence[Lease], micro_batch: int | None = None) -> None:

@@ -3,14 +3,11 @@
 import math
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
-from lrtune.search.designs import FixedDesign
-from lrtune.search.session import Options, Session
 from lrtune.search.workers import worker as module
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
@@ -18,7 +15,7 @@ from lrtune.search.workers.worker import Worker, WorkerSpec
 from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.task import Task
 from lrtune.study.toml import to_toml
-from lrtune.trainer.trial import Interrupted, Trainer, Trial, population
+from lrtune.trainer.trial import Interrupted, Trial, population
 
 RATES = (0.01, 0.02, 0.04)
 
@@ -221,7 +218,7 @@ def test_a_trainer_says_for_each_width_how_many_to_train_at_once(tmp_path: Path,
     crowd = Crowd(tmp_path, "test_worker:train_any")
     assert crowd.work_off() == [(32, 4), (32, 2), (64, 2), (64, 2), (64, 2)]
     assert asked == [(32, "cpu"), (64, "cpu")], "once a group"
-    assert crowd.leases.rooms() == [2, 4], "the search hears of it"
+    assert crowd.leases.members() == [2, 4], "the search hears of it"
 
 
 def test_the_members_that_the_user_asks_for_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -255,30 +252,6 @@ def test_memory_that_ran_out_at_one_width_says_nothing_of_another(tmp_path: Path
     crowd.work_off(members=4)
     # At 64 four do not fit; neither do they the next time, so two are taken. At 32 it stays at four.
     assert sizes == [(32, 4), (32, 2), (64, 4), (64, 2), (64, 2), (64, 2)]
-
-
-def test_a_search_asks_for_half_of_what_its_workers_train_at_once(tmp_path: Path):
-    def session(told: list[int], members: int | None = None, hook: bool = True) -> Session:
-        options = Options(members=members)
-        made = Session(desk.study, tmp_path / "run", FixedDesign([]), options, None)
-        made.trainer = Trainer(
-            target="t", train=None, train_population=train_any, members_at_once=(lambda trial: 1) if hook else None
-        )
-        made.leases = desk.leases
-        desk.leases.create(desk.spec, "f")
-        for number, room in enumerate(told):
-            desk.leases.say_room(f"group {number}", room)
-            desk.leases.say_room(f"group {number}", room)
-        made._hear_rooms()
-        return made
-
-    desk = Desk(tmp_path, "test_worker:train_any")
-    gpu, cores = SimpleNamespace(is_gpu=True), SimpleNamespace(is_gpu=False)
-    assert session([4, 32, 64])._at_once(gpu) == 16
-    assert session([1])._at_once(gpu) == session([1])._at_once(cores) == 1
-    assert session([])._at_once(gpu) == 8 and session([])._at_once(cores) == 1
-    assert session([64], members=5)._at_once(gpu) == 5
-    assert session([64], hook=False)._at_once(gpu) == 8
 
 
 def test_an_exception_in_a_population_fails_only_the_member_that_raises_it(tmp_path: Path):

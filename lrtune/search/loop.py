@@ -1,0 +1,188 @@
+"""The loop of a search: results in, new tasks out, dead workers noticed, until there is a reason to stop."""
+
+import importlib
+import time
+from collections.abc import Sequence
+
+from lrtune.errors import RunFailedError
+from lrtune.search.designs import Design
+from lrtune.search.ending import Ending, StopReason
+from lrtune.search.options import SearchOptions
+from lrtune.search.plan import hopeless
+from lrtune.search.queue import TaskQueue
+from lrtune.search.workers.engine import Engine
+from lrtune.search.workers.leases import is_gone
+from lrtune.search.workers.signals import Stopping
+from lrtune.trainer.trial import Trainer
+
+_POLL = 0.05
+_HOLD_SECONDS = 5.0
+_SILENCE = 60.0  # seconds after which a search that does not show itself may be replaced
+_GRACE = 30.0
+_FAILURES_IN_A_ROW = 5
+_GPU_MEMBERS = 8
+
+
+class Loop:
+    """Has the tasks of a design trained by workers; `run` returns why it ended, and no worker is left then.
+
+    Args:
+        queue: the trials, restored.
+        me: the name by which this search holds the study.
+        url: the storage that workers meet it in.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        design: Design,
+        trainer: Trainer,
+        options: SearchOptions,
+        stopping: Stopping,
+        *,
+        me: str,
+        url: str,
+    ) -> None:
+        self.queue, self.design, self.trainer, self.options, self.stopping = queue, design, trainer, options, stopping
+        self.study, self.leases = queue.study, queue.leases
+        self.me, self.url = me, url
+        self.began = self.held = time.monotonic()
+        self.workers = options.workers or 1
+
+    def run(self) -> StopReason:
+        """Have tasks trained until there is a reason to stop.
+
+        Raises:
+            RunFailedError: several runs in a row failed, no rate can help, workers do not start, the storage is lost.
+        """
+        reason = self._spent() or self._fill(1)
+        if reason is not None:
+            self._clear(reason)
+            return reason
+        engine = self._engine()
+        self.workers = engine.count
+        try:
+            engine.start()
+            reason = self._work(engine)
+            self._stop(engine)
+        except BaseException:
+            engine.kill()
+            raise
+        self._clear(reason)
+        return reason
+
+    def _engine(self) -> Engine:
+        module = importlib.import_module(f"lrtune.search.workers.{self.options.engine}")
+        engine: Engine = module.make(
+            url=self.url,
+            study=self.study.name,
+            workers=self.options.workers,
+            device=self.options.device,
+            address=self.options.address,
+            logs=self.queue.folder.logs,
+        )
+        return engine
+
+    def _work(self, engine: Engine) -> StopReason:
+        stillborn, is_to_fill = 0, True
+        while True:
+            ended = self.queue.collect()
+            for mark, how in engine.dead():
+                held = self.queue.take_back(mark, how)
+                stillborn = 0 if held or ended else stillborn + 1
+                if stillborn > 2 * engine.count:
+                    raise RunFailedError(f"workers: they end before they train ({how}): {engine.tail()}")
+            self.queue.take_back_silent(self.options.lease_seconds)
+            reason = self._spent()
+            if reason is None and (ended or is_to_fill):  # what the design wants depends on nothing else
+                reason, is_to_fill = self._fill(engine.count * self._members(engine)), False
+            if reason is not None:
+                return reason
+            if time.monotonic() - self.held > _HOLD_SECONDS:
+                self._hold()
+            if ended:
+                stillborn = 0
+            else:
+                time.sleep(_POLL)
+
+    def _fill(self, at_once: int) -> StopReason | None:
+        """Queue what the design wants next, a little ahead of the workers where it knows; or why it is at its end."""
+        ahead = max(32, 2 * at_once)
+        waiting = len(self.queue.pending)
+        if self.study.budget.trials is not None:
+            ahead = min(ahead, self.study.budget.trials - len(self.queue.folder.records))
+        known = self.queue.known()
+        if waiting < ahead:
+            tasks = self.design.propose(known, list(self.queue.pending.values()), at_once)
+            self.queue.add(tasks[: ahead - waiting])
+        return self.design.verdict(known, list(self.queue.pending.values()))
+
+    def _members(self, engine: Engine) -> int:
+        """Trials that one worker trains together; half of what it could, for a design that learns from each."""
+        if self.trainer.train_population is None:
+            return 1
+        asks = self.options.members is None and self.trainer.members_at_once is not None
+        return members_wanted(self.options.members, self.leases.members() if asks else (), is_gpu=engine.is_gpu)
+
+    def _hold(self) -> None:
+        holder = self.leases.hold(self.me, _SILENCE)
+        if holder is not None:
+            raise RunFailedError(f"storage: another search ({holder}) took the study over while this one was silent")
+        self.held = time.monotonic()
+
+    def _spent(self) -> StopReason | None:
+        """Why to stop although the design is not at its end: asked to, or a budget is spent."""
+        budget, records = self.study.budget, self.queue.folder.records
+        if self.stopping.is_asked:
+            return StopReason(Ending.INTERRUPTED, f"interrupted; {Ending.INTERRUPTED.value}")
+        failed = self.queue.failures_in_a_row()
+        if len(failed) >= _FAILURES_IN_A_ROW:
+            raise RunFailedError(
+                f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, hidden size "
+                f"{failed[-1].hidden_size}) with: {failed[-1].reason or 'no reason given'}; "
+                f"see `why` in {self.queue.folder.records_path}"
+            )
+        if (why := hopeless(list(records.values()))) is not None:
+            raise RunFailedError(why)
+        if budget.seconds is not None and time.monotonic() - self.began > budget.seconds:
+            return StopReason(Ending.SECONDS_SPENT, f"the budget of {budget.seconds:g} s is spent")
+        if budget.trials is not None and len(records) >= budget.trials:
+            return StopReason(Ending.TRIALS_SPENT, f"the budget of {budget.trials} trials is spent")
+        if budget.tokens is not None and self.queue.tokens() >= budget.tokens:
+            return StopReason(Ending.TOKENS_SPENT, f"the budget of {budget.tokens:g} tokens is spent")
+        return None
+
+    def _stop(self, engine: Engine) -> None:
+        """End the workers: at their next report, or now if asked twice or when they do not come to one."""
+        self.leases.set_state("stopping")
+        engine.ask_to_stop()
+        deadline = time.monotonic() + _GRACE
+        while not engine.wait(0.1):
+            if self.stopping.is_now or time.monotonic() > deadline:
+                break
+        engine.kill()
+        self.queue.collect()
+        for lease in self.leases.running():
+            if is_gone(lease.owner):
+                self.leases.release(lease)
+
+    def _clear(self, reason: StopReason) -> None:
+        """Give up what nobody has begun, and all checkpoints, where nobody would go on with them."""
+        if reason.ending.is_final:
+            self.queue.cancel()
+            self.queue.folder.forget_checkpoints()
+
+
+def members_wanted(given: int | None, reported: Sequence[int], *, is_gpu: bool) -> int:
+    """Trials that one worker is to be given at once.
+
+    Args:
+        given: what the user said.
+        reported: what workers train at once, one number a group, in ascending order; half of the middle one is given.
+        is_gpu: whether they train on a GPU, where nobody said anything.
+    """
+    if given is not None:
+        return given
+    if reported:
+        return max(1, reported[len(reported) // 2] // 2)
+    return _GPU_MEMBERS if is_gpu else 1
