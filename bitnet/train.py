@@ -5,13 +5,24 @@ the workers start, `members_at_once` before a worker takes trials. The process o
 so only the others load torch, which takes seconds.
 """
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bitnet.data.prepare import open_tokens
 from bitnet.data.tokens import check_length
 from bitnet.settings.options import SCALES, parse_options
-from lrtune.trainer import InputError, Trial, population
+from lrtune.trainer import InputError, MissingExtraError, Trial, population
+
+# Columns of the reports that `lrtune compare` shows, by the titles of their tables.
+column_titles = {
+    "distinct": "Distinct answers to 20 held-out contexts",
+    "distinct_random": "Distinct answers to 20 random prompts (the count of the Phase 4 write-up)",
+    "flipped_share": "The share of ternary weights that flipped since the last report",
+    "zero_share": "The share of ternary weights that are zero",
+    "update_ratio": "The size of one update ÷ size of the weights",
+}
+_SAMPLE = 80  # tokens that a verified run writes at its end
 
 
 def train(trial: Trial) -> None:
@@ -45,6 +56,8 @@ def members_at_once(trial: Trial) -> int:
 
 def check(study: Any) -> None:
     """Raise `InputError` for options, arms, scales or widths that cannot be trained, before anything is."""
+    if importlib.util.find_spec("torch") is None:  # which only the workers load
+        raise MissingExtraError("bitnet", "torch", "trainer 'default'")
     for name in study.scales:
         if name != "steps" and name not in SCALES:
             raise InputError(f"scales.{name}: expected one of steps, {', '.join(SCALES)}")
@@ -75,3 +88,15 @@ def prepare(study: Any) -> Mapping[str, str]:
         check_length(tokens, batch_size=max(largest, options.batch), context=max(longest, options.context))
         found.append(tokens.fingerprint)
     return {"tokens": found[0]}
+
+
+def verification_options(study: Any) -> Mapping[str, Any]:
+    """Both stages of the schedule, and a sample of text at the end."""
+    return {"sample_tokens": _SAMPLE, **study.options, "schedule": "two-stage"}
+
+
+def doctor() -> Iterator[tuple[str, str, str]]:
+    """The device, the threads and the kernels that training would use here; loads torch."""
+    from bitnet.execution import machine
+
+    yield from machine.describe()

@@ -1,8 +1,6 @@
 """The errors that a user of lrtune can meet: each is one line that says what was expected and what to do."""
 
-import importlib
 import re
-from typing import Any
 
 # Controls but tab and line feed, marks that reorder text, line separators, and bytes that were no UTF-8.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -49,21 +47,3 @@ class RunFailedError(LrtuneError):
 
 class TrainerFailedError(RunFailedError):
     """The program that trains one run failed; the search goes on with the next."""
-
-
-def import_extra(module: str, *, extra: str, purpose: str, package: str = "") -> Any:
-    """The module of an optional package.
-
-    Args:
-        module: its dotted name.
-        extra: the extra of lrtune that brings it.
-        purpose: what needs it, as the subject of a sentence.
-        package: the distribution's name, where that is not the module's.
-
-    Raises:
-        MissingExtraError: it cannot be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(extra, package or module, purpose) from error

@@ -7,6 +7,7 @@ from lrtune.trainer.trial import Trial
 
 ENTROPY, VOCABULARY = 6.0, 8192
 KNOWN = ("optimizer", "stages", "smoothing")
+column_titles = {"distinct": "Distinct answers", "never": "A column that it does not report"}
 
 
 def check(study) -> None:

@@ -190,6 +190,22 @@ def test_the_tuner_knows_no_model() -> None:
             assert "torch" not in foreign(module, lazy_too=False), f"{module} loads torch when it is imported"
 
 
+# Where lrtune may speak of the model that comes with it: published rules, which name their models; the study and the
+# template that train it.
+MAY_NAME_THE_MODEL = {
+    *("rule/published.py", "rule/packaged-rule.json", "study/quick.toml", "study/study-template.toml"),
+}
+
+
+def test_the_tuner_does_not_speak_of_the_model() -> None:
+    words = re.compile(r"bitnet|ternary|bitlinear|phase 4", re.IGNORECASE)
+    for file in sorted((ROOT / "lrtune").rglob("*.*")):
+        name = file.relative_to(ROOT / "lrtune").as_posix()
+        if file.suffix in (".py", ".toml", ".json", ".html") and name not in MAY_NAME_THE_MODEL:
+            found = words.findall(file.read_text(encoding="utf-8"))
+            assert not found, (name, found)
+
+
 def test_the_model_knows_the_trainer_contract_alone() -> None:
     for module in MODULES:
         if module.startswith("bitnet"):
@@ -289,7 +305,8 @@ def test_the_process_of_a_search_does_not_load_torch(tmp_path: Path) -> None:
 def test_a_missing_torch_is_said_before_anything_runs(tmp_path: Path) -> None:
     _entry_point(tmp_path)
     blind = "u.find_spec = lambda name, find=u.find_spec: None if name == 'torch' else find(name)"
-    done = fresh(f"import importlib.util as u\n{blind}\n{ENTRY}", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    check = ENTRY + ".check(lrtune.Study(name='x'))"
+    done = fresh(f"import importlib.util as u, lrtune\n{blind}\n{check}", PYTHONPATH=f"{ROOT}:{tmp_path}")
     last = done.stderr.strip().splitlines()[-1]
     assert last == "lrtune.errors.MissingExtraError: trainer 'default' needs torch: pip install 'lrtune[bitnet]'"
 

@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("torch", reason="bitnet needs torch")
 np = pytest.importorskip("numpy")
 
-from lrtune.compare.arms import effects, gather_arms  # noqa: E402
+from lrtune.compare.arms import gather_arms  # noqa: E402
+from lrtune.compare.effects import effects  # noqa: E402
 from lrtune.compare.run import cost, run_comparison  # noqa: E402
 from lrtune.law.fit import fit_law  # noqa: E402
 from lrtune.study.toml import load_study  # noqa: E402

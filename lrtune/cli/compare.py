@@ -24,7 +24,8 @@ def compare(
     dry_run: DryRun = False,
 ) -> None:
     """Train the arms of a study side by side, and say which change does what."""
-    from lrtune.compare.run import REPORT, TITLE, cost, run_comparison, sections, to_markdown
+    from lrtune.compare.run import REPORT, cost, run_comparison
+    from lrtune.compare.tables import TITLE, sections, to_markdown
     from lrtune.report.terminal.summary import show_sections
 
     settings = settle(context, study_file, training, meeting)

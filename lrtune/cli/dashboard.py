@@ -6,7 +6,8 @@ import typer
 
 from lrtune.cli.flags import Run, Storage
 from lrtune.cli.terminal import say
-from lrtune.errors import InputError, import_extra
+from lrtune.errors import InputError
+from lrtune.extras import import_extra
 
 
 def dashboard(

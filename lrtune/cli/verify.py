@@ -1,4 +1,4 @@
-"""`lrtune verify`: train at the recommended rate and at a baseline."""
+"""`lrtune verify`: train at the recommended rate and at others."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,12 @@ def verify(
     study_file: Annotated[
         Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; else the quick study.")
     ] = None,
-    baseline: Annotated[float, typer.Option("--baseline", help="The rate to compare it with.")] = 0.0015,
+    baseline: Annotated[
+        float | None, typer.Option("--baseline", help="The rate to compare it with; else its half and its double.")
+    ] = None,
     command: Command = None,
 ) -> None:
-    """Train at the recommended rate and at a baseline, on fresh seeds, and say whether the rule holds."""
+    """Train at the recommended rate and at others, on fresh seeds, and say whether the rule holds."""
     from lrtune.compare.verify import run_verification, to_markdown
     from lrtune.rule.ask import load_rule
 

@@ -1,78 +1,98 @@
-"""`lrtune verify`: a whole run at the recommended rate beside one at a baseline, and what either of them writes."""
+"""`lrtune verify`: whole runs at the recommended rate and at others, and the text that each model writes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrtune.compare.arms import QUARTERS, ArmResult
-from lrtune.compare.run import Comparison, markdown, train_arms
+from lrtune.compare.run import train_arms
+from lrtune.compare.tables import markdown
 from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord
 from lrtune.rule.ask import Recommendation, Rule, load_rule, recommend
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
+from lrtune.trainer.find import resolve_trainer
 
-BASELINE = 0.0015
-RECOMMENDED, BASE = "recommended", "baseline"
+RECOMMENDED = "recommended"
 FRESH = 1000  # added to the study's first seed: a search does not get so far
-_SAMPLE = 80  # tokens that the bundled trainer writes at the end
+_SOUND = {"healthy", "recovered"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a verification found; `path` is the verification.json that was written.
+    """What a verification found.
 
     Attributes:
         hidden_size: of the models trained.
         advice: what the rule said.
-        baseline: the rate it was set beside.
-        recommended, base: the two arms; None where no run of it ended.
-        gain: relative fall of the mean final loss against the baseline, positive where the rule's rate is better;
-            None where either has no loss.
+        tolerance: share of loss that counts as none, as of the rule.
+        arms: the recommended rate and the others; those of which no run ended are missing.
         path: of verification.json.
         interrupted: the signal that stopped it, or None.
     """
 
     hidden_size: int
     advice: Recommendation
-    baseline: float
-    recommended: ArmResult | None
-    base: ArmResult | None
-    gain: float | None
+    tolerance: float
+    arms: Sequence[ArmResult]
     path: Path
     interrupted: int | None = None
 
     @property
+    def recommended(self) -> ArmResult | None:
+        """The runs at the recommended rate; None where none ended."""
+        return next((arm for arm in self.arms if arm.name == RECOMMENDED), None)
+
+    @property
+    def best_other(self) -> ArmResult | None:
+        """The other rate with the lowest mean loss; None where none has a loss."""
+        losses = {arm.name: arm.loss.mean for arm in self.arms if arm.name != RECOMMENDED}
+        known = [arm for arm in self.arms if losses.get(arm.name) is not None]
+        return min(known, key=lambda arm: losses[arm.name] or 0.0, default=None)
+
+    @property
+    def gain(self) -> float | None:
+        """Relative fall of the mean final loss against the best other rate; None where either has no loss."""
+        ours = self.recommended.loss.mean if self.recommended else None
+        other = self.best_other.loss.mean if self.best_other else None
+        return None if ours is None or not other else (other - ours) / abs(other)
+
+    @property
     def holds(self) -> bool:
-        """Whether every run at the recommended rate ended sound, and none better at the baseline on the mean."""
+        """Whether each run at the recommended rate ended well, and no other rate is better than the tolerance."""
         ended = set(self.recommended.outcomes.values()) if self.recommended else {"failed"}
-        return ended <= {"healthy", "recovered"} and (self.gain is None or self.gain >= 0)
+        return ended <= _SOUND and (self.gain is None or self.gain >= -self.tolerance)
 
 
 def verification_study(
-    hidden_size: int, study: Study, rule: Rule, baseline: float = BASELINE, seed: int | None = None
+    hidden_size: int, study: Study, rule: Rule, baseline: float | None = None, seed: int | None = None
 ) -> Study:
-    """The two arms as a study: whole runs on seeds of their own, nothing pruned, both stages, with a sample of text.
+    """The rates as arms of a study: whole runs on fresh seeds, nothing pruned, with the trainer's options for this.
+
+    The recommended rate is compared with `baseline`, or with its half and its double.
 
     Raises:
-        InputError: a hidden size or a baseline that is not positive, or one that the rule cannot answer.
+        InputError: a hidden size or a baseline that is not positive, or a size that the rule cannot answer.
     """
     if hidden_size < 1:
         raise InputError(f"hidden_size: expected a positive whole number, but got {hidden_size}")
-    if not (math.isfinite(baseline) and baseline > 0):
+    if baseline is not None and not (math.isfinite(baseline) and baseline > 0):
         raise InputError(f"baseline: expected a positive learning rate, but got {baseline:g}")
     rate = recommend(hidden_size, rule=rule).learning_rate
-    options = dict(study.options)
-    if study.trainer == "default" and not study.command:
-        options = {"sample_tokens": _SAMPLE, **options, "schedule": "two-stage"}
-    arms = {RECOMMENDED: {"learning_rate": rate}, BASE: {"learning_rate": baseline}}
-    name = f"verify-{hidden_size}"
-    first = study.seed + FRESH if seed is None else seed
+    others = {"half": rate / 2, "double": rate * 2} if baseline is None else {"baseline": baseline}
+    whole = resolve_trainer(study.trainer, study.command).verification_options
     return replace(
-        study, name=name, seed=first, widths=(hidden_size,), scales={}, options=options, arms=arms, pruner="none"
+        study,
+        name=f"verify-{hidden_size}",
+        seed=study.seed + FRESH if seed is None else seed,
+        widths=(hidden_size,),
+        scales={},
+        options=dict(study.options if whole is None else whole(study)),
+        arms={name: {"learning_rate": value} for name, value in {RECOMMENDED: rate, **others}.items()},
+        pruner="none",
     )
 
 
@@ -82,21 +102,21 @@ def run_verification(
     out: Path,
     *,
     rule: Rule | str | Path | None = None,
-    baseline: float = BASELINE,
+    baseline: float | None = None,
     seed: int | None = None,
     on_event: OnEvent | None = None,
     **options: Any,
 ) -> Verification:
-    """Train both rates for `study.steps` and `study.seeds`, and write verification.json beside the rule.
+    """Train each rate for `study.steps` and `study.seeds`, and write verification.json beside the rule.
 
-    A rule that comes with the package is not written beside; its verification goes into `out`.
+    The verification of a rule that comes with the package goes into `out`.
 
     Args:
         hidden_size: of the models to train.
         study: how to train them; its own widths, range and arms do not count.
         out: the run folder; one that holds this verification is continued.
         rule: a rule, its file, or None for the one that `lrtune.rule.find_rule` finds.
-        baseline: the rate to set beside it.
+        baseline: the rate to compare with; None for half and double the recommended one.
         seed: the first of `study.seeds`; None for one that the study's own search has not trained.
         on_event, **options: as of `lrtune.search.run.run_search`.
 
@@ -107,30 +127,17 @@ def run_verification(
     found = rule if isinstance(rule, Rule) else load_rule(rule)
     planned = verification_study(hidden_size, study, found, baseline, seed)
     comparison = train_arms(planned, out, on_event=on_event, **options)
-    advice = recommend(hidden_size, rule=found)
-    done = _verification(hidden_size, advice, baseline, comparison, path_beside(found, out))
+    done = Verification(
+        hidden_size=hidden_size,
+        advice=recommend(hidden_size, rule=found),
+        tolerance=found.tolerance,
+        arms=comparison.arms,
+        path=path_beside(found, out),
+        interrupted=comparison.interrupted,
+    )
     if done.interrupted is None:
         keep(done.path, "verify", {str(hidden_size): _summary(done, planned)})
     return done
-
-
-def _verification(
-    hidden_size: int, advice: Recommendation, baseline: float, comparison: Comparison, path: Path
-) -> Verification:
-    arms = {arm.name: arm for arm in comparison.arms}
-    ours, base = arms.get(RECOMMENDED), arms.get(BASE)
-    losses = [arm.loss.mean if arm else None for arm in (ours, base)]
-    gain = None if losses[0] is None or losses[1] is None else 1 - losses[0] / losses[1]
-    return Verification(
-        hidden_size=hidden_size,
-        advice=advice,
-        baseline=baseline,
-        recommended=ours,
-        base=base,
-        gain=gain,
-        path=path,
-        interrupted=comparison.interrupted,
-    )
 
 
 def _summary(done: Verification, study: Study) -> dict[str, Any]:
@@ -143,11 +150,10 @@ def _summary(done: Verification, study: Study) -> dict[str, Any]:
             "low": advice.low,
             "high": advice.high,
         },
-        "baseline": done.baseline,
         "steps": study.steps,
         "holds": done.holds,
         "gain": done.gain,
-        "arms": {arm.name: _arm(arm) for arm in (done.recommended, done.base) if arm is not None},
+        "arms": {arm.name: _arm(arm) for arm in done.arms},
     }
 
 
@@ -168,17 +174,16 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
 
 
 def to_markdown(done: Verification) -> str:
-    """Both arms side by side: the course of loss and diversity, how they ended, and the text that they write."""
-    arms = [arm for arm in (done.recommended, done.base) if arm is not None]
-    header = ["", *(f"{arm.name}, {arm.learning_rate:.3g}" for arm in arms)]
+    """The rates side by side: the course of loss and diversity, how they ended, and the text that they write."""
+    header = ["", *(f"{arm.name}, {arm.learning_rate:.3g}" for arm in done.arms)]
     rows = [
-        [f"{column} at {share:.0%}", *(str(arm.at(column, share)) for arm in arms)]
+        [f"{column} at {share:.0%}", *(str(arm.at(column, share)) for arm in done.arms)]
         for column in ("loss", "diversity")
         for share in QUARTERS
     ]
-    rows.append(["ended", *(", ".join(dict.fromkeys(arm.outcomes.values())) for arm in arms)])
+    rows.append(["ended", *(", ".join(dict.fromkeys(arm.outcomes.values())) for arm in done.arms)])
     parts = [f"# Hidden size {done.hidden_size}: {_sentence(done)}\n", markdown(header, rows)]
-    for arm in arms:
+    for arm in done.arms:
         for name, text in _texts(arm).items():
             quoted = "".join(f"    {line}\n" for line in text.splitlines() or [""])
             parts.append(f"## {name}, {arm.name} ({arm.learning_rate:.3g})\n\n{quoted}")
@@ -186,17 +191,19 @@ def to_markdown(done: Verification) -> str:
 
 
 def _sentence(done: Verification) -> str:
-    if done.recommended is None or done.base is None:
-        return "not all runs ended"
+    if done.recommended is None or done.best_other is None:
+        return "not all rates have a run that ended with a loss"
     if done.gain is None:
         return "a run has no final loss"
+    than = {"half": "half of it", "double": "its double"}.get(done.best_other.name, "the baseline")
     word = "below" if done.gain >= 0 else "above"
-    sentence = f"the recommended rate ends {abs(done.gain):.1%} of loss {word} the baseline"
-    unsound = set(done.recommended.outcomes.values()) - {"healthy", "recovered"}
-    return sentence + (f", but does not hold: its runs ended {', '.join(sorted(unsound))}" if unsound else "")
+    sentence = f"the recommended rate ends {abs(done.gain):.1%} of loss {word} {than}"
+    if unsound := set(done.recommended.outcomes.values()) - _SOUND:
+        return f"{sentence}, but does not hold: its runs ended {', '.join(sorted(unsound))}"
+    return sentence
 
 
 def _texts(arm: ArmResult) -> Mapping[str, str]:
     """The texts of the arm's first run."""
-    first: TrialRecord | None = next(iter(arm.records.values()), None)
+    first = next(iter(arm.records.values()), None)
     return first.texts if first else {}

@@ -76,7 +76,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("bitnet", "pyarrow", f"reading {path}") from error
+        raise MissingExtraError("parquet", "pyarrow", f"reading {path}") from error
     try:
         table = pyarrow.parquet.read_table(path)
     except pyarrow.ArrowInvalid as error:

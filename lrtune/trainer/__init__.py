@@ -1,6 +1,6 @@
 """How one run is trained: the contract, and every way to fulfil it."""
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, MissingExtraError
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import (
     Facts,
@@ -17,6 +17,7 @@ __all__ = [
     "Facts",
     "InputError",
     "Interrupted",
+    "MissingExtraError",
     "Report",
     "Scalar",
     "Trainer",

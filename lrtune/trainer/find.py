@@ -10,12 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 from lrtune.errors import InputError, LrtuneError, MissingExtraError
+from lrtune.extras import extra_with
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.trial import Trainer
 
 _ENTRY_POINTS = "lrtune.trainers"
 _DISTRIBUTION = "lrtune"
-_BUNDLED_NEEDS = ("torch", "datasets", "tokenizers", "platformdirs", "filelock")
 
 
 def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
@@ -34,7 +34,7 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
         if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
             raise InputError(f"trainer: expected module:function, but got {target!r}{_meant(module_name, name)}")
         return _from_module(target, module_name, name)
-    found = {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
+    found = installed_trainers()
     if target not in found:
         known = ", ".join(sorted(found)) or "none installed"
         raise InputError(
@@ -45,9 +45,12 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     package = module_name.partition(".")[0]
     if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
         _check_bundled(target, package)
-        if importlib.util.find_spec("torch") is None:  # which only the workers load
-            raise MissingExtraError("bitnet", "torch", f"trainer {target!r}")
     return _from_module(target, module_name, name)
+
+
+def installed_trainers() -> dict[str, importlib.metadata.EntryPoint]:
+    """The trainers that installed distributions offer, by name."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
 
 
 def _check_bundled(target: str, package: str) -> None:
@@ -105,8 +108,9 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
     except LrtuneError:
         raise
     except ModuleNotFoundError as error:
-        if error.name in _BUNDLED_NEEDS and ":" not in target:
-            raise MissingExtraError("bitnet", error.name, f"trainer {target!r}") from None
+        extra = extra_with(error.name or "") if ":" not in target else None
+        if extra is not None:
+            raise MissingExtraError(extra, str(error.name), f"trainer {target!r}") from None
         top = module_name.partition(".")[0]
         is_in_src = error.name == top and (Path("src", top).is_dir() or Path("src", f"{top}.py").exists())
         hint = "; it is in src: install it (pip install -e .) or set PYTHONPATH=src" if is_in_src else ""
@@ -128,4 +132,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         check=getattr(module, "check", None),
         prepare=getattr(module, "prepare", None),
         members_at_once=getattr(module, "members_at_once", None) if many is not None else None,
+        column_titles=getattr(module, "column_titles", {}),
+        verification_options=getattr(module, "verification_options", None),
+        doctor=getattr(module, "doctor", None),
     )

@@ -18,6 +18,11 @@ population trainer (see `population`). Beside a population trainer it may offer 
 trials of the width, scales and options of `trial` are worth training at once on ``trial.device``, a whole number of
 at least 1. A worker asks it once for each such group, before it takes them; without it, or where it raises, a GPU
 gets 16 at once and a CPU one. What the user asks for with ``members`` comes before either.
+
+For the verbs around a search it may offer ``column_titles`` (a mapping: column of its reports → title of that column's
+table in ``lrtune compare``), ``verification_options(study)`` (the options of a whole run for ``lrtune verify``, where
+those of the study leave something out) and ``doctor()`` (what it needs on this machine, as lines of name, state and
+text for ``lrtune doctor``; a state is ok, missing or problem).
 """
 
 import math
@@ -52,6 +57,7 @@ class Facts:
             by loss; only by the loss not falling).
         regime_changes: steps at which the schedule changes (learning-rate or weight-decay stages).
         conditions: what the result holds for (depth, optimizer, schedule, weight_decay, …), kept in the rule.
+            ``model``, ``optimizer``, ``schedule`` and ``data`` are printed with each answer.
             Known keys that the rule turns into advice: ``stage2_ratio`` (stage-2 peak ÷ stage-1 peak),
             ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``.
         plan: how it is run where that can change bits (members of a population, precision, compiled or not); joins
@@ -256,6 +262,9 @@ class Trainer:
     check: Callable[[Any], None] | None = None
     prepare: Callable[[Any], Mapping[str, str] | None] | None = None
     members_at_once: Callable[[Trial], int] | None = None
+    column_titles: Mapping[str, str] = field(default_factory=dict)
+    verification_options: Callable[[Any], Mapping[str, Any]] | None = None
+    doctor: Callable[[], Iterable[tuple[str, str, str]]] | None = None
 
 
 def is_finite(value: float | None) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtune.compare.arms import Spread, gather_arms, outcome, value_at
-from lrtune.compare.run import compare_records, effect_table, markdown, table
+from lrtune.compare.effects import compare_records
+from lrtune.compare.tables import effect_table, markdown, table
 from lrtune.errors import RunFailedError
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.jsonl import read_records

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -260,6 +261,19 @@ def test_doctor_names_versions_device_and_rule(cli: Cli) -> None:
     for word in ("lrtune", "optuna", "device", "cores", "compiler", "packaged-rule.json"):
         assert word in done.out
     assert {line["name"] for line in json.loads(cli("doctor", "--json").out)} >= {"core", "rule", "cores"}
+
+
+def test_doctor_looks_at_the_cache_that_is_used(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "mine"))
+    lines = {line["name"]: line["text"] for line in json.loads(cli("doctor", "--json").out)}
+    assert lines["cache"].startswith(str(tmp_path / "mine"))
+
+
+def test_doctor_names_each_extra_with_what_it_brings(cli: Cli) -> None:
+    lines = {line["name"]: line["text"] for line in json.loads(cli("doctor", "--json").out)}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(declared) - {"dev"} <= set(lines)
+    assert "filelock" in lines["bitnet"] and "transformers" in lines["huggingface"]
 
 
 def test_doctor_exits_1_when_the_active_rule_is_damaged(cli: Cli, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lrtune.compare import verify as module
-from lrtune.compare.run import Comparison
+from lrtune.compare.effects import Comparison
 from lrtune.compare.verify import run_verification, to_markdown, verification_study
 from lrtune.errors import InputError
 from lrtune.rule.ask import load_rule, save_rule
@@ -47,7 +47,7 @@ def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file
     assert not done.holds
     text = to_markdown(done)
     assert "the the the the" in text
-    assert "| ended | collapsed | collapsed |" in text
+    assert "| ended | collapsed | collapsed | collapsed |" in text
     assert "but does not hold: its runs ended collapsed" in text
 
 
@@ -56,6 +56,15 @@ def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
     monkeypatch.setattr(module, "train_arms", lambda *arguments, **options: stopped)
     assert run_verification(64, STUDY, tmp_path / "run", rule=rule_file).interrupted == 2
     assert not (tmp_path / "verification.json").exists()
+
+
+def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
+    """The analytic optimum at 64 is near 0.005; the packaged rule says 0.03, whose half is nearer."""
+    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, workers=1)
+    rates = {arm.name: arm.learning_rate for arm in done.arms}
+    assert rates["half"] == pytest.approx(rates["recommended"] / 2) == pytest.approx(rates["double"] / 4)
+    assert done.best_other is not None and done.best_other.name == "half"
+    assert not done.holds and "of loss above half of it" in to_markdown(done)
 
 
 def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
@@ -67,7 +76,7 @@ def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
 def test_the_bundled_trainer_runs_both_stages_and_writes_a_sample():
     study = verification_study(64, Study(options={"schedule": "constant", "depth": 2}), load_rule())
     assert study.options == {"sample_tokens": 80, "schedule": "two-stage", "depth": 2}
-    assert (study.widths, study.pruner, list(study.arms)) == ((64,), "none", ["recommended", "baseline"])
+    assert (study.widths, study.pruner, list(study.arms)) == ((64,), "none", ["recommended", "half", "double"])
 
 
 def test_the_seeds_are_not_those_of_the_search_unless_asked_for():

@@ -14,7 +14,7 @@ from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule.ask import Rule, recommend
 
 if TYPE_CHECKING:
-    from lrtune.compare.run import Section
+    from lrtune.compare.tables import Section
     from lrtune.law.fit import LawFit
 
 Command = Callable[..., str]

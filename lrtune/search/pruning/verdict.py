@@ -14,7 +14,7 @@ Chang & Bergen, arXiv 2110.02406; Belrose et al., arXiv 2402.04362)::
              so it looks diverse constant           as the text
 
 A run that stays undiverse above the unigram entropy without moving is *collapsed*; low diversity alone is not, since
-every healthy run passes through it, and neither is a high loss alone, since the loss of ternary models is S-shaped.
+every healthy run passes through it, and neither is a high loss alone, since the loss of some models is S-shaped.
 """
 
 import math

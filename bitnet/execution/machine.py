@@ -1,0 +1,38 @@
+"""What training would use on this machine: device, threads, kernels, compiler."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from bitnet.cache import cache_folder
+
+
+def describe() -> Iterator[tuple[str, str, str]]:
+    """(name, state, text) of each thing; a state is ok, missing or problem."""
+    try:
+        import torch
+
+        from bitnet.ternary import kernels
+    except Exception as error:  # a broken install raises anything
+        yield "device", "problem", f"torch cannot be imported: {type(error).__name__}: {error}"
+        return
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        yield "device", "ok", f"cuda: {', '.join(names)}"
+    else:
+        yield "device", "ok", "mps (Apple GPU)" if torch.backends.mps.is_available() else "cpu"
+    yield "threads", "ok", f"torch would use {torch.get_num_threads()} in one process; a search divides them"
+    if kernels.library() is not None:
+        yield "kernels", "ok", f"compiled, in {cache_folder() / 'kernels'}"
+    else:
+        yield (
+            "kernels",
+            "missing",
+            "no C compiler, or a processor without int8 products: steps are up to twice as slow",
+        )
+    compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    found = next((path for name in compilers if name and (path := shutil.which(name))), None)
+    if found is None:
+        yield "compiler", "missing", "no C++ compiler: steps cannot be compiled, and take up to twice as long"
+    else:
+        yield "compiler", "ok", found

@@ -1,0 +1,109 @@
+"""A comparison of arms as tables: for a terminal, and as Markdown."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lrtune.compare.arms import QUARTERS, ArmResult
+from lrtune.compare.effects import Comparison, Effect
+
+TITLE = "Arms compared"
+
+
+def table(arms: Sequence[ArmResult], column: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the arms: a column at each quarter of the steps, the loss, the phase, how the runs ended."""
+    horizons = {arm.steps for arm in arms}
+    only = next(iter(horizons)) if len(horizons) == 1 else None
+    marks = [_thousands(share * only) if only else f"{share:.0%}" for share in QUARTERS]
+    header = ["arm", "rate", *marks, "loss", "diversity", "phase", "ended"]
+    rows = []
+    for arm in arms:
+        counts = [_short(arm, column, share) for share in QUARTERS]
+        phases, ended = _tally(arm.phases.values()), _tally(arm.outcomes.values())
+        rows.append([arm.name, f"{arm.learning_rate:g}", *counts, str(arm.loss), str(arm.diversity), phases, ended])
+    return header, rows
+
+
+def _thousands(steps: float) -> str:
+    return f"{steps / 1000:g}k" if steps >= 1000 else f"{steps:g}"
+
+
+def _short(arm: ArmResult, column: str, share: float) -> str:
+    spread = arm.at(column, share)
+    if spread.mean is None:
+        return "–"
+    text = f"{spread.mean:.3g}"
+    return text if not spread.deviation else f"{text} ± {spread.deviation:.1g}"
+
+
+def _tally(values: Iterable[str]) -> str:
+    """``recovered``, or ``recovered 2, collapsed 1`` where seeds differ."""
+    counts = Counter(values)
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{value} {n}" for value, n in counts.most_common())
+
+
+def effect_table(found: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the attribution; an effect within twice its spread reads ``none``."""
+    header = ["factor", "change", "arms", "seeds", "effect on loss", "effect on diversity"]
+    rows = [
+        [
+            effect.factor,
+            effect.change,
+            f"{effect.before} → {effect.after}",
+            str(effect.loss.count),
+            _effect(effect.on_loss, effect.loss.mean, effect.loss_noise),
+            _effect(effect.on_diversity, effect.diversity.mean, effect.diversity_noise),
+        ]
+        for effect in found
+    ]
+    return header, rows
+
+
+def _effect(counted: float | None, seen: float | None, noise: float | None) -> str:
+    if seen is None:
+        return "unknown"
+    if noise is None:
+        return f"not repeated ({seen:+.3f})"
+    return f"{seen:+.3f} ± {noise:.2g}" if counted is not None else f"none ({seen:+.3f} ± {noise:.2g})"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a comparison: `key` is the column that names its rows, `note` stands under it."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    key: int = 0
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """The whole comparison: what each arm did, which factor decides, and the trainer's further columns."""
+    recorded = {name for arm in comparison.arms for record in arm.records.values() for name in record.curve}
+    titles = {name: title for name, title in comparison.column_titles.items() if name in recorded}
+    (first, title), *others = (titles or {"diversity": "Diversity"}).items()
+    found = [Section(title, *table(comparison.arms, first))]
+    if comparison.effects:
+        note = "An effect within twice its spread over seeds counts as none."
+        found.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
+    for name, title in others:
+        marks = [f"{share:.0%}" for share in QUARTERS]
+        rows = [[arm.name, *(_short(arm, name, share) for share in QUARTERS)] for arm in comparison.arms]
+        found.append(Section(title, ["arm", *marks], rows))
+    return found
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The whole comparison as Markdown tables."""
+    parts = [f"# {TITLE}\n"]
+    for section in sections(comparison):
+        parts.append(f"## {section.title}\n\n{markdown(section.header, section.rows)}")
+        parts += [f"{section.note}\n"] if section.note else []
+    return "\n".join(parts)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,44 @@
+"""Vega, the library that draws the charts of a page, as one script; bundling takes seconds, so it is cached."""
+
+import contextlib
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+from lrtune.extras import import_extra
+from lrtune.files import is_private, private_folder, read_text, write_whole
+
+
+def vl_convert() -> Any:
+    """The package that holds Vega and turns charts into pictures.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    return import_extra("vl_convert", extra="report", purpose="the report", package="vl-convert-python")
+
+
+def vega_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that can stand in a page."""
+    converter = vl_convert()
+    kept = cache_folder() / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError):
+        if is_private(kept) and is_private(kept.parent):  # what lies there goes into a page
+            return read_text(kept)
+    script = str(converter.javascript_bundle()).replace("</script", "<\\/script")
+    with contextlib.suppress(OSError):
+        private_folder(kept.parent)
+        write_whole(kept, script)
+    return script
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    if named := os.environ.get("LRTUNE_CACHE"):
+        return Path(named).expanduser()
+    with contextlib.suppress(ImportError):
+        import platformdirs
+
+        return platformdirs.user_cache_path("lrtune")
+    return Path.home() / ".cache" / "lrtune"
