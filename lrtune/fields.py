@@ -150,7 +150,7 @@ def table(kinds: Mapping[str, Kind], needed: Iterable[str] = (), *, others_pass:
                 raise InputError(f"{at(where, key)}: expected a value, but it is missing")
         for key in value:
             if key not in kinds and not others_pass:
-                raise InputError(unknown_key(f"[{where}]" if where else "table", key, kinds))
+                raise InputError(unknown_key(where or "file", key, kinds))
         return {key: kinds[key](at(where, key), item) for key, item in value.items() if key in kinds}
 
     return read

@@ -9,9 +9,7 @@ import errno
 import fcntl
 import io
 import os
-import secrets
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
 Name = str | os.PathLike[str]
@@ -82,7 +80,7 @@ def _size(count: int) -> str:
     return f"{count // MIB:,} MiB" if count >= MIB else f"{count:,} bytes"
 
 
-def write_whole(path: Path, content: str | bytes, *, follow: bool = False) -> None:
+def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> None:
     """Write `content` to `path` so that a reader sees the former file or the new one, never a part.
 
     A former file keeps its mode. A link is replaced by the file; `follow` writes to where it leads, which is for a
@@ -91,9 +89,10 @@ def write_whole(path: Path, content: str | bytes, *, follow: bool = False) -> No
     Raises:
         OSError: the disk is full or the folder read-only; it names `path`, and the former file is untouched.
     """
-    target = Path(os.path.realpath(path)) if follow else path
+    target = os.path.realpath(path) if follow else os.fspath(path)
     data = content.encode() if isinstance(content, str) else content
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}{_TEMPORARY}")
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}{_TEMPORARY}")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "wb") as file:
@@ -112,19 +111,17 @@ def write_whole(path: Path, content: str | bytes, *, follow: bool = False) -> No
         if isinstance(error, OSError):
             error.filename, error.filename2 = os.fspath(path), None  # not the temporary one
         raise
-    _sync_folder(target.parent)
+    _sync_folder(folder or os.curdir)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Name) -> None:
     """Remove what `write_whole` left in a folder when its process was killed; files being written stay."""
-    for path in folder.glob(f".*{_TEMPORARY}"):
-        with contextlib.suppress(OSError):
-            handle = open_handle(path, within=folder)
-            try:
-                if _lock(handle):
-                    path.unlink()
-            finally:
-                os.close(handle)
+    for name in os.listdir(folder):
+        if name.startswith(".") and name.endswith(_TEMPORARY):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError), open_file(path, within=folder) as file:
+                if _lock(file.fileno()):
+                    os.unlink(path)
 
 
 def _lock(handle: int) -> bool:
@@ -136,25 +133,24 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def private_folder(path: Path) -> Path:
-    """Make a folder for this user alone, or check that it is: code and settings may be loaded from it.
+def make_private(path: Name) -> None:
+    """Make a folder for this user alone, or check that it is: code may be loaded from it.
 
     Raises:
         OSError: it cannot be made, or it is another user's or others may write to it.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(path, mode=0o700, exist_ok=True)
     if not is_private(path):
-        raise OSError(errno.EPERM, "a cache that others own or may write to; choose another $LRTUNE_CACHE", str(path))
-    return path
+        raise OSError(errno.EPERM, "a cache that others own or may write to; choose another $LRTUNE_CACHE", path)
 
 
-def is_private(path: Path) -> bool:
+def is_private(path: Name) -> bool:
     """Whether a file or folder is this user's own and no one else may write to it."""
     found = os.lstat(path)
     return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """Make the rename itself durable, where the system lets folders be synced."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lrtune.errors import plain
-from lrtune.files import is_private, open_handle, open_text, private_folder, read_bytes, remove_leftovers, write_whole
+from lrtune.files import is_private, make_private, open_handle, open_text, read_bytes, remove_leftovers, write_whole
 
 
 def test_a_write_that_fails_leaves_the_former_file_and_no_litter(tmp_path, monkeypatch) -> None:
@@ -118,11 +118,12 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
 
 
 def test_a_cache_is_for_one_user_alone(tmp_path) -> None:
-    cache = private_folder(tmp_path / "a" / "b")
+    cache = tmp_path / "a" / "b"
+    make_private(cache)
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     cache.chmod(0o770)
     with pytest.raises(OSError, match="LRTUNE_CACHE"):
-        private_folder(cache)
+        make_private(cache)
     (tmp_path / "link").symlink_to("/dev/null")
     assert not is_private(tmp_path / "link")
 

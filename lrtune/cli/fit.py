@@ -38,7 +38,7 @@ def fit(
     targets = [output] if output is not None else [Path("lrtune-rule.json")]
     targets += [Path(source) / "rule.json" for source in sources if Path(source).is_dir() and output is None]
     for target in targets:
-        save_rule(fitted.rule, target, backup=target.name == "lrtune-rule.json")
+        save_rule(fitted.rule, target, backup=target.name == "lrtune-rule.json", follow_links=True)
     _show(fitted)
     say(f"wrote {', '.join(map(str, targets))}")
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.extras import import_extra
-from lrtune.files import is_private, private_folder, read_text, write_whole
+from lrtune.files import is_private, make_private, read_text, write_whole
 
 
 def vl_convert() -> Any:
@@ -28,7 +28,7 @@ def vega_script() -> str:
             return read_text(kept)
     script = str(converter.javascript_bundle()).replace("</script", "<\\/script")
     with contextlib.suppress(OSError):
-        private_folder(kept.parent)
+        make_private(kept.parent)
         write_whole(kept, script)
     return script
 

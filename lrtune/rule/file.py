@@ -8,13 +8,14 @@ import os
 from typing import Any
 
 from lrtune.errors import InputError
+from lrtune.files import MIB, read_bytes, write_whole
 from lrtune.rule.data import Rule
 from lrtune.rule.parse import SCHEMA, parse_rule
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
-_MAX_BYTES = 4 * 2**20
+_MAX_BYTES = 4 * MIB
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
@@ -25,47 +26,40 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
     """
     name = os.fspath(path) if path is not None else find_rule()[0]
     try:
-        with open(name, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{name}: expected a rule file, but it cannot be read ({reason})") from error
-    if len(data) > _MAX_BYTES:
-        size = max(size, len(data))
-        raise InputError(f"{name}: expected a rule file of at most {_MAX_BYTES} bytes, but got {size}")
+        data = read_bytes(name, most=_MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"{name}: expected a rule file, but it cannot be read ({error.strerror})") from error
     try:
         return parse_rule(data, source=name)
     except InputError as error:
         raise InputError(f"{name}: {error}; write it anew with `lrtune fit`") from None
 
 
-def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False) -> None:
+def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False, follow_links: bool = False) -> None:
     """Write a rule file, whole or not at all; with `backup`, a former one is kept as ``NAME.bak``.
+
+    A link at `path` is replaced by the file; with `follow_links` the file that it leads to is written instead.
 
     Raises:
         InputError: the folder cannot be written to, or the rule holds what a rule file may not.
     """
-    from pathlib import Path
-
-    from lrtune.files import write_whole
-
     content = rule_to_json(rule)
     parse_rule(content)
-    target = Path(path)
+    name = os.fspath(path)
     try:
-        if backup and target.exists():
-            write_whole(target.with_name(target.name + ".bak"), target.read_bytes())
-        write_whole(target, content)
+        if backup and os.path.exists(name):
+            write_whole(f"{name}.bak", read_bytes(name))
+        write_whole(name, content, follow=follow_links)
     except OSError as error:
-        raise InputError(f"{target}: expected to write a rule there, but {error.strerror}") from error
+        raise InputError(f"{name}: cannot write the rule: {error.strerror}") from error
 
 
 def find_rule(start: str | None = None) -> tuple[str, str]:
     """The rule file that is read when none is named, and how it was found.
 
     ``$LRTUNE_RULE``; else ``lrtune-rule.json`` in the working folder (or `start`) or a parent up to the project's
-    root, the folder with ``.git`` or ``pyproject.toml``; else the rule that comes with the package.
+    root, the folder with ``.git`` or ``pyproject.toml``; else the rule that comes with the package. A file of another
+    user, or in another user's folder, is passed over: it is used where it is named.
 
     Raises:
         InputError: ``$LRTUNE_RULE`` names no file.
@@ -78,13 +72,18 @@ def find_rule(start: str | None = None) -> tuple[str, str]:
     folder = os.path.abspath(start or os.getcwd())
     while True:
         candidate = os.path.join(folder, RULE_NAME)
-        if os.path.isfile(candidate):
+        if os.path.isfile(candidate) and _is_trusted(candidate) and _is_trusted(folder):
             return candidate, "project"
         parent = os.path.dirname(folder)
         is_root = any(os.path.exists(os.path.join(folder, mark)) for mark in (".git", "pyproject.toml"))
         if is_root or parent == folder:
             return PACKAGED, "packaged"
         folder = parent
+
+
+def _is_trusted(path: str) -> bool:
+    """Whether it belongs to this user or the system."""
+    return os.stat(path).st_uid in (0, os.geteuid())
 
 
 def rule_to_json(rule: Rule) -> str:

@@ -4,17 +4,17 @@ Nothing in it is evaluated; a field that is not understood is named in one line.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from lrtune.errors import InputError
+from lrtune.fields import Kind, choice, flag, mapping, number, optional, sequence, show, table, text, unexpected
 from lrtune.rule.data import (
     ADVICE,
     BOUNDS,
     FORMS,
     HORIZON,
     Boundary,
-    Condition,
     Polynomial,
     Rule,
     RuleCell,
@@ -23,40 +23,35 @@ from lrtune.rule.data import (
 )
 
 SCHEMA = 1
-_MAX_TEXT = 2000
-_RATES = (1e-15, 1e9)
-_SIZES = (1e-30, 1e30)
 
 
-def parse_rule(text: str | bytes, *, source: str = "") -> Rule:
+def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     """The rule that a JSON text holds.
 
     Raises:
         InputError: it holds none; names the field.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = json.loads(content, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"expected a rule in JSON, but it is none ({what:.80})") from error
     if not isinstance(data, dict):
         raise InputError(f"expected a JSON object with a rule, but got {type(data).__name__}")
-    if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
-        got = _show(data["schema"]) if "schema" in data else "none"
-        raise InputError(f"schema: expected {SCHEMA}, but got {got}; a newer lrtune may read it")
-    fields = _fields("rule", data, ("form", "reason", "scales", "cells"), ("schema", *Rule._fields[4:-1]))
-    del fields["schema"]
-    rule = Rule(**{name: _READ[name](name, value) for name, value in fields.items()}, source=source)
+    schema = data.pop("schema", None)
+    if type(schema) is not int or schema != SCHEMA:
+        raise InputError(f"schema: expected {SCHEMA}, but got {show(schema)}; a newer lrtune may read it")
+    rule = Rule(**_RULE("", data), source=source)
     _check_whole(rule)
     return rule
 
 
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that a rule may hold")
+
+
 def _check_whole(rule: Rule) -> None:
     """What no field shows by itself."""
-    if not rule.scales:
-        raise InputError("scales: expected at least one, but got none")
-    if not rule.cells:
-        raise InputError("cells: expected at least one measured cell, but got none")
     for cell in rule.cells:
         if set(cell.scales) != set(rule.scales):
             raise InputError(f"cells: expected the scales {sorted(rule.scales)} in each, but got {sorted(cell.scales)}")
@@ -69,172 +64,115 @@ def _check_whole(rule: Rule) -> None:
         raise InputError(f"law: expected a polynomial for the form {rule.form!r}, but got null")
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that a rule may hold")
+_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell)
 
 
-def _show(value: object) -> str:
-    return f"{value!r:.40}" if isinstance(value, str | int | float | bool | None) else type(value).__name__
+def _record(make: type[_T], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
+    """A table with the fields of a named tuple, all of them unless fewer are `needed`."""
+    read = table(kinds, needed or tuple(kinds))
+
+    def record(where: str, value: object) -> _T:
+        made = make(**read(where, value))
+        if not getattr(made, "low", 0.0) <= getattr(made, "high", 0.0):
+            raise InputError(f"{where}: expected low at most high")
+        return made
+
+    return record
 
 
-def _fields(where: str, data: object, needed: tuple[str, ...], known: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: expected an object, but got {_show(data)}")
-    for name in needed:
-        if name not in data:
-            raise InputError(f"{where}.{name}: expected in every rule, but it is missing")
-    for name in data:
-        if name not in needed and name not in known:
-            raise InputError(f"{where}: unknown key {name!r:.40}; known keys: {', '.join((*needed, *known))}")
-    return dict(data)
-
-
-def _number(where: str, value: object, low: float = -1e9, high: float = 1e9) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(f"{where}: expected a number within {low:g} … {high:g}, but got {_show(value)}")
-    return float(value)
-
-
-def _text(where: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
-        raise InputError(f"{where}: expected a printable string of at most {_MAX_TEXT} characters")
-    return value
-
-
-def _flag(where: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InputError(f"{where}: expected true or false, but got {_show(value)}")
-    return value
-
-
-def _choice(choices: tuple[str | None, ...]) -> Callable[[str, object], Any]:
-    def read(where: str, value: object) -> Any:
-        if value not in choices or isinstance(value, list | dict):
-            raise InputError(f"{where}: expected one of {', '.join(map(str, choices))}, but got {_show(value)}")
-        return value
-
-    return read
-
-
-def _list(where: str, value: object, longest: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > longest:
-        raise InputError(f"{where}: expected a list of at most {longest}, but got {_show(value)}")
-    return value
-
-
-def _table(where: str, value: object, read: Callable[[str, object], Any], keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    if not isinstance(value, dict) or len(value) > 64:
-        raise InputError(f"{where}: expected an object of at most 64 keys, but got {_show(value)}")
-    for key in value:
-        if keys and key not in keys:
-            raise InputError(f"{where}: unknown key {key!r:.40}; known keys: {', '.join(keys)}")
-    return {_text(where, key): read(f"{where}.{key}", item) for key, item in value.items()}
-
-
-def _condition(where: str, value: object) -> Condition:
-    if isinstance(value, list) and len(value) == 2:
-        return _number(where, value[0], -1e300, 1e300), _number(where, value[1], -1e300, 1e300)
-    if isinstance(value, bool):
-        return value
-    return _text(where, value) if isinstance(value, str) else _number(where, value, -1e300, 1e300)
-
-
-def _scales(where: str, value: object) -> dict[str, Scale]:
-    def read(where: str, value: object) -> Scale:
-        fields = _fields(where, value, Scale._fields, ())
-        scale = Scale(**{name: _number(f"{where}.{name}", fields[name], *_SIZES) for name in fields})
-        if not scale.low <= scale.high:
-            raise InputError(f"{where}: expected low at most high, but got {scale.low:g} and {scale.high:g}")
-        return scale
-
-    if isinstance(value, dict) and len(value) > 8:
-        raise InputError(f"{where}: expected at most 8 scales, but got {len(value)}")
-    return _table(where, value, read)
-
-
-def _polynomial(where: str, value: object) -> Polynomial | None:
-    if value is None:
-        return None
-    fields = _fields(where, value, Polynomial._fields, ())
-    rows = _list(f"{where}.exponents", fields["exponents"], 64)
-    exponents = tuple(tuple(int(_number(f"{where}.exponents", p, 0, 4)) for p in _list(where, row, 8)) for row in rows)
-    numbers = _list(f"{where}.coefficients", fields["coefficients"], 64)
-    coefficients = tuple(_number(f"{where}.coefficients", number) for number in numbers)
-    square = _list(f"{where}.covariance", fields["covariance"], 64)
-    covariance = tuple(tuple(_number(f"{where}.covariance", v) for v in _list(where, row, 64)) for row in square)
-    size = len(coefficients)
-    if not size or len(exponents) != size or len(covariance) != size or any(len(row) != size for row in covariance):
+def _polynomial(where: str, value: object) -> Polynomial:
+    line: Polynomial = _LINE(where, value)
+    size = len(line.coefficients)
+    if len(line.exponents) != size or any(len(row) != size for row in (line.covariance, *line.covariance)):
         raise InputError(f"{where}: expected as many exponents and rows of covariance as coefficients ({size})")
-    if any(covariance[i][i] < 0 for i in range(size)):
+    if any(line.covariance[i][i] < 0 for i in range(size)):
         raise InputError(f"{where}.covariance: expected no negative variance")
-    return Polynomial(exponents, coefficients, covariance)
-
-
-def _step(where: str, value: object) -> Step | None:
-    if value is None:
-        return None
-    fields = _fields(where, value, Step._fields, ())
-    scale = _text(f"{where}.scale", fields.pop("scale"))
-    limits = {"low": _SIZES, "high": _SIZES, "below_variance": (0.0, 1e9), "above_variance": (0.0, 1e9)}
-    numbers = {name: _number(f"{where}.{name}", fields[name], *limits.get(name, (-1e9, 1e9))) for name in fields}
-    if not numbers["low"] <= numbers["high"]:
-        raise InputError(f"{where}: expected low at most high")
-    return Step(scale=scale, **numbers)
-
-
-def _boundary(where: str, value: object) -> Boundary | None:
-    if value is None:
-        return None
-    fields = _fields(where, value, Boundary._fields, ())
-    line = _polynomial(f"{where}.line", fields["line"])
-    if line is None:
-        raise InputError(f"{where}.line: expected a polynomial, but got null")
-    return Boundary(line, _number(f"{where}.width", fields["width"], 1e-9, 1e3))
-
-
-def _cells(where: str, value: object) -> tuple[RuleCell, ...]:
-    return tuple(_cell(f"{where}[{i}]", item) for i, item in enumerate(_list(where, value, 20_000)))
+    return line
 
 
 def _cell(where: str, value: object) -> RuleCell:
-    needed = ("scales", "learning_rate", "low", "high")
-    fields = _fields(where, value, needed, RuleCell._fields[4:])
-    for name in ("learning_rate", "low", "high", "safe_low", "safe_high"):
-        if fields.get(name) is not None or name in needed:
-            fields[name] = _number(f"{where}.{name}", fields[name], *_RATES)
-    for name in ("loss", "sensitivity"):
-        if fields.get(name) is not None:
-            fields[name] = _number(f"{where}.{name}", fields[name], -1e300, 1e300)
-    if "trials" in fields:
-        fields["trials"] = int(_number(f"{where}.trials", fields["trials"], 0, 1e9))
-    _choice(BOUNDS)(f"{where}.bound", fields.get("bound"))
-    fields["scales"] = _table(f"{where}.scales", fields["scales"], lambda at, v: _number(at, v, *_SIZES))
-    if not fields["low"] <= fields["learning_rate"] <= fields["high"]:
+    cell: RuleCell = _CELL(where, value)
+    if not cell.low <= cell.learning_rate <= cell.high:
         raise InputError(f"{where}: expected low ≤ learning_rate ≤ high")
-    return RuleCell(**fields)
+    return cell
 
 
-def _optional(where: str, value: object) -> float | None:
-    return None if value is None else _number(where, value, 0, 1e3)
+def _cells(where: str, value: object) -> tuple[RuleCell, ...]:
+    if not isinstance(value, list) or not 0 < len(value) <= 20_000:
+        raise unexpected(where, "a list of 1 to 20,000 measured cells", value)
+    return tuple(_cell(f"{where}[{i}]", item) for i, item in enumerate(value))
 
 
-_READ: dict[str, Callable[[str, object], Any]] = {
-    "form": _choice(FORMS),
-    "reason": _text,
-    "scales": _scales,
-    "cells": _cells,
-    "law": _polynomial,
-    "step": _step,
-    "discrepancy": lambda where, value: _number(where, value, 0, 1e3),
-    "level": lambda where, value: _number(where, value, 0.5, 0.999),
-    "quantile": lambda where, value: _number(where, value, 0.1, 20),
-    "tolerance": lambda where, value: _number(where, value, 1e-6, 1),
-    "safe_below": _optional,
-    "safe_above": _optional,
-    "boundary": _boundary,
-    "conditions": lambda where, value: _table(where, value, _condition),
-    "advice": lambda where, value: _table(where, value, lambda at, v: _number(at, v, 0, 1e12), ADVICE),
-    "horizon": lambda where, value: _table(where, value, lambda at, v: _number(at, v, 1e-9, 1e30), HORIZON),
-    "provenance": lambda where, value: _table(where, value, _text),
-    "provisional": _flag,
-}
+def _scales(where: str, value: object) -> dict[str, Scale]:
+    found: dict[str, Scale] = mapping(_record(Scale, dict.fromkeys(Scale._fields, _SIZE)), 8, key=_TEXT)(where, value)
+    if not found:
+        raise InputError(f"{where}: expected at least one, but got none")
+    return found
+
+
+def _condition(where: str, value: object) -> Any:
+    if isinstance(value, list):
+        return sequence(number(), 2, least=2, what="a range")(where, value)
+    kind = flag if isinstance(value, bool) else _TEXT if isinstance(value, str) else number()
+    return kind(where, value)
+
+
+_TEXT = text(2000, printable=True)
+_VALUE = number(-1e9, 1e9)
+_VARIANCE = number(0, 1e9)
+_SIZE = number(1e-30, 1e30)
+_RATE = number(1e-15, 1e9)
+_WIDTH = optional(number(0, 1e3))
+_ROW = sequence(_VALUE, 64)
+_LINE = _record(
+    Polynomial,
+    {
+        "exponents": sequence(sequence(number(0, 4, whole=True), 8), 64),
+        "coefficients": sequence(_VALUE, 64, least=1),
+        "covariance": sequence(_ROW, 64),
+    },
+)
+_STEP = _record(
+    Step,
+    {
+        "scale": _TEXT,
+        **dict.fromkeys(("low", "high"), _SIZE),
+        **dict.fromkeys(("below", "above"), _VALUE),
+        **dict.fromkeys(("below_variance", "above_variance"), _VARIANCE),
+    },
+)
+_CELL = _record(
+    RuleCell,
+    {
+        "scales": mapping(_SIZE, key=_TEXT),
+        **dict.fromkeys(("learning_rate", "low", "high"), _RATE),
+        "bound": choice(*BOUNDS),
+        **dict.fromkeys(("safe_low", "safe_high"), optional(_RATE)),
+        **dict.fromkeys(("loss", "sensitivity"), optional(number())),
+        "trials": number(0, 1e9, whole=True),
+    },
+    needed=("scales", "learning_rate", "low", "high"),
+)
+_RULE = table(
+    {
+        "form": choice(*FORMS),
+        "reason": _TEXT,
+        "scales": _scales,
+        "cells": _cells,
+        "law": optional(_polynomial),
+        "step": optional(_STEP),
+        "discrepancy": number(0, 1e3),
+        "level": number(0.5, 0.999),
+        "quantile": number(0.1, 20),
+        "tolerance": number(1e-6, 1),
+        "safe_below": _WIDTH,
+        "safe_above": _WIDTH,
+        "boundary": optional(_record(Boundary, {"line": _polynomial, "width": number(1e-9, 1e3)})),
+        "conditions": mapping(_condition, key=_TEXT),
+        "advice": table(dict.fromkeys(ADVICE, number(0, 1e12))),
+        "horizon": table(dict.fromkeys(HORIZON, number(1e-9, 1e30))),
+        "provenance": mapping(_TEXT, key=_TEXT),
+        "provisional": flag,
+    },
+    needed=("form", "reason", "scales", "cells"),
+)

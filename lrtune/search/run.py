@@ -132,7 +132,7 @@ def _write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> tuple[str, ...]
     notes = []
     for path in (out / "rule.json", Path("lrtune-rule.json"))[: 2 if everywhere else 1]:
         try:
-            save_rule(rule, path, backup=path.parent != out)
+            save_rule(rule, path, backup=path.parent != out, follow_links=path.parent != out)
         except (InputError, OSError) as error:
             notes.append(f"cannot write {path}: {error}")
     return tuple(notes)
