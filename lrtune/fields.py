@@ -121,7 +121,8 @@ def sequence(kind: Kind, most: int, *, least: int = 0, what: str = "a list") -> 
 
     def read(where: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple) or not least <= len(value) <= most:
-            raise unexpected(where, words, value if not isinstance(value, list | tuple) else f"{len(value)} of them")
+            got = len(value) if isinstance(value, list | tuple) else show(value)
+            raise InputError(f"{where}: expected {words}, but got {got}")
         return tuple(kind(where, item) for item in value)
 
     return read

@@ -1,14 +1,14 @@
 """What ``[options]`` of a study may set for the bundled trainer: names, defaults, and what is accepted."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args
 
 from bitnet.settings.config import Ffn, Gradient, ModelConfig
-from bitnet.settings.schedule import Kind, Schedule, default_warmup
-from lrtune.trainer import InputError
+from bitnet.settings.schedule import Kind as ScheduleKind
+from bitnet.settings.schedule import Schedule, default_warmup
+from lrtune.fields import Kind, choice, flag, number, optional, sequence, table, text
 
 Optimizer = Literal["adamw", "adam-l2"]
 
@@ -64,7 +64,7 @@ class Options:
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     weight_decay_stage2: float = 0.0
-    schedule: Kind = "two-stage"
+    schedule: ScheduleKind = "two-stage"
     stage2_ratio: float = 2 / 3
     stage_switch: float = 0.5
     end_lr_ratio: float = 0.02
@@ -135,30 +135,45 @@ PER_MEMBER = frozenset(
     )
 )
 
-# name → (least value, whether it may equal that, most)
-_RANGES: dict[str, tuple[float, bool, float]] = {
-    "vocabulary": (0, False, 2**24),
-    "depth": (0, False, 1000),
-    "head_size": (0, False, 65_536),
-    "ffn_size": (0, False, 2**24),
-    "context": (0, False, 2**20),
-    "batch": (0, False, 2**20),
-    "epsilon": (0, False, 1),
-    "weight_decay": (0, True, math.inf),
-    "weight_decay_stage2": (0, True, math.inf),
-    "stage2_ratio": (0, False, 100),
-    "stage_switch": (0, True, 1),
-    "end_lr_ratio": (0, True, 1),
-    "warmup_steps": (0, True, 2**40),
-    "warmup_pace": (0, False, 1),
-    "clip": (0, True, math.inf),
-    "label_smoothing": (0, True, 0.999),
-    "init_std": (0, False, 100),
-    "report_tokens": (0, False, 2**40),
-    "final_tokens": (0, False, 2**40),
-    "sample_tokens": (0, True, 100_000),
+_NUMBERS: dict[str, Kind] = {
+    "vocabulary": number(0, 2**24, above=True, whole=True),
+    "depth": number(0, 1000, above=True, whole=True),
+    "head_size": number(0, 65_536, above=True, whole=True),
+    "ffn_size": optional(number(0, 2**24, above=True, whole=True)),
+    "context": number(0, 2**20, above=True, whole=True),
+    "batch": number(0, 2**20, above=True, whole=True),
+    "epsilon": number(0, 1, above=True),
+    "weight_decay": number(0),
+    "weight_decay_stage2": number(0),
+    "stage2_ratio": number(0, 100, above=True),
+    "stage_switch": number(0, 1),
+    "end_lr_ratio": number(0, 1),
+    "warmup_steps": optional(number(0, 2**40, whole=True)),
+    "warmup_pace": number(0, 1, above=True),
+    "clip": number(0),
+    "label_smoothing": number(0, 0.999),
+    "init_std": number(0, 100, above=True),
 }
-SCALES = tuple(name for name in _RANGES if name not in ("report_tokens", "final_tokens", "sample_tokens"))
+SCALES = tuple(_NUMBERS)
+_TEXT = text(4000, least=1)
+_OPTIONS = table(
+    {
+        **_NUMBERS,
+        **dict.fromkeys(("dataset", "split"), _TEXT),
+        **dict.fromkeys(("text_column", "tokenizer", "subset", "tokens"), optional(_TEXT)),
+        "stream": flag,
+        "ffn": choice(*get_args(Ffn)),
+        "optimizer": choice(*get_args(Optimizer)),
+        "betas": sequence(number(0, math.nextafter(1, 0), what="a number from 0 to below 1"), 2, least=2),
+        "schedule": choice(*get_args(ScheduleKind)),
+        "warmup": choice("fixed", "adaptive"),
+        "precision": choice(*get_args(Gradient)),
+        "compile": choice("auto", True, False),
+        "report_tokens": optional(number(0, 2**40, above=True, whole=True)),
+        "final_tokens": number(0, 2**40, above=True, whole=True),
+        "sample_tokens": number(0, 100_000, whole=True),
+    }
+)
 
 
 def parse_options(values: Mapping[str, Any], scales: Mapping[str, float] | None = None) -> Options:
@@ -167,18 +182,7 @@ def parse_options(values: Mapping[str, Any], scales: Mapping[str, float] | None 
     Raises:
         InputError: an unknown name (the nearest known one is suggested), or a value that is not accepted.
     """
-    known = {f.name: f for f in fields(Options)}
-    parsed: dict[str, Any] = {}
-    for name, value in {**values, **_swept(scales or {})}.items():
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(sorted(known))}"
-            raise InputError(f"options: unknown key {name!r}; {hint}")
-        parsed[name] = _accept(name, known[name].type, value)
-    options = Options(**parsed)
-    if len(options.betas) != 2 or not all(0 <= beta < 1 for beta in options.betas):
-        raise InputError(f"options.betas: expected two numbers from 0 to below 1, but got {list(options.betas)}")
-    return options
+    return Options(**_OPTIONS("options", {**values, **_swept(scales or {})}))
 
 
 def _swept(scales: Mapping[str, float]) -> dict[str, Any]:
@@ -188,43 +192,3 @@ def _swept(scales: Mapping[str, float]) -> dict[str, Any]:
         for name, value in scales.items()
         if name != "steps"
     }
-
-
-def _accept(name: str, kind: Any, value: Any) -> Any:
-    """`value` as the field's type says, or an `InputError` that says what was expected."""
-    kinds = get_args(kind) if get_origin(kind) is not Literal and get_args(kind) else (kind,)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    for each in kinds:
-        if get_origin(each) is Literal and isinstance(value, str) and value in get_args(each):
-            return value
-        if (each is bool and isinstance(value, bool)) or (each is str and isinstance(value, str) and value):
-            return value
-        if each is int and isinstance(value, int) and number and _in_range(name, value):
-            return value
-        if each is float and number and (name == "betas" or _in_range(name, value)):
-            return float(value)
-    if name == "betas" and isinstance(value, list | tuple):
-        return tuple(_accept("betas", float, item) for item in value)
-    if value is None and type(None) in kinds:
-        return None
-    raise InputError(f"options.{name}: expected {_expectation(name, kinds)}, but got {value!r:.60}")
-
-
-def _in_range(name: str, value: float) -> bool:
-    least, inclusive, most = _RANGES.get(name, (-math.inf, True, math.inf))
-    return (least <= value if inclusive else least < value) and value <= most
-
-
-def _expectation(name: str, kinds: tuple[Any, ...]) -> str:
-    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    if bool in kinds:
-        choices += ["true", "false"]
-    if choices:
-        return f"one of {', '.join(choices)}"
-    if str in kinds:
-        return "a string"
-    if name == "betas":
-        return "two numbers from 0 to below 1"
-    least, inclusive, most = _RANGES[name]
-    bound = f"{'of at least' if inclusive else 'above'} {least:g}" + ("" if most > 1e4 else f" and at most {most:g}")
-    return f"a {'whole ' if int in kinds else ''}number {bound}"
