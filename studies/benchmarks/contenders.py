@@ -8,6 +8,7 @@ cost, and samplers that cannot take NaN are told the worst loss that a trained r
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -20,7 +21,19 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")
 
 Rates = Mapping[int, float]
-Step = tuple[float, Mapping[str, Rates]]  # cost so far; recommendations by method (argmin, parabola, model)
+
+
+class Step(NamedTuple):
+    """Where a search stands: its cost so far; rates by method (argmin, parabola, model); the worst regret that it says
+    with 90% confidence, the one that it wants, and whether it would end here, where it says any."""
+
+    cost: float
+    rates: Mapping[str, Rates]
+    said: float = math.nan
+    wanted: float = math.nan
+    enough: bool = False
+
+
 Contender = Callable[[Problem, int], Iterator[Step]]
 
 
@@ -50,7 +63,7 @@ class Runs:
         return last
 
     def step(self, **more: Rates) -> Step:
-        return self.spent, {"argmin": self.argmin(), "parabola": self.parabola(), **more}
+        return Step(self.spent, {"argmin": self.argmin(), "parabola": self.parabola(), **more})
 
     def means(self, width: int) -> dict[float, float]:
         return {rate: float(np.mean(v)) for rate, v in self.seen[width].items() if math.isfinite(float(np.mean(v)))}
@@ -92,7 +105,8 @@ def ours(problem: Problem, seed: int, at_once: int = 1) -> Iterator[Step]:
         loss = runs.run(trial.params["hidden_size"], trial.params["learning_rate"])
         study.tell(trial, math.inf if math.isnan(loss) else loss)
         known = sampler.assessment(study, look_ahead=False)
-        yield runs.step(model={k.hidden_size: k.learning_rate for k in known.known})
+        step = runs.step(model={k.hidden_size: k.learning_rate for k in known.known})
+        yield step._replace(said=known.regret_90, wanted=known.tolerance, enough=known.enough)
 
 
 def ours_four(problem: Problem, seed: int) -> Iterator[Step]:

@@ -3,18 +3,23 @@
     python studies/benchmarks/search.py synthetic --seeds 20
     python studies/benchmarks/search.py recorded studies/pruning/records.jsonl
     python studies/benchmarks/search.py table sweep.csv --width width --rate lr --loss loss
+    python studies/benchmarks/search.py synthetic --contenders ours --save before.json   # … and after a change:
+    python studies/benchmarks/search.py synthetic --contenders ours --against before.json
 
 Costs are shares of a √2 grid over the declared range 1e-4 … 1 at every width (27 rates, all trained to their ends).
 A cell is the share from which on the median over seeds of the worst regret over widths stays under the bound; in
-brackets, the percentage of seeds that came under it at all within the limit.
+brackets, the percentage of seeds that came under it at all within the limit. Below each table a line for each of our
+searches: what it said where it would have ended (or where the limit ended it), what it wanted, and what was true there.
 """
 
 import argparse
+import json
 import math
+import os
 import platform
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +32,36 @@ OURS = ("ours", "ours, 4 at once")
 SLOW = ("GPSampler(4)", "GPSampler(10)")
 
 
-def trace(task: tuple[dict[str, object], str, int, float]) -> tuple[str, dict[str, np.ndarray], float]:
-    """One contender on one surface with one seed: worst regret at each share of `AT`, by recommendation; seconds."""
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One contender on one surface with one seed.
+
+    Attributes:
+        regrets: worst regret at each share of `AT`, by recommendation.
+        ended: what it said where it would have ended; empty for contenders that say nothing.
+    """
+
+    name: str
+    regrets: dict[str, np.ndarray]
+    ended: str
+
+
+def trace(task: tuple[dict[str, object], str, int, float]) -> Trace:
+    """Let a contender run to its limit."""
     made, name, seed, limit = task
     problem = make(made, seed)
     limit *= problem.grid_cost
-    began = time.perf_counter()
     steps: list[tuple[float, dict[str, float]]] = []
-    for spent, recommendations in CONTENDERS[name](problem, seed):
-        steps.append((spent / problem.grid_cost, {m: worst(problem, r) for m, r in recommendations.items()}))
-        if spent > limit:
+    ended = ""
+    is_over = False
+    for step in CONTENDERS[name](problem, seed):
+        steps.append((step.cost / problem.grid_cost, {m: worst(problem, r) for m, r in step.rates.items()}))
+        if math.isfinite(step.said) and not is_over:
+            share, true = steps[-1][0], steps[-1][1]["model"]
+            ended = f"said={step.said:.3%} wanted={step.wanted:.3%} true={true:.3%} share={share:.3f}"
+            is_over = step.enough
+        if step.cost > limit:
             break
-    seconds = time.perf_counter() - began
     shares = np.array([share for share, _ in steps])
     last = np.searchsorted(shares, AT, side="right") - 1
     methods = steps[-1][1]
@@ -46,7 +69,7 @@ def trace(task: tuple[dict[str, object], str, int, float]) -> tuple[str, dict[st
     for method in methods:
         values = np.array([found[method] for _, found in steps])
         regrets[method] = np.where(last >= 0, values[np.maximum(last, 0)], 1.0)
-    return name, regrets, seconds
+    return Trace(name=name, regrets=regrets, ended=f"{name} seed={seed}: {ended}" if ended else "")
 
 
 def worst(problem: Problem, rates: dict[int, float]) -> float:
@@ -74,16 +97,22 @@ def reached(regrets: Sequence[np.ndarray], bound: float) -> tuple[float, float]:
     return share, float(np.mean((stack <= bound).any(axis=1)))
 
 
-def compare(made: dict[str, object], names: Sequence[str], args: argparse.Namespace) -> list[str]:
-    """One row of the table a contender and recommendation."""
+Shares = dict[str, list[float]]  # by contender, the share from which on the median stays under each bound
+
+
+def compare(made: dict[str, object], names: Sequence[str], args: argparse.Namespace) -> tuple[list[str], Shares]:
+    """One row of the table a contender, then the lines of searches that say what they know; and the model's shares."""
     limits = {name: args.ours_limit if name in OURS else args.limit for name in names}
     counts = {name: min(args.seeds, args.slow_seeds) if name in SLOW else args.seeds for name in names}
     tasks = [(made, name, seed, limits[name]) for name in names for seed in range(counts[name])]
     collected: dict[str, list[dict[str, np.ndarray]]] = {}
+    said = []
     with ProcessPoolExecutor(args.jobs) as pool:
-        for name, regrets, _ in pool.map(trace, tasks, chunksize=2):
-            collected.setdefault(name, []).append(regrets)
+        for found in pool.map(trace, tasks, chunksize=2):
+            collected.setdefault(found.name, []).append(found.regrets)
+            said += [found.ended] if found.ended else []
     rows = []
+    shares: Shares = {}
     for name, runs in collected.items():
         cells = []
         for bound in BOUNDS:
@@ -92,8 +121,28 @@ def compare(made: dict[str, object], names: Sequence[str], args: argparse.Namesp
             main = "model" if "model" in by_method else min(by_method, key=lambda m: by_method[m][0])
             others = ", ".join(f"{m} {t}" for m, t in text.items() if m != main)
             cells.append(f"{text[main]} ({by_method[main][1]:.0%}; {others})")
+            shares.setdefault(name, []).append(by_method[main][0])
         rows.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
-    return rows
+    return [*rows, "", *said], shares
+
+
+def paired(now: dict[str, Shares], before: dict[str, Shares]) -> list[str]:
+    """The compute of each of our searches over that of another version, by surface; the geometric mean; the largest."""
+    lines = ["| surface | contender | new over old, ≤ 1% | ≤ 0.5% |", "|---" * 4 + "|"]
+    every: list[list[float]] = [[] for _ in BOUNDS]
+    for title, shares in now.items():
+        for name, new in shares.items():
+            old = before.get(title, {}).get(name)
+            if old is None or name not in OURS:
+                continue
+            ratios = [
+                a / b if math.isfinite(a) and math.isfinite(b) else math.nan for a, b in zip(new, old, strict=True)
+            ]
+            lines.append(f"| {title} | {name} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+            for column, ratio in zip(every, ratios, strict=True):
+                column += [ratio] if math.isfinite(ratio) else []
+    means = [f"{math.exp(np.mean(np.log(column))):.2f} (most {max(column):.2f})" if column else "–" for column in every]
+    return [*lines, f"| **geometric mean** | | {' | '.join(means)} |"]
 
 
 def described(args: argparse.Namespace) -> list[tuple[str, dict[str, object]]]:
@@ -143,15 +192,25 @@ def main() -> None:
     parser.add_argument("--rate", default="lr")
     parser.add_argument("--loss", default="loss")
     parser.add_argument("--maximize", action="store_true")
+    parser.add_argument("--save", type=Path, help="write the shares there")
+    parser.add_argument("--against", type=Path, help="shares saved before, with the same seeds")
     args = parser.parse_args()
     names = [name.replace(";", ", ") for name in args.contenders.split(",")]
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
+    found: dict[str, Shares] = {}
     for title, made in described(args):
         problem = make(made, 0)
         noise = f"noise {problem.own:.2%} a run, {problem.shared:.2%} a seed"
         print(f"### {title}\n\nwidths {', '.join(map(str, problem.widths))}; {noise}\n")
         print("| contender | seeds | ≤ 1% | ≤ 0.5% |\n|---|---|---|---|")
-        print("\n".join(compare(made, names, args)), "\n", flush=True)
+        rows, found[title] = compare(made, names, args)
+        print("\n".join(rows), "\n", flush=True)
+    if args.save:
+        args.save.write_text(json.dumps(found))
+    if args.against:
+        print("\n".join(paired(found, json.loads(args.against.read_text()))), "\n")
+    used = os.times()
+    print(f"{used.children_user + used.children_system:.0f} s of processor time")
 
 
 if __name__ == "__main__":

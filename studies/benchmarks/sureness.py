@@ -1,29 +1,33 @@
-"""Is a search as right as it says? Replays searches at the quick study's sizes and noise, until each ends by itself.
+"""Is a search as right as it says? Replays searches, until each ends by itself; what it said against what is true.
 
-    python studies/benchmarks/sureness.py dense.jsonl --searches 20
-    python studies/benchmarks/sureness.py synthetic --noise 0.017 --searches 20
+    python studies/benchmarks/sureness.py dense synthetic recorded --searches 20
+    python studies/benchmarks/sureness.py --shapes kinked,cliff,drifting
+    python studies/benchmarks/sureness.py sweep.csv --width width --rate lr --loss loss [--maximize]
 
 Two runs at a time, cut by lrtune's pruner as in a search, ended by the sampler's word that the worst regret of all
-widths is under 1% with 90% confidence; then the true regret of what it found. Dense records come from
-`studies.quick.dense`; synthetic surfaces are those of `search.py`, with the courses of real runs.
+widths is under the study's tolerance with 90% confidence; then the true regret of what it found. "Dense" is the quick
+study's own sweep, "recorded" the four widths of `studies/pruning`, another path records or a table; synthetic surfaces
+are those of `search.py` with the quick study's widths and noise.
 """
 
 import argparse
 import contextlib
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from surfaces import SHAPES, synthetic
+from surfaces import HIGH, LOW, SHAPES, Problem, recorded, synthetic, table
+from sweeps import STUDIES
 
 from lrtune.cli.settings import quick_study
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_run
-from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.records.replay import replay_records
 from lrtune.rule.ask import get_learning_rate
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.pruning.curve import Curve
@@ -36,7 +40,7 @@ from lrtune.trainer.trial import Facts
 Final = Callable[[int, float, int], float]  # width, rate, seed → final loss
 Regret = Callable[[int, float], float]
 BOUND = 0.01
-MOST = 90  # runs
+MOST = 22.5  # runs a width
 _START, _PACE = 6.95, 0.25  # loss at the start of a course, and the share of the steps in which it falls by a factor e
 
 
@@ -46,9 +50,9 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
     records: list[TrialRecord] = []
     running: list[tuple[float, TrialRecord, Task]] = []
     now = 0.0
-    while len(records) < MOST:
+    while len(records) < MOST * len(study.widths):
         tasks = design.propose(records, [task for _, _, task in running], at_once)
-        if design.verdict(records, []) is not None:
+        if design.enough is not None:
             break
         for task in tasks:
             record = _run(study, task, final, records)
@@ -56,7 +60,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
         running.sort(key=lambda run: run[0])
         now, record, _ = running.pop(0)
         records.append(replace(record, trial=len(records)))
-    known = design.searches[0].assessment
+    known = design.places[0].assessment
     assert known is not None
     return records, known
 
@@ -99,54 +103,73 @@ def _left(share: float) -> float:
     return math.exp(-share / _PACE) - share * math.exp(-1 / _PACE)
 
 
-def dense(path: Path) -> tuple[Final, Regret, str]:
-    """The surface smoothed from dense records, with their own noise."""
-    replay = replay_records(read_records(path).records)
-    surfaces = replay.surfaces
-    noise = "; ".join(f"{w}: {s.own:.1%} a run, {s.shared:.1%} a seed" for w, s in surfaces.items())
-    return replay.final, lambda w, r: surfaces[w].regret(r), noise
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A surface by its name: a kind of synthetic ones, a file of records, or a table with its columns."""
+
+    name: str
+    noise: float = 0.0
+    path: Path | None = None
+    columns: tuple[tuple[str, object], ...] = ()
+
+    def draw(self, seed: int) -> tuple[Study, Problem]:
+        """The study and the surface of one search."""
+        quick = replace(quick_study(), seed=1000 * seed)  # no two searches share a run's noise
+        if self.path is None:
+            shape = SHAPES[seed % len(SHAPES)] if self.name == "synthetic" else self.name
+            problem = synthetic(shape, -1.5, quick.widths, seed)
+            return quick, replace(problem, own=self.noise, shared=0.0)
+        problem = _read(self.path, self.columns)
+        if problem.widths == quick.widths:
+            return quick, problem
+        return replace(quick, widths=problem.widths, lr_min=LOW, lr_max=HIGH), problem
 
 
-def drawn(noise: float, seed: int, widths: tuple[int, ...]) -> tuple[Final, Regret]:
-    """A synthetic surface near the quick study's rates, of another shape for each seed."""
-    shape = SHAPES[seed % len(SHAPES)]
-    problem = replace(synthetic(shape, -1.5, widths, seed), own=noise, shared=0.0)
-    return problem.final, problem.regret
+@cache
+def _read(path: Path, columns: tuple[tuple[str, object], ...]) -> Problem:
+    return recorded(path) if path.suffix == ".jsonl" else table(path, **dict(columns))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How one search ended: the worst true regret of its advice and of its rule (NaN: not fitted), and what it said."""
 
+    surface: str
+    seed: int
     worst: float
     by_rule: float
     said: float
+    wanted: float
     enough: bool
     runs: int
     cut: int
     cost: float
 
     def __str__(self) -> str:
-        why = "enough" if self.enough else "not enough"
-        return (
-            f"{self.runs} runs, {self.cut} cut, {self.cost:.1f} runs a width; said {self.said:.2%}, {why}; "
-            f"true {self.worst:.2%}, rule {self.by_rule:.2%}"
-        )
+        rule = f" rule={self.by_rule:.3%}" if math.isfinite(self.by_rule) else ""
+        judged = f"said={self.said:.3%} wanted={self.wanted:.3%} true={self.worst:.3%}{rule}"
+        ended = f"cut={self.cut} cost={self.cost:.1f} enough={'yes' if self.enough else 'no'}"
+        return f"{self.surface} seed={self.seed}: {judged} runs={self.runs} {ended}"
 
 
-def one(study: Study, final: Final, regret: Regret, rule: bool) -> Ended:
+def one(task: tuple[Named, int, bool]) -> Ended:
     """One search, judged."""
-    records, known = search(study, final)
+    surface, seed, rule = task
+    study, problem = surface.draw(seed)
+    records, known = search(study, problem.final)
     by_rule = math.nan
     if rule:
         with contextlib.suppress(LrtuneError):
             fitted = fit_run(records).rule
-            by_rule = max(regret(w, get_learning_rate(w, rule=fitted)) for w in study.widths)
+            by_rule = max(problem.regret(w, get_learning_rate(w, rule=fitted)) for w in study.widths)
     cost = sum(_seconds(r.hidden_size) * r.steps_done / r.steps for r in records)
     return Ended(
-        worst=max(regret(k.hidden_size, k.learning_rate) for k in known.known),
+        surface=surface.name,
+        seed=seed,
+        worst=max(problem.regret(k.hidden_size, k.learning_rate) for k in known.known),
         by_rule=by_rule,
         said=known.regret_90,
+        wanted=study.budget.tolerance,
         enough=known.enough,
         runs=len(records),
         cut=sum(r.status != "finished" for r in records),
@@ -154,39 +177,76 @@ def one(study: Study, final: Final, regret: Regret, rule: bool) -> Ended:
     )
 
 
-def summary(ended: Sequence[Ended]) -> str:
-    """One line over all searches."""
+HEAD = (
+    "| surface | searches | over what was said | over 1% | over what was wanted | true: median, 90% quantile, most "
+    "| said, median | ended by itself | runs (most) | cost in runs a width | rule over 1% |"
+)
+
+
+def row(name: str, ended: Sequence[Ended]) -> str:
+    """One line over all searches of a surface."""
     worst, said = np.array([e.worst for e in ended]), np.array([e.said for e in ended])
-    runs, cost = [e.runs for e in ended], [e.cost for e in ended]
+    runs = [e.runs for e in ended]
     rule = [e.by_rule > BOUND for e in ended if math.isfinite(e.by_rule)]
-    parts = [
-        f"worst regret over 1% in {np.mean(worst > BOUND):.0%}",
-        f"over what was said in {np.mean(worst > said):.0%}",
-        f"median {np.median(worst):.2%}, 90% quantile {np.quantile(worst, 0.9):.2%} (said {np.median(said):.2%})",
-        f"{np.median(runs):g} runs, at most {max(runs)}, {np.median(cost):.1f} a width",
-        f"{np.mean([e.enough for e in ended]):.0%} ended by themselves",
+    cells = [
+        name,
+        str(len(ended)),
+        f"{np.mean(worst > said):.0%}",
+        f"{np.mean(worst > BOUND):.0%}",
+        f"{np.mean([e.worst > e.wanted for e in ended]):.0%}",
+        f"{np.median(worst):.2%}, {np.quantile(worst, 0.9):.2%}, {worst.max():.2%}",
+        f"{np.median(said):.2%}",
+        f"{np.mean([e.enough for e in ended]):.0%}",
+        f"{np.median(runs):g} ({max(runs)})",
+        f"{np.median([e.cost for e in ended]):.1f}",
+        f"{np.mean(rule):.0%}" if rule else "–",
     ]
-    return f"{len(ended)} searches: " + "; ".join(parts + ([f"rule over 1% in {np.mean(rule):.0%}"] if rule else []))
+    return "| " + " | ".join(cells) + " |"
+
+
+def named(args: argparse.Namespace) -> list[Named]:
+    """The surfaces that were asked for."""
+    columns = {"width": args.width, "rate": args.rate, "loss": args.loss, "maximize": args.maximize}
+    known = {"dense": STUDIES / "quick" / "dense.jsonl", "recorded": STUDIES / "pruning" / "records.jsonl"}
+    found = []
+    for name in [*args.surfaces, *(shape for shape in args.shapes.split(",") if shape)]:
+        if name == "synthetic" or name in SHAPES:
+            found.append(Named(name=name, noise=args.noise))
+        else:
+            path = known.get(name, Path(name))
+            found.append(
+                Named(name=path.stem if name not in known else name, path=path, columns=tuple(columns.items()))
+            )
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("surface", help='"synthetic", or the path of dense records')
+    parser.add_argument("surfaces", nargs="*", help="dense, synthetic, recorded, or the path of records or of a table")
+    parser.add_argument("--shapes", default="", help=f"synthetic surfaces of one shape each, of {', '.join(SHAPES)}")
     parser.add_argument("--noise", type=float, default=0.017, help="of synthetic surfaces: sd of a run's log loss")
     parser.add_argument("--searches", type=int, default=40)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rule", action="store_true", help="fit the rule too, and judge it: slow")
+    parser.add_argument("--width", default="width", help="column of a table")
+    parser.add_argument("--rate", default="lr", help="column of a table")
+    parser.add_argument("--loss", default="loss", help="column of a table")
+    parser.add_argument("--maximize", action="store_true")
     args = parser.parse_args()
-    quick = quick_study()
-    if args.surface != "synthetic":
-        final, regret, noise = dense(Path(args.surface))
-        print(f"noise at {noise}")
+    surfaces = named(args)
+    tasks = [(surface, seed, args.rule) for surface in surfaces for seed in range(args.searches)]
     ended = []
-    for seed in range(args.searches):
-        if args.surface == "synthetic":
-            final, regret = drawn(args.noise, seed, quick.widths)
-        ended.append(one(replace(quick, seed=seed), final, regret, args.rule))
-        print(f"{seed}: {ended[-1]}", flush=True)
-    print(f"\n{summary(ended)}")
+    with ProcessPoolExecutor(args.jobs) as pool:
+        for found in pool.map(one, tasks):
+            ended.append(found)
+            print(found, flush=True)
+    print(f"\n{HEAD}\n{'|---' * 11}|")
+    for surface in surfaces:
+        print(row(surface.name, [e for e in ended if e.surface == surface.name]))
+    if len(surfaces) > 1:
+        print(row("**all**", ended))
+    used = os.times()
+    print(f"\n{used.children_user + used.children_system:.0f} s of processor time")
 
 
 if __name__ == "__main__":
