@@ -52,7 +52,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
     now = 0.0
     while len(records) < MOST * len(study.widths):
         tasks = design.propose(records, [task for _, _, task in running], at_once)
-        if design.enough is not None:
+        if design.verdict(records, []) is not None:
             break
         for task in tasks:
             record = _run(study, task, final, records)
@@ -60,7 +60,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
         running.sort(key=lambda run: run[0])
         now, record, _ = running.pop(0)
         records.append(replace(record, trial=len(records)))
-    known = design.places[0].assessment
+    known = design.searches[0].assessment
     assert known is not None
     return records, known
 
