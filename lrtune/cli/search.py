@@ -92,3 +92,5 @@ def _write_report(out: Path, fit: "LawFit | None") -> str:
         return str(write_report(out, fit=fit))
     except InputError as error:
         return str(error)
+    except OSError as error:
+        return f"cannot write {error.filename}: {error.strerror}"

@@ -6,13 +6,12 @@ import math
 
 import pytest
 from rich.console import Console
-from rich.text import Text
 
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.chart import Axis, Chart, log_ticks
-from lrtune.report.terminal.frame import LaidOut, clock, describe_law, draw, sparkline
-from lrtune.report.terminal.live import JsonLinesView, LiveView, PlainView, choose_view
+from lrtune.report.terminal.frame import clock, describe_law, draw, sparkline
+from lrtune.report.terminal.live import JsonLinesView, PlainView, choose_view
 from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
 from lrtune.rule.ask import Rule
@@ -131,7 +130,7 @@ def test_a_low_terminal_still_shows_the_widths(height: int) -> None:
 
 
 def test_before_the_first_trial_it_says_what_it_waits_for() -> None:
-    assert "getting ready" in "\n".join(drawn(folded([]), 80))
+    assert "preparing data" in "\n".join(drawn(folded([]), 80))
 
 
 @pytest.mark.parametrize(
@@ -190,65 +189,29 @@ def test_on_a_terminal_the_view_is_live(monkeypatch: pytest.MonkeyPatch, capfd: 
     assert "runs" in capfd.readouterr().err
 
 
-def watched(time: Clock, width: int = 100) -> tuple[LiveView, list[float]]:
-    """A live view that nobody refreshes by himself, and the times at which it was drawn."""
-    console = Console(file=io.StringIO(), width=width, height=30, force_terminal=True)
-    view, drawn_at = LiveView(Progress(clock=time), console), []
-    view.live.refresh = lambda: drawn_at.append(time.now)  # type: ignore[method-assign]
-    return view, drawn_at
+class Gone(io.StringIO):
+    """A stream whose reader has closed it."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_nothing_is_drawn_anew_while_nothing_changes() -> None:
-    time = Clock()
-    view, drawn_at = watched(time)
-    for _ in range(3):
-        view.refresh()
-    assert drawn_at == [0.0]
-    time.now = 0.4
-    view.refresh()
-    assert drawn_at == [0.0]
+@pytest.mark.parametrize("kind", [PlainView, JsonLinesView])
+def test_a_search_goes_on_when_nobody_reads_its_lines(kind: type) -> None:
+    view = JsonLinesView(Gone()) if kind is JsonLinesView else PlainView(Progress(clock=Clock()), Gone())
+    with view:
+        for event in EVENTS:
+            view(event)
 
 
-def test_an_event_a_second_and_another_size_are_drawn() -> None:
-    time = Clock()
-    view, drawn_at = watched(time)
-    view(started(0))
-    view.refresh()
-    view(TrialReported(trial=0, step=20, steps=100, loss=5.0))
-    view.refresh()
-    assert len(drawn_at) == 2
-    time.now = 1.0
-    view.refresh()
-    assert len(drawn_at) == 3
-    view.console.size = (50, 20)  # type: ignore[assignment]
-    view.refresh()
-    assert len(drawn_at) == 4
-
-
-def test_the_table_is_laid_out_when_its_numbers_change_and_shows_what_a_fresh_one_would(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made: list[object] = []
-    monkeypatch.setattr("lrtune.report.terminal.live.LaidOut", lambda table: made.append(table) or LaidOut(table))
-    view, _ = watched(Clock())
-
-    def is_as_fresh(width: int) -> bool:
-        kept = draw(view.progress, width, 30, lay_out=view._lay_out)
-        return text_of(kept, width) == text_of(draw(view.progress, width, 30), width)
-
-    counts = []
-    for event in EVENTS:
-        view(event)
-        assert is_as_fresh(100)
-        counts.append(len(made))
-    reported = [index for index, event in enumerate(EVENTS) if isinstance(event, TrialReported)]
-    assert counts[reported[0] - 1] == counts[reported[-1]] < counts[reported[-1] + 1]
-    assert is_as_fresh(40) and is_as_fresh(100)
-
-
-def test_what_is_laid_out_fits_another_width_too() -> None:
-    kept = LaidOut(Text("word " * 30))
-    assert [text_of(kept, width) == text_of(Text("word " * 30), width) for width in (80, 40, 80)] == [True] * 3
+def test_what_others_wrote_cannot_drive_the_terminal() -> None:
+    stream = io.StringIO()
+    view = PlainView(Progress(clock=Clock()), stream)
+    view(TrialEnded(record=record(0, 32, 0.1, "failed", "\x1b]52;c;cm0gLXJm\x07boom")))
+    view(Note(text="\x1b[2Jgone"))
+    assert "\x1b" not in stream.getvalue() and "boom" in stream.getvalue()
+    failed = TrialEnded(record=record(0, 32, 0.1, "failed", "\x1b[2Jboom"))
+    assert not any("\x1b" in line for line in drawn(folded([failed]), 120))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (59.6, "1:00"), (3723, "1:02:03")])

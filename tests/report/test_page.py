@@ -15,9 +15,11 @@ from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import STATUSES, TrialRecord
-from lrtune.report.page import findings, read_run, write_report
+from lrtune.report.findings import findings
+from lrtune.report.page import write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
+from lrtune.report.run import read_run
 from lrtune.rule.ask import save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import to_toml

@@ -10,7 +10,8 @@ import pytest
 from lrtune.errors import RunFailedError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.report.page import findings, read_run
+from lrtune.report.findings import findings
+from lrtune.report.run import read_run
 from lrtune.search.run import run_search, status
 from lrtune.study.study import Study
 from lrtune.trainer.trial import Trial

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.plots.theme import LINE, Figure, inline
 
 
@@ -18,7 +19,7 @@ def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
         saved = sum(
             record.cost / record.steps_done * (record.steps - record.steps_done)
             for record in own
-            if record.steps_done and record.status in ("collapsed", "beaten", "diverged")
+            if record.steps_done and record.status in ENDED_EARLY
         )
         spent_all, saved_all = spent_all + spent, saved_all + saved
         rows += [
@@ -27,11 +28,8 @@ def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
         ]
     if not spent_all:
         return None
-    unit = (
-        "parameters × tokens"
-        if any(r.facts.parameters and r.facts.tokens_per_step for r in records)
-        else "size² × steps"
-    )
+    is_known = any(r.facts.parameters and r.facts.tokens_per_step for r in records)
+    unit = "parameters × tokens" if is_known else "size² × steps"
     chart = (
         alt.Chart(inline(rows))
         .mark_bar()

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from lrtune.records.record import TrialRecord
+from lrtune.report.advice import sizes
 from lrtune.report.plots.theme import (
     DANGER,
     TRIAL_TOOLTIP,
@@ -35,7 +36,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
     )
     y = rate_axis(alt.Y, min(rates) / 1.3, max(rates) * 1.3)
     layers: list[Any] = []
-    if rule is not None and rule.boundary is not None and set(rule.scales) == {"hidden_size"}:
+    if rule is not None and rule.boundary is not None and sizes(rule):
         layers += _boundary_layers(rule, widths, x, y, max(rates) * 1.3)
     layers.append(
         alt.Chart(inline(trial_row(record) for record in records))

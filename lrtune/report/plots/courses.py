@@ -6,8 +6,17 @@ from typing import Any
 
 import altair as alt
 
-from lrtune.records.record import STATUSES, TrialRecord
-from lrtune.report.plots.theme import TRIAL_TOOLTIP, Figure, inline, status_colour, status_shape, trial_row
+from lrtune.records.record import TrialRecord
+from lrtune.records.tally import counts
+from lrtune.report.plots.theme import (
+    TRIAL_TOOLTIP,
+    Figure,
+    inline,
+    present_statuses,
+    status_colour,
+    status_shape,
+    trial_row,
+)
 
 _MOST_COURSES = 150
 _MOST_POINTS = 60
@@ -28,21 +37,17 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     if not losses:
         return None
     highest = min(losses[-1], losses[int(0.9 * (len(losses) - 1))] * 1.15)
-    panels = [
-        _course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest]),
-    ]
+    panels = [_course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest])]
     if any(row["at_diversity"] is not None for row in rows):
         panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05]))
-    counts = {status: sum(record.status == status for record in records) for status in STATUSES}
-    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
         name="courses",
         title="Courses of the runs",
         says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict, which "
-        f"the mark at its end shows too: {said}.{some}",
+        f"the mark at its end shows too: {counts(records)}.{some}",
         panels=panels,
-        verdicts=[status for status, count in counts.items() if count],
+        verdicts=present_statuses(records),
         minimum=340,
     )
 

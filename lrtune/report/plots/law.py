@@ -7,6 +7,8 @@ from typing import Any
 
 import altair as alt
 
+from lrtune.report.advice import sentence
+from lrtune.report.advice import sizes as measured_sizes
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule.ask import Rule, recommend
@@ -18,9 +20,9 @@ _NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels that the names of published rules 
 
 def law_figure(rule: Rule | None) -> Figure | None:
     """The optimum against hidden size, measured, fitted and extrapolated; None without a law of one scale."""
-    if rule is None or set(rule.scales) != {"hidden_size"}:
+    sizes = measured_sizes(rule)
+    if rule is None or not sizes:
         return None
-    sizes = sorted(cell.scales["hidden_size"] for cell in rule.cells)
     low, high = sizes[0] / 1.1, sizes[-1] * 4
     answers = [(size, recommend(size, rule=rule)) for size in geometric(sizes[0] * 1.001, sizes[-1] * 4, 60)]
     line = [
@@ -72,15 +74,10 @@ def law_figure(rule: Rule | None) -> Figure | None:
     says = (
         f"Best learning rate against hidden size. Measured at {', '.join(f'{size:g}' for size in sizes)}; at "
         f"{sizes[-1]:g} the law says {largest.learning_rate:.3g}, {largest.level:.0%} interval {largest.low:.3g} to "
-        f"{largest.high:.3g}. {_sentence(rule.reason)} The band is the interval; beyond {sizes[-1]:g} the "
-        "line is dashed: extrapolated. Thin grey lines are published rules, dotted outside of the sizes that they were "
-        "made for."
+        f"{largest.high:.3g}. {sentence(rule.reason)} The band is the interval; beyond {sizes[-1]:g} the "
+        "line is dashed: extrapolated. Thin grey lines are published rules, dotted outside their published size range."
     )
     return Figure(name="law", title="The law", says=says, panels=[alt.layer(*layers).properties(height=_HEIGHT)])
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]:

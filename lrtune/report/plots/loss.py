@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from lrtune.records.record import STATUSES, TrialRecord
+from lrtune.records.record import TrialRecord
+from lrtune.records.tally import best_by_size
+from lrtune.report.advice import sentence, sizes
 from lrtune.report.plots.theme import (
     DANGER,
     LINE,
@@ -14,6 +16,7 @@ from lrtune.report.plots.theme import (
     TRIAL_TOOLTIP,
     Figure,
     inline,
+    present_statuses,
     rate_axis,
     status_colour,
     status_shape,
@@ -38,23 +41,18 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
         _loss_panel([r for r in records if r.hidden_size == width], width, rates, present, rule, fit)
         for width in widths
     ]
-    best = {
-        width: min((r for r in finished if r.hidden_size == width), key=lambda r: r.loss or 0.0, default=None)
-        for width in widths
-    }
-    said = "; ".join(
+    lowest = "; ".join(
         f"hidden {width}: lowest loss {record.loss:.3f} at {record.learning_rate:.3g}"
-        for width, record in best.items()
-        if record is not None
+        for width, record in best_by_size(records).items()
     )
     return Figure(
         name="loss",
         title="Loss against learning rate",
         says="Validation loss of every run against its learning rate, one panel per hidden size, with the fitted "
         "curve; the dotted line is the recommended rate, green its safe range, red where most runs collapse; runs that "
-        f"ended early, or higher than the panel shows, stand at the upper edge. {said[:1].upper()}{said[1:]}.",
+        f"ended early, or higher than the panel shows, stand at the upper edge. {sentence(lowest)}",
         panels=panels,
-        verdicts=[status for status in STATUSES if status in present],
+        verdicts=present_statuses(records),
         minimum=380 if len(panels) == 4 else 280,  # two and two rather than three and one
     )
 
@@ -105,7 +103,7 @@ def _loss_panel(
 
 def _zones(width: int, low: float, high: float, rule: Rule | None) -> list[Any]:
     """The safe range, the zone of collapse and the recommended rate, as shades behind the points."""
-    if rule is None or "hidden_size" not in rule.scales or len(rule.scales) > 1:
+    if rule is None or not sizes(rule):
         return []
     answer = recommend(width, rule=rule)
     zones = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from lrtune.errors import plain
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.terminal.chart import log_ticks
 
@@ -51,6 +52,12 @@ class Figure:
 def inline(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Rows as data of a chart."""
     return alt.InlineData(values=tuple(rows))
+
+
+def present_statuses(records: Iterable[TrialRecord]) -> list[str]:
+    """The statuses that occur, in the order of `STATUSES`."""
+    present = {record.status for record in records}
+    return [status for status in STATUSES if status in present]
 
 
 def status_colour(present: set[str]) -> alt.Color:
@@ -102,7 +109,7 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
         "learning_rate": record.learning_rate,
         "seed": record.seed,
         "status": record.status,
-        "why": record.reason[:160],
+        "why": plain(record.reason)[:160],
         "loss": record.loss,
         "diversity": record.diversity,
     }

@@ -1,14 +1,15 @@
 """The picture of a running search, for a terminal of any size."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.segment import Segment, SegmentLines
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
+from lrtune.report.advice import sizes
 from lrtune.report.terminal.progress import Progress, RunningTrial
 from lrtune.rule.ask import Rule, recommend
 
@@ -21,26 +22,14 @@ _STATUS_STYLE = {
     "finished": "green",
 }
 _NARROW, _WIDE = 60, 90
+_EARLY = "ended early"
 
-Rows = tuple[tuple[str, ...], ...]  # of a table, its head first
 
-
-def draw(
-    progress: Progress,
-    width: int,
-    height: int,
-    title: str = "",
-    lay_out: Callable[[Rows], RenderableType] | None = None,
-) -> RenderableType:
-    """The whole view for a terminal of `width` × `height` characters; more detail where there is room.
-
-    Args:
-        lay_out: makes the table of the widths from its rows; the default lays it out anew each time.
-    """
-    widths = (lay_out or widths_table)(_rows(progress, width))
-    parts: list[RenderableType] = [headline(progress, title, width), widths]
+def draw(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
+    """The whole view for a terminal of `width` × `height` characters; more detail where there is room."""
+    parts: list[RenderableType] = [_headline(progress, title, width), _widths_table(progress, width)]
     if not progress.running and not progress.ended:
-        parts.append(_fit("getting ready: data, then workers", width, "dim"))
+        parts.append(_fit("preparing data, then starting workers", width, "dim"))
     room = height - len(progress.widths) - 5
     running = list(progress.running.values())[: max(1, room // 2)]
     parts += [_running_line(trial, width) for trial in running]
@@ -53,8 +42,8 @@ def draw(
     return Group(*parts, *(ends if room > 0 else []), *notes)
 
 
-def headline(progress: Progress, title: str, width: int) -> Text:
-    """How many runs, and the time: the one line that changes by itself."""
+def _headline(progress: Progress, title: str, width: int) -> Text:
+    """How many runs, and the time."""
     total = f"/{progress.known}" if progress.known > progress.ended else ""
     left = progress.left
     times = f"{clock(progress.elapsed)} elapsed" + (f", {clock(left)} left" if left is not None else "")
@@ -62,11 +51,13 @@ def headline(progress: Progress, title: str, width: int) -> Text:
     return _fit(f"{head}{progress.ended}{total} runs  {times}", width, "bold")
 
 
-def _rows(progress: Progress, width: int) -> Rows:
-    """What is known of each width; more columns where there is room."""
+def _widths_table(progress: Progress, width: int) -> Table:
+    """A row per hidden size; more columns where there is room, and one of words at the end."""
     middle = ("running", "cut") if width >= _NARROW else ()
-    last = ("ended early",) if width >= _WIDE else ()
-    rows: list[tuple[str, ...]] = [("hidden", "done", *middle, "best LR", "loss", *last)]
+    last = (_EARLY,) if width >= _WIDE else ()
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in ("hidden", "done", *middle, "best LR", "loss", *last):
+        table.add_column(name, justify="left" if name == _EARLY else "right")
     for hidden_size in sorted(progress.widths):
         state = progress.widths[hidden_size]
         running = sum(trial.hidden_size == hidden_size for trial in progress.running.values())
@@ -77,16 +68,6 @@ def _rows(progress: Progress, width: int) -> Rows:
         row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.loss:.4g}" if best and best.loss else "–"]
         if last:
             row.append(_early(progress.verdicts, hidden_size))
-        rows.append(tuple(row))
-    return tuple(rows)
-
-
-def widths_table(rows: Rows) -> Table:
-    """Columns of numbers, and one of words at the end where there is room for it."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "ended early" else "right")
-    for row in rows[1:]:
         table.add_row(*row)
     return table
 
@@ -118,7 +99,7 @@ def _verdict_line(record: TrialRecord, width: int) -> Text:
 
 def _fit(text: str, width: int, style: str = "") -> Text:
     """One line that is cut, never wrapped."""
-    line = Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    line = Text(plain(text), style=style, no_wrap=True, overflow="ellipsis")
     line.truncate(width, overflow="ellipsis")
     return line
 
@@ -136,10 +117,10 @@ def sparkline(values: Iterable[float], length: int, low: float | None = None, hi
 
 def describe_end(record: TrialRecord) -> str:
     """One line on how a trial ended."""
-    arm = f" [{record.arm}]" if record.arm else ""
+    arm = f" [{plain(record.arm)}]" if record.arm else ""
     head = f"hidden {record.hidden_size} × {record.learning_rate:.3g}{arm} {record.status}"
     if record.status != "finished":
-        return f"{head} at step {record.steps_done}" + (f": {record.reason}" if record.reason else "")
+        return f"{head} at step {record.steps_done}" + (f": {plain(record.reason)}" if record.reason else "")
     diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""
     loss = "none" if record.loss is None else f"{record.loss:.4g}"
     return f"{head}: loss {loss}{diversity} ({record.seconds:.0f} s)"
@@ -147,16 +128,15 @@ def describe_end(record: TrialRecord) -> str:
 
 def describe_law(rule: Rule) -> str:
     """One line on the law as it stands: at the largest size measured and at twice that."""
-    cells = [cell for cell in rule.cells if "hidden_size" in cell.scales]
-    if not cells or set(rule.scales) != {"hidden_size"}:
+    measured = sizes(rule)
+    if not measured:
         return f"{rule.form} over {', '.join(rule.scales)}, {len(rule.cells)} cells"
-    largest = max(cells, key=lambda cell: cell.scales["hidden_size"])
-    size = largest.scales["hidden_size"]
-    said = [f"{largest.learning_rate:.3g} at {size:g} ({largest.low:.2g} … {largest.high:.2g})"]
+    largest = max(rule.cells, key=lambda cell: cell.scales["hidden_size"])
+    parts = [f"{largest.learning_rate:.3g} at {measured[-1]:g} ({largest.low:.2g} … {largest.high:.2g})"]
     if rule.form != "table":
-        beyond = recommend(size * 2, rule=rule)
-        said.append(f"{beyond.learning_rate:.3g} at {size * 2:g} ({beyond.low:.2g} … {beyond.high:.2g})")
-    return f"{rule.form}: {', '.join(said)}"
+        beyond = recommend(measured[-1] * 2, rule=rule)
+        parts.append(f"{beyond.learning_rate:.3g} at {measured[-1] * 2:g} ({beyond.low:.2g} … {beyond.high:.2g})")
+    return f"{rule.form}: {', '.join(parts)}"
 
 
 def clock(seconds: float) -> str:
@@ -164,18 +144,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class LaidOut:
-    """Something to draw, laid out once and again only for another width of the terminal."""
-
-    def __init__(self, inner: RenderableType) -> None:
-        self.inner = inner
-        self._width: int | None = None
-        self._lines: list[list[Segment]] = []
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self._width != options.max_width:
-            self._width = options.max_width
-            self._lines = console.render_lines(self.inner, options, pad=False)
-        yield SegmentLines(self._lines, new_lines=True)

@@ -1,5 +1,6 @@
 """The terminal view of a running search: a live one on a terminal, plain lines or JSON lines elsewhere."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -11,12 +12,13 @@ from typing import IO, Any, Protocol, Self
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from lrtune.report.terminal.frame import LaidOut, Rows, clock, describe_end, describe_law, draw, headline, widths_table
+from lrtune.errors import plain
+from lrtune.report.terminal.frame import clock, describe_end, describe_law, draw
 from lrtune.report.terminal.progress import Progress
 from lrtune.rule.ask import Rule
 from lrtune.search.events import Event, LawChanged, Note, TrialEnded
 
-_LOOK_SECONDS = 0.5
+_LOOKS_PER_SECOND = 2  # of the clock and the reports: each costs about 2 ms
 
 
 class View(Protocol):
@@ -32,6 +34,10 @@ class View(Protocol):
 
 
 class _Base:
+    """A view that needs no opening or closing; its stream may be closed (``2>&1 | head``) while the search runs."""
+
+    stream: IO[str] | None = None
+
     def __enter__(self) -> Self:
         return self
 
@@ -39,6 +45,15 @@ class _Base:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+    def write(self, line: str) -> None:
+        """Write a line, as long as the stream takes them."""
+        try:
+            if self.stream is not None:
+                self.stream.write(line + "\n")
+                self.stream.flush()
+        except (OSError, ValueError):
+            self.stream = None
 
 
 class QuietView(_Base):
@@ -55,8 +70,7 @@ class JsonLinesView(_Base):
         self.stream = stream or sys.stdout
 
     def __call__(self, event: Event) -> None:
-        self.stream.write(event_json(event) + "\n")
-        self.stream.flush()
+        self.write(event_json(event))
 
 
 class PlainView(_Base):
@@ -69,77 +83,51 @@ class PlainView(_Base):
 
     def __call__(self, event: Event) -> None:
         self.progress.add(event)
-        text = None
         if isinstance(event, TrialEnded):
-            text = f"{self.progress.ended}/{self.progress.known} {describe_end(event.record)}"
+            self._line(f"{self.progress.ended}/{self.progress.known} {describe_end(event.record)}")
         elif isinstance(event, Note):
-            text = event.text
-        elif isinstance(event, LawChanged):
-            text = f"law: {describe_law(event.rule)}"
-            if text == self._law:
-                return
-            self._law = text
-        if text is not None:
-            self.stream.write(f"[{clock(self.progress.elapsed)}] {text}\n")
-            self.stream.flush()
+            self._line(plain(event.text))
+        elif isinstance(event, LawChanged) and self._law != (law := describe_law(event.rule)):
+            self._law = law
+            self._line(f"law: {law}")
+
+    def _line(self, text: str) -> None:
+        self.write(f"[{clock(self.progress.elapsed)}] {text}")
 
 
 class LiveView(_Base):
-    """The state of the search, drawn in place up to four times a second, whenever it would look different."""
+    """The state of the search, drawn in place twice a second."""
 
     def __init__(self, progress: Progress, console: Console, title: str = "") -> None:
         self.progress = progress
         self.console = console
         self.title = title
-        self._guard = threading.Lock()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._refresh_until_the_end, daemon=True)
-        self._events = 0
-        self._drawn: object = None
-        self._table: tuple[Rows, LaidOut] | None = None
+        self._lock = threading.Lock()  # events come in one thread, and Rich draws in another
         self.live = Live(
-            get_renderable=self._draw, console=console, auto_refresh=False, transient=True, vertical_overflow="crop"
+            get_renderable=self._draw,
+            console=console,
+            refresh_per_second=_LOOKS_PER_SECOND,
+            transient=True,
+            vertical_overflow="crop",
         )
 
     def _draw(self) -> RenderableType:
-        with self._guard:
-            return draw(self.progress, self.console.width, self.console.height, self.title, self._lay_out)
-
-    def _lay_out(self, rows: Rows) -> RenderableType:
-        """The table of the widths; it changes when a run begins or ends, and is most of the work of drawing."""
-        if self._table is None or self._table[0] != rows:
-            self._table = rows, LaidOut(widths_table(rows))
-        return self._table[1]
-
-    def refresh(self) -> None:
-        """Draw anew where an event, the clock or the size of the terminal has changed anything."""
-        with self._guard:
-            size = self.console.size
-            state = (self._events, size, headline(self.progress, self.title, size.width).plain)
-        if state != self._drawn:
-            self._drawn = state
-            self.live.refresh()
-
-    def _refresh_until_the_end(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
-            self.refresh()
+        with self._lock:
+            return draw(self.progress, self.console.width, self.console.height, self.title)
 
     def __call__(self, event: Event) -> None:
-        with self._guard:
+        with self._lock:
             self.progress.add(event)
-            self._events += 1
 
     def __enter__(self) -> Self:
-        self.live.start(refresh=True)
-        self._thread.start()
+        self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
-        self.live.stop()
+        with contextlib.suppress(OSError):  # the terminal is gone
+            self.live.stop()
 
 
 def event_json(event: Event) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import is_better
 from lrtune.rule.ask import Rule
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 
@@ -112,7 +113,7 @@ class Progress:
         width = self._width(record.hidden_size)
         if record.status == "finished":
             width.finished += 1
-            if record.loss is not None and (width.best is None or record.loss < (width.best.loss or 0.0)):
+            if is_better(record, width.best):
                 width.best = record
             return
         if record.status == "failed":

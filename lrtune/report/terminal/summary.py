@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import ENDED_EARLY
+from lrtune.report.advice import advice_head, advice_rows, sizes
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule.ask import Rule, recommend
 
@@ -53,7 +55,7 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
     legend = Text("loss against learning rate   ", "bold")
     for index, hidden_size in enumerate(widths):
         legend.append(f"{MARKS[index % len(MARKS)]} {hidden_size}  ", STYLES[index % len(STYLES)])
-    if any(record.status in ("collapsed", "diverged", "beaten") for record in records):
+    if any(record.status in ENDED_EARLY for record in records):
         legend.append("× ended early", "dim")
     return Group(legend, chart.render())
 
@@ -71,31 +73,29 @@ def _draw_fitted(chart: Chart, fit: "LawFit | None", hidden_size: int, own: Sequ
 
 def law_chart(rule: Rule, width: int) -> RenderableType:
     """The law over hidden size: its line, its interval as dots, the measured optima with their intervals."""
-    cells = [cell for cell in rule.cells if "hidden_size" in cell.scales]
-    sizes = sorted({cell.scales["hidden_size"] for cell in cells})
-    others = set(rule.scales) - {"hidden_size"}
-    if len(sizes) < 2 and not others:
-        return Text("")
-    if not sizes or others:
+    measured = sizes(rule)
+    if not measured:
         return Text(f"the law is over {', '.join(rule.scales)}: see the report")
-    # Just beside the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
-    shown = geometric(sizes[0] * 1.001, max(sizes[-1] * 2, sizes[0] * 1.5) * 1.001, 80)
+    if len(measured) < 2:
+        return Text("")
+    # Next to the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
+    shown = geometric(measured[0] * 1.001, measured[-1] * 2.002, 80)
     answers = [(size, recommend(size, rule=rule)) for size in shown]
-    lows = [cell.low for cell in cells] + [answer.low for _, answer in answers]
-    highs = [cell.high for cell in cells] + [answer.high for _, answer in answers]
+    lows = [cell.low for cell in rule.cells] + [answer.low for _, answer in answers]
+    highs = [cell.high for cell in rule.cells] + [answer.high for _, answer in answers]
     chart = Chart(
         width=min(width, _WIDEST),
         height=_HEIGHT - 2,
         x=Axis(low=shown[0] / 1.08, high=shown[-1] * 1.08, log=True),
         y=Axis(low=min(lows) / 1.1, high=max(highs) * 1.1, log=True),
     )
-    measured = [(size, answer) for size, answer in answers if size <= sizes[-1] * 1.001]
-    beyond = [(size, answer) for size, answer in answers if size >= sizes[-1] * 0.999]
+    inside = [(size, answer) for size, answer in answers if size <= measured[-1] * 1.001]
+    beyond = [(size, answer) for size, answer in answers if size >= measured[-1] * 0.999]
     chart.curve([(size, answer.low) for size, answer in answers], "dim", every=3)
     chart.curve([(size, answer.high) for size, answer in answers], "dim", every=3)
-    chart.curve([(size, answer.learning_rate) for size, answer in measured], "bright_blue")
+    chart.curve([(size, answer.learning_rate) for size, answer in inside], "bright_blue")
     chart.curve([(size, answer.learning_rate) for size, answer in beyond], "bright_blue", every=2)
-    for cell in cells:
+    for cell in rule.cells:
         size = cell.scales["hidden_size"]
         chart.curve([(size, cell.low), (size, cell.high)], "yellow")
         chart.mark(size, cell.learning_rate, "●", "yellow")
@@ -106,24 +106,17 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
 
 def recommendations(rule: Rule, width: int) -> RenderableType:
     """A row per measured size and for twice and four times the largest: rate, interval, safe range, basis."""
-    sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales})
-    if not sizes or set(rule.scales) - {"hidden_size"}:
+    rows = advice_rows(rule)
+    if not rows:
         return Text("")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    wide = width >= 70
-    for name in ("hidden", "learning rate" if width >= 90 else "LR", f"{rule.level:.0%} interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if wide:
-        table.add_column(f"within {rule.tolerance * 100:g}% of loss", justify="right", no_wrap=True)
-        table.add_column("basis")
-    for size in [*sizes, sizes[-1] * 2, sizes[-1] * 4]:
-        answer = recommend(size, rule=rule)
-        row = [f"{size:g}", f"{answer.learning_rate:.3g}", f"{answer.low:.2g} … {answer.high:.2g}"]
-        if wide:
-            known = answer.safe_low is not None and answer.safe_high is not None
-            row.append(f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if known else "–")
-            row.append(answer.basis if answer.supported else f"{answer.basis}, unsupported")
-        table.add_row(*row, style="" if answer.supported else "dim")
+    size, learning_rate, *others = advice_head(rule)
+    names = [size, learning_rate] if width >= 90 else ["hidden", "LR"]
+    shown = [*names, *others] if width >= 70 else [*names, others[0]]
+    for name in shown:
+        table.add_column(name, justify="left" if name == "basis" else "right", no_wrap=name != "basis")
+    for row in rows:
+        table.add_row(*row.cells[: len(shown)], style="" if row.supported else "dim")
     return table
 
 
@@ -186,9 +179,11 @@ def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
-    sizes = sorted({cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales}) or [128.0]
+    largest = max(rule.cells, key=lambda cell: cell.scales.get("hidden_size", 0.0)).scales
+    others = [part for name, at in largest.items() if name != "hidden_size" for part in ("--scale", f"{name}={at:g}")]
+    size = largest.get("hidden_size", 128.0)
     return [
-        (command("lr", f"{sizes[-1] * 2:g}"), "ask for a size"),
-        (command("verify", f"{sizes[-1]:g}", "--study", str(out / "study.toml")), "train the answer again"),
+        (command("lr", f"{size * 2:g}", *others), "ask for a size"),
+        (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "train the answer again"),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "carry the rule elsewhere"),
     ]

@@ -1,0 +1,59 @@
+"""The first sentences of a report: what was found, how sure it is, what to do next."""
+
+from collections.abc import Sequence
+
+from lrtune.records.record import TrialRecord
+from lrtune.records.tally import counts
+from lrtune.report.advice import sentence, sizes
+from lrtune.report.run import Run
+from lrtune.rule.ask import Rule, recommend
+
+
+def findings(run: Run) -> list[str]:
+    """Three sentences: what was found, how sure it is, what to do next."""
+    ended = f"{len(run.records)} runs were trained ({counts(run.records)})"
+    if run.rule is None:
+        done = f"{sentence(ended)}" if run.records else "No run has ended."
+        return [f"No rule was found: {run.why_no_rule}.", done, _what_to_fix(run.records)]
+    if not sizes(run.rule):
+        return [
+            f"A {run.rule.form} law over {', '.join(run.rule.scales)} was fitted; {ended}.",
+            sentence(run.rule.reason),
+            "Ask it with lrtune lr, giving every scale.",
+        ]
+    return _of_sizes(run.rule, ended)
+
+
+def _of_sizes(rule: Rule, ended: str) -> list[str]:
+    measured = sizes(rule)
+    largest = measured[-1]
+    first, last, beyond = (recommend(size, rule=rule) for size in (measured[0], largest, largest * 2))
+    slope = "" if len(measured) < 2 else f", from {first.learning_rate:.3g} at {measured[0]:g}"
+    sure = (
+        f"At {largest * 2:g} the rule says {beyond.learning_rate:.3g} with a {beyond.level:.0%} interval of "
+        f"{beyond.low:.3g} to {beyond.high:.3g}"
+    )
+    if beyond.supported:
+        todo = f"Train with lrtune lr SIZE; lrtune verify {largest:g} checks the answer on fresh seeds."
+    else:
+        sure += ", which the data do not support"
+        todo = f"Measure a size near {largest * 2:g} before you rely on the law there: add it to --widths."
+    return [
+        f"The best peak learning rate at hidden size {largest:g} is {last.learning_rate:.3g} "
+        f"({last.low:.3g} to {last.high:.3g}){slope}; {ended}.",
+        f"{sentence(rule.reason)} {sure}.",
+        todo,
+    ]
+
+
+def _what_to_fix(records: Sequence[TrialRecord]) -> str:
+    """What to do next where there is no rule."""
+    again = "run the search again in the same folder to continue it."
+    if not records or any(record.status == "finished" for record in records):
+        return sentence(again)
+    last = records[-1]
+    reason = f" ({last.reason})" if last.reason else ""
+    return (
+        f"The last run {last.status}{reason}: see what lrtune check-trainer says of the trainer, fix it or search "
+        f"lower rates, and {again}"
+    )

@@ -1,0 +1,93 @@
+"""What a run folder holds, as far as it is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrtune.errors import InputError, LrtuneError
+from lrtune.records.jsonl import RecordsFile, read_records
+from lrtune.records.record import TrialRecord
+from lrtune.rule.ask import Rule, load_rule
+from lrtune.study.study import Study
+from lrtune.study.toml import load_study
+
+if TYPE_CHECKING:
+    from lrtune.law.fit import LawFit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run folder holds.
+
+    Attributes:
+        folder: the folder.
+        study: as resolved; None where its file is missing or damaged.
+        records, bad_lines: of records.jsonl.
+        rule: the rule of this run; None where there is none (yet).
+        fit: the fit behind it, for its curves.
+        why_no_rule: one line.
+    """
+
+    folder: Path
+    study: Study | None
+    records: Sequence[TrialRecord]
+    bad_lines: Sequence[tuple[int, str]]
+    rule: Rule | None
+    fit: "LawFit | None"
+    why_no_rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """The study's name, or the folder's."""
+        return self.study.name if self.study else self.folder.name
+
+
+def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
+    """Read a run folder, as much of it as is there; nothing is written.
+
+    Args:
+        folder: the run folder.
+        fit: the law through its records, where that is known; else it is fitted.
+
+    Raises:
+        InputError: there is no such folder, or nothing of a run in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected the folder of a search, but there is none")
+    if not any((folder / name).exists() for name in ("records.jsonl", "study.toml", "study.db")):
+        raise InputError(f"{folder}: expected the folder of a search, with study.toml and records.jsonl in it")
+    path = folder / "records.jsonl"
+    read = read_records(path, within=folder) if path.exists() else RecordsFile([], [])
+    why = ""
+    if fit is None:
+        fit, why = _fitted(read.records)
+    rule = None if fit is None else fit.rule
+    if (folder / "rule.json").exists():
+        rule = load_rule(folder / "rule.json")
+    return Run(
+        folder=folder,
+        study=_study(folder),
+        records=read.records,
+        bad_lines=read.bad_lines,
+        rule=rule,
+        fit=fit,
+        why_no_rule=why,
+    )
+
+
+def _study(folder: Path) -> Study | None:
+    try:
+        return load_study(folder / "study.toml", within=folder)
+    except InputError:
+        return None
+
+
+def _fitted(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, str]":
+    """The law through the records, or why there is none."""
+    from lrtune.law.fit import fit_run
+
+    try:
+        return fit_run(records), ""
+    except LrtuneError as error:
+        return None, str(error)
