@@ -16,13 +16,13 @@ __version__ = "0.1.0"
 
 # public name → the module that holds it
 _HOMES = {
-    "get_learning_rate": "lrtune.rule.ask",
-    "recommend": "lrtune.rule.ask",
-    "transfer_learning_rate": "lrtune.rule.ask",
-    "load_rule": "lrtune.rule.ask",
-    "save_rule": "lrtune.rule.ask",
-    "Rule": "lrtune.rule.ask",
-    "Recommendation": "lrtune.rule.ask",
+    "get_learning_rate": "lrtune.rule",
+    "recommend": "lrtune.rule",
+    "transfer_learning_rate": "lrtune.rule",
+    "load_rule": "lrtune.rule",
+    "save_rule": "lrtune.rule",
+    "Rule": "lrtune.rule",
+    "Recommendation": "lrtune.rule",
     "Trial": "lrtune.trainer.trial",
     "population": "lrtune.trainer.trial",
     "Study": "lrtune.study.study",

@@ -3,20 +3,20 @@
 import re
 
 # Controls but tab and line feed, marks that reorder text, line separators, and bytes that were no UTF-8.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 # Greedy up to the last @ of a line: a password may hold blanks, colons and an @ of its own.
-_PASSWORD = re.compile(r"(?P<head>\b[\w+.-]+://[^:/@\n]*):[^\n]*@")
-_PASSWORD_FIELD = re.compile(r"""(?i)(?P<head>\w*(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*'|"[^"\n]*"|[^&'"\n]+)""")
+_PASSWORD = r"(?P<head>\b[\w+.-]+://[^:/@\n]*):[^\n]*@"
+_PASSWORD_FIELD = r"""(?i)(?P<head>\w*(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*'|"[^"\n]*"|[^&'"\n]+)"""
 
 
 def plain(text: object) -> str:
     """Text of others as a terminal may show it: without control characters, which could drive the terminal."""
-    return _UNPRINTABLE.sub("", str(text))
+    return re.sub(_UNPRINTABLE, "", str(text))
 
 
 def redact(text: object) -> str:
     """`text` with the passwords of URLs and connection strings in it replaced by ``***``."""
-    return _PASSWORD_FIELD.sub(r"\g<head>***", _PASSWORD.sub(r"\g<head>:***@", str(text)))
+    return re.sub(_PASSWORD_FIELD, r"\g<head>***", re.sub(_PASSWORD, r"\g<head>:***@", str(text)))
 
 
 class LrtuneError(Exception):

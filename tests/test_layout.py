@@ -102,7 +102,7 @@ STDLIB_ONLY = [
     "search.pruning.beaten",
 ]
 # Libraries that write a format, imported inside the function that writes it.
-WRITERS = {"lrtune.study.toml": {"tomli_w"}, "lrtune.rule.export": {"tomli_w", "yaml", "omegaconf"}}
+WRITERS = {"lrtune.study.toml": {"tomli_w"}, "lrtune.rule.export": {"tomli_w"}}
 MAY_IMPORT_OPTUNA = {
     "lrtune.search.optuna_study",
     "lrtune.search.sampling.sampler",

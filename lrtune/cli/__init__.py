@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
         match [argument for argument in arguments if argument != "--debug"]:
             # Scripts ask this often, and building the command line takes ten times as long as the answer.
             case ["lr", hidden, "--plain"] | ["lr", "--plain", hidden] if hidden.isdecimal():
-                from lrtune.rule.ask import recommend
+                from lrtune.rule import recommend
 
                 print_rate(recommend(int(hidden)))
                 return 0

@@ -22,7 +22,7 @@ def check(
     """Compare a rule with measurements: predicted and measured optimum, and the regret, at each scale."""
     from lrtune.compare.check import check_rule
     from lrtune.compare.verification import FILE, keep
-    from lrtune.rule.ask import load_rule
+    from lrtune.rule import load_rule
 
     found = check_rule(load_rule(rule), read_runs(against, columns).records)
     rows = [row._asdict() for row in found.rows]

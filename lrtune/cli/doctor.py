@@ -89,7 +89,7 @@ def _cache() -> Line:
 
 
 def _rule() -> Line:
-    from lrtune.rule.ask import find_rule, load_rule
+    from lrtune.rule import find_rule, load_rule
 
     try:
         path, how = find_rule()

@@ -15,7 +15,7 @@ def export(
 ) -> None:
     """Write the rule in the form that your configuration reads."""
     from lrtune.files import write_whole
-    from lrtune.rule.ask import load_rule
+    from lrtune.rule import load_rule
     from lrtune.rule.export import export_rule
 
     text = export_rule(load_rule(rule), format_)

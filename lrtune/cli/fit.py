@@ -27,7 +27,7 @@ def fit(
 ) -> None:
     """Fit the rule to a sweep that you have already: tables, storages, or the folder of a search."""
     from lrtune.law.fit import fit_law
-    from lrtune.rule.ask import save_rule
+    from lrtune.rule import save_rule
 
     for name, value in (("--tolerance", tolerance), ("--level", level)):
         if not 0 < value < 1:

@@ -12,7 +12,7 @@ from lrtune.errors import InputError
 from lrtune.rule.file import PACKAGED
 
 if TYPE_CHECKING:
-    from lrtune.rule import ask
+    from lrtune import rule as rules
 
 _PUBLISHED_ASK = ("depth", "parameters")
 # Conditions, by their names in the trainer's contract, that move the best rate most.
@@ -38,13 +38,13 @@ def lr(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where the data do not support an answer.")] = False,
 ) -> None:
     """The learning rate for a hidden size, with its interval and what it rests on."""
-    from lrtune.rule.ask import load_rule, recommend, transfer_learning_rate
+    from lrtune.rule import load_rule, recommend, transfer_learning_rate
 
     if plain and json_:
         raise InputError("--plain: expected alone, but --json is there too; take one")
     scales = parse_numbers(scale or [], flag="--scale") | ({} if tokens is None else {"tokens": tokens})
     loaded = load_rule(rule)
-    advice: ask.Recommendation | ask.Transfer
+    advice: rules.Recommendation | rules.Transfer
     if given is not None:
         size, tuned = parse_tuned(given)
         advice = transfer_learning_rate(tuned, size, hidden, rule=loaded, **scales)
@@ -65,9 +65,9 @@ def lr(
         result(_published(hidden, advice.learning_rate, loaded, scales))
 
 
-def _as_text(hidden: float, advice: "ask.Recommendation | ask.Transfer", rule: "ask.Rule") -> str:
+def _as_text(hidden: float, advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
     """The number with its interval and what it rests on in one line, what it holds for in the next, then the rest."""
-    from lrtune.rule.ask import Recommendation
+    from lrtune.rule import Recommendation
 
     rows: list[tuple[str, str]] = []
     if isinstance(advice, Recommendation):
@@ -87,7 +87,7 @@ def _as_text(hidden: float, advice: "ask.Recommendation | ask.Transfer", rule: "
     return "\n".join([*filter(None, lines), *(f"  {name:14}{text}" for name, text in rows)])
 
 
-def _basis(advice: "ask.Recommendation | ask.Transfer", rule: "ask.Rule") -> str:
+def _basis(advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
     """``measured``, ``interpolated``, or how far beyond what was measured."""
     text = advice.basis
     if advice.basis == "extrapolated":
@@ -98,7 +98,7 @@ def _basis(advice: "ask.Recommendation | ask.Transfer", rule: "ask.Rule") -> str
     return text if advice.supported else f"{text}, not supported by the data"
 
 
-def _holds_for(advice: "ask.Recommendation | ask.Transfer", rule: "ask.Rule") -> str:
+def _holds_for(advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
     """The horizon, and the conditions that move the best rate most."""
     conditions = [str(rule.conditions[name]) for name in _HEADLINE if name in rule.conditions]
     batch = rule.conditions.get("tokens_per_step")
@@ -110,7 +110,7 @@ def _holds_for(advice: "ask.Recommendation | ask.Transfer", rule: "ask.Rule") ->
     return f"for {', '.join(conditions)}" if conditions else ""
 
 
-def _more_advice(advice: "ask.Recommendation") -> list[tuple[str, str]]:
+def _more_advice(advice: "rules.Recommendation") -> list[tuple[str, str]]:
     rows = []
     if advice.safe_low is not None and advice.safe_high is not None:
         rows.append(("safe range", f"{rate(advice.safe_low)} … {rate(advice.safe_high)}"))
@@ -126,7 +126,7 @@ def _more_advice(advice: "ask.Recommendation") -> list[tuple[str, str]]:
     return rows
 
 
-def _published(hidden: float, ours: float, rule: "ask.Rule", scales: dict[str, float]) -> str:
+def _published(hidden: float, ours: float, rule: "rules.Rule", scales: dict[str, float]) -> str:
     """What published rules say of this size; what else they ask for comes from the rule's own conditions."""
     from lrtune.rule.published import compare
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrtune.rule.ask import Recommendation, Transfer
+    from lrtune.rule import Recommendation, Transfer
 
 
 def result(text: str) -> None:

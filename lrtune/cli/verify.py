@@ -29,7 +29,7 @@ def verify(
 ) -> None:
     """Train at the recommended rate and at others, on fresh seeds, and say whether the rule holds."""
     from lrtune.compare.verify import run_verification, to_markdown
-    from lrtune.rule.ask import load_rule
+    from lrtune.rule import load_rule
 
     loaded = load_rule(rule)
     settings = settle(context, study_file, training, Sweep(command=command))

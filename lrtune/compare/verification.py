@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrtune.files import MIB, read_text, write_whole
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 from lrtune.rule.file import PACKAGED
 
 FILE = "verification.json"

@@ -11,7 +11,7 @@ from lrtune.compare.run import train_arms
 from lrtune.compare.tables import markdown
 from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
-from lrtune.rule.ask import Recommendation, Rule, load_rule, recommend
+from lrtune.rule import Recommendation, Rule, load_rule, recommend
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
 from lrtune.trainer.find import resolve_trainer

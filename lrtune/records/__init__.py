@@ -1,1 +1,16 @@
-"""What runs left behind: records, the run folder, other people's tables."""
+"""What runs left behind: records.jsonl, the run folder, other people's tables."""
+
+from lrtune.records.jsonl import RecordsFile, from_json, read_records, to_json, write_records
+from lrtune.records.record import STATUSES, Status, TrialRecord, task_of
+
+__all__ = [
+    "STATUSES",
+    "RecordsFile",
+    "Status",
+    "TrialRecord",
+    "from_json",
+    "read_records",
+    "task_of",
+    "to_json",
+    "write_records",
+]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 
 class AdviceRow(NamedTuple):

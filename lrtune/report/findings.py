@@ -6,7 +6,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.records.tally import counts
 from lrtune.report.advice import sentence, sizes
 from lrtune.report.run import Run
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 
 def findings(run: Run) -> list[str]:

@@ -16,7 +16,7 @@ from lrtune.report.advice import advice_head, advice_rows, shown
 from lrtune.report.findings import findings
 from lrtune.report.library import vega_script, vl_convert
 from lrtune.report.run import Run, read_run
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lrtune.errors import InputError, LrtuneError
 from lrtune.records.jsonl import RecordsFile, read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import Rule, load_rule
+from lrtune.rule import Rule, load_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 

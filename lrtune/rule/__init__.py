@@ -1,1 +1,26 @@
-"""The law as a file, and its answers."""
+"""The law as a file, and its answers; the standard library alone reads it, and quickly."""
+
+from lrtune.rule.ask import ExtrapolationWarning, get_learning_rate, recommend, transfer_learning_rate
+from lrtune.rule.data import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
+from lrtune.rule.file import find_rule, load_rule, rule_to_json, save_rule
+from lrtune.rule.parse import parse_rule
+
+__all__ = [
+    "Boundary",
+    "ExtrapolationWarning",
+    "Polynomial",
+    "Recommendation",
+    "Rule",
+    "RuleCell",
+    "Scale",
+    "Step",
+    "Transfer",
+    "find_rule",
+    "get_learning_rate",
+    "load_rule",
+    "parse_rule",
+    "recommend",
+    "rule_to_json",
+    "save_rule",
+    "transfer_learning_rate",
+]

@@ -1,36 +1,12 @@
-"""The public face of rules: which learning rate, with what interval, carried from where.
-
-Standard library only and quick to import: a training configuration calls `get_learning_rate`.
-"""
+"""Which learning rate, with what interval, carried from where: what a training configuration calls."""
 
 import os
 import warnings
 
 from lrtune.errors import InputError
 from lrtune.rule.answer import PROVISIONAL, answer, carry
-from lrtune.rule.data import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
-from lrtune.rule.file import find_rule, load_rule, rule_to_json, save_rule
-from lrtune.rule.parse import parse_rule
-
-__all__ = [
-    "Boundary",
-    "ExtrapolationWarning",
-    "Polynomial",
-    "Recommendation",
-    "Rule",
-    "RuleCell",
-    "Scale",
-    "Step",
-    "Transfer",
-    "find_rule",
-    "get_learning_rate",
-    "load_rule",
-    "parse_rule",
-    "recommend",
-    "rule_to_json",
-    "save_rule",
-    "transfer_learning_rate",
-]
+from lrtune.rule.data import Recommendation, Rule, Transfer
+from lrtune.rule.file import load_rule
 
 RuleLike = Rule | str | os.PathLike[str] | None
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from lrtune.search.ending import Ending, StopReason
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
-    from lrtune.rule.ask import Rule
+    from lrtune.rule import Rule
 
 _ENGINES = ("local", "ray")
 

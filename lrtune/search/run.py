@@ -24,7 +24,7 @@ from lrtune.study.task import Task
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
-    from lrtune.rule.ask import Rule
+    from lrtune.rule import Rule
 
 __all__ = [
     "Ending",
@@ -127,7 +127,7 @@ def _write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> tuple[str, ...]
     Returns:
         Why a file could not be written, one line each: what was found stands in the result all the same.
     """
-    from lrtune.rule.ask import save_rule
+    from lrtune.rule import save_rule
 
     notes = []
     for path in (out / "rule.json", Path("lrtune-rule.json"))[: 2 if everywhere else 1]:

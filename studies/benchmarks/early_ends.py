@@ -20,7 +20,7 @@ from lrtune.law.fit import fit_law
 from lrtune.law.forecast import forecast
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 from lrtune.search.pruning.verdict import Curve, verdict
 from lrtune.study.study import PruningPolicy
 

@@ -21,7 +21,7 @@ from lrtune.law.fit import fit_law
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.records.replay import Surface, replay_records
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 
 SIZES = (128, 192, 256, 384, 512, 1024)
 

@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend, rule_to_json
+from lrtune.rule import recommend, rule_to_json
 from lrtune.search.sampling.sampler import ScaleAwareSampler
 
 WIDTHS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)

@@ -29,7 +29,7 @@ from drawn import asymmetric_loss, draw_asymmetric, draw_joint, draw_surface
 from lrtune.cli.settings import quick_study
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 from lrtune.search.adaptive import AdaptiveDesign
 
 PLACES = ("measured", "between", "2x", "4x")

@@ -20,7 +20,7 @@ from surfaces import GRID_RATES, HIGH, LOW
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.records.replay import replay_records
-from lrtune.rule.ask import get_learning_rate, load_rule
+from lrtune.rule import get_learning_rate, load_rule
 
 
 def search(records: Path, arm: str, widths: list[int], seed: int, more: list[str], out: Path) -> str:

@@ -19,7 +19,7 @@ from sweeps import STUDIES, Sweep, own_sweeps, public_sweeps
 
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 
 DEVIATIONS = 2 * 1.645  # sd in the width of a 90% interval
 LARGEST = 256  # of the recorded sweep

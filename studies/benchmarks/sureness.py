@@ -28,7 +28,7 @@ from lrtune.cli.settings import quick_study
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_run
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import get_learning_rate
+from lrtune.rule import get_learning_rate
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import verdict

@@ -22,7 +22,7 @@ from sweeps import LINES, SIZE, Key, Line, Sweep, Truth, own_sweeps, public_swee
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_law
 from lrtune.records.importers import Columns, read_sources
-from lrtune.rule.ask import recommend, transfer_learning_rate
+from lrtune.rule import recommend, transfer_learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from lrtune.errors import RunFailedError
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 from lrtune.study.study import PruningPolicy
 from lrtune.study.toml import load_study
 from studies.phase4.record import AT_50K, OPTIMIZERS, STUDY

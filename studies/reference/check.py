@@ -17,7 +17,7 @@ from lrtune.compare.check import check_rule
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import load_rule, recommend
+from lrtune.rule import load_rule, recommend
 from lrtune.rule.data import Rule
 from lrtune.rule.file import save_rule
 from lrtune.rule.published import compare

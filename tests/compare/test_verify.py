@@ -8,7 +8,7 @@ from lrtune.compare import verify as module
 from lrtune.compare.effects import Comparison
 from lrtune.compare.verify import run_verification, to_markdown, verification_study
 from lrtune.errors import InputError
-from lrtune.rule.ask import load_rule, save_rule
+from lrtune.rule import load_rule, save_rule
 from lrtune.study.study import Study
 
 # At 64 the packaged rule says about 0.03; the analytic optimum is 0.3 / 64 = 0.005.

@@ -11,7 +11,7 @@ from lrtune.law.companions import variance
 from lrtune.law.fit import fit_law
 from lrtune.records.importers import Columns, read_sources
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 from lrtune.trainer.trial import Facts
 
 WIDTHS = (64, 128, 256, 512)

@@ -12,7 +12,7 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.law.effective import update_offsets
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.record import Status, TrialRecord
-from lrtune.rule.ask import parse_rule, recommend, rule_to_json
+from lrtune.rule import parse_rule, recommend, rule_to_json
 from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256, 512)

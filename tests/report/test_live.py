@@ -14,7 +14,7 @@ from lrtune.report.terminal.frame import clock, describe_law, draw, sparkline
 from lrtune.report.terminal.live import JsonLinesView, PlainView, choose_view
 from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 
 

@@ -20,7 +20,7 @@ from lrtune.report.page import write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
 from lrtune.report.run import read_run
-from lrtune.rule.ask import save_rule
+from lrtune.rule import save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts

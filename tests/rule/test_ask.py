@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.rule.ask import (
+from lrtune.rule import (
     Boundary,
     ExtrapolationWarning,
     Polynomial,

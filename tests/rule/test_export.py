@@ -1,5 +1,6 @@
 """Exports: each carries the whole advice, and the Python module answers as the rule does, anywhere."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 from builders import power_rule
 
-from lrtune.errors import InputError
-from lrtune.rule.ask import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
+from lrtune.errors import InputError, MissingExtraError
+from lrtune.rule import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
 from lrtune.rule.export import export_rule, register_resolver
 
 RULES = {
@@ -18,7 +19,10 @@ RULES = {
     "boundary": power_rule(boundary=Boundary(Polynomial(((0,),), (-4.9,), ((0.0,),)), 0.1)),
     "table": power_rule(form="table", law=None),
     "step": power_rule(form="step", law=None, step=Step("hidden_size", 128.0, 256.0, -5.0, -6.0, 0.01, 0.01)),
-    "hostile": power_rule(reason='"""; raise SystemExit(3) # \\', conditions={"'\\\"": "\"\"\"'''"}),
+    "hostile": power_rule(
+        reason='"""; raise SystemExit(3) # \\ $rule {definitions}',
+        conditions={"'\\\"": "\"\"\"'''", "on": "yes", "!!int": "1"},
+    ),
 }
 
 
@@ -41,6 +45,31 @@ def test_the_python_module_runs_alone_and_answers_the_same(tmp_path: Path, name:
     found = [recommend(width, rule=RULES[name]) for width in (64, 100, 180, 512, 4096)]
     assert json.loads(answers) == [[a.learning_rate, a.low, a.high, a.stage2_learning_rate, a.supported] for a in found]
     assert complaint == "hidden_size: expected a positive number, but got -1"
+
+
+def test_the_python_module_imports_the_standard_library_alone() -> None:
+    nodes = ast.walk(ast.parse(export_rule(power_rule(), "python")))
+    named = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    named += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    assert named and {name.partition(".")[0] for name in named} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("format", ["json", "yaml"])
+@pytest.mark.parametrize("before", ["", "\\", "\\\\", "a $"])
+def test_a_configuration_evaluates_nothing_of_an_export(format: str, before: str, tmp_path: Path) -> None:
+    omegaconf = pytest.importorskip("omegaconf", reason="OmegaConf is not installed")
+    said = before + "${oc.env:HOME} and ${nothing}"
+    rule = power_rule(reason=said, conditions={"${oc.env:HOME}": said}, provenance={"by": said})
+    (tmp_path / "rates").write_text(export_rule(rule, format))
+    config = omegaconf.OmegaConf.load(tmp_path / "rates")
+    read = omegaconf.OmegaConf.to_container(config, resolve=True)
+    assert (read["reason"], read["provenance"], read["rule"]["reason"]) == (said, {"by": said}, said)
+
+
+def test_yaml_without_pyyaml_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"export to YAML needs PyYAML: pip install 'lrtune\[config\]'"):
+        export_rule(power_rule(), "yaml")
 
 
 def _read(rule: Rule, format: str) -> dict[str, object]:

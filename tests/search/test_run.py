@@ -11,7 +11,7 @@ import pytest
 from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 from lrtune.search.ending import Ending
 from lrtune.search.events import Note, TrialEnded
 from lrtune.search.optuna_study import Trials

@@ -13,7 +13,7 @@ from lrtune.report.plots.courses import course_figure
 from lrtune.report.plots.law import law_figure
 from lrtune.report.plots.loss import loss_figure
 from lrtune.report.plots.theme import Figure
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

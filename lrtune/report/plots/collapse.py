@@ -18,7 +18,7 @@ from lrtune.report.plots.theme import (
     trial_row,
 )
 from lrtune.report.terminal.chart import geometric
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 
 def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure | None:

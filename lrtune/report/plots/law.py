@@ -11,7 +11,7 @@ from lrtune.report.advice import sentence
 from lrtune.report.advice import sizes as measured_sizes
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 from lrtune.rule.published import compare
 
 _HEIGHT = 360

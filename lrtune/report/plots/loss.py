@@ -23,7 +23,7 @@ from lrtune.report.plots.theme import (
     trial_row,
 )
 from lrtune.report.terminal.chart import geometric
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

@@ -11,7 +11,7 @@ from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.report.advice import sizes
 from lrtune.report.terminal.progress import Progress, RunningTrial
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STATUS_STYLE = {

@@ -15,7 +15,7 @@ from rich.live import Live
 from lrtune.errors import plain
 from lrtune.report.terminal.frame import clock, describe_end, describe_law, draw
 from lrtune.report.terminal.progress import Progress
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, TrialEnded
 
 _LOOKS_PER_SECOND = 2  # of the clock and the reports: each costs about 2 ms
@@ -145,7 +145,7 @@ def event_json(event: Event) -> str:
 
 
 def _rule_json(rule: Rule) -> str:
-    from lrtune.rule.ask import rule_to_json
+    from lrtune.rule import rule_to_json
 
     return rule_to_json(rule)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import is_better
-from lrtune.rule.ask import Rule
+from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 
 _CURVE = 24  # reports kept per running trial, for its sparkline

@@ -13,7 +13,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import advice_head, advice_rows, sizes
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
-from lrtune.rule.ask import Rule, recommend
+from lrtune.rule import Rule, recommend
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
