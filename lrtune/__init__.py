@@ -29,6 +29,7 @@ _HOMES = {
     "load_study": "lrtune.study.toml",
     "TrialRecord": "lrtune.records.record",
     "read_records": "lrtune.records.jsonl",
+    "fit": "lrtune.law.sweep",
     "fit_law": "lrtune.law.fit",
     "run_search": "lrtune.search.run",
     "CollapsePruner": "lrtune.search.pruning.pruner",

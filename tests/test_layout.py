@@ -107,7 +107,7 @@ MAY_IMPORT_OPTUNA = {
     "lrtune.search.optuna_study",
     "lrtune.search.sampling.sampler",
     "lrtune.search.pruning.pruner",
-    "lrtune.records.tables",
+    "lrtune.records.storages",
 }
 BITNET_MAY_IMPORT = {"lrtune.trainer", "lrtune.fields", "lrtune.diversity"}
 

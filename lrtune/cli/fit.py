@@ -8,7 +8,6 @@ import typer
 
 from lrtune.cli.flags import Columns, Output
 from lrtune.cli.terminal import command, rate, result, say, table
-from lrtune.cli.values import parse_pairs
 from lrtune.errors import InputError, redact
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def fit(
     sources: Annotated[
-        list[str], typer.Argument(metavar="TABLE…", help="CSV, TSV, JSONL, Parquet, Optuna storage URL, run folder.")
+        list[str], typer.Argument(metavar="TABLE…", help="CSV, JSON, Parquet, Optuna, run folders: see README.")
     ],
     columns: Columns,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
@@ -49,21 +48,25 @@ def fit(
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
     """The records of all sources; what was read and left out goes to stderr."""
     from lrtune.records import importers
+    from lrtune.records.columns import parse_scale_columns
 
     imported = importers.read_sources(
         sources,
         importers.Columns(
             learning_rate=columns.lr,
             loss=columns.loss,
-            scales=parse_pairs(columns.scale or ["hidden_size=hidden_size"], flag="--scale"),
+            scales=parse_scale_columns(columns.scale) if columns.scale else None,
             seed=columns.seed,
             minimize_over=tuple(columns.minimize_over or ()),
             maximize=columns.maximize,
             failed_when=columns.failed_when,
+            drop_when=columns.drop_when,
         ),
     )
     for line in imported.summary:
         say(line)
+    for line in imported.warnings:
+        say(f"warning: {line}")
     return imported
 
 

@@ -192,10 +192,17 @@ class Watching:
 class Columns:
     """What is read from a table of runs."""
 
-    lr: Annotated[str, typer.Option("--lr", metavar="COL", help="Column of the learning rate.")] = "lr"
-    loss: Annotated[str, typer.Option("--loss", metavar="COL", help="Column of the loss.")] = "loss"
+    lr: Annotated[
+        str | None, typer.Option("--lr", metavar="COL", help="Column of the learning rate; else guessed by name.")
+    ] = None
+    loss: Annotated[
+        str | None, typer.Option("--loss", metavar="COL", help="Column of the loss; else guessed by name.")
+    ] = None
     scale: Annotated[
-        list[str] | None, typer.Option("--scale", metavar="NAME=COL", help="A scale and its column: hidden_size=width.")
+        list[str] | None,
+        typer.Option(
+            "--scale", metavar="NAME=COL", help="A scale and its column: tokens=D; a column alone is the hidden size."
+        ),
     ] = None
     minimize_over: Annotated[
         list[str] | None, typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts.")
@@ -204,6 +211,9 @@ class Columns:
     maximize: Annotated[bool, typer.Option("--maximize", help="Higher is better.")] = False
     failed_when: Annotated[
         str | None, typer.Option("--failed-when", metavar="EXPR", help='Rows to take as diverged: "loss>5".')
+    ] = None
+    drop_when: Annotated[
+        str | None, typer.Option("--drop-when", metavar="EXPR", help="Rows that do not count: \"group in ('a', 'b')\".")
     ] = None
 
 

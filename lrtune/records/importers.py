@@ -1,117 +1,120 @@
-"""Other people's sweeps → records: tables, Optuna storages, run folders; what was left out is counted and said."""
+"""Other people's sweeps → records: what each row is, what was left out and why, and what was read otherwise."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.fields import unknown_key
+from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
+from lrtune.records.history import Reading, last_of_each_run, without_copies_across
 from lrtune.records.jsonl import read_records
-from lrtune.records.record import STATUSES, TrialRecord
-from lrtune.records.tables import study_rows, table_rows
+from lrtune.records.left_out import LeftOut
+from lrtune.records.notation import Kind, Reader, is_blank, number, readers
+from lrtune.records.outcome import Run, best_over, runs_of
+from lrtune.records.record import TrialRecord
+from lrtune.records.storages import is_storage, read_study
+from lrtune.records.table import Row, Table
+from lrtune.records.tables import frame_table, read_file
+from lrtune.records.trackers import read_folder
 from lrtune.trainer.trial import Facts
 
+__all__ = ["Columns", "Imported", "read_sources", "read_table"]
+
 _UPDATES = ("update_ratio", "relative_update")
-# Columns that are known to move the best rate, by what a rule calls them: kept though nobody asked for them.
-_BESIDE = {
-    **dict.fromkeys(("depth", "layers", "num_layers", "n_layers", "n_layer", "num_hidden_layers"), "depth"),
-    **dict.fromkeys(("batch", "batch_size", "train_batch_size", "global_batch_size", "bs"), "batch"),
-    **dict.fromkeys(("context", "context_length", "seq_len", "sequence_length", "seq_length"), "context"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which column is what.
-
-    Attributes:
-        learning_rate, loss: names of their columns; for an Optuna storage the name of the parameter, and of a user
-            attribute where the loss is not the trial's value.
-        scales: column by name of the scale.
-        seed: column of the seed; where there is none, every run is a seed of its own.
-        minimize_over: further swept columns: at each rate their best value counts.
-        maximize: higher is better; the measure enters negated.
-        failed_when: condition (see `lrtune.records.condition`) for rows to be taken as diverged.
-    """
-
-    learning_rate: str = "lr"
-    loss: str = "loss"
-    scales: Mapping[str, str] = field(default_factory=lambda: {"hidden_size": "hidden_size"})
-    seed: str | None = None
-    minimize_over: tuple[str, ...] = ()
-    maximize: bool = False
-    failed_when: str | None = None
+_LARGEST_SIZE = 2.0**31
+_LARGEST_SCALE = 1e30
+_LARGEST_LOSS = 1e30
+_RATES = (1e-30, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """Records, the scales that they have, and a line for each thing that was read or left out."""
+    """Records, their scales, a line for each thing that was read or left out, and those that the user must see."""
 
     records: tuple[TrialRecord, ...]
     scales: tuple[str, ...]
     summary: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A usable row: its scales, rate, loss (None: failed) and what the columns beside them say."""
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one table gives, before runs of other tables are known."""
 
-    scales: dict[str, float]
-    learning_rate: float
-    loss: float | None
-    status: str
-    seed: int | None
-    cells: Mapping[str, Any]
+    table: Table
+    maximize: bool
+    found: Found
+    seed: str | None
+    failed: Callable[[Mapping[str, Any]], bool] | None
+    readings: list[Reading]
+    left_out: LeftOut
+    notes: list[str]
 
 
-def read_sources(sources: Sequence[str | Path], columns: Columns | None = None) -> Imported:
-    """Read tables, run folders, records files and Optuna storages into one list of records.
+def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Imported:
+    """Read tables, folders, records files and Optuna storages into one list of records.
+
+    Args:
+        sources: paths, storage URLs, or tables in memory (pandas, polars, Arrow, a list of mappings).
 
     Raises:
-        InputError: nothing was named, a source is missing or of no known kind, a column is not there.
+        InputError: nothing was named, a source is missing or of no known kind, a column is not there, or most rows
+            cannot be used.
     """
     if not sources:
         raise InputError("sources: expected a table, a run folder or a storage URL, but got none")
     columns = columns or Columns()
-    parts = [_read(source, columns) for source in sources]
-    records = [record for part in parts for record in part.records]
-    scales = tuple(dict.fromkeys(name for part in parts for name in part.scales))
+    opened = [_open(source) for source in sources]
+    tables = [found for found in opened if isinstance(found, Table)]
+    flags = columns.flags()
+    if flags and not tables:
+        raise InputError(
+            f"{flags[0]}: applies to tables, but {sources[0]} holds records of lrtune, which name all that"
+        )
+    parts = [_part(table, columns) for table in tables]
+    alone = without_copies_across([part.readings for part in parts], [part.left_out for part in parts])
+    seeds: dict[str, int] = {}
+    read = [_records(replace(part, readings=own), seeds) for part, own in zip(parts, alone, strict=True)]
+    ordered = [found if isinstance(found, Imported) else read.pop(0) for found in opened]
+    records = [record for part in ordered for record in part.records]
+    lines = tuple(line for part in ordered for line in part.summary)
     if not records:
-        raise InputError("; ".join(line for part in parts for line in part.summary) + ": nothing usable was read")
-    numbered = tuple(replace(record, trial=number) for number, record in enumerate(records))
-    return Imported(records=numbered, scales=scales, summary=tuple(line for part in parts for line in part.summary))
+        raise InputError("; ".join(lines) + ": nothing usable was read")
+    return Imported(
+        records=tuple(replace(record, trial=n) for n, record in enumerate(records)),
+        scales=tuple(dict.fromkeys(name for part in ordered for name in part.scales)),
+        summary=lines,
+        warnings=tuple(line for part in ordered for line in part.warnings),
+    )
 
 
 def read_table(path: str | Path, columns: Columns) -> Imported:
-    """Read one CSV, TSV, JSONL or Parquet table.
+    """Read one table.
 
     Raises:
-        InputError: it cannot be read, or lacks a column.
+        InputError: it cannot be read, lacks a column, or most of its rows cannot be used.
     """
-    path = Path(path)
-    rows = list(table_rows(path))
-    if not rows:
-        raise InputError(f"{path}: expected a table with at least one row, but it is empty")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return _import(str(path), rows, names, columns)
+    part = _part(read_file(Path(path)), columns)
+    return _records(part, {})
 
 
-def _read(source: str | Path, columns: Columns) -> Imported:
+def _open(source: Any) -> Table | Imported:
+    if not isinstance(source, str | Path):
+        return frame_table(source)
     text = str(source)
-    if "://" in text:
-        rows, maximize = study_rows(text, columns.loss)
-        names = list(dict.fromkeys([*(name for row in rows for name in row), columns.loss]))
-        return _import(text, rows, names, replace(columns, maximize=columns.maximize or maximize))
     path = Path(source)
+    if "://" in text or is_storage(Path(text.partition("#")[0])):
+        return read_study(text)
     if path.is_dir():
-        return _read_run(path / "records.jsonl")
+        records = path / "records.jsonl"
+        return _read_run(records) if records.exists() else read_folder(path)
     if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
         return _read_run(path)
-    return read_table(path, columns)
+    return read_file(path)
 
 
 def _holds_records(path: Path) -> bool:
@@ -134,146 +137,148 @@ def _read_run(path: Path) -> Imported:
     return Imported(records=tuple(records), scales=scales, summary=tuple(lines))
 
 
-def _import(source: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], columns: Columns) -> Imported:
-    """Rows → records, with a count of each reason for which one was left out."""
-    needed = [("--lr", columns.learning_rate), ("--loss", columns.loss)]
-    needed += [(f"--scale {name}", column) for name, column in columns.scales.items()]
-    needed += [("--minimize-over", column) for column in columns.minimize_over]
-    needed += [("--seed", columns.seed)] if columns.seed else []
-    for flag, column in needed:
-        if column not in names:
-            raise InputError(unknown_key(f"{source}: {flag}", column, names))
-    if not columns.scales:
-        raise InputError("--scale: expected at least one NAME=COLUMN, hidden_size=width say, but got none")
-    failed = parse_condition(columns.failed_when, list(names)) if columns.failed_when else None
-    counts: Counter[str] = Counter()
-    usable = [row for row in (_row(cells, columns, failed, counts) for cells in rows) if row is not None]
-    kept = _best_over(usable, columns.minimize_over, counts) if columns.minimize_over else usable
-    lines = [f"{source}: {len(rows)} rows read, {len(kept)} used"]
-    lines += [f"{reason}: {count} rows" for reason, count in sorted(counts.items())]
-    lines += _repeats(kept, columns, names)
-    # Without a column of seeds nothing says which runs shared data and weights: each is a seed of its own.
-    beside = _beside(columns, names)
-    records = tuple(_record(row, number, source, beside) for number, row in enumerate(kept))
-    return Imported(records=records, scales=tuple(columns.scales), summary=tuple(lines))
+def _part(table: Table, columns: Columns) -> _Part:
+    """Rows → readings of whole runs."""
+    found = find_columns(table, columns)
+    maximise = table.objectives.get(found.loss)
+    if columns.maximize and maximise is False:
+        raise InputError(f"--maximize: does not apply: the study in {table.source} minimises {found.loss!r}")
+    left_out = LeftOut(table.source)
+    conditions = {
+        flag: parse_condition(text, table.names, flag=flag)
+        for flag, text in (("--failed-when", columns.failed_when), ("--drop-when", columns.drop_when))
+        if text
+    }
+    kinds: list[tuple[str, Kind]] = [(found.learning_rate, "rate"), (found.loss, "loss")]
+    kinds += [(column, "size") for column in found.scales.values()]
+    kinds += [(name, "other") for condition in conditions.values() for name in condition.columns]
+    read = readers(table, kinds)
+    rows = table.rows
+    if "--drop-when" in conditions:
+        drops = _holds(conditions["--drop-when"], read)
+        rows = tuple(row for row in rows if not drops(row.cells))
+        left_out.set_aside(f"dropped by {columns.drop_when!r}", len(table.rows) - len(rows))
+    readings = [reading for row in rows if (reading := _reading(table.source, row, found, read, left_out)) is not None]
+    seed = seed_column(table, found)
+    return _Part(
+        table=table,
+        maximize=columns.maximize or bool(maximise),
+        found=found,
+        seed=seed,
+        failed=_holds(conditions["--failed-when"], read) if "--failed-when" in conditions else None,
+        readings=last_of_each_run(readings, table.names, found.used, seed, left_out),
+        left_out=left_out,
+        notes=[*table.notes, *found.notes, *dict.fromkeys(reader.note for reader in read.values() if reader.note)],
+    )
 
 
-def _row(cells: Mapping[str, Any], columns: Columns, failed: Condition | None, counts: Counter[str]) -> _Row | None:
-    rate = _number(cells.get(columns.learning_rate))
-    if rate is None or not (math.isfinite(rate) and rate > 0):
-        counts[f"left out, no positive learning rate in {columns.learning_rate!r}"] += 1
+def _reading(
+    source: str, row: Row, found: Found, read: Mapping[tuple[str, Kind], Reader], left_out: LeftOut
+) -> Reading | None:
+    """The size, rate and loss of a row; a row without size or rate is left out.
+
+    Raises:
+        InputError: a hidden size is no whole number.
+    """
+    cells = row.cells
+    rate = read[found.learning_rate, "rate"].read(cells.get(found.learning_rate))
+    if rate is None or not _RATES[0] < rate < _RATES[1]:
+        left_out.add(f"no learning rate in {found.learning_rate!r}", row.place, cells.get(found.learning_rate))
         return None
     scales = {}
-    for name, column in columns.scales.items():
-        value = _number(cells.get(column))
-        if value is None or not (math.isfinite(value) and value > 0) or (name == "hidden_size" and round(value) < 1):
-            counts[f"left out, no positive {name} in {column!r}"] += 1
+    for name, column in found.scales.items():
+        value = read[column, "size"].read(cells.get(column))
+        if value is None or not 0 < value < (_LARGEST_SIZE if name == "hidden_size" else _LARGEST_SCALE):
+            left_out.add(f"no {name} in {column!r}", row.place, cells.get(column))
             return None
-        scales[name] = value
-    status = str(cells.get("status") or "").lower()
-    status = status if status in STATUSES else "finished"
-    loss = _number(cells.get(columns.loss))
-    if status == "failed":
-        counts["left out, failed"] += 1
-        return None
-    if failed is not None and failed(cells):
-        status = "diverged"
-        counts[f"taken as diverged by {columns.failed_when!r}"] += 1
-    elif status == "finished" and loss is None:
-        counts[f"left out, no number in {columns.loss!r}"] += 1
-        return None
-    elif status == "finished" and loss is not None and not math.isfinite(loss):
-        status = "diverged"
-        counts[f"taken as diverged, {columns.loss!r} is not finite"] += 1
-    elif status in ("beaten", "collapsed", "diverged"):
-        counts[f"ended early, {status}"] += 1
-    finite = loss if loss is not None and math.isfinite(loss) else None
-    value = None if finite is None else -finite if columns.maximize else finite
-    seed = _number(cells.get(columns.seed)) if columns.seed else None
-    return _Row(scales, rate, value, status, None if seed is None or not math.isfinite(seed) else int(seed), cells)
+        if name == "hidden_size" and abs(value - round(value)) > 1e-6 * value:
+            raise InputError(
+                f"{source}, {row.place}, column {column!r}: expected a whole number for hidden_size, but got "
+                f"{cells.get(column)!r:.40}; where the sign parts thousands, write the number without it"
+            )
+        scales[name] = float(round(value)) if name == "hidden_size" else value
+    written = cells.get(found.loss)
+    loss = read[found.loss, "loss"].read(written)
+    if loss is not None and abs(loss) > _LARGEST_LOSS:
+        loss = math.inf
+    return Reading(
+        source=source, place=row.place, cells=cells, scales=scales, learning_rate=rate, loss=loss, written=written
+    )
 
 
-def _number(value: Any) -> float | None:
-    """A number, also as text; None for what is empty or no number."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value) if isinstance(value, int | float | str) else None
-    except (ValueError, OverflowError):
-        return None
+def _holds(condition: Condition, read: Mapping[tuple[str, Kind], Reader]) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition over the cells of a row, whose numbers are read as the column writes them."""
+
+    def holds(cells: Mapping[str, Any]) -> bool:
+        meant = {name: read[name, "other"].read(cells.get(name)) for name in condition.columns}
+        return condition({name: cells.get(name) if value is None else value for name, value in meant.items()})
+
+    return holds
 
 
-def _best_over(rows: Iterable[_Row], over: Sequence[str], counts: Counter[str]) -> list[_Row]:
-    """At each place and rate, the rows whose other settings have the least mean loss."""
-    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[_Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        settings = tuple(str(row.cells.get(column)) for column in over)
-        groups[*row.scales.values(), row.learning_rate][settings].append(row)
-    kept = []
-    for settings_of in groups.values():
-        best = min(settings_of.values(), key=_mean_loss)
-        kept += best
-        left = sum(len(group) for group in settings_of.values()) - len(best)
-        if left:
-            counts[f"left out, not the best over {', '.join(over)}"] += left
-    return kept
+def _records(part: _Part, seeds: dict[str, int]) -> Imported:
+    """The records of a part, with a line for each reason for which a row was not used."""
+    runs = runs_of(part.readings, part.table, part.found, part.failed, part.left_out)
+    kept = best_over(runs, part.found.minimize_over, part.maximize, part.left_out) if part.found.minimize_over else runs
+    lines = [*part.left_out.lines(len(kept)), *part.notes, *_repeats([run.reading for run in kept], part)]
+    return Imported(
+        records=tuple(_record(run, n, part, seeds) for n, run in enumerate(kept)),
+        scales=tuple(part.found.scales),
+        summary=tuple(lines),
+        warnings=tuple(part.left_out.warnings(len(kept))),
+    )
 
 
-def _mean_loss(rows: Sequence[_Row]) -> float:
-    losses = [row.loss for row in rows if row.status == "finished" and row.loss is not None]
-    return sum(losses) / len(losses) if losses else math.inf
-
-
-def _repeats(rows: Sequence[_Row], columns: Columns, names: Sequence[str]) -> list[str]:
+def _repeats(readings: Sequence[Reading], part: _Part) -> list[str]:
     """A line about settings that vary where nothing should: their rows count as repeats."""
-    groups: dict[tuple[float, ...], list[_Row]] = defaultdict(list)
-    for row in rows:
-        groups[(*row.scales.values(), row.learning_rate)].append(row)
-    used = {columns.learning_rate, columns.loss, columns.seed, *columns.scales.values()}
+    groups: dict[tuple[float, ...], list[Reading]] = defaultdict(list)
+    for reading in readings:
+        groups[reading.setting].append(reading)
     several = [group for group in groups.values() if len(group) > 1]
     varying = []
-    for name in names:
-        levels = {str(row.cells.get(name)) for row in rows}
-        if name in used or not 1 < len(levels) <= max(2, len(rows) // 3):
+    for name in part.table.names if several else ():
+        levels = {str(reading.cells.get(name)) for reading in readings}
+        if name in part.found.used or name == part.seed or not 1 < len(levels) <= max(2, len(readings) // 3):
             continue
-        if any(len({str(row.cells.get(name)) for row in group}) > 1 for group in several):
+        if any(len({str(reading.cells.get(name)) for reading in group}) > 1 for group in several):
             varying.append(name)
     if not varying:
         return []
     return [f"{', '.join(varying[:5])} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
 
 
-def _beside(columns: Columns, names: Sequence[str]) -> dict[str, str]:
-    """Columns that describe the model or its training and were not asked for, by the condition that they become."""
-    used = {columns.learning_rate, columns.loss, columns.seed, *columns.scales.values(), *columns.minimize_over}
-    found = {}
-    for name in names:
-        condition = _BESIDE.get(name.lower())
-        if condition and name not in used and condition not in columns.scales:
-            found[name] = condition
-    return found
-
-
-def _record(row: _Row, number: int, source: str, beside: Mapping[str, str]) -> TrialRecord:
-    scales = dict(row.scales)
+def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> TrialRecord:
+    scales = dict(run.reading.scales)
+    cells = run.reading.cells
     # A table over other scales than width has no hidden size; 1 stands for it and no law uses it.
     hidden_size = round(scales.pop("hidden_size", 1.0))
-    update = next((u for name in _UPDATES if (u := _number(row.cells.get(name))) is not None), None)
+    loss = None if run.loss is None else -run.loss if part.maximize else run.loss
+    update = next((u for name in _UPDATES if (u := number(cells.get(name))) is not None), None)
     curve: dict[str, list[float | None]] = {}
     if update is not None and math.isfinite(update):
-        curve = {"step": [1], "loss": [row.loss], _UPDATES[0]: [update]}
-    values = {condition: _number(row.cells.get(column)) for column, condition in beside.items()}
+        curve = {"step": [1], "loss": [loss], _UPDATES[0]: [update]}
+    values = {condition: number(cells.get(column)) for column, condition in part.found.conditions.items()}
     return TrialRecord(
         trial=0,
         facts=Facts(conditions={n: v for n, v in values.items() if v is not None and math.isfinite(v)}),
         hidden_size=hidden_size,
-        learning_rate=row.learning_rate,
-        seed=number if row.seed is None else row.seed,
-        status=row.status,  # type: ignore[arg-type]
+        learning_rate=run.reading.learning_rate,
+        seed=_seed(cells.get(part.found.seed) if part.found.seed else None, number_, seeds),
+        status=run.status,
         steps=1,
         steps_done=1,
-        loss=row.loss,
+        loss=loss,
         scales=scales,
         curve=curve,
-        why=f"imported from {source}",
+        why=f"imported from {run.reading.source}, {run.reading.place}",
     )
+
+
+def _seed(cell: Any, number_: int, seeds: dict[str, int]) -> int:
+    """The number of a seed, which may be any text; without one nothing says which runs shared data and weights."""
+    if is_blank(cell):
+        return number_
+    value = number(cell)
+    if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 2**31:
+        return int(value)
+    return seeds.setdefault(str(cell).strip(), len(seeds))

@@ -1,131 +1,239 @@
-"""Tables of any kind as rows of cells: CSV, TSV, JSONL, Parquet, the trials of an Optuna study."""
+"""Files of rows: CSV and its relatives, JSON, JSON lines, Parquet; and tables in memory."""
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, MissingExtraError
-from lrtune.fields import unknown_key
+from lrtune.records.table import Row, Table, check_size, flat, table_of
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
+_MOST_BYTES = 2**28
+_MOST_NAMES = 20_000
+_BATCH = 1000
+_BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 
-def table_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a CSV, TSV, JSONL or Parquet file; nested JSON objects as dotted columns.
+def read_file(path: Path) -> Table:
+    """The rows of a CSV, TSV, JSON, JSONL or Parquet file; nested objects and structs as dotted columns.
 
     Raises:
-        InputError: it is of no known kind or cannot be read; names the line where there is one.
+        InputError: it is of no known kind, too large, or cannot be read; names the line where there is one.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: expected {', '.join(_SUFFIXES)}, a run folder or a storage URL")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: expected {', '.join(SUFFIXES)}, an Optuna file, a run folder or a storage URL")
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    text, notes = _text(path)
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        return table_of(str(path), _json(path, text), notes)
+    return _csv(str(path), text, "\t" if path.suffix.lower() == ".tsv" else None, notes)
+
+
+def frame_table(frame: Any) -> Table:
+    """The rows of a table in memory: of pandas, polars or Arrow, or a list of mappings.
+
+    Raises:
+        InputError: it is none of these, or too large.
+    """
+    if hasattr(frame, "columns") and hasattr(frame, "itertuples"):  # pandas, whose to_dict loses columns of one name
+        names = [
+            ".".join(map(str, name)).strip(".") if isinstance(name, tuple) else str(name) for name in frame.columns
+        ]
+        missing = frame.isna().to_numpy()
+        cells = (
+            [None if gone else value for value, gone in zip(row, blank, strict=True)]
+            for row, blank in zip(frame.itertuples(index=False, name=None), missing, strict=True)
+        )
+        return _named("DataFrame", names, ((f"row {n}", row) for n, row in enumerate(cells)), [])
+    for method in ("to_dicts", "to_pylist"):
+        if hasattr(frame, method):
+            frame = getattr(frame, method)()
+    if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
+        return table_of("rows", (Row(f"row {n}", dict(flat(row))) for n, row in enumerate(frame)))
+    raise InputError(
+        f"source: expected a path, a URL, a DataFrame or a list of mappings, but got {type(frame).__name__}"
+    )
+
+
+def _text(path: Path) -> tuple[str, list[str]]:
+    """The text of a file in the encoding that its first bytes tell, and a note where they tell none."""
+    data = read_bytes(path)
+    encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "utf-8")
     try:
-        if suffix == ".parquet":
-            yield from _parquet(path)
-        elif suffix in (".jsonl", ".ndjson"):
-            yield from _jsonl(path)
-        else:
-            yield from _csv(path, "\t" if suffix == ".tsv" else None)
-    except OSError as error:
-        raise InputError(f"{path}: expected a table, but it cannot be read ({error.strerror or error})") from error
+        text = data.decode(encoding)
+        notes = []
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, but byte {error.start} is not") from error
+        if encoding != "utf-8" or b"\x00" in data:
+            name = encoding.removesuffix("-sig").upper()
+            raise InputError(f"{path}: cannot read it as {name}: byte {error.start} is not of it") from error
+        text = data.decode("latin-1")
+        notes = [f"{path}: byte {error.start} is not UTF-8; read as Latin-1"]
+    if "\x00" in text:
+        raise InputError(f"{path}: expected text, but there are zero bytes in it")
+    return text, notes
 
 
-def _csv(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        head = file.readline()
-        file.seek(0)
-        separator = delimiter or max(",;\t|", key=head.count)
-        reader = csv.DictReader(file, delimiter=separator, skipinitialspace=True, restkey="")
-        try:
-            for row in reader:
-                row.pop("", None)
-                yield {name.strip(): value for name, value in row.items() if name}
-        except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: expected CSV, but {error}") from error
+def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
+    """The content of a regular file of bearable size.
+
+    Raises:
+        InputError: it is missing, no regular file, or too large.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, but it is {'none' if path.exists() else 'not there'}")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror or error}") from error
+    if len(data) > most:
+        raise InputError(f"{path}: expected at most {most >> 20} MiB, but it is larger")
+    return data
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number}: expected a JSON object, but got {line[:40]!r}") from error
-            if not isinstance(data, dict):
-                raise InputError(f"{path}, line {number}: expected a JSON object, but got {type(data).__name__}")
-            yield dict(_flat(data, ""))
+def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Table:
+    """CSV after Excel's ``sep=`` line and comments."""
+    lines = text.split("\n")
+    first = 0
+    while first < len(lines) and (not lines[first].strip() or lines[first].startswith("#") or _is_sep(lines[first])):
+        if _is_sep(lines[first]):
+            delimiter = lines[first].strip()[4] if len(lines[first].strip()) == 5 else delimiter
+        first += 1
+    if first == len(lines):
+        raise InputError(f"{source}: expected a table with at least one row, but it is empty")
+    delimiter = delimiter or max(",;\t|", key=lines[first].count)
+    body = io.StringIO("\n".join(lines[first:]), newline="")
+    former = csv.field_size_limit(_MOST_BYTES)
+    try:
+        reader = csv.reader(body, delimiter=delimiter, skipinitialspace=True)
+        names = [name.strip() for name in next(reader)]
+        if len(names) > _MOST_NAMES:
+            raise InputError(f"{source}: expected at most {_MOST_NAMES:,} columns, but it has {len(names):,}")
+        cells = ((f"line {reader.line_num + first}", row) for row in reader)
+        table = _named(source, names, (c for c in cells if _is_row(c[1], names)), notes)
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num + first}: cannot read it as CSV: {error}") from error
+    finally:
+        csv.field_size_limit(former)
+    return table
 
 
-def _flat(data: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
-    for name, value in data.items():
-        if isinstance(value, dict) and depth < 8:
-            yield from _flat(value, f"{prefix}{name}.", depth + 1)
-        else:
-            yield f"{prefix}{name}", value
+def _is_sep(line: str) -> bool:
+    return line.strip().lower().startswith("sep=") and len(line.strip()) <= 5
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _is_row(cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Not a blank line, a comment, or the header once more (files put one after the other)."""
+    if not any(cell.strip() for cell in cells) or (cells[0].startswith("#") and len(cells) < len(names)):
+        return False
+    return [cell.strip() for cell in cells] != list(names)
+
+
+def _named(source: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence[Any]]], notes: Sequence[str]) -> Table:
+    """Rows of cells under a header. A name over two different columns is remembered, so that none of them is taken.
+
+    Raises:
+        InputError: a row has more cells than the header.
+    """
+    kept: list[Row] = []
+    twice: set[str] = set()
+    repeated = len(set(names)) < len(names)
+    for place, cells in rows:
+        if any(str(cell).strip() for cell in cells[len(names) :]):
+            raise InputError(
+                f"{source}, {place}: expected {len(names)} cells, as in the header, but got {len(cells)}; a comma "
+                "within a number needs quotes, or another separator between the columns"
+            )
+        row: dict[str, Any] = {}
+        for name, cell in zip(names, cells, strict=False):
+            if repeated and name in row and row[name] != cell:
+                twice.add(name)
+            row.setdefault(name, cell)
+        row.pop("", None)
+        kept.append(Row(place, row))
+        check_size(source, len(kept), len(kept) * len(names))
+    if not kept:
+        raise InputError(f"{source}: expected a table with at least one row, but it is empty")
+    known = tuple(dict.fromkeys(name for name in names if name))
+    return Table(source=source, names=known, rows=tuple(kept), notes=tuple(notes), twice=frozenset(twice))
+
+
+def _json(path: Path, text: str) -> Iterator[Row]:
+    """One object a line, or a list of objects."""
+    if text.lstrip().startswith("[") and path.suffix.lower() == ".json":
+        data = _parsed(str(path), text)
+        if not isinstance(data, list):
+            raise InputError(f"{path}: expected a list of JSON objects, but got {type(data).__name__}")
+        yield from (Row(f"item {n}", _object(f"{path}, item {n}", item)) for n, item in enumerate(data, start=1))
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            place = f"line {number}"
+            yield Row(place, _object(f"{path}, {place}", _parsed(f"{path}, {place}", line)))
+
+
+def _parsed(where: str, text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, _TwiceError) else "it is not JSON"
+        raise InputError(f"{where}: expected a JSON object, but {why}") from error
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in an object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
+        raise _TwiceError(f"{twice!r:.40} stands in it twice")
+    return data
+
+
+def _object(where: str, data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected a JSON object, but got {type(data).__name__}")
+    return dict(flat(data))
+
+
+def _parquet(path: Path) -> Table:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("parquet", "pyarrow", f"reading {path}") from error
     try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: expected Parquet, but it is none ({error!s:.80})") from error
-    yield from table.to_pylist()
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path)))
+        meta = file.metadata
+        check_size(str(path), meta.num_rows, meta.num_rows * meta.num_columns)
+        size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+        if size > _MOST_BYTES * 4:
+            raise InputError(f"{path}: expected at most {_MOST_BYTES >> 18} MiB unpacked, but it is larger")
+        return table_of(str(path), _batches(path, file))
+    except (pyarrow.ArrowException, OSError) as error:
+        why = str(error).partition("\n")[0]
+        raise InputError(f"{path}: cannot read it as Parquet: {why:.80}") from error
 
 
-def study_rows(url: str, loss: str) -> tuple[list[dict[str, Any]], bool]:
-    """The trials of an Optuna study that ended, as rows, and whether it maximises.
-
-    ``URL#NAME`` names the study where the storage holds several. The trial's value is in the column `loss` unless a
-    parameter or user attribute has that name.
-
-    Raises:
-        InputError: no such storage or study, several objectives, or no trial that ended.
-    """
-    import optuna
-
-    storage_url, _, name = url.partition("#")
-    try:
-        storage = optuna.storages.get_storage(storage_url)
-        names = optuna.get_all_study_names(storage)
-    except Exception as error:
-        why = str(error).split("\n", 1)[0]
-        raise InputError(f"{storage_url}: expected an Optuna storage, but it cannot be opened ({why})") from error
-    if not name and len(names) != 1:
-        known = ", ".join(names[:8]) or "none"
-        raise InputError(f"{storage_url}: expected URL#STUDY to name one of its studies ({known})")
-    if name and name not in names:
-        raise InputError(unknown_key(storage_url, name, names))
-    study = optuna.load_study(study_name=name or names[0], storage=storage)
-    if len(study.directions) > 1:
-        raise InputError(f"{url}: expected one objective, but the study has {len(study.directions)}")
-    trials = study.get_trials(deepcopy=False)
-    rows = [row for row in (_trial_row(trial, loss) for trial in trials) if row is not None]
-    if not rows:
-        raise InputError(f"{url}: expected trials that ended, but the study has none")
-    return rows, study.direction == optuna.study.StudyDirection.MAXIMIZE
-
-
-def _trial_row(trial: Any, loss: str) -> dict[str, Any] | None:
-    state = trial.state.name
-    if state in ("RUNNING", "WAITING"):
-        return None
-    row = {**dict(_flat(trial.user_attrs, "")), **trial.params}
-    if state == "PRUNED":
-        row.setdefault("status", "beaten")
-    elif state == "FAIL":
-        row["status"] = "failed"
-    if loss not in row and trial.values:
-        row[loss] = trial.values[0]
-    return row
+def _batches(path: Path, file: Any) -> Iterator[Row]:
+    """The rows of a Parquet file, a batch at a time: one value may stand for many bytes."""
+    size, number = 0, 0
+    for batch in file.iter_batches(batch_size=_BATCH):
+        size += batch.nbytes
+        if size > _MOST_BYTES * 4:
+            raise InputError(f"{path}: expected at most {_MOST_BYTES >> 18} MiB unpacked, but it is larger")
+        for row in batch.to_pylist():
+            number += 1
+            yield Row(f"row {number}", dict(flat(row)))

@@ -1,0 +1,77 @@
+"""A rule from a sweep that was already run, in one call."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import redact
+from lrtune.law.fit import fit_law
+from lrtune.records.columns import Columns
+from lrtune.records.importers import read_sources
+from lrtune.rule.data import Rule
+
+
+def fit(
+    *sources: Any,
+    lr: str | None = None,
+    loss: str | None = None,
+    seed: str | None = None,
+    minimize_over: Sequence[str] = (),
+    maximize: bool = False,
+    failed_when: str | None = None,
+    drop_when: str | None = None,
+    tolerance: float = 0.01,
+    level: float = 0.9,
+    **scales: str,
+) -> Rule:
+    """The rule of the best learning rate over the sizes of a sweep.
+
+    >>> import lrtune
+    >>> runs = [
+    ...     {"d_model": width, "lr": 0.001 * 2.0**k, "val": 3 + 0.1 * (k - shift) ** 2}
+    ...     for width, shift in ((64, 3.2), (128, 2.2), (256, 1.2))
+    ...     for k in range(5)
+    ... ]
+    >>> rule = lrtune.fit(runs, lr="lr", loss="val", hidden_size="d_model")
+    >>> bool(0.0035 < lrtune.get_learning_rate(128, rule=rule) < 0.006)
+    True
+
+    Args:
+        sources: DataFrames (pandas, polars, Arrow), lists of mappings, paths of tables and folders, storage URLs.
+        lr, loss: columns of the learning rate and the loss; guessed from the names of columns if not given.
+        seed: column of the seed.
+        minimize_over: further swept columns, whose best value counts at each rate.
+        maximize: higher is better.
+        failed_when, drop_when: conditions such as ``"loss > 5 or state == 'failed'"`` for runs that diverged, and for
+            rows that do not count.
+        tolerance: relative loss that the safe range may cost.
+        level: probability that an interval holds the best rate.
+        scales: column by scale: ``hidden_size="d_model"``, ``tokens="D"``; the hidden size is guessed if none is given.
+
+    Raises:
+        InputError: a source cannot be read, or most of its rows cannot be used.
+        RunFailedError: there is nothing to fit.
+
+    Warns:
+        UserWarning: more than a tenth of the rows could not be used.
+    """
+    columns = Columns(
+        learning_rate=lr,
+        loss=loss,
+        scales=scales or None,
+        seed=seed,
+        minimize_over=tuple(minimize_over),
+        maximize=maximize,
+        failed_when=failed_when,
+        drop_when=drop_when,
+    )
+    imported = read_sources(sources, columns)
+    for line in imported.warnings:
+        warnings.warn(line, stacklevel=2)
+    origin = ", ".join(
+        redact(source) if isinstance(source, str | Path) else type(source).__name__ for source in sources
+    )
+    return fit_law(
+        imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance={"fitted to": origin}
+    ).rule

@@ -1,0 +1,226 @@
+"""Which column of a table is what: as the user says, else guessed from its name, and the guess is said."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lrtune.errors import InputError
+from lrtune.fields import unknown_key
+from lrtune.records.table import Table
+
+# Names in use, best first. Those of a line mean the same; a guess needs one column of the first line that has any.
+_RATES = [
+    "lr learning_rate learningrate",
+    "peak_lr max_lr peak_learning_rate max_learning_rate lr_peak lr_max",
+    "base_lr init_lr initial_lr initial_learning_rate",
+    "log10_lr log2_lr ln_lr",
+]
+_LOSSES = [
+    "loss",
+    "val_loss valid_loss validation_loss eval_loss dev_loss loss_val final_val_loss val_loss_final",
+    "test_loss",
+    "final_loss",
+    "value",
+    "train_loss training_loss",
+]
+_SIZES = [
+    "hidden_size",
+    "d_model dmodel n_embd n_embed width hidden_dim model_dim embed_dim embedding_dim emb_dim d_hidden n_hidden hidden "
+    "hidden_units model_width dim",
+]
+_SEEDS = ("seed", "random_seed", "rng_seed")
+_WRAPPED = re.compile(
+    r"^(?:params?|configs?|metrics?|hparams?|hyperparameters|summary|user_attrs|train_loop_config|args)[._/](?=.)"
+)
+# Groups of what a run was given; a metric of the same name is what a schedule made of it.
+_ASKED = re.compile(r"(?:params?|configs?|hparams?|hyperparameters|train_loop_config|args)[._/]")
+# Scales that a bare ``--scale NAME`` names; any other bare name is a column of the hidden size.
+_SCALES = ("hidden_size", "tokens", "steps", "parameters", "batch", "depth", "context")
+# Columns that are known to move the best rate, by what a rule calls them: kept though nobody asked for them.
+_CONDITIONS = {
+    **dict.fromkeys(("depth", "layers", "num_layers", "n_layers", "n_layer", "num_hidden_layers"), "depth"),
+    **dict.fromkeys(("batch", "batch_size", "train_batch_size", "global_batch_size", "bs"), "batch"),
+    **dict.fromkeys(("context", "context_length", "seq_len", "sequence_length", "seq_length"), "context"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column is what.
+
+    Attributes:
+        learning_rate, loss: names of their columns; None to guess them. For an Optuna study these are a parameter, and
+            the study's value or a user attribute.
+        scales: column by name of the scale; None for the hidden size alone, guessed.
+        seed: column of the seed, of numbers or names; where there is none, every run is a seed of its own.
+        minimize_over: further swept columns: at each rate their best value counts.
+        maximize: higher is better; the measure enters negated. The value of a study that maximises needs no saying.
+        failed_when: condition (see `lrtune.records.condition`) for rows to be taken as diverged.
+        drop_when: condition for rows that do not count.
+    """
+
+    learning_rate: str | None = None
+    loss: str | None = None
+    scales: Mapping[str, str] | None = None
+    seed: str | None = None
+    minimize_over: tuple[str, ...] = ()
+    maximize: bool = False
+    failed_when: str | None = None
+    drop_when: str | None = None
+
+    def flags(self) -> list[str]:
+        """The flags that were given, in the words of the command line."""
+        given = {
+            "--lr": self.learning_rate,
+            "--loss": self.loss,
+            "--scale": self.scales,
+            "--seed": self.seed,
+            "--minimize-over": self.minimize_over,
+            "--maximize": self.maximize,
+            "--failed-when": self.failed_when,
+            "--drop-when": self.drop_when,
+        }
+        return [flag for flag, value in given.items() if value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The columns of one table by what they are; `notes` says what was guessed."""
+
+    learning_rate: str
+    loss: str
+    scales: Mapping[str, str]
+    seed: str | None
+    minimize_over: tuple[str, ...]
+    conditions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def used(self) -> set[str]:
+        """Columns that have a meaning."""
+        return {self.learning_rate, self.loss, *self.scales.values(), *self.minimize_over} | {self.seed or self.loss}
+
+
+def parse_scale_columns(given: Sequence[str]) -> dict[str, str]:
+    """``NAME=COLUMN`` items as a mapping; a bare column is that of the scale of its name, else of the hidden size.
+
+    Raises:
+        InputError: an item is empty, or a scale is named twice.
+    """
+    scales: dict[str, str] = {}
+    for text in given:
+        name, equals, column = (part.strip() for part in text.partition("="))
+        if not equals:
+            name, column = (name if name in _SCALES else "hidden_size"), name
+        if not (name and column):
+            raise InputError(f"--scale: expected NAME=COLUMN or COLUMN, but got {text!r:.60}")
+        if name in scales:
+            raise InputError(f"--scale: expected {name} once, but got columns {scales[name]!r:.60} and {column!r:.60}")
+        scales[name] = column
+    return scales
+
+
+def find_columns(table: Table, columns: Columns) -> Found:
+    """The column of each thing that is needed.
+
+    Raises:
+        InputError: a column is not there, stands twice, or cannot be guessed; names the nearest.
+    """
+    if columns.scales is not None and not columns.scales:
+        raise InputError("--scale: expected at least one NAME=COLUMN, hidden_size=width say, but got none")
+    notes: list[str] = []
+    value = next(iter(table.objectives)) if len(table.objectives) == 1 else None
+    wanted = columns.loss if columns.loss in table.names or columns.loss != "loss" else value or columns.loss
+    rate = _column(table, "--lr", columns.learning_rate, _RATES, notes)
+    loss = _column(table, "--loss", wanted, [*_LOSSES[:1], value, *_LOSSES[1:]] if value else _LOSSES, notes)
+    scales = {"hidden_size": None} if columns.scales is None else columns.scales
+    found = Found(
+        learning_rate=rate,
+        loss=loss,
+        scales={n: _column(table, f"--scale {n}", c, _SIZES, notes) for n, c in scales.items()},
+        seed=_column(table, "--seed", columns.seed, [], notes) if columns.seed else None,
+        minimize_over=tuple(_column(table, "--minimize-over", column, [], notes) for column in columns.minimize_over),
+        conditions={},
+        notes=(),
+    )
+    others = [name for name in table.names if _plain(name) in _words(_LOSSES[1:3]) and name != loss]
+    if columns.loss is None and _plain(loss) == "loss" and others:
+        notes.append(f"--loss: took {loss!r}, though {others[0]!r} is there too")
+    return Found(**{**found.__dict__, "conditions": _conditions(table, found), "notes": tuple(notes)})
+
+
+def is_rate(name: str) -> bool:
+    """Whether a column is called as learning rates are."""
+    return _is_one_of(name, _words(_RATES), last=True) or _is_one_of(name.rpartition("/")[2], _words(_RATES), last=True)
+
+
+def seed_column(table: Table, found: Found) -> str | None:
+    """The column that parts repeats of a setting, named by the user or by its own name."""
+    return found.seed or next((name for name in table.names if _plain(name) in _SEEDS and name not in found.used), None)
+
+
+def _column(table: Table, flag: str, name: str | None, guesses: Sequence[str], notes: list[str]) -> str:
+    if name is not None:
+        column = name if name in table.names else _wrapped(table, flag, name)
+    else:
+        column = _guess(table, flag, guesses)
+    if column in table.twice:
+        raise InputError(
+            f"{table.source}: {flag}: two columns are named {column!r:.60} and differ; rename one of them in the header"
+        )
+    if column != name and column not in (guesses[0].split()[0] if guesses else ""):
+        notes.append(f"{flag}: took column {column!r:.60}")
+    return column
+
+
+def _wrapped(table: Table, flag: str, name: str) -> str:
+    """The one column that is `name` within a group: ``params.lr`` for lr."""
+    found = [column for column in table.names if name in (_WRAPPED.sub("", column), column.rpartition(".")[2])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"{table.source}: {flag}: {name!r:.60} may be {_listed(found)}; say which")
+    raise InputError(unknown_key(f"{table.source}: {flag}", name, table.names))
+
+
+def _guess(table: Table, flag: str, guesses: Sequence[str]) -> str:
+    for line in guesses:
+        found = [column for column in table.names if _is_one_of(column, line.split(), last="--loss" not in flag)]
+        asked = [column for column in found if _ASKED.match(column.lower())]
+        if len(found) == 1 or len(asked) == 1:
+            return (asked or found)[0]
+        if found:
+            raise InputError(f"{table.source}: {flag}: expected the name of a column; it may be {_listed(found)}")
+    raise InputError(
+        f"{table.source}: {flag}: expected the name of a column, but none is called {_listed(_words(guesses), 6)}; "
+        f"its columns are {_listed(table.names)}"
+    )
+
+
+def _is_one_of(column: str, words: Iterable[str], *, last: bool) -> bool:
+    return _plain(column) in words or (last and _plain(column.rpartition(".")[2]) in words)
+
+
+def _plain(name: str) -> str:
+    """A name without its group, in lower case, with underscores: ``metrics.val/Loss`` → val_loss."""
+    while _WRAPPED.match(name.lower()):
+        name = name[len(_WRAPPED.match(name.lower())[0]) :]  # type: ignore[index]
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _words(lines: Iterable[str]) -> list[str]:
+    return [word for line in lines for word in line.split()]
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(f"{name!s:.40}" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _conditions(table: Table, found: Found) -> dict[str, str]:
+    """Columns that describe the model or its training and were not asked for, by the condition that they become."""
+    return {
+        name: condition
+        for name in table.names
+        if (condition := _CONDITIONS.get(_plain(name))) and name not in found.used and condition not in found.scales
+    }

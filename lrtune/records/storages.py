@@ -1,0 +1,148 @@
+"""Optuna's studies as tables: from a database URL, a SQLite file or a journal, without a change to any."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lrtune.errors import InputError, redact
+from lrtune.fields import unknown_key
+from lrtune.records.states import State, state_of
+from lrtune.records.table import Row, Table, flat, table_of
+from lrtune.records.tables import read_bytes
+
+STATE = "state"
+VALUE = "value"
+_SQLITE = b"SQLite format 3\x00"
+_MOST_STEPS = 2_000  # of SQLite's virtual machine, in millions: minutes
+
+
+def is_storage(path: Path) -> bool:
+    """Whether a file is a SQLite database or a journal of Optuna."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    return head.startswith(_SQLITE) or (head.startswith(b"{") and b'"op_code"' in head.partition(b"\n")[0])
+
+
+def read_study(source: str) -> Table:
+    """The trials of a study: parameters, user attributes, the value, and the state in the column ``state``.
+
+    Args:
+        source: a URL or a path; ``#NAME`` after it names the study where there are several.
+
+    Raises:
+        InputError: no such storage or study, or no trial in it.
+    """
+    import optuna
+
+    place, _, name = source.partition("#")
+    shown = redact(place)
+    try:
+        storage = _open(place)
+        names = sorted(summary.study_name for summary in storage.get_all_studies())
+        if not name and len(names) != 1:
+            raise InputError(
+                f"{shown}: expected {shown}#STUDY to name one of its studies ({', '.join(names[:8]) or 'none'})"
+            )
+        if name and name not in names:
+            raise InputError(unknown_key(shown, name, names))
+        study = optuna.load_study(study_name=name or names[0], storage=storage)
+        trials = study.get_trials(deepcopy=False)
+        objectives = _objectives(study)
+    except InputError:
+        raise
+    except Exception as error:
+        why = redact(error.__cause__ or error).strip().partition("\n")[0]
+        raise InputError(f"{shown}: cannot read it as an Optuna storage: {why:.200}") from error
+    if not trials:
+        raise InputError(f"{shown}: expected trials, but study {study.study_name!r} has none")
+    rows = (Row(f"trial {trial.number}", _cells(trial, list(objectives))) for trial in trials)
+    return table_of(shown + (f"#{name}" if name else ""), rows, objectives=objectives)
+
+
+def _objectives(study: Any) -> dict[str, bool]:
+    """What the study optimises by column, and whether it maximises it."""
+    maximised = [direction.name == "MAXIMIZE" for direction in study.directions]
+    names = study.metric_names or ([VALUE] if len(maximised) == 1 else [f"values_{n}" for n in range(len(maximised))])
+    return dict(zip(names, maximised, strict=True))
+
+
+def _cells(trial: Any, objectives: list[str]) -> Mapping[str, Any]:
+    """A parameter or user attribute goes before the study's own value of the same name."""
+    values = dict(zip(objectives, trial.values or (), strict=False))
+    cells = {**values, **dict(flat(trial.user_attrs)), **trial.params}
+    state = trial.state.name.lower()
+    if state == "complete" and any(excess > 0 for excess in trial.constraints.values()):
+        state = "infeasible"
+    verdict = trial.user_attrs.get("status")
+    if state == "pruned" and state_of(verdict) in (State.COLLAPSED, State.DIVERGED):  # a search of lrtune itself
+        state = str(verdict)
+    return {**cells, STATE: state}
+
+
+def _open(place: str) -> Any:
+    from optuna.storages import JournalStorage, RDBStorage
+
+    if place.startswith("sqlite:///"):
+        place = place.removeprefix("sqlite:///").partition("?")[0]
+    if "://" in place:
+        return RDBStorage(place, skip_table_creation=True)
+    path = Path(place)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a database of Optuna, but there is no such file")
+    with path.open("rb") as file:
+        if file.read(len(_SQLITE)) != _SQLITE:
+            return JournalStorage(_journal(path))
+    connect = _read_only(path)
+    with connect() as connection:
+        kinds = dict(connection.execute("SELECT name, type FROM sqlite_master WHERE type != 'index'").fetchall())
+    connection.close()
+    if kinds.get("studies") != "table" or set(kinds.values()) != {"table"}:
+        raise InputError(f"{path}: expected a database of Optuna, with tables alone, but it is another")
+    return RDBStorage("sqlite://", {"creator": connect}, skip_table_creation=True)
+
+
+def _read_only(path: Path) -> Any:
+    """A function that opens the database for reading; a query that does not end is interrupted."""
+    whole = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    url = f"file:{quote(str(path.resolve()))}?mode=ro{whole}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(url, uri=True, timeout=60, check_same_thread=False)
+        steps = iter(range(_MOST_STEPS))
+        connection.set_progress_handler(lambda: next(steps, None) is None, 1_000_000)
+        connection.execute("PRAGMA trusted_schema=OFF")
+        return connection
+
+    return connect
+
+
+def _journal(path: Path) -> Any:
+    """A journal to read, for `JournalStorage`; Optuna's own class opens the file for writing."""
+    from optuna.storages.journal import BaseJournalBackend
+
+    logs = list(_entries(path))
+
+    class Journal(BaseJournalBackend):
+        def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+            return logs[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            raise InputError(f"{path}: expected a journal that is whole, but Optuna would write to it")
+
+    return Journal()
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(read_bytes(path).decode("utf-8", errors="replace").split("\n"), start=1):
+        try:
+            log = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: expected an entry of Optuna's journal, but it is none") from error
+        if log is not None:
+            yield log

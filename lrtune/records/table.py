@@ -1,0 +1,81 @@
+"""What every reader of other people's sweeps gives: rows of named cells, each with the place that it stands at."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lrtune.errors import InputError
+
+MOST_ROWS = 1_000_000
+MOST_CELLS = 20_000_000
+_DEEPEST = 8
+
+
+class Row(NamedTuple):
+    """One row: where it stands ("line 7", "trial 3") and its cells by column."""
+
+    place: str
+    cells: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of one source.
+
+    Attributes:
+        source: what messages call it; without a password.
+        names: columns in their order.
+        rows: the rows, in the order of the source.
+        notes: what was skipped or assumed when it was read.
+        twice: columns whose name stands twice in the header over different cells.
+        objectives: columns that hold what a study optimised, and whether it was maximised.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    twice: frozenset[str] = frozenset()
+    objectives: Mapping[str, bool] = field(default_factory=dict)
+
+
+def table_of(
+    source: str, rows: Iterable[Row], notes: Sequence[str] = (), objectives: Mapping[str, bool] | None = None
+) -> Table:
+    """A table of rows that name their own cells.
+
+    Raises:
+        InputError: no row, or more than can be held.
+    """
+    kept = []
+    names: dict[str, None] = {}
+    cells = 0
+    for row in rows:
+        kept.append(row)
+        names.update(dict.fromkeys(row.cells))
+        cells += len(row.cells)
+        check_size(source, len(kept), cells)
+    if not kept:
+        raise InputError(f"{source}: expected a table with at least one row, but it is empty")
+    return Table(
+        source=source, names=tuple(names), rows=tuple(kept), notes=tuple(notes), objectives=dict(objectives or {})
+    )
+
+
+def check_size(source: str, rows: int, cells: int) -> None:
+    """Refuse a table that would not fit into memory.
+
+    Raises:
+        InputError: more rows or cells than the limit.
+    """
+    if rows > MOST_ROWS or cells > MOST_CELLS:
+        raise InputError(f"{source}: expected at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells, but it has more")
+
+
+def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
+    for name, value in data.items():
+        if isinstance(value, Mapping) and depth < _DEEPEST:
+            yield from flat(value, f"{prefix}{name}.", depth + 1)
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,124 @@
+"""The run folders of W&B, also those of its offline mode, which hold one binary log and no summary.
+
+The log is LevelDB's (blocks of 32 KiB; each piece with checksum, length and type) after a head of seven bytes; its
+records are protocol buffers (wandb/proto/wandb_internal.proto), of which seven fields are read here.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lrtune.records.table import Row, flat
+from lrtune.records.tables import read_bytes
+
+_HEAD = 7
+_BLOCK = 2**15
+_PIECE = struct.Struct("<IHB")
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+# fields of Record, and of the records within it
+_HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
+_ITEM, _KEY, _NESTED, _JSON = 1, 1, 2, 16
+_RUN_CONFIG = 4
+_CODE = 1
+
+
+def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
+    """A row for each run: its configuration, its summary, and the state that its exit code tells.
+
+    Args:
+        files: the ``run-*.wandb`` files within `folder`.
+
+    Raises:
+        InputError: a file is too large.
+    """
+    for file in files:
+        cells = _logged(read_bytes(file))
+        run = file.stem.removeprefix("run-")
+        yield Row(str(file.parent.relative_to(folder)), {"run_id": run, **dict(flat(cells))})
+
+
+def _logged(data: bytes) -> dict[str, Any]:
+    """What a log says last of each key; a run that wrote no exit was killed."""
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    state = "crashed"
+    for record in _records(data):
+        for field, content in _fields(record):
+            if field == _EXIT:
+                state = "failed" if dict(_fields(content)).get(_CODE) else "finished"
+            elif field == _RUN:
+                for inner, of_run in _fields(content):
+                    if inner == _RUN_CONFIG:
+                        _update(config, of_run)
+            elif field == _CONFIG:
+                _update(config, content)
+            elif field in (_SUMMARY, _HISTORY):
+                _update(summary, content)
+    config.pop("_wandb", None)
+    return {"state": state, "config": config, "summary": summary}
+
+
+def _update(values: dict[str, Any], content: bytes) -> None:
+    """Take in the items of a config, summary or history record."""
+    for field, item in _fields(content):
+        if field != _ITEM or not isinstance(item, bytes):
+            continue
+        names, text = [], ""
+        for part, value in _fields(item):
+            if part in (_KEY, _NESTED):
+                names.append(value.decode("utf-8", "replace"))
+            elif part == _JSON:
+                text = value.decode("utf-8", "replace")
+        try:
+            values[".".join(name for name in names if name)] = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """The records of a LevelDB log; the rest of a torn one is left."""
+    at, open_record = _HEAD, b""
+    while at + _PIECE.size <= len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < _PIECE.size:
+            at += left
+            continue
+        _, length, kind = _PIECE.unpack_from(data, at)
+        piece = data[at + _PIECE.size : at + _PIECE.size + length]
+        at += _PIECE.size + length
+        if len(piece) < length or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+            return
+        open_record = piece if kind in (_WHOLE, _FIRST) else open_record + piece
+        if kind in (_WHOLE, _LAST):
+            yield open_record
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protocol buffer: numbers as such, everything else as bytes."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            length, at = _varint(message, at)
+        else:
+            length = {1: 8, 5: 4}.get(kind, len(message))
+        yield key >> 3, message[at : at + length]
+        at += length
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while at < len(data) and shift < 64:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            break
+    return value, at
