@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from bitnet.execution.decide import members_that_fit, should_compile
 from bitnet.model import measures
 from bitnet.settings.options import PER_MEMBER, Options, parse_options
 from bitnet.settings.schedule import AdaptiveWarmup
-from bitnet.ternary import kernels
+from bitnet.ternary.arithmetic import KERNELS
 from bitnet.training import checkpoint, cpu
 from bitnet.training.population import Member, Population
+from bitnet.training.steppers import stepper_for
 from lrtune.trainer import Trial
 
 _log = logging.getLogger("bitnet")
@@ -64,44 +66,66 @@ def _train_as_many_as_fit(trials: Sequence[Trial]) -> None:
     _train_as_many_as_fit(trials[half:])
 
 
+@dataclass(kw_only=True)
+class _Runner:
+    """One trial in training. `kept` ends when a report is turned down; the member may stay in the batch until later."""
+
+    trial: Trial
+    options: Options
+    identity: str
+    member: Member
+    kept: bool = True
+
+
 class _Run:
-    """K trials on their way: the population, what it is measured on, and the ternary weights of the last report."""
+    """K trials in training: the population, its held-out text, and the ternary weights of the last report."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        self.trials = list(trials)
-        first = self.trials[0]
+        self.first = first = trials[0]
         if first.device == "cpu":
             cpu.settle(first.threads)
-        self.options = [parse_options(trial.options, trial.scales) for trial in self.trials]
-        options = self.options[0]
-        self.tokens = open_tokens(options)
-        check_length(self.tokens, batch_size=options.batch, context=options.context)
-        if any(own.sample_tokens for own in self.options):
+        options = [parse_options(trial.options, trial.scales) for trial in trials]
+        self.options = options[0]
+        self.tokens = open_tokens(self.options)
+        check_length(self.tokens, batch_size=self.options.batch, context=self.options.context)
+        if any(own.sample_tokens for own in options):
             decode(self.tokens.folder, [])  # a missing tokenizer fails here, not after the training
-        self.config = options.config(first.hidden_size, self.tokens.vocabulary_size)
-        self.held_out = _held_out(self.tokens, options, first)
-        self.identities = [checkpoint.identity(trial, self.config, self.tokens.fingerprint) for trial in self.trials]
-        self.dropped: set[int] = set()
-        self.population = self._population(options)
+        self.config = self.options.config(first.hidden_size, self.tokens.vocabulary_size)
+        self.held_out = _held_out(self.tokens, self.options, first)
+        self.runners = [
+            _Runner(
+                trial=trial,
+                options=own,
+                identity=checkpoint.identity(trial, self.config, self.tokens.fingerprint),
+                member=self._member(trial, own),
+            )
+            for trial, own in zip(trials, options, strict=True)
+        ]
+        self.population = self._population()
 
-    def _population(self, options: Options) -> Population:
-        members = [self._member(trial, own) for trial, own in zip(self.trials, self.options, strict=True)]
-        state, self.ternary, compiled = checkpoint.load(self.trials, self.identities, members)
+    def _population(self) -> Population:
+        options = self.options
+        members, identities = [r.member for r in self.runners], [r.identity for r in self.runners]
+        state, self.ternary, compiled = checkpoint.load(self.trials, identities, members)
         # A run goes on as it began, whatever a probe would say now: the two ways differ in rounding.
         self.compiled = should_compile(options, self.config, self.trials) if compiled is None else compiled
         return Population(
             self.config,
             members,
             functools.partial(_batch, self.tokens, options.batch, options.context),
-            device=self.trials[0].device,
+            stepper=stepper_for(self.first.device, compiled=self.compiled),
+            device=self.first.device,
             gradient=options.precision,
             betas=(options.betas[0], options.betas[1]),
             epsilon=options.epsilon,
             init_std=options.init_std,
-            compiled=self.compiled,
-            micro_batch=self.trials[0].micro_batch,
+            micro_batch=self.first.micro_batch,
             state=state,
         )
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [runner.trial for runner in self.runners]
 
     def _member(self, trial: Trial, options: Options) -> Member:
         adaptive = AdaptiveWarmup(unigram_entropy=self.held_out.unigram_entropy, pace=options.warmup_pace)
@@ -115,71 +139,80 @@ class _Run:
         )
 
     def describe(self) -> None:
-        for trial, member, options in zip(self.trials, self.population.members, self.options, strict=True):
-            trial.describe(
+        """Tell each trial what is known of its run."""
+        plan = {
+            "gradients": self.options.precision,
+            "members": len(self.runners),
+            "compiled": self.compiled,
+            "kernels": not self.compiled and self.population.arithmetic is KERNELS,
+        }
+        for runner in self.runners:
+            runner.trial.describe(
                 parameters=self.config.parameters,
-                tokens_per_step=options.batch * options.context,
-                batch_size=options.batch,
+                tokens_per_step=self.options.batch * self.options.context,
+                batch_size=self.options.batch,
                 vocabulary_size=self.config.vocabulary_size,
                 unigram_entropy=self.held_out.unigram_entropy,
-                regime_changes=member.schedule.regime_changes,
-                conditions=_conditions(options, member, self.tokens),
-                plan={
-                    "gradients": options.precision,
-                    "members": len(self.trials),
-                    "compiled": self.compiled,
-                    "kernels": trial.device == "cpu" and not self.compiled and kernels.library() is not None,
-                },
+                regime_changes=runner.member.schedule.regime_changes,
+                conditions=_conditions(runner.options, runner.member, self.tokens),
+                plan=plan,
             )
 
     def report(self) -> None:
         """Measure all members, report each, and drop those that were turned down."""
         population, step = self.population, self.population.state.step
         if any(trial.checkpoint_due for trial in self.trials):
-            checkpoint.save(self.trials, self.identities, population, self.ternary, skip=self.dropped)
+            kept = {k: (r.trial, r.identity) for k, r in enumerate(self.runners) if r.kept}
+            checkpoint.save(kept, population, self.ternary)
         now = measures.ternary(population.parameters)
         figures = measures.weight_figures(population.ternary_weights, now, self.ternary)
         if step:
             figures |= {"grad_norm": population.state.gradient_norm, "update_ratio": population.state.update_ratio}
-        is_final = step == self.trials[0].steps
-        table = measures.measure(population.parameters, self.config, self.held_out, is_final=is_final, extra=figures)
+        is_final = step == self.first.steps
+        table = measures.measure(
+            population.parameters,
+            self.config,
+            self.held_out,
+            arithmetic=population.arithmetic,
+            is_final=is_final,
+            extra=figures,
+        )
         self.ternary = now
         if is_final:
             self._attach_samples()
-        for k, (trial, member) in enumerate(zip(self.trials, population.members, strict=True)):
-            if k in self.dropped:
+        for k, runner in enumerate(self.runners):
+            if not runner.kept:
                 continue
             numbers = {name: column[k] for name, column in table.items()}
-            if member.warmup:
-                member.warmup.judge(numbers["loss"], numbers["diversity"])
-            if not trial.report(step, **numbers):
-                self.dropped.add(k)
+            if runner.member.warmup:
+                runner.member.warmup.judge(numbers["loss"], numbers["diversity"])
+            runner.kept = runner.trial.report(step, **numbers)
         self._close_gaps()
 
     def _close_gaps(self) -> None:
         """Take dropped members out of the batch, once that is worth what a new shape costs."""
-        kept = [k for k in range(len(self.trials)) if k not in self.dropped]
+        kept = [k for k, runner in enumerate(self.runners) if runner.kept]
         if not kept or len(kept) > self.population.worthwhile_size:
             return
-        self.trials = [self.trials[k] for k in kept]
-        self.options = [self.options[k] for k in kept]
-        self.identities = [self.identities[k] for k in kept]
-        self.dropped.clear()
+        self.runners = [self.runners[k] for k in kept]
         if self.ternary is not None:
             self.ternary = self.ternary[kept]
         self.population.keep(kept)
 
     def _attach_samples(self) -> None:
-        count = max(options.sample_tokens for options in self.options)
+        count, context = max(runner.options.sample_tokens for runner in self.runners), self.options.context
         if not count:
             return
-        prompt = self.held_out.final[0, :-1][: max(1, self.options[0].context // 2)]
-        written = measures.write_on(self.population.parameters, self.config, prompt, count, self.options[0].context)
+        prompt = self.held_out.final[0, :-1][: max(1, context // 2)]
+        population = self.population
+        written = measures.write_on(
+            population.parameters, self.config, prompt, arithmetic=population.arithmetic, count=count, context=context
+        )
         start = decode(self.tokens.folder, prompt.tolist())
-        for k, (trial, options, ids) in enumerate(zip(self.trials, self.options, written.tolist(), strict=True)):
-            if options.sample_tokens and k not in self.dropped:
-                trial.attach("prompt", start)
-                trial.attach("sample", decode(self.tokens.folder, ids[: options.sample_tokens]))
+        for runner, ids in zip(self.runners, written.tolist(), strict=True):
+            if runner.options.sample_tokens and runner.kept:
+                runner.trial.attach("prompt", start)
+                runner.trial.attach("sample", decode(self.tokens.folder, ids[: runner.options.sample_tokens]))
 
 
 def _train_together(trials: Sequence[Trial]) -> None:
@@ -189,7 +222,7 @@ def _train_together(trials: Sequence[Trial]) -> None:
     step = run.population.state.step
     while True:
         run.report()
-        if step == steps or len(run.dropped) == len(run.trials):
+        if step == steps or not any(runner.kept for runner in run.runners):
             break
         step = min(steps, (step // every + 1) * every)
         run.population.advance(step)

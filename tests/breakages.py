@@ -118,7 +118,7 @@ BREAKAGES = (
     Breakage(
         "train: a resumed run is compiled anew or not as a probe says now",
         "bitnet/training/checkpoint.py",
-        '            "compiled": population.compiled,\n',
+        '            "compiled": population.stepper.is_compiled,\n',
         "",
         ("bitnet/test_train.py",),
     ),
@@ -166,7 +166,7 @@ BREAKAGES = (
     ),
     Breakage(
         "train: coupled weight decay is decoupled",
-        "bitnet/training/population.py",
+        "bitnet/training/host_steps.py",
         "torch._fused_adam_ if member.coupled else torch._fused_adamw_",
         "torch._fused_adamw_",
         ("bitnet/training/test_population.py",),

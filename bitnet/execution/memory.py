@@ -1,8 +1,8 @@
 """How much memory a population needs, and how much its device has.
 
-Per member, in bytes, from what `bitnet.training.population`, `bitnet.training.device_steps` and `bitnet.model.decoder`
-keep (legend of shapes in `bitnet.model.decoder`; P parameters, P' of them ternary; N tokens of a pass; i bytes of a
-stored integer: 1 int8, 2 bfloat16, 4 where products are of floats):
+Per member, in bytes, from what `bitnet.training` and `bitnet.ternary` keep (legend of shapes in
+`bitnet.model.decoder`; P parameters, P' of them ternary; N tokens of a pass; i bytes of a stored integer: 1 int8,
+2 bfloat16, 4 where products are of floats):
 
     lasting     4 P · 3     parameters and Adam's two moments
                 4 P         a copy of them while the last update before a report is measured
@@ -28,9 +28,8 @@ from pathlib import Path
 
 import torch
 
-from bitnet.model.decoder import LOGITS_AT_ONCE
 from bitnet.settings.config import ModelConfig
-from bitnet.ternary import kernels
+from bitnet.ternary.arithmetic import KERNELS, choose
 from bitnet.ternary.quantize import forward_product, stored_as
 
 _SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need some too
@@ -38,15 +37,14 @@ _SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need some
 
 def bytes_each(config: ModelConfig, *, tokens: int, device: str) -> int:
     """Memory of one member at the height of a step of `tokens` tokens, in bytes."""
-    kind = device.partition(":")[0]
+    kind, arithmetic = device.partition(":")[0], choose(torch.device(device))
     d, f, v = config.hidden_size, config.ffn_width, config.vocabulary_size
     parameters = config.parameters
     ternary = parameters - 2 * v * d
     stored = _integer_bytes(kind)
-    in_tiles = kind == "cpu" and config.ffn == "squared-relu"
+    in_tiles = not arithmetic.keeps_squares and config.ffn == "squared-relu"
     layer = layer_bytes(config, tokens=tokens, stored=stored, in_tiles=in_tiles)
-    how = "kernels" if kind == "cpu" and kernels.library() is not None else kind
-    logits = 8 * min(tokens * v, LOGITS_AT_ONCE.get(how, 2**24))
+    logits = 8 * min(tokens * v, arithmetic.logits_at_once)
     once = max(logits, 12 * tokens * max(config.gates * f, 3 * d))
     lasting = 16 * parameters + 2 * ternary
     step = 4 * parameters + stored * ternary + config.depth * layer + once
@@ -65,9 +63,9 @@ def layer_bytes(config: ModelConfig, *, tokens: int, stored: int, in_tiles: bool
 def _integer_bytes(kind: str) -> int:
     if kind == "cuda":
         return 2
-    if kind == "cpu" and kernels.library() is not None:
-        return 1
     x = torch.empty(0, device=kind)
+    if choose(x.device) is KERNELS:
+        return 1
     return int(stored_as(forward_product(x), x).itemsize)
 
 

@@ -15,6 +15,7 @@ import torch
 from bitnet.settings.config import Gradient, ModelConfig
 from bitnet.settings.schedule import Schedule
 from bitnet.training.population import Member, Population
+from bitnet.training.steppers import stepper_for
 
 _WARM_UP = {"cuda": 5}  # on a GPU through the capture of the graph
 _ROUND_SECONDS, _ROUNDS, _MOST_STEPS = 0.05, 3, 64
@@ -101,9 +102,9 @@ def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
         shape.config,
         [Member(seed=0, schedule=Schedule(peak=1e-3, steps=1000, warmup=0)) for _ in range(members)],
         lambda seed, step: np.random.default_rng((seed, step)).integers(0, vocabulary, size),
+        stepper=stepper_for(shape.device, compiled=compiled),
         device=shape.device,
         gradient=shape.gradient,
-        compiled=compiled,
         micro_batch=shape.micro_batch,
     )
     for _ in range(_WARM_UP.get(population.device.type, 2)):
@@ -119,7 +120,7 @@ def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
         population.make_steps(count)
         synchronize(shape.device)
         best = min(best, (time.perf_counter() - start) / count)
-    return StepTime(step=best, before=ready - began, compiled=population.is_compiled)
+    return StepTime(step=best, before=ready - began, compiled=population.stepper.is_compiled)
 
 
 def synchronize(device: str) -> None:

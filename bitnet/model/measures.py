@@ -4,8 +4,9 @@ Every figure is computed for all K members on the device and fetched in one tran
 `lrtune.diversity`; here for many members at once. The legend of shapes is in `bitnet.model.decoder`.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from bitnet.model.decoder import hidden_states, logits, ternary_views
 from bitnet.settings.config import ModelConfig
+from bitnet.ternary.arithmetic import Arithmetic
 from bitnet.ternary.quantize import quantize_weights
 from lrtune.diversity import entropy
 
@@ -62,6 +64,7 @@ def measure(
     config: ModelConfig,
     held_out: HeldOut,
     *,
+    arithmetic: Arithmetic,
     is_final: bool,
     extra: dict[str, Tensor],
 ) -> Measures:
@@ -75,7 +78,8 @@ def measure(
     device = parameters["embedding"].device
     histogram = torch.zeros(members, config.vocabulary_size, device=device)
     total, ends = torch.zeros(members, dtype=_wide(device), device=device), []
-    for part, scores in _scores(parameters, config, held_out.contexts):
+    read = functools.partial(_scores, parameters, config, arithmetic)
+    for part, scores in read(held_out.contexts):
         answers = scores.argmax(dim=-1)
         histogram.scatter_add_(1, answers, torch.ones_like(answers, dtype=histogram.dtype))
         ends.append(answers.view(members, *part[:, 1:].shape)[:, :, -1])
@@ -83,14 +87,14 @@ def measure(
     loss = total / held_out.contexts[:, 1:].numel()
     if is_final:
         total = sum(
-            (_summed_loss(scores, part) for part, scores in _scores(parameters, config, held_out.final)),
+            (_summed_loss(scores, part) for part, scores in read(held_out.final)),
             start=torch.zeros_like(total),
         )
         loss = total / held_out.final[:, 1:].numel()
     variety = _entropy(histogram)
     at_ends = torch.cat(ends, dim=1)
     spread = torch.linspace(0, at_ends.shape[1] - 1, min(PROMPTS, at_ends.shape[1]), device=device).long()
-    [(_, prompted)] = _scores(parameters, config, held_out.prompts, last=True)
+    [(_, prompted)] = read(held_out.prompts, last=True)
     columns = {
         "loss": loss,
         "diversity": variety / held_out.reference_entropy if held_out.reference_entropy > 0 else variety * 0,
@@ -105,7 +109,11 @@ def measure(
 
 
 def _scores(
-    parameters: dict[str, Tensor], config: ModelConfig, contexts: Tensor, last: bool = False
+    parameters: dict[str, Tensor],
+    config: ModelConfig,
+    arithmetic: Arithmetic,
+    contexts: Tensor,
+    last: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(contexts (b, T + 1), logits (K, b · T, V)) in pieces that fit in memory; `last`: prompts, their last logits."""
     members, vocabulary = parameters["head"].shape[:2]
@@ -114,7 +122,7 @@ def _scores(
     size = len(contexts) if last else max(1, states_room // (members * length * config.ffn_width))
     step = len(contexts) if last else max(1, logits_room // (members * length * vocabulary))
     for part in contexts.split(size):
-        states = hidden_states(parameters, part[None, :, :length], config)
+        states = hidden_states(parameters, part[None, :, :length], config, arithmetic=arithmetic)
         states = states.view(members, -1, length, config.hidden_size)
         for start in range(0, len(part), step):
             some = states[:, :, -1] if last else states[:, start : start + step].flatten(1, 2)
@@ -164,15 +172,20 @@ def weight_figures(latent: Tensor, now: Tensor, before: Tensor | None) -> dict[s
 
 
 @torch.no_grad()
-def write_on(parameters: dict[str, Tensor], config: ModelConfig, prompt: Tensor, count: int, context: int) -> Tensor:
+def write_on(
+    parameters: dict[str, Tensor],
+    config: ModelConfig,
+    prompt: Tensor,
+    *,
+    arithmetic: Arithmetic,
+    count: int,
+    context: int,
+) -> Tensor:
     """Greedy continuation of a prompt (T,) by each member: (K, count) ids."""
     members = parameters["embedding"].shape[0]
     ids = prompt.expand(members, 1, -1)
     for _ in range(count):
-        states = hidden_states(parameters, ids[:, :, -context:], config)
+        states = hidden_states(parameters, ids[:, :, -context:], config, arithmetic=arithmetic)
         answer = logits(states[:, -1:], parameters["head"]).argmax(dim=-1)
         ids = torch.cat([ids, answer.view(members, 1, 1)], dim=2)
     return ids[:, 0, prompt.shape[0] :]
-
-
-Decode = Callable[[list[int]], str]

@@ -1,4 +1,4 @@
-"""A block on a CPU whose products are all of integers, gradients included.
+"""A layer on a CPU whose products are all of integers, gradients included.
 
 One factor of every product of a ternary layer is an integer already: the weights (−1, 0, 1) in the gradient of the
 activations, the activations (int8) in that of the weights. The other, the gradient g, is written in fixed point,
@@ -22,35 +22,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.settings.config import Gradient
-from bitnet.ternary import kernels
+from bitnet.settings.config import Ffn, Gradient
+from bitnet.ternary import tiles
 from bitnet.ternary.kernels import run
-from bitnet.ternary.quantize import NORM_EPS, SCALE_FLOOR
+from bitnet.ternary.plain import feed_forward
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
 _TILE = 2**19  # sums at once, digits and all: about a core's 2 MB or so
 _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹
 
 
-def usable(x: Tensor) -> bool:
-    """Whether this block can take `x` (K, N, D) here."""
-    return x.shape[1] <= _MOST_TOKENS and kernels.usable(x)
+def layer(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    up: Tensor,
+    down: Tensor,
+    turns: Tensor,
+    sequences: int,
+    ffn: Ffn,
+    gradient: Gradient,
+) -> Tensor:
+    """See `bitnet.ternary.arithmetic.Layer`. SwiGLU is computed by the plain form."""
+    if x.shape[1] > _MOST_TOKENS:
+        return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient)
+    planes = 3 if gradient == "fp32" else 2
+    x = _each(lambda a, b, c: _Attend.apply(a, b, c, turns, sequences, planes), x, qkv, out)
+    if ffn == "squared-relu":
+        return _each(lambda a, b, c: _Ffn.apply(a, b, c, planes), x, up, down)
+    return feed_forward(x, up, down, ffn, gradient)
 
 
-def attend(x: Tensor, qkv: Tensor, out: Tensor, turns: Tensor, sequences: int, gradient: Gradient) -> Tensor:
-    """x + BitLinear(attention(BitLinear(x))): x (K, N, D), qkv (K, 3, D, D), out (K, 1, D, D), turns complex."""
-    angles = torch.view_as_real(turns)
-    planes = _planes(gradient)
-    return _each(lambda a, b, c: _Attend.apply(a, b, c, angles, sequences, planes), x, qkv, out)
-
-
-def ffn(x: Tensor, up: Tensor, down: Tensor, gradient: Gradient) -> Tensor:
-    """x + BitLinear(relu(BitLinear(x))²): x (K, N, D), up (K, 1, F, D), down (K, 1, D, F)."""
-    planes = _planes(gradient)
-    return _each(lambda a, b, c: _Ffn.apply(a, b, c, planes), x, up, down)
-
-
-def _planes(gradient: Gradient) -> int:
-    return 3 if gradient == "fp32" else 2
+def cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """See `bitnet.ternary.arithmetic.CrossEntropy`; the gradient takes the place of the scores."""
+    losses = scores.new_empty(targets.shape)
+    of_rows = losses.numel(), scores.shape[2], targets.contiguous(), targets.shape[1], smoothing
+    run("cross_entropy", scores, *of_rows, losses)
+    return scores, losses.sum(dim=1)
 
 
 def _each(layer: Any, *tensors: Tensor) -> Tensor:
@@ -158,7 +166,7 @@ class _Attend(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, turned, mixed, largest, share, angles = ctx.saved_tensors
         rows, w_qkv, mixed_rows, w_out = ctx.integers
         planes, grad = ctx.planes, grad.contiguous()
@@ -206,7 +214,7 @@ class _Ffn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         rows, w_up, z, z_scale, z_rstd, w_down = ctx.integers
         positive, ctx.positive, planes, grad = ctx.positive, None, ctx.planes, grad.contiguous()

@@ -12,11 +12,12 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,41 +32,46 @@ _FLAGS = (
     *("-fopenmp", "-shared", "-fPIC"),
 )
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
-_KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_long, "f": ctypes.c_float}
-# Arguments of each function before the number of threads: pointer, whole number, float.
-_SIGNATURES = {
-    "ternary": "pnnfpp",
-    "norm_quantize": "pnnffppp",
-    "unscale": "pnnpppp",
-    "unscale_turned": "pnnpppnnnp",
-    "attention": "pnnnnppp",
-    "attention_backward": "pppppnnnnp",
-    "cross_entropy": "pnnpnpp",
-    "squared_relu_quantize": "pnnppffpppp",
-    "row_digits": "pnnnppnppp",
-    "column_digits": "pnnnnppnpp",
-    "join": "pnnnpp",
-    "norm_backward": "pnnnppppp",
-    "squared_relu_backward": "pnnnpppppppp",
-}
+# The prototypes in the C files are the one list of the kernels and their arguments; the last one is the threads.
+_PROTOTYPE = re.compile(r"^void (\w+)\(([^)]*),\s+int threads\) \{", re.MULTILINE)
+_POINTERS = {"float": torch.float32, "int8_t": torch.int8, "int32_t": torch.int32, "int64_t": torch.int64}
+_NUMBERS = {"long": (ctypes.c_long, int), "float": (ctypes.c_float, float)}
 
 
 def run(name: str, *arguments: Tensor | int | float | None) -> None:
-    """Call a kernel; tensors are dense, and of the types that it expects."""
+    """Call a kernel.
+
+    Args:
+        name: of a C function. arguments: what its prototype asks for, but the number of threads. Arrays are dense
+            tensors of the prototype's type; None is no array.
+    """
     found = library()
-    assert found is not None and all(a.is_contiguous() for a in arguments if isinstance(a, Tensor)), name
-    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    getattr(found, name)(*pointers, torch.get_num_threads())
+    assert found is not None
+    wanted = found[name].signature
+    assert len(arguments) == len(wanted), f"{name}: expected {len(wanted)} arguments, but got {len(arguments)}"
+    passed = [_passed(argument, kind, name) for argument, kind in zip(arguments, wanted, strict=True)]
+    found[name].function(*passed, torch.get_num_threads())
 
 
-def usable(x: Tensor) -> bool:
-    """Whether there are kernels here, and for tensors such as `x`."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and library() is not None
+def _passed(argument: Tensor | int | float | None, kind: "torch.dtype | type", name: str) -> int | float | None:
+    """The argument as C takes it; an array of another type, which C would misread, is a mistake of ours."""
+    if isinstance(argument, Tensor):
+        assert argument.dtype == kind and argument.is_contiguous(), f"{name}: expected dense {kind}, got {argument}"
+        return int(argument.data_ptr())
+    assert isinstance(kind, torch.dtype) if argument is None else isinstance(argument, kind), (name, kind, argument)
+    return argument
+
+
+class Kernel(NamedTuple):
+    """A C function, and the type of each argument: a dtype for an array, else int or float."""
+
+    function: Any
+    signature: tuple["torch.dtype | type", ...]
 
 
 @functools.cache
-def library() -> Any:
-    """The loaded kernels, or None where there are none; says so in one line where a compiler failed."""
+def library() -> dict[str, Kernel] | None:
+    """The kernels by name, or None where there are none; says so in one line where a compiler failed."""
     flags = _processor_flags()
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not (compiler and _INT8_PRODUCTS & set(flags.split())):
@@ -109,9 +115,17 @@ def _compile(compiler: str, target: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
 
-def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    for name, signature in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes = [*(_KINDS[kind] for kind in signature), ctypes.c_int]
-        function.restype = None
-    return loaded
+def _declared(loaded: ctypes.CDLL) -> dict[str, Kernel]:
+    """The functions that the C files define, with their prototypes told to ctypes."""
+    found = {}
+    for source in _SOURCES:
+        for name, text in _PROTOTYPE.findall(source.read_text(encoding="utf-8")):
+            function, types, signature = getattr(loaded, name), [], []
+            for argument in text.split(","):
+                kind = argument.replace("const ", "").split()[0]
+                ctype, own = (ctypes.c_void_p, _POINTERS[kind]) if "*" in argument else _NUMBERS[kind]
+                types.append(ctype)
+                signature.append(own)
+            function.argtypes, function.restype = [*types, ctypes.c_int], None
+            found[name] = Kernel(function, tuple(signature))
+    return found

@@ -7,7 +7,8 @@ The method is that of "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (micr
 
 and a value stands for integer / s. Rounding has no gradient; the straight-through estimator takes it as the
 identity, so the gradient of y = x̂ ŵᵀ is g ŵ for the activations and gᵀ x̂ for the weights, with the *quantised*
-operands (written x̂, ŵ). `bit_linear` computes that directly, without the graph of detached differences.
+operands (written x̂, ŵ). `bit_linear` computes that directly; `bitnet.ternary.reference` has the graph of detached
+differences.
 
 Integers make the forward product exact: |sum| ≤ 127 · in_features stays below 2²⁴ for any layer up to 132,000
 inputs wide, so int8 products with int32 sums, bfloat16 products with float32 sums, and plain float32 all give
@@ -25,9 +26,7 @@ import torch
 from torch import Tensor
 
 from bitnet.settings.config import Gradient
-
-NORM_EPS = 1e-6
-SCALE_FLOOR = 1e-5
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
 Product = Literal["int8", "bf16", "float"]
 
@@ -52,25 +51,12 @@ def quantize_weights(w: Tensor) -> Quantized:
     return Quantized((w * scale).round_().clamp_(-1, 1).to(torch.int8), scale)
 
 
-def quantize_activations(x: Tensor) -> Quantized:
-    """Eight-bit activations, one scale per token.
-
-    Args:
-        x: (…, features).
-
-    Returns:
-        Integers −128 … 127 of the shape of `x`, and the scale 127 / max|x|, of shape (…, 1).
-    """
-    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp_(min=SCALE_FLOOR)
-    return Quantized((x * scale).round_().clamp_(-128, 127).to(torch.int8), scale)
-
-
-def rms_norm(x: Tensor, eps: float = NORM_EPS) -> Tensor:
+def rms_norm(x: Tensor) -> Tensor:
     """x over its root mean square along the last axis; no gain."""
-    return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=eps)
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
-def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", norm: bool = True) -> Tensor:
+def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
     """RMSNorm, then the quantised linear maps, for K members at once.
 
     Args:
@@ -78,43 +64,37 @@ def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", norm: bool 
         w: (K, G, O, I), latent full-precision weights.
         gradient: the precision of the two matrix products of the backward pass: ``fp32`` (that of the operands),
             or ``bf16``, where the incoming gradient is rounded and the integer operands are exact.
-        norm: whether to normalise x first.
 
     Returns:
         (K, N, G · O), in the dtype of x.
     """
-    return _BitLinear.apply(x, w, gradient, norm)
+    return _BitLinear.apply(x, w, gradient)
 
 
 class _BitLinear(torch.autograd.Function):
     """y = RMSNorm(x)^ ŵᵀ, as y = (integers of x · integers of w) · step, with step = 1 / (scale of x · scale of w)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient, norm: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient) -> Tensor:
         members, groups, outputs, inputs = w.shape
         product = forward_product(x)
         kept = stored_as(product, x)
-        rstd = None
-        if norm:
-            # The integers are those of x itself: the norm cancels in x · s, and stays in s alone.
-            rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
-            x_scale = 127.0 / (_largest(x) * rstd).clamp_(min=SCALE_FLOOR)
-            x_integers = (x * (x_scale * rstd)).round_().to(kept)
-        else:
-            x_scale = 127.0 / _largest(x).clamp_(min=SCALE_FLOOR)
-            x_integers = (x * x_scale).round_().to(kept)
+        # The integers are those of x itself: the norm cancels in x · s, and stays in s alone.
+        rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
+        x_scale = 127.0 / (x.abs().amax(dim=-1, keepdim=True) * rstd).clamp_(min=SCALE_FLOOR)
+        x_integers = (x * (x_scale * rstd)).round_().to(kept)
         w_scale = w.abs().mean(dim=(-2, -1), keepdim=True).clamp_(min=SCALE_FLOOR).reciprocal_()
         w_integers = (w * w_scale).round_().clamp_(-1, 1).to(kept).view(members, groups * outputs, inputs)
         sums = integer_product(x_integers, w_integers, product)
         step = (x_scale * w_scale.view(members, 1, groups)).reciprocal_()  # (K, N, G)
         y = (sums.view(members, -1, groups, outputs) * step.unsqueeze(-1)).view(members, -1, groups * outputs)
-        ctx.save_for_backward(x if norm else None, rstd, x_integers, x_scale, w_integers, w_scale, step)
+        ctx.save_for_backward(x, rstd, x_integers, x_scale, w_integers, w_scale, step)
         ctx.gradient = gradient
         ctx.shape = w.shape
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, rstd, x_integers, x_scale, w_integers, w_scale, step = ctx.saved_tensors
         members, groups, outputs, _ = ctx.shape
         if ctx.gradient == "bf16":
@@ -128,15 +108,9 @@ class _BitLinear(torch.autograd.Function):
             values = w_integers.view(ctx.shape) * w_scale.reciprocal()
             grad_x = matmul(grad, values.view(members, groups * outputs, -1), grad.dtype)
             grad_w = matmul(grad.transpose(1, 2), x_integers * x_scale.reciprocal(), grad.dtype).view(ctx.shape)
-        if x is not None:
-            # RMSNorm: x̄ = x · r, so dx = r · (ḡ − x̄ · mean(ḡ · x̄)).
-            inner = (grad_x * x).mean(dim=-1, keepdim=True).mul_(rstd * rstd)
-            grad_x = grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd)
-        return grad_x, grad_w, None, None
-
-
-def _largest(x: Tensor) -> Tensor:
-    return x.abs().amax(dim=-1, keepdim=True)
+        # RMSNorm: x̄ = x · r, so dx = r · (ḡ − x̄ · mean(ḡ · x̄)).
+        inner = (grad_x * x).mean(dim=-1, keepdim=True).mul_(rstd * rstd)
+        return grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd), grad_w, None
 
 
 def stored_as(product: Product, x: Tensor) -> torch.dtype:
@@ -181,7 +155,7 @@ def forward_product(x: Tensor) -> Product:
     return "int8" if x.device.type == "cpu" and _int8_pays() else "float"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+@torch.compiler.assume_constant_result
 def _int8_pays() -> bool:
     """Whether this CPU multiplies int8 matrices faster than float32 ones."""
     return _probe_int8()

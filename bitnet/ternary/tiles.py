@@ -1,6 +1,6 @@
 """Attention and the squared-ReLU FFN for CPUs, a tile of tokens at a time.
 
-The plain forms in `bitnet.model.decoder` walk over arrays of (N, F) some twenty times a layer. Once such an array
+The plain forms in `bitnet.ternary.plain` walk over arrays of (N, F) some twenty times a layer. Once such an array
 leaves a core's cache, each walk costs several times more than the arithmetic in it. Here a few hundred tokens go
 through the whole FFN before the next ones do, forward and backward, and what is small (a scale a token) is applied on
 the narrow side of a product. The results differ from the plain forms by float rounding alone.
@@ -13,13 +13,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet.settings.config import Gradient
-from bitnet.ternary.quantize import NORM_EPS, SCALE_FLOOR, forward_product, integer_product, stored_as
+from bitnet.settings.config import Ffn, Gradient
+from bitnet.ternary.plain import feed_forward
+from bitnet.ternary.quantize import bit_linear, forward_product, integer_product, stored_as
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
 _TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, of a core's 2 MB or so
 
 
-def ffn(x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
+def layer(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    up: Tensor,
+    down: Tensor,
+    turns: Tensor,
+    sequences: int,
+    ffn: Ffn,
+    gradient: Gradient,
+) -> Tensor:
+    """See `bitnet.ternary.arithmetic.Layer`. SwiGLU is computed by the plain form."""
+    members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
+    mixing = bit_linear(x, qkv, gradient=gradient)
+    mixed = attention(mixing.view(members * sequences, -1, 3, width // head_size, head_size), turns)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient)
+    if ffn == "squared-relu":
+        return squared_relu_ffn(x, up, down, gradient=gradient)
+    return feed_forward(x, up, down, ffn, gradient)
+
+
+def squared_relu_ffn(x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
     """x + BitLinear(relu(BitLinear(x))²): x (K, N, D), up (K, 1, F, D), down (K, 1, D, F) → (K, N, D)."""
     return torch.stack([_Ffn.apply(x[k], up[k, 0], down[k, 0], gradient) for k in range(len(x))])
 
@@ -73,7 +96,7 @@ class _Ffn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, positive, x_integers, z_integers, x_scale, x_rstd, z_scale, z_rstd = ctx.saved_tensors
         w_up, w_down = ctx.weights
         up, down = w_up.values(), w_down.values()
@@ -114,8 +137,8 @@ def _tiles(count: int, width: int) -> list[slice]:
 
 
 def attention(qkv: Tensor, turns: Tensor) -> Tensor:
-    """As `bitnet.model.decoder.attention` for complex `turns`, with one array for the three gradients."""
-    return _Attention.apply(qkv, turns)
+    """As `bitnet.ternary.plain.attention`, with one array for the three gradients."""
+    return _Attention.apply(qkv, torch.view_as_complex(turns))
 
 
 class _Attention(torch.autograd.Function):
@@ -131,7 +154,7 @@ class _Attention(torch.autograd.Function):
         return mixed.transpose(1, 2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         q, k, v, mixed, spread, turns = ctx.saved_tensors
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         dq, dk, dv = backward(grad.transpose(1, 2), q, k, v, mixed, spread, 0.0, True)

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import torch
@@ -35,27 +35,22 @@ def identity(trial: Trial, config: ModelConfig, data: str) -> str:
     )
 
 
-def save(
-    trials: Sequence[Trial],
-    identities: Sequence[str],
-    population: Population,
-    ternary: Tensor | None,
-    *,
-    skip: Collection[int] = (),
-) -> None:
-    """Write one checkpoint for each trial that has a folder, but for those whose numbers are in `skip`.
+def save(kept: Mapping[int, tuple[Trial, str]], population: Population, ternary: Tensor | None) -> None:
+    """Write one checkpoint for each trial that has a folder. A full disk costs the checkpoint, not the run.
 
-    A full disk costs the checkpoint, not the run.
+    Args:
+        kept: number of the member → its trial and identity, of those that still train.
+        population: all members. ternary: their ternary weights at the last report.
     """
-    for k, (trial, own, member) in enumerate(zip(trials, identities, population.members, strict=True)):
-        if trial.checkpoint_dir is None or k in skip:
+    for k, (trial, own) in kept.items():
+        if trial.checkpoint_dir is None:
             continue
-        state = population.state.rows([k])
+        state, member = population.state.rows([k]), population.members[k]
         content = {
             "identity": own,
             "step": state.step,
             "ternary": None if ternary is None else ternary[k : k + 1].cpu(),
-            "compiled": population.compiled,
+            "compiled": population.stepper.is_compiled,
             "warmup": None if member.warmup is None else [member.warmup.done, member.warmup.sound],
             **{name: getattr(state, name).cpu() for name in _TENSORS},
         }

@@ -1,27 +1,24 @@
-"""Steps of a population on a GPU: captured once as a CUDA graph, then replayed without a word from the host.
+"""Steps of a population on a GPU: captured once as a CUDA graph, and replayed without the host.
 
 What changes from step to step lies ready on the device: the batches and the rates of up to `_AHEAD` steps go there in
 two transfers, and the graph takes its row by a counter that it moves on itself. While the device works through them,
 the host prepares the next ones. Before the graph is captured, the first steps run one operation at a time; they are
 real steps, and warm up whatever the libraries set up on first use.
 
-Long runs also compile the blocks and the update. Where there is no working compiler, they run uncompiled, and one
+Long runs also compile the layers and the update. Where there is no working compiler, they run uncompiled, and one
 line says so.
 """
 
 import logging
 import math
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bitnet.model.decoder import Block, block
-
-if TYPE_CHECKING:
-    from bitnet.training.population import Population
+from bitnet.ternary.arithmetic import compiled
+from bitnet.training.population import Population
 
 _log = logging.getLogger("bitnet")
 _AHEAD = 64
@@ -57,19 +54,25 @@ def adam_rows(
 
 
 class DeviceSteps:
-    """Runs steps of `population` on its device; made anew whenever members are dropped.
+    """See `bitnet.training.population.Stepper`.
 
     Args:
-        compiled: whether to compile the blocks and the update.
+        compiled: whether to compile the layers and the update.
         graph: whether to capture a CUDA graph (needs a GPU).
     """
 
-    def __init__(self, population: "Population", *, compiled: bool, graph: bool = True) -> None:
-        # A cycle would keep a finished population, and the memory of its graph, until the next garbage collection.
-        self.population: Population = weakref.proxy(population)
+    def __init__(self, *, compiled: bool, graph: bool = True) -> None:
+        self.wants_compiled, self.wants_graph = compiled, graph
+        self.is_compiled = False
+
+    def bind(self, population: Population) -> None:
+        """See `bitnet.training.population.Stepper.bind`; also forgets the graph of other members."""
         self.device = population.device
-        self.block: Block | None = compile_for_training(block, dynamic=False) if compiled else None
-        self.update = compile_for_training(adam_rows, dynamic=True) if compiled else adam_rows
+        self.arithmetic, self.update = population.arithmetic, adam_rows
+        self.is_compiled = self.wants_compiled
+        if self.wants_compiled:
+            self.arithmetic = compiled(lambda layer: compile_for_training(layer, dynamic=False), population.arithmetic)
+            self.update = compile_for_training(adam_rows, dynamic=True)
         members = population.members
         seeds = list(dict.fromkeys(member.seed for member in members))
         self.seeds = seeds
@@ -80,25 +83,28 @@ class DeviceSteps:
         self.paces: Tensor | None = None
         self.gradients = torch.empty_like(population.state.parameters)
         self.norm = torch.full((len(members),), math.nan, device=self.device)
-        self.wants_graph = graph and self.device.type == "cuda"
-        self.graph: Any = None
+        self.captures = self.wants_graph and self.device.type == "cuda"
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.stream: Any = torch.cuda.Stream() if self.device.type == "cuda" else None
         self.eager_steps = 0
 
-    def run(self, count: int) -> None:
-        """Make `count` steps."""
+    def run(self, population: Population, count: int) -> None:
+        """See `bitnet.training.population.Stepper.run`."""
         while count > 0:
             ready = min(count, _AHEAD)
-            self._stage(ready)
+            self._stage(population, ready)
             for _ in range(ready):
-                self._step()
-            self.population.state.step += ready
+                self._step(population)
+            population.state.step += ready
             count -= ready
-        self.population.state.gradient_norm = self.norm.clone()
+        population.state.gradient_norm = self.norm.clone()
 
-    def _stage(self, count: int) -> None:
+    def worthwhile_size(self, members: int) -> int:
+        """A GPU has to capture, or even compile, each new shape."""
+        return members // 2 if self.wants_compiled else members * 3 // 4
+
+    def _stage(self, population: Population, count: int) -> None:
         """Bring the batches and rates of the next `count` steps to the device."""
-        population = self.population
         steps = range(population.state.step, population.state.step + count)
         ids = np.stack([np.stack([population.batches(seed, step) for seed in self.seeds]) for step in steps])
         beta1, beta2 = population.betas
@@ -119,61 +125,61 @@ class DeviceSteps:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
-    def _step(self) -> None:
+    def _step(self, population: Population) -> None:
         if self.graph is not None:
             self.graph.replay()
-        elif self.wants_graph and self.eager_steps >= _WARM_UP_STEPS:
-            self._capture()
+        elif self.captures and self.eager_steps >= _WARM_UP_STEPS:
+            self._capture(population)
         elif self.device.type == "cuda":
             # Warm up on the stream that captures: what libraries set up for a stream is then there.
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
-                self._fall_back_or_compute()
+                self._fall_back_or_compute(population)
             torch.cuda.current_stream().wait_stream(self.stream)
             self.eager_steps += 1
         else:
-            self._fall_back_or_compute()
+            self._fall_back_or_compute(population)
 
-    def _capture(self) -> None:
+    def _capture(self, population: Population) -> None:
         """Capture the graph and make this step with it."""
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                self._compute()
+                self._compute(population)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             _log.warning("no CUDA graph (%s); steps run one operation at a time", str(error).splitlines()[0])
-            self.wants_graph = False
+            self.captures = False
             torch.cuda.synchronize()
-            self._compute()
+            self._compute(population)
             return
         self.graph = graph
         graph.replay()
 
-    def _fall_back_or_compute(self) -> None:
+    def _fall_back_or_compute(self, population: Population) -> None:
         try:
-            self._compute()
+            self._compute(population)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            if self.block is None:
+            if not self.is_compiled:
                 raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             _log.warning("compiling failed (%s); going on uncompiled", reason)
-            self.block, self.update = None, adam_rows
-            self._compute()
+            self.arithmetic, self.update, self.is_compiled = population.arithmetic, adam_rows, False
+            self._compute(population)
 
-    def _compute(self) -> None:
+    def _compute(self, population: Population) -> None:
         """One step, by row `self.row` of what was staged. Changes nothing before the gradients are there."""
         assert self.ids is not None and self.paces is not None
-        population, state = self.population, self.population.state
+        state = population.state
         tokens = self.ids.index_select(0, self.row)[0].long()
         if len(self.seeds) > 1:
             tokens = tokens.index_select(0, self.seed_of_member)
         pace = self.paces.index_select(0, self.row)[0]
-        gradients = population.gradients(tokens, compiled=self.block)
+        gradients = population.gradients(tokens, self.arithmetic)
         torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradients)
         torch.linalg.vector_norm(self.gradients, dim=1, out=self.norm)
         with torch.no_grad():

@@ -4,22 +4,22 @@ A single run is a population of one. All parameters of a member lie in one row o
 likewise, so that clipping and the update are a few operations over rows, and dropping a member is an index. The
 legend of shapes is in `bitnet.model.decoder`.
 
-On a CPU each member is updated by torch's fused Adam; on a GPU all are at once, inside a captured graph, which
-`bitnet.training.device_steps` is about.
+How steps are made is a `Stepper`'s part: see `bitnet.training.steppers`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from bitnet.model.decoder import Block, hidden_states, initial_parameters, training_loss, views
+from bitnet.model.decoder import hidden_states, initial_parameters, views
+from bitnet.model.loss import training_loss
 from bitnet.settings.config import Gradient, ModelConfig
 from bitnet.settings.schedule import AdaptiveWarmup, Schedule
-from bitnet.training.device_steps import DeviceSteps
+from bitnet.ternary.arithmetic import Arithmetic, choose
 
 Batches = Callable[[int, int], Any]  # (seed, step) → ids (B, T + 1)
 
@@ -73,6 +73,21 @@ class State:
         return State(step=self.step, **tensors)
 
 
+class Stepper(Protocol):
+    """How a population's steps are made. It refers to no population, so that the memory of one is freed at once."""
+
+    is_compiled: bool  # asked for, and not failed
+
+    def bind(self, population: "Population") -> None:
+        """Prepare for the population's present members and tensors; called again when some are dropped."""
+
+    def run(self, population: "Population", count: int) -> None:
+        """Make `count` updates, none where it is negative."""
+
+    def worthwhile_size(self, members: int) -> int:
+        """The most members that are worth a smaller batch than `members`."""
+
+
 class Population:
     """K models of one shape in training.
 
@@ -80,11 +95,12 @@ class Population:
         config: their shape.
         members: one entry each.
         batches: the data, a pure function of seed and step.
+        stepper: makes the steps.
         device: where to train.
         gradient: precision of the backward products.
         betas, epsilon: Adam's.
         init_std: deviation of the initial weights.
-        compiled: whether to compile the blocks.
+        arithmetic: how the models compute; None for the fastest that the device has.
         micro_batch: sequences of a forward pass; None for the whole batch. The gradient is that of the batch.
         state: to go on from, instead of initial weights.
     """
@@ -95,18 +111,20 @@ class Population:
         members: Sequence[Member],
         batches: Batches,
         *,
+        stepper: Stepper,
         device: str | torch.device = "cpu",
         gradient: Gradient = "fp32",
         betas: tuple[float, float] = (0.9, 0.95),
         epsilon: float = 1e-8,
         init_std: float = 0.02,
-        compiled: bool = False,
+        arithmetic: Arithmetic | None = None,
         micro_batch: int | None = None,
         state: State | None = None,
     ) -> None:
         self.config, self.members, self.batches = config, list(members), batches
         self.device, self.gradient, self.micro_batch = torch.device(device), gradient, micro_batch
-        self.betas, self.epsilon, self.compiled = betas, epsilon, compiled
+        self.betas, self.epsilon, self.stepper = betas, epsilon, stepper
+        self.arithmetic = arithmetic or choose(self.device)
         self.state = state or self._initial_state(init_std)
         self._bind()
 
@@ -126,16 +144,9 @@ class Population:
         """Make the named views of the present state."""
         self.parameters = views(self.state.parameters, self.config)
         self._leaves = {name: view.detach().requires_grad_() for name, view in self.parameters.items()}
-        self._moments = [
-            [view[k] for view in views(moment, self.config).values()]
-            for moment in (self.state.first, self.state.second)
-            for k in range(len(self.members))
-        ]
         smoothing = [member.label_smoothing for member in self.members]
         self._smoothing = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
-        self._counter = torch.zeros((), dtype=torch.float32)
-        by_device = self.device.type != "cpu" or self.compiled
-        self._device_steps = DeviceSteps(self, compiled=self.compiled) if by_device else None
+        self.stepper.bind(self)
 
     @property
     def ternary_weights(self) -> Tensor:
@@ -143,16 +154,9 @@ class Population:
         return self.state.parameters[:, 2 * self.config.vocabulary_size * self.config.hidden_size :]
 
     @property
-    def is_compiled(self) -> bool:
-        """Whether its steps are compiled now: where compiling was asked for and did not fail."""
-        return self._device_steps is not None and self._device_steps.block is not None
-
-    @property
     def worthwhile_size(self) -> int:
-        """The most members that are worth a smaller batch: a GPU has to capture, or even compile, each new shape."""
-        if self._device_steps is None:
-            return len(self.members) - 1
-        return len(self.members) // 2 if self.compiled else len(self.members) * 3 // 4
+        """The most members that are worth a smaller batch."""
+        return self.stepper.worthwhile_size(len(self.members))
 
     def keep(self, index: Sequence[int]) -> None:
         """Drop all members but those at `index` and close the gaps."""
@@ -171,42 +175,39 @@ class Population:
 
     def make_steps(self, count: int) -> None:
         """Make `count` updates, none where it is negative."""
-        if self._device_steps is not None:
-            self._device_steps.run(count)
-            return
-        for _ in range(count):
-            self._one_step()
+        self.stepper.run(self, count)
 
-    def _one_step(self) -> None:
-        step = self.state.step
-        gradients = self.gradients(self._tokens(step))
-        paces = [member.pace(step) for member in self.members]
-        norms = []
-        for k, member in enumerate(self.members):
-            norms.append(self._update(k, member, *paces[k], [gradient[k] for gradient in gradients]))
-        self.state.gradient_norm = torch.stack(norms)
-        self.state.step = step + 1
-
-    def _tokens(self, step: int) -> Tensor:
-        """(K, B, T + 1), or (1, B, T + 1) where all members share their seed."""
+    def tokens(self, step: int) -> Tensor:
+        """The batch of one step, (K, B, T + 1), or (1, B, T + 1) where all members share their seed."""
         seeds = [member.seed for member in self.members]
         by_seed = {seed: torch.from_numpy(self.batches(seed, step)) for seed in dict.fromkeys(seeds)}
         if len(by_seed) == 1:
             return by_seed[seeds[0]].unsqueeze(0)
         return torch.stack([by_seed[seed] for seed in seeds])
 
-    def gradients(self, tokens: Tensor, compiled: Block | None = None) -> list[Tensor]:
-        """Gradient of each member's own loss for each parameter, (K, …), by micro-batches where asked."""
+    def gradients(self, tokens: Tensor, arithmetic: Arithmetic | None = None) -> list[Tensor]:
+        """Gradient of each member's own loss for each parameter, (K, …), by micro-batches where asked.
+
+        Args:
+            tokens: as from `tokens`.
+            arithmetic: another one than the population's, such as a compiled one.
+        """
+        arithmetic = arithmetic or self.arithmetic
         size = self.micro_batch or tokens.shape[1]
         total: list[Tensor] = []
         for part in tokens.split(size, dim=1):
-            states = hidden_states(
-                self._leaves, part[:, :, :-1], self.config, gradient=self.gradient, compiled=compiled
-            )
+            inputs = part[:, :, :-1]
+            states = hidden_states(self._leaves, inputs, self.config, arithmetic=arithmetic, gradient=self.gradient)
             targets = part[:, :, 1:].reshape(part.shape[0], -1)
             share = part.shape[1] / tokens.shape[1]
             losses = training_loss(
-                states, self._leaves["head"], targets, self._smoothing, weight=share, gradient=self.gradient
+                states,
+                self._leaves["head"],
+                targets,
+                self._smoothing,
+                arithmetic=arithmetic,
+                weight=share,
+                gradient=self.gradient,
             )
             gradients = torch.autograd.grad(losses.sum(), list(self._leaves.values()))
             if total:
@@ -214,29 +215,3 @@ class Population:
             else:
                 total = list(gradients)
         return total
-
-    def _update(self, k: int, member: Member, rate: float, decay: float, gradients: list[Tensor]) -> Tensor:
-        """Clip and apply Adam to member k; returns its gradient norm."""
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        excess = (norm + 1e-6) / member.clip
-        update = torch._fused_adam_ if member.coupled else torch._fused_adamw_
-        parameters = [view[k] for view in self.parameters.values()]
-        count = self._counter.fill_(float(self.state.step + 1))
-        update(
-            parameters,
-            gradients,
-            self._moments[k],
-            self._moments[len(self.members) + k],
-            [],
-            [count] * len(parameters),
-            lr=rate,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=decay,
-            eps=self.epsilon,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=excess if excess > 1 else None,
-            found_inf=None,
-        )
-        return norm

@@ -30,6 +30,7 @@ from bitnet.settings.schedule import Schedule
 from bitnet.training import cpu
 from bitnet.training.device_steps import DeviceSteps
 from bitnet.training.population import Member, Population
+from bitnet.training.steppers import stepper_for
 
 CONTEXT, BATCH = 64, 16
 
@@ -58,15 +59,20 @@ def members(count: int) -> list[Member]:
     ]
 
 
+def population_of(config, who, batches, *, device="cpu", compiled=False, stepper=None, gradient="fp32") -> Population:
+    stepper = stepper or stepper_for(device, compiled=compiled)
+    return Population(config, who, batches, stepper=stepper, device=device, gradient=gradient)
+
+
 def check(device: str, vocabulary: int, batches, gradient: str, compiled: bool) -> str:
     """One step of six members together and apart: the largest difference, in units of the update's size."""
     config = ModelConfig(hidden_size=64, vocabulary_size=vocabulary)
-    together = Population(config, members(6), batches, device=device, gradient=gradient, compiled=compiled)
+    together = population_of(config, members(6), batches, device=device, gradient=gradient, compiled=compiled)
     start = together.state.parameters.clone()
     together.advance(1)
     worst = typical = 0.0
     for k, member in enumerate(members(6)):
-        alone = Population(config, [member], batches, device=device, gradient=gradient)
+        alone = population_of(config, [member], batches, device=device, gradient=gradient)
         alone.advance(1)
         moved = alone.state.parameters[0] - start[k]
         difference = together.state.parameters[k] - alone.state.parameters[0]
@@ -82,7 +88,7 @@ def against_cpu(device: str, vocabulary: int, batches) -> str:
     config = ModelConfig(hidden_size=64, vocabulary_size=vocabulary)
     moved = []
     for place in ("cpu", device):
-        one = Population(config, members(1), batches, device=place)
+        one = population_of(config, members(1), batches, device=place)
         start = one.state.parameters.clone()
         one.advance(1)
         moved.append((one.state.parameters - start).cpu())
@@ -130,13 +136,13 @@ def matmul_rate(device: str) -> float:
 
 def memory_taken(pipe, width: int, count: int, vocabulary: int, gradient: str, device: str) -> None:
     """In a process of its own: bytes a member that three steps of `count` members take, where the system tells."""
-    start = Population(
+    start = population_of(
         ModelConfig(hidden_size=16, vocabulary_size=vocabulary), members(1), data(None)[1], device=device
     )
     start.advance(3)
     before = resident("VmRSS") if device == "cpu" else torch.cuda.memory_reserved()
     config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
-    Population(config, members(count), data(None)[1], device=device, gradient=gradient).advance(8)
+    population_of(config, members(count), data(None)[1], device=device, gradient=gradient).advance(8)
     after = resident("VmHWM") if device == "cpu" else torch.cuda.max_memory_reserved()
     pipe.send((after - before) / count)
 
@@ -190,7 +196,7 @@ def tokens_a_second(population: Population, seconds: float) -> float:
 def serve(pipe, width: int, vocabulary: int, tokens: str | None) -> None:
     """A process of one thread with one model: trains for as many seconds as it is told, until it is told 0."""
     cpu.settle(1)
-    population = Population(ModelConfig(hidden_size=width, vocabulary_size=vocabulary), members(1), data(tokens)[1])
+    population = population_of(ModelConfig(hidden_size=width, vocabulary_size=vocabulary), members(1), data(tokens)[1])
     population.make_steps(3)
     pipe.send("ready")
     while seconds := pipe.recv():
@@ -205,7 +211,7 @@ def print_processes(widths: list[int], counts: list[int], tokens: str | None, ro
     print("|---|---|---|---|---|")
     for width in widths:
         config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
-        populations = {count: Population(config, members(count), batches) for count in counts}
+        populations = {count: population_of(config, members(count), batches) for count in counts}
         for population in populations.values():
             population.make_steps(3)
         pipes, processes = [], []
@@ -273,11 +279,10 @@ def main() -> None:
                     continue
                 config = ModelConfig(hidden_size=width, vocabulary_size=vocabulary)
                 try:
-                    population = Population(
-                        config, members(count), batches, device=device, gradient=gradient, compiled=compiled
+                    stepper = DeviceSteps(compiled=compiled, graph=graph) if cuda else None
+                    population = population_of(
+                        config, members(count), batches, device=device, gradient=gradient, stepper=stepper
                     )
-                    if cuda and not graph:
-                        population._device_steps = DeviceSteps(population, compiled=False, graph=False)
                     seconds = seconds_a_step(population, device, 0.5)
                 except torch.OutOfMemoryError:
                     print(f"| {width} | {count} | {how} | out of memory | | | |")

@@ -35,6 +35,7 @@ from bitnet.settings.schedule import Schedule
 from bitnet.ternary.quantize import rms_norm
 from bitnet.training.cpu import settle
 from bitnet.training.population import Member, Population
+from bitnet.training.steppers import stepper_for
 
 VOCABULARY, DEPTH, HEAD, CONTEXT, BATCH = 1024, 4, 16, 64, 16
 Step = Callable[[], None]
@@ -97,8 +98,9 @@ def our_step(width: int, ids: torch.Tensor, gradient: str, compiled: bool) -> St
     config = ModelConfig(hidden_size=width, vocabulary_size=VOCABULARY, depth=DEPTH, head_size=HEAD)
     member = Member(seed=0, schedule=Schedule(peak=1e-3, steps=10**6), clip=1.0)
     host = ids.cpu().numpy()
+    stepper = stepper_for(ids.device, compiled=compiled)
     population = Population(
-        config, [member], lambda seed, step: host, device=ids.device, gradient=gradient, compiled=compiled
+        config, [member], lambda seed, step: host, stepper=stepper, device=ids.device, gradient=gradient
     )
     return lambda: population.make_steps(1)
 

@@ -17,10 +17,10 @@ from bitnet import cache  # noqa: E402
 from bitnet.execution import memory, probe  # noqa: E402
 from bitnet.execution.decide import should_compile  # noqa: E402
 from bitnet.model import measures  # noqa: E402
-from bitnet.model.decoder import block, hidden_states, initial_parameters, rotations, views  # noqa: E402
+from bitnet.model.decoder import hidden_states, initial_parameters, views  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.options import PER_MEMBER, Options, parse_options  # noqa: E402
-from bitnet.ternary import kernels  # noqa: E402
+from bitnet.ternary import arithmetic, kernels, plain  # noqa: E402
 from bitnet.train import check, prepare, train, train_population  # noqa: E402
 from bitnet.training.population import Population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
@@ -29,6 +29,7 @@ from lrtune.study.study import Study  # noqa: E402
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial  # noqa: E402
 
 VOCABULARY = 48
+HERE = arithmetic.choose(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +220,10 @@ def test_measures_are_those_of_the_written_definitions() -> None:
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (30, 9)))
     held_out = measures.HeldOut.of(ids, ids[:7], torch.bincount(ids.flatten(), minlength=24), "cpu")
     extra = {"mine": torch.tensor([1.0, 2.0])}
-    got = measures.measure(parameters, config, held_out, is_final=False, extra=extra)
-    final = measures.measure(parameters, config, held_out, is_final=True, extra=extra)
+    got = measures.measure(parameters, config, held_out, arithmetic=HERE, is_final=False, extra=extra)
+    final = measures.measure(parameters, config, held_out, arithmetic=HERE, is_final=True, extra=extra)
     reference = torch.bincount(ids[:, 1:].flatten(), minlength=24).tolist()
-    scores = hidden_states(parameters, ids[None, :, :-1], config) @ parameters["head"].transpose(1, 2)
+    scores = hidden_states(parameters, ids[None, :, :-1], config, arithmetic=HERE) @ parameters["head"].transpose(1, 2)
     for k in range(2):
         answers = scores[k].argmax(-1)
         losses = torch.nn.functional.cross_entropy(scores[k], ids[:, 1:].flatten(), reduction="none")
@@ -244,7 +245,7 @@ def test_one_answer_for_everything_has_no_diversity() -> None:
     parameters["head"].zero_()  # all logits are 0, and the first token wins everywhere
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (30, 9)))
     held_out = measures.HeldOut.of(ids, ids, torch.bincount(ids.flatten(), minlength=24), "cpu")
-    got = measures.measure(parameters, config, held_out, is_final=False, extra={})
+    got = measures.measure(parameters, config, held_out, arithmetic=HERE, is_final=False, extra={})
     assert str(got["diversity"]) == "[0.0]" and got["effective_vocabulary"] == [1.0]  # and not -0.0, which people read
     assert got["distinct"] == got["distinct_random"] == [1.0]
     assert got["loss"][0] == pytest.approx(math.log(24))
@@ -266,10 +267,10 @@ def test_a_position_sees_none_after_it_and_turns_are_relative() -> None:
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (1, 1, 12)))
     changed = ids.clone()
     changed[0, 0, 8:] = (changed[0, 0, 8:] + 1) % 24
-    a, b = hidden_states(parameters, ids, config), hidden_states(parameters, changed, config)
+    a, b = (hidden_states(parameters, each, config, arithmetic=HERE) for each in (ids, changed))
     assert torch.equal(a[:, :8], b[:, :8]) and not torch.equal(a[:, 8:], b[:, 8:])
     # Rotary: the angle between positions 3 and 5 is that between 7 and 9.
-    turns = rotations(12, 16, torch.device("cpu"), torch.float64)[:, 0, 0]
+    turns = torch.view_as_complex(plain.rotations(12, 16, torch.device("cpu"), torch.float64))[:, 0, 0]
     assert torch.allclose(turns[5] * turns[3].conj(), turns[9] * turns[7].conj())
 
 
@@ -277,8 +278,9 @@ def test_turns_by_real_numbers_are_those_by_complex_ones() -> None:
     config = ModelConfig(hidden_size=32, vocabulary_size=24, depth=1, ffn="swiglu")
     parameters = views(initial_parameters(config, seed=0, std=0.3).unsqueeze(0), config)
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (1, 2, 12)))
-    complex_turns = hidden_states(parameters, ids, config)
-    assert torch.allclose(complex_turns, hidden_states(parameters, ids, config, compiled=block), atol=1e-4)
+    by_reals = arithmetic.compiled(lambda layer: layer, arithmetic.DEVICE)
+    real, other = (hidden_states(parameters, ids, config, arithmetic=way) for way in (by_reals, arithmetic.DEVICE))
+    assert torch.allclose(real, other, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Blocks whose products are all of integers: as exact as float32, in value and gradient, however many threads."""
+"""Layers whose products are all of integers: as exact as float32, in value and gradient, however many threads."""
 
 import logging
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.model import decoder as model  # noqa: E402
 from bitnet.ternary import fixed_point, kernels  # noqa: E402
+from bitnet.ternary.arithmetic import KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
+from bitnet.ternary.plain import rotations  # noqa: E402
 
 MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
 WIDTH, COUNT = HEADS * SIZE, SEQUENCES * LENGTH
@@ -29,10 +30,14 @@ def tensors(dtype: Any) -> list[Any]:
     return [tensor.to(dtype).requires_grad_(i < 5) for i, tensor in enumerate(made)]
 
 
-def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0) -> list[Any]:
+def layer(parts: list[Any], gradient: str = "fp32", way: Arithmetic = KERNELS) -> Any:
+    turns = rotations(LENGTH, SIZE, torch.device("cpu"), parts[0].dtype)
+    return way.layer(*parts, turns, SEQUENCES, "squared-relu", gradient)
+
+
+def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0, way: Arithmetic = KERNELS) -> list[Any]:
     *parts, weights = tensors(dtype)
-    turns = model.rotations(LENGTH, SIZE, torch.device("cpu"), dtype)
-    y = model.block(*parts, turns, SEQUENCES, "squared-relu", gradient)
+    y = layer(parts, gradient, way)
     return [y.detach(), *torch.autograd.grad((size * y * weights).sum(), parts)]
 
 
@@ -44,9 +49,8 @@ def error(got: Any, exact: Any) -> float:
 @pytest.mark.parametrize("tile", [2**19, 64 * 32])  # all tokens at once, and some at a time
 def test_three_digits_are_as_exact_as_float32(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixed_point, "_TILE", tile)
-    exact, ours = value_and_gradients(torch.float64), value_and_gradients(torch.float32)
-    monkeypatch.setattr(kernels, "library", lambda: None)
-    plain = value_and_gradients(torch.float32)
+    exact, ours = value_and_gradients(torch.float64, way=REFERENCE), value_and_gradients(torch.float32)
+    plain = value_and_gradients(torch.float32, way=TILES)
     assert not torch.equal(ours[1], plain[1])  # two ways indeed
     for fixed, floating, wanted in zip(ours, plain, exact, strict=True):
         # Both round to 24 bits; where they do it differs, and with it the sum of the roundings, by a small factor.
@@ -54,10 +58,9 @@ def test_three_digits_are_as_exact_as_float32(tile: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("here")
-def test_two_digits_are_closer_than_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact, ours = value_and_gradients(torch.float64), value_and_gradients(torch.float32, "bf16")
-    monkeypatch.setattr(kernels, "library", lambda: None)
-    rounded = value_and_gradients(torch.float32, "bf16")
+def test_two_digits_are_closer_than_bfloat16() -> None:
+    exact, ours = value_and_gradients(torch.float64, way=REFERENCE), value_and_gradients(torch.float32, "bf16")
+    rounded = value_and_gradients(torch.float32, "bf16", way=TILES)
     for fixed, floating, wanted in zip(ours[1:], rounded[1:], exact[1:], strict=True):
         assert 1e-6 < error(fixed, wanted) < error(floating, wanted) / 10
 
@@ -87,14 +90,13 @@ def test_the_size_of_the_gradient_does_not_matter(size: float) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_a_number_stays_so(bad: float) -> None:
     *parts, weights = tensors(torch.float32)
-    turns = model.rotations(LENGTH, SIZE, torch.device("cpu"), torch.float32)
-    y = model.block(*parts, turns, SEQUENCES, "squared-relu", "fp32")
+    y = layer(parts)
     weights[0, 7, 3] = bad
     for gradient in torch.autograd.grad((y * weights).sum(), parts):
         assert not torch.isfinite(gradient[0]).all() and torch.isfinite(gradient[1]).all()
     with torch.no_grad():
         parts[0][0, 7, 3] = bad
-        y = model.block(*parts, turns, SEQUENCES, "squared-relu", "fp32")
+        y = layer(parts)
     assert not torch.isfinite(y[0, 7]).any() and torch.isfinite(y[1]).all()
 
 
@@ -112,9 +114,7 @@ def test_a_row_of_zeros_and_the_largest_digits() -> None:
 @pytest.mark.usefixtures("here")
 def test_a_graph_is_walked_back_once() -> None:
     *parts, _ = tensors(torch.float32)
-    y = model.block(
-        *parts, model.rotations(LENGTH, SIZE, torch.device("cpu"), torch.float32), 3, "squared-relu", "fp32"
-    )
+    y = layer(parts)
     torch.autograd.grad(y.sum(), parts, retain_graph=True)
     with pytest.raises(AssertionError, match="once"):
         torch.autograd.grad(y.sum(), parts)

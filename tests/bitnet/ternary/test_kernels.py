@@ -1,5 +1,6 @@
 """Attention and cross-entropy in C against torch's in float64, with registers of this processor and smaller ones."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.model import decoder as model  # noqa: E402
-from bitnet.ternary import kernels  # noqa: E402
+from bitnet.model.loss import training_loss  # noqa: E402
+from bitnet.ternary import arithmetic, kernels  # noqa: E402
+from bitnet.ternary.plain import rotations  # noqa: E402
 
 
 @pytest.fixture(params=["native", "-mno-avx512f"])
@@ -35,7 +37,7 @@ def attended(qkv: Any, grad: Any, turns: Any) -> tuple[Any, Any]:
     mixed, d_qkv = torch.empty_like(grad), torch.empty(shape)
     largest, share = torch.empty(2, batch, heads, length).unbind()
     kernels.run("attention", qkv, batch, length, heads, size, mixed, largest, share)
-    angles = torch.view_as_real(turns)
+    angles = turns
     kernels.run("attention_backward", qkv, grad, largest, share, angles, batch, length, heads, size, d_qkv)
     return mixed, d_qkv
 
@@ -47,7 +49,7 @@ def by_torch(qkv: Any, grad: Any, turns: Any) -> tuple[Any, Any]:
     y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
     (d_qkv,) = torch.autograd.grad((y * grad).sum(), leaf)
     pairs = torch.view_as_complex(d_qkv[:, :, :2].unflatten(-1, (-1, 2)).contiguous())
-    d_qkv[:, :, :2] = torch.view_as_real(pairs * turns.conj()).flatten(-2)
+    d_qkv[:, :, :2] = torch.view_as_real(pairs * torch.view_as_complex(turns).conj()).flatten(-2)
     return y.detach(), d_qkv
 
 
@@ -64,7 +66,7 @@ def error(got: Any, exact: Any) -> float:
 def test_attention_is_as_exact_as_torch(batch: int, length: int, heads: int, size: int, spread: float) -> None:
     qkv, grad = normal(batch, length, 3, heads, size, seed=0), normal(batch, length, heads, size, seed=1)
     qkv[:, :, :2] *= math.sqrt(spread)
-    turns = {kind: model.rotations(length, size, torch.device("cpu"), kind) for kind in (torch.float32, torch.float64)}
+    turns = {kind: rotations(length, size, torch.device("cpu"), kind) for kind in (torch.float32, torch.float64)}
     exact = by_torch(qkv.double(), grad.double(), turns[torch.float64])
     floating = by_torch(qkv, grad, turns[torch.float32])
     for got, plain, wanted in zip(attended(qkv, grad, turns[torch.float32]), floating, exact, strict=True):
@@ -74,7 +76,7 @@ def test_attention_is_as_exact_as_torch(batch: int, length: int, heads: int, siz
 @pytest.mark.usefixtures("built")
 def test_attention_looks_back_alone_and_stands_large_scores() -> None:
     qkv, grad = normal(1, 100, 3, 2, 16, seed=0), normal(1, 100, 2, 16, seed=1)
-    turns = model.rotations(100, 16, torch.device("cpu"), torch.float32)
+    turns = rotations(100, 16, torch.device("cpu"), torch.float32)
     mixed, _ = attended(qkv, grad, turns)
     later = qkv.clone()
     later[:, 70:] += 1.0
@@ -132,15 +134,15 @@ def test_cross_entropy_of_far_and_broken_scores() -> None:
 
 
 @pytest.mark.usefixtures("built")
-def test_the_loss_of_a_model_is_that_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model.LOGITS_AT_ONCE, "kernels", 20 * 24 * 2)  # 20 of 50 tokens at once
+def test_the_loss_of_a_model_is_that_of_cross_entropy() -> None:
     states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
     targets = torch.randint(0, 24, (2, 50), generator=torch.Generator().manual_seed(2))
     smoothing = torch.tensor([0.0, 0.1])
     got = []
-    for kind in (torch.float32, torch.float64):  # by the kernel, and by torch's operations
+    small = dataclasses.replace(arithmetic.KERNELS, logits_at_once=20 * 24 * 2)  # 20 of 50 tokens at once
+    for kind, way in ((torch.float32, small), (torch.float64, arithmetic.REFERENCE)):
         leaves = states.to(kind).requires_grad_(), head.to(kind).requires_grad_()
-        loss = model.training_loss(*leaves, targets, smoothing)
+        loss = training_loss(*leaves, targets, smoothing, arithmetic=way)
         got.append([loss.detach(), *torch.autograd.grad(loss.sum(), leaves)])
     for ours, wanted in zip(*got, strict=True):
         assert error(ours, wanted) < 3e-7

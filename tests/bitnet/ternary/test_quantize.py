@@ -1,12 +1,15 @@
-"""Quantisation by hand-made values, and the straight-through gradient against the plain detach form."""
+"""Quantisation by hand-made values, and the straight-through gradient against the detach form of the paper."""
+
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-import bitnet.ternary.quantize as quantize  # noqa: E402
 from bitnet import BitLinear  # noqa: E402
-from bitnet.ternary.quantize import bit_linear, integer_product, quantize_activations, quantize_weights  # noqa: E402
+from bitnet.ternary import reference  # noqa: E402
+from bitnet.ternary.quantize import bit_linear, integer_product, quantize_weights  # noqa: E402
+from bitnet.ternary.reference import NORM_EPS  # noqa: E402
 
 
 def test_weights_become_ternary_by_their_mean_size() -> None:
@@ -29,38 +32,33 @@ def test_each_matrix_has_a_scale_of_its_own() -> None:
     assert quantize_weights(w).scale.flatten().tolist() == pytest.approx([10.0, 0.25])
 
 
-def test_activations_use_the_whole_of_int8_per_token() -> None:
-    # Token 1: s = 127 / 2; 0.5 · 63.5 = 31.75 → 32. Token 2: s = 127 / 0.01; −0.004 · 12700 = −50.8 → −51.
-    x = torch.tensor([[-2.0, 0.5, 0.0], [0.01, -0.004, 0.0]])
-    integers, scale = quantize_activations(x)
-    assert integers.tolist() == [[-127, 32, 0], [127, -51, 0]]
-    assert scale.flatten().tolist() == pytest.approx([63.5, 12700.0])
+@pytest.mark.parametrize("form", [reference.bit_linear, lambda x, w: bit_linear(x[None], w[None, None])[0]])
+def test_activations_use_the_whole_of_int8_per_token(form: Any) -> None:
+    # By weights of one: the sum of integers / s, and s · r is 127 / max|x|. Token 1: 0.5 · 63.5 = 31.75 → 32, and
+    # −127 + 32 = −95 of 63.5. Token 2: −0.004 · 12700 = −50.8 → −51, and 127 − 51 = 76 of 12700.
+    x = torch.tensor([[-2.0, 0.5, 0.0], [0.01, -0.004, 0.0]], dtype=torch.float64)
+    rms = (x.square().mean(-1) + NORM_EPS).sqrt()
+    assert (form(x, torch.ones(1, 3, dtype=torch.float64))[:, 0] * rms).tolist() == pytest.approx(
+        [-95 / 63.5, 76 / 12700]
+    )
 
 
 def test_a_token_or_matrix_of_zeros_stays_zero() -> None:
-    assert not quantize_activations(torch.zeros(2, 4)).integers.any()
+    assert not reference.bit_linear(torch.zeros(2, 4), torch.ones(4, 4)).any()
     assert not quantize_weights(torch.zeros(4, 4)).integers.any()
     assert torch.isfinite(BitLinear(4, 4)(torch.zeros(2, 4))).all()
 
 
-def plain(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """Fig. 3 of the Training Tips, word by word: (N, I) and (O, I) → (N, O)."""
-    x = x * (x.square().mean(-1, keepdim=True) + quantize.NORM_EPS).rsqrt()
-    x_scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    x_rounded = (x * x_scale).round().clamp(-128, 127) / x_scale
-    w_scale = 1 / w.abs().mean().clamp(min=1e-5)
-    w_rounded = (w * w_scale).round().clamp(-1, 1) / w_scale
-    return (x + (x_rounded - x).detach()) @ (w + (w_rounded - w).detach()).T
-
-
-def test_output_and_gradients_equal_the_plain_detach_form() -> None:
+def test_output_and_gradients_equal_the_detach_form_of_the_paper() -> None:
     generator = torch.Generator().manual_seed(0)
     x, out = (torch.randn(2, 9, size, generator=generator, dtype=torch.float64) for size in (16, 24))
     w = torch.randn(2, 3, 8, 16, generator=generator, dtype=torch.float64)
     x.requires_grad_(), w.requires_grad_()
     y = bit_linear(x, w)
     grads = torch.autograd.grad((y * out).sum(), (x, w))
-    expected = torch.stack([torch.cat([plain(x[k], w[k, g]) for g in range(3)], dim=-1) for k in range(2)])
+    expected = torch.stack(
+        [torch.cat([reference.bit_linear(x[k], w[k, g]) for g in range(3)], dim=-1) for k in range(2)]
+    )
     expected_grads = torch.autograd.grad((expected * out).sum(), (x, w))
     assert torch.allclose(y, expected, rtol=1e-12, atol=1e-12)
     for got, wanted in zip(grads, expected_grads, strict=True):
@@ -98,6 +96,6 @@ def test_bit_linear_is_a_layer_like_linear() -> None:
     assert layer(x).shape == (2, 5, 8)
     # The norm inside makes the output blind to the input's size.
     assert torch.allclose(layer(x), layer(10 * x), rtol=1e-4, atol=1e-6)
-    wanted = plain(x.view(-1, 16), layer.weight).view(2, 5, 8)
+    wanted = reference.bit_linear(x.view(-1, 16), layer.weight).view(2, 5, 8)
     # A float32 rounding may move a value over a boundary of int8: one unit of one input, |w| / 127 of the largest.
     assert torch.allclose(layer(x), wanted, atol=4 * 0.02 / 127 * 4)

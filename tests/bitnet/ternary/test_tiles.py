@@ -1,5 +1,6 @@
 """The forms for a CPU's cache equal the plain ones, in value and gradient."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.model import decoder as model  # noqa: E402
+from bitnet.model.loss import training_loss  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.schedule import Schedule  # noqa: E402
-from bitnet.ternary import tiles  # noqa: E402
-from bitnet.ternary.quantize import bit_linear  # noqa: E402
+from bitnet.ternary import arithmetic, plain, tiles  # noqa: E402
 from bitnet.training import cpu, device_steps  # noqa: E402
 from bitnet.training.population import Member, Population  # noqa: E402
 
@@ -25,35 +25,35 @@ def test_ffn_in_tiles_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tiles, "_TILE", rows)
     x, up, down = normal(2, 150, 16, seed=0), normal(2, 1, 32, 16, seed=1), normal(2, 1, 16, 32, seed=2)
     weights = normal(2, 150, 16, seed=3).detach()
-    plain = x + bit_linear(model.activation(bit_linear(x, up), "squared-relu"), down)
-    tiled = tiles.ffn(x, up, down)
-    assert torch.allclose(tiled, plain, rtol=1e-12)
-    grads = [torch.autograd.grad((y * weights).sum(), (x, up, down)) for y in (plain, tiled)]
+    whole = plain.feed_forward(x, up, down, "squared-relu", "fp32")
+    tiled = tiles.squared_relu_ffn(x, up, down)
+    assert torch.allclose(tiled, whole, rtol=1e-12)
+    grads = [torch.autograd.grad((y * weights).sum(), (x, up, down)) for y in (whole, tiled)]
     for wanted, got in zip(*grads, strict=True):
         assert torch.allclose(got, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_attention_with_one_gradient_is_the_plain_one() -> None:
     qkv, weights = normal(3, 10, 3, 2, 8, seed=0), normal(3, 10, 2, 8, seed=1).detach()
-    turns = model.rotations(10, 8, torch.device("cpu"), torch.float64)
-    outs = [model.attention(qkv, turns), tiles.attention(qkv, turns)]
+    turns = plain.rotations(10, 8, torch.device("cpu"), torch.float64)
+    outs = [plain.attention(qkv, turns), tiles.attention(qkv, turns)]
     assert torch.allclose(outs[0], outs[1], rtol=1e-12)
     grads = [torch.autograd.grad((y * weights).sum(), qkv)[0] for y in outs]
     assert torch.allclose(grads[0], grads[1], rtol=1e-9, atol=1e-12)
 
 
-def test_loss_in_slices_has_the_gradient_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model.LOGITS_AT_ONCE, "cpu", 20 * 24 * 2)  # 20 of 50 tokens at once
+def test_loss_in_slices_has_the_gradient_of_cross_entropy() -> None:
+    small = dataclasses.replace(arithmetic.TILES, logits_at_once=20 * 24 * 2)  # 20 of 50 tokens at once
     states, head = normal(2, 50, 8, seed=0), normal(2, 24, 8, seed=1)
     targets = torch.from_numpy(np.random.default_rng(0).integers(0, 24, (2, 50)))
     smoothing = torch.tensor([0.0, 0.1], dtype=torch.float64)
-    ours = model.training_loss(states, head, targets, smoothing)
+    ours = training_loss(states, head, targets, smoothing, arithmetic=small)
     scores = states @ head.transpose(1, 2)
     wanted = [
         torch.nn.functional.cross_entropy(scores[k], targets[k], label_smoothing=smoothing[k].item()) for k in range(2)
     ]
-    plain = [torch.nn.functional.cross_entropy(scores[k], targets[k]) for k in range(2)]
-    assert ours.tolist() == pytest.approx([loss.item() for loss in plain])  # without the smoothing term
+    bare = [torch.nn.functional.cross_entropy(scores[k], targets[k]) for k in range(2)]
+    assert ours.tolist() == pytest.approx([loss.item() for loss in bare])  # without the smoothing term
     got = torch.autograd.grad(ours.sum(), (states, head))
     for a, b in zip(got, torch.autograd.grad(sum(wanted), (states, head)), strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
@@ -73,10 +73,8 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
             ModelConfig(hidden_size=16, vocabulary_size=24, depth=1),
             [Member(seed=0, schedule=Schedule(peak=0.01, steps=4))],
             lambda seed, step: data,
-            compiled=compiled,
+            stepper=device_steps.DeviceSteps(compiled=compiled),
         )
-        if not compiled:
-            one._device_steps = device_steps.DeviceSteps(one, compiled=False)
         one.advance(3)
         runs.append(one.state.parameters)
     assert torch.equal(*runs)

@@ -14,6 +14,7 @@ from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.schedule import Schedule  # noqa: E402
 from bitnet.training.device_steps import DeviceSteps  # noqa: E402
 from bitnet.training.population import Member, Population  # noqa: E402
+from bitnet.training.steppers import stepper_for  # noqa: E402
 
 CONFIG = ModelConfig(hidden_size=32, vocabulary_size=64, depth=2)
 DATA = np.random.default_rng(0).integers(0, 64, (2, 8, 6, 17))
@@ -30,7 +31,8 @@ def members() -> list[Member]:
 
 
 def population(who: list[Member], **settings: Any) -> Population:
-    return Population(CONFIG, who, lambda seed, step: DATA[seed, step % 8], **settings)
+    stepper = settings.pop("stepper", None) or stepper_for(settings.get("device", "cpu"))
+    return Population(CONFIG, who, lambda seed, step: DATA[seed, step % 8], stepper=stepper, **settings)
 
 
 def test_one_step_together_equals_one_step_apart() -> None:
@@ -51,8 +53,8 @@ def test_one_step_together_equals_one_step_apart() -> None:
 def test_steps_as_a_gpu_makes_them_equal_those_of_a_cpu() -> None:
     # The same operations that a graph captures, without the graph. From the second step on a flipped ternary weight
     # sets the two apart a little; a large epsilon keeps Adam from magnifying gradients of next to nothing.
-    plain, staged = population(members(), epsilon=1e-3), population(members(), epsilon=1e-3)
-    staged._device_steps = DeviceSteps(staged, compiled=False, graph=False)
+    staged = population(members(), epsilon=1e-3, stepper=DeviceSteps(compiled=False, graph=False))
+    plain = population(members(), epsilon=1e-3)
     for step, tolerance in ((1, 1e-5), (4, 1e-2)):
         plain.advance(step), staged.advance(step)
         difference = (plain.state.parameters - staged.state.parameters).norm(dim=1)
@@ -88,7 +90,7 @@ def test_update_is_torchs_own_adam(coupled: bool) -> None:
     kind = torch.optim.Adam if coupled else torch.optim.AdamW
     theirs = kind([weights], lr=1.0, betas=(0.9, 0.95), eps=1e-3, weight_decay=0.5)
     for step in range(2):
-        gradients = population([member], state=ours.state).gradients(ours._tokens(step))
+        gradients = population([member], state=ours.state).gradients(ours.tokens(step))
         weights.grad = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
         torch.nn.utils.clip_grad_norm_([weights], 0.3)
         theirs.param_groups[0]["lr"] = member.schedule.learning_rate(step)
@@ -98,8 +100,7 @@ def test_update_is_torchs_own_adam(coupled: bool) -> None:
 
 
 def test_a_population_that_is_let_go_frees_its_memory_at_once() -> None:
-    one = population(members())
-    one._device_steps = DeviceSteps(one, compiled=False, graph=False)
+    one = population(members(), stepper=DeviceSteps(compiled=False, graph=False))
     one.advance(1)
     gone = weakref.ref(one)
     gc.disable()  # a cycle would have to wait for it, and a graph holds gigabytes

@@ -1,0 +1,68 @@
+"""How a model computes on a device: chosen once for each run, and passed to all that compute.
+
+Every arithmetic gives the same values and gradients but for float rounding; `bitnet.ternary.reference` is the plain
+form of them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bitnet.settings.config import Ffn, Gradient
+from bitnet.ternary import fixed_point, kernels, plain, reference, tiles
+
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient], Tensor]
+"""One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, turns as from `plain.rotations`, B, kind of
+FFN, precision of the gradients) → (K, N, D)."""
+
+CrossEntropy = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+"""(Scores (K, n, V), which may be overwritten, targets (K, n), smoothing (K,) or None) → the gradient by the scores,
+and the sum of each member's losses, (K,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """The parts of a training step that have several forms.
+
+    Attributes:
+        name: which form it is.
+        layer, cross_entropy: what computes.
+        logits_at_once: numbers in a slice of logits. Torch's operations walk over a slice several times: on a CPU it
+            stays within a core's cache. The kernel walks over it once, and larger products are faster. On a GPU it
+            is a matter of memory.
+        keeps_squares: whether relu(x)² is kept for the gradient; a layer in tiles makes it again.
+    """
+
+    name: Literal["reference", "device", "compiled", "tiles", "kernels"]
+    layer: Layer
+    cross_entropy: CrossEntropy = plain.cross_entropy
+    logits_at_once: int = 2**24
+    keeps_squares: bool = True
+
+
+REFERENCE = Arithmetic(name="reference", layer=reference.layer)
+DEVICE = Arithmetic(name="device", layer=plain.layer)
+CUDA = Arithmetic(name="device", layer=plain.layer, logits_at_once=2**28)
+TILES = Arithmetic(name="tiles", layer=tiles.layer, logits_at_once=2**18, keeps_squares=False)
+KERNELS = Arithmetic(
+    name="kernels",
+    layer=fixed_point.layer,
+    cross_entropy=fixed_point.cross_entropy,
+    logits_at_once=2**20,
+    keeps_squares=False,
+)
+
+
+def choose(device: torch.device) -> Arithmetic:
+    """The fastest form for float32 on this device: a fact of the machine, not of a timing."""
+    if device.type == "cpu":
+        return TILES if kernels.library() is None else KERNELS
+    return CUDA if device.type == "cuda" else DEVICE
+
+
+def compiled(compiler: Callable[[Layer], Layer], beside: Arithmetic) -> Arithmetic:
+    """Layers by torch's operations, compiled; the rest as in `beside`."""
+    return replace(beside, name="compiled", layer=compiler(plain.layer_as_real), keeps_squares=True)

@@ -1,0 +1,64 @@
+"""BitLinear as the paper writes it, and a layer made of it: slow, plain, in any precision.
+
+Source: "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (microsoft/unilm), Fig. 3. Rounding has no gradient; the
+straight-through estimator, ``x + (rounded − x).detach()``, takes it as the identity. All other forms compute the same
+values and gradients faster, and are tested against this one in float64.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from bitnet.settings.config import Ffn, Gradient
+
+NORM_EPS = 1e-6
+SCALE_FLOOR = 1e-5
+
+
+def bit_linear(x: Tensor, w: Tensor) -> Tensor:
+    """RMSNorm without gain, then the quantised linear map: x (N, I), w (O, I) → (N, O)."""
+    x = x / (x.square().mean(-1, keepdim=True) + NORM_EPS).sqrt()
+    x_scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=SCALE_FLOOR)
+    x_rounded = (x * x_scale).round().clamp(-128, 127) / x_scale
+    w_scale = 1 / w.abs().mean().clamp(min=SCALE_FLOOR)
+    w_rounded = (w * w_scale).round().clamp(-1, 1) / w_scale
+    return (x + (x_rounded - x).detach()) @ (w + (w_rounded - w).detach()).T
+
+
+def attention(qkv: Tensor, turns: Tensor) -> Tensor:
+    """Causal attention with rotary positions: qkv (B, T, 3, H, head size) → (B, T, H, head size)."""
+    q, k, v = qkv.unbind(2)
+    turn = torch.view_as_complex(turns)[:, 0]
+    q, k = (torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2) for x in (q, k))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+    return torch.einsum("bhqk,bkhd->bqhd", scores.masked_fill(later, -math.inf).softmax(-1), v)
+
+
+def layer(
+    x: Tensor,
+    qkv: Tensor,
+    out: Tensor,
+    up: Tensor,
+    down: Tensor,
+    turns: Tensor,
+    sequences: int,
+    ffn: Ffn,
+    gradient: Gradient,
+) -> Tensor:
+    """See `bitnet.ternary.arithmetic.Layer`; gradients are always in the precision of x."""
+    return torch.stack([_layer(x[k], qkv[k], out[k], up[k], down[k], turns, sequences, ffn) for k in range(len(x))])
+
+
+def _layer(
+    x: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, turns: Tensor, sequences: int, ffn: Ffn
+) -> Tensor:
+    size = 2 * turns.shape[3]
+    heads = torch.stack([bit_linear(x, w).view(sequences, -1, x.shape[1] // size, size) for w in qkv], dim=2)
+    x = x + bit_linear(attention(heads, turns).reshape(x.shape), out[0])
+    if ffn == "squared-relu":
+        hidden = bit_linear(x, up[0]).relu().square()
+    else:
+        hidden = torch.nn.functional.silu(bit_linear(x, up[0])) * bit_linear(x, up[1])
+    return x + bit_linear(hidden, down[0])
