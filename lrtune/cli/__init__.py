@@ -32,7 +32,9 @@ def run(arguments: Sequence[str]) -> int:
             case words:
                 from lrtune.cli.app import app
 
-                return int(app(words, prog_name="lrtune", standalone_mode=False) or 0)
+                code = int(app(words, prog_name="lrtune", standalone_mode=False) or 0)
+                sys.stdout.flush()
+                return code
     except LrtuneError as error:
         return _complain(error, str(error), error.exit_code, debug)
     except KeyboardInterrupt as error:

@@ -9,7 +9,7 @@ import typer
 from lrtune.cli.flags import DryRun, Meeting, Running, Training, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import result, say, stdout_console
-from lrtune.cli.training import check_before, default_folder, exit_if_stopped, search_options, watch
+from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
 
 
 def compare(
@@ -32,6 +32,8 @@ def compare(
     folder = watching.out or default_folder(settings.study)
     options = search_options(running, meeting)
     planned = cost(settings.study)
+    if dry_run:
+        say_import(settings.study)
     check_before(settings.study, options)
     if dry_run:
         result(planned)

@@ -9,7 +9,7 @@ import typer
 from lrtune.cli.flags import DryRun, Meeting, Running, Space, StudyFile, Sweep, Training, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
-from lrtune.cli.training import check_before, default_folder, exit_if_stopped, search_options, watch
+from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
 from lrtune.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def search(
     if dry_run:
         from lrtune.search.plan import plan
 
+        say_import(settings.study)
         planned = plan(settings.study, folder, **options)
         result_json(vars(planned)) if watching.json_lines else result(str(planned))
         return

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrtune.errors import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def result(text: str) -> None:
-    """Print a result, as it is, to stdout."""
-    print(text)
+    """Print a result to stdout; what others wrote in it cannot drive the terminal."""
+    print(plain(text))
 
 
 def result_json(value: Any) -> None:
@@ -33,7 +35,7 @@ def print_rate(advice: "Recommendation | Transfer") -> None:
 def say(text: str) -> None:
     """Print what is no result to stderr; when nobody reads that any more (``2>&1 | head``), say nothing."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(plain(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -42,7 +44,11 @@ def stdout_console() -> "Console":
     """A Rich console on stdout, as wide as the terminal and 80 columns in a pipe."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:  # Rich's own ends the process with 1
+            raise BrokenPipeError
+
+    return Output(highlight=False)
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:

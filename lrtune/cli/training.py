@@ -33,6 +33,12 @@ def search_options(running: Running, meeting: Meeting | None = None) -> dict[str
     return options
 
 
+def say_import(study: Study) -> None:
+    """Say that a dry run imports the trainer, where that is a module of the user's: its code runs."""
+    if not study.command and ":" in study.trainer:
+        say(f"importing trainer {study.trainer} to check the study; nothing is trained")
+
+
 def check_before(study: Study, options: dict[str, Any]) -> None:
     """Refuse what cannot be trained before anything is printed: an error then stands alone on its line.
 

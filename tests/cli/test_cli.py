@@ -442,6 +442,22 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert done.stdout.count("\n") == 1 and " at hidden 256 " in done.stdout and done.stderr == ""
 
 
+def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
+    flags = "--trainer mine:train --widths 32 --steps 20 --trials 2 --workers 1"
+    done = subprocess.run(
+        f"{sys.executable} -m lrtune search {flags} 2>&1 | head -1",
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith("study own in runs/own") and done.stderr == ""
+    assert {"rule.json", "report.html"} <= {path.name for path in (tmp_path / "runs" / "own").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("verb", "given", "threads"),
     [("status", None, "1"), ("status", "3", "3"), ("check-trainer", None, None), ("worker", None, None)],

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import advice_head, advice_rows, sizes
@@ -131,11 +132,11 @@ def show(
     """Print the charts, the law and the recommendations."""
     console.print(loss_chart(records, fit, console.width), "")
     if rule is None:
-        console.print(Text(f"no rule: {why}", "bold yellow"))
+        console.print(Text(plain(f"no rule: {why}"), "bold yellow"))
         return
     chart = law_chart(rule, console.width)
     console.print(chart, *([""] if str(chart) else []))
-    console.print(Text(rule.reason, "bold"))
+    console.print(Text(plain(rule.reason), "bold"))
     console.print(recommendations(rule, console.width))
 
 
@@ -171,7 +172,7 @@ def _parts(section: "Section", width: int) -> list[list[int]]:
 
 def _close(cell: str) -> str:
     """A figure and its spread in one word."""
-    return cell.replace(" ± ", "±")
+    return plain(cell).replace(" ± ", "±")
 
 
 def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[str, str]]:
