@@ -29,8 +29,11 @@ def show(value: object) -> str:
 
 def at(where: str, key: object) -> str:
     """The place of an entry: ``study.steps``, the bare key where there is nothing around it."""
-    name = plain(key).replace("\n", " ")[:_LONGEST]
-    return f"{where}.{name}" if where else name
+    return f"{where}.{_line(key)}" if where else _line(key)
+
+
+def _line(key: object) -> str:
+    return plain(key).replace("\n", " ")[:_LONGEST]
 
 
 def unexpected(where: str, expected: str, value: object) -> InputError:
@@ -41,9 +44,10 @@ def unexpected(where: str, expected: str, value: object) -> InputError:
 def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
     """One line about an unknown key, with the nearest known one, or the nearest ten."""
     import difflib
+    import itertools
 
-    name, names = plain(key).replace("\n", " ")[:_LONGEST], {plain(name)[:_LONGEST] for name in known}
-    near = difflib.get_close_matches(name, sorted(names)[:1000], n=10, cutoff=0.0)
+    name, names = _line(key), sorted({_line(each) for each in itertools.islice(known, 1000)})
+    near = difflib.get_close_matches(name, names, n=10, cutoff=0.0)
     if near and difflib.SequenceMatcher(None, near[0], name).ratio() >= 0.4:
         hint = f"did you mean {near[0]!r}?"
     else:

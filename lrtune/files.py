@@ -31,25 +31,42 @@ def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = N
     """
     name = os.fspath(path)
     if within is not None:
-        name, folder = os.path.realpath(name), os.path.realpath(within)
-        if os.path.commonpath((name, folder)) != folder:
-            raise OSError(errno.ELOOP, "a link that leads out of its folder", os.fspath(path))
-        flags |= os.O_NOFOLLOW
+        name, flags = _resolved(path, within), flags | os.O_NOFOLLOW
     try:
         handle = os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error), name) from None
     try:
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise OSError(errno.EINVAL, what, os.fspath(path))
+        _check_regular(path, found)
         if most is not None and found.st_size > most:
             raise OSError(errno.EFBIG, f"larger than {_size(most)}", os.fspath(path))
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def check_regular(path: Name, *, within: Name) -> None:
+    """What `open_handle` checks, for a file that a library opens: it is not touched here.
+
+    Raises:
+        OSError: there is no such file, it is not regular or lies outside `within`.
+    """
+    _check_regular(path, os.stat(_resolved(path, within)))
+
+
+def _resolved(path: Name, within: Name) -> str:
+    name, folder = os.path.realpath(path), os.path.realpath(within)
+    if os.path.commonpath((name, folder)) != folder:
+        raise OSError(errno.ELOOP, "a link that leads out of its folder", os.fspath(path))
+    return name
+
+
+def _check_regular(path: Name, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, what, os.fspath(path))
 
 
 def open_file(path: Name, *, within: Name | None = None, most: int | None = None) -> BinaryIO:

@@ -5,19 +5,35 @@ It holds ``train.bin`` and ``validation.bin`` (raw little-endian ids), ``tokeniz
 libraries.
 """
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lrtune.fields import choice, mapping, number, show, table, text
 from lrtune.trainer import InputError
 
 SCHEMA = 1
+_COUNT = number(0, 2**48, above=True, whole=True)
+_META = table(
+    {
+        "vocabulary_size": number(0, 2**24, above=True, whole=True),
+        "dtype": choice("<u2", "<u4"),  # any other could map objects, which are pointers
+        **dict.fromkeys(("train", "validation"), _COUNT),
+        "fingerprint": text(64),
+        "facts": mapping(text(10_000)),
+    },
+    needed=("vocabulary_size", "dtype", "train", "validation", "fingerprint", "facts"),
+    others_pass=True,
+)
 _BATCH_STREAM = 0x6C72  # keeps the generator of batches apart from others with the same seed
 
 
@@ -59,29 +75,57 @@ def load_tokens(folder: str | Path) -> Tokens:
     """
     folder = Path(folder).expanduser()
     try:
+        _size(folder / "meta.json")
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        size, dtype = int(meta["vocabulary_size"]), np.dtype(meta["dtype"])
-        if meta["schema"] != SCHEMA:
+        if isinstance(meta, dict) and meta.get("schema", SCHEMA) != SCHEMA:
             raise InputError(
-                f"tokens: expected a token folder of version {SCHEMA}, but {folder} is of {meta['schema']}"
+                f"tokens: expected a token folder of version {SCHEMA}, but {folder} is of {show(meta['schema'])}"
             )
-        parts = {name: _map(folder / f"{name}.bin", dtype, int(meta[name])) for name in ("train", "validation")}
+        try:
+            meta = _META("meta.json", meta)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        parts = {}
+        for name in ("train", "validation"):
+            path, size = folder / f"{name}.bin", _size(folder / f"{name}.bin")
+            parts[name] = _map(path, np.dtype(meta["dtype"]), meta[name], size)
+            largest = _largest(path, os.stat(path).st_mtime_ns, size, meta["dtype"])
+            if largest >= meta["vocabulary_size"]:
+                raise ValueError(f"{path.name} holds the id {largest}, but the vocabulary ends before it")
         return Tokens(
-            folder=folder, vocabulary_size=size, fingerprint=meta["fingerprint"], facts=dict(meta["facts"]), **parts
+            folder=folder,
+            vocabulary_size=meta["vocabulary_size"],
+            fingerprint=meta["fingerprint"],
+            facts=meta["facts"],
+            **parts,
         )
     except OSError as error:
         raise InputError(
             f"tokens: expected a folder with meta.json, train.bin and validation.bin, but {error.filename or folder} "
             f"cannot be read ({error.strerror or error})"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"tokens: {folder} is no token folder or a damaged one ({error}); prepare it again") from None
 
 
-def _map(path: Path, dtype: np.dtype[Any], length: int) -> npt.NDArray[Any]:
-    if path.stat().st_size != length * dtype.itemsize:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {length * dtype.itemsize}")
+def _size(path: Path) -> int:
+    """Bytes of a regular file: a FIFO would wait for ever, a device never ends."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return found.st_size
+
+
+def _map(path: Path, dtype: np.dtype[Any], length: int, size: int) -> npt.NDArray[Any]:
+    if size != length * dtype.itemsize:
+        raise ValueError(f"{path.name} has {size} bytes, expected {length * dtype.itemsize}")
     return np.memmap(path, dtype=dtype, mode="r", shape=(length,))
+
+
+@lru_cache(maxsize=64)
+def _largest(path: Path, changed: int, size: int, dtype: str) -> int:
+    """The largest id in a file, looked for once: kernels trust that every id is below the vocabulary's size."""
+    return int(np.memmap(path, dtype=dtype, mode="r").max())
 
 
 def batch(tokens: Tokens, *, seed: int, step: int, batch_size: int, context: int) -> npt.NDArray[np.int64]:

@@ -35,6 +35,9 @@ class RunFolder:
         Raises:
             InputError: it cannot be written to, another search is at work in it, or it holds another study.
         """
+        for path in (self.logs, self.checkpoints):
+            if path.is_symlink():
+                raise InputError(f"out: expected folders of its own in {self.out}, but {path.name} is a link")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)

@@ -10,8 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
-from lrtune.errors import RunFailedError
+from lrtune.errors import InputError, RunFailedError
+from lrtune.files import open_file, open_handle
 from lrtune.search.workers.leases import machine_id
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise
@@ -82,7 +84,7 @@ class LocalEngine:
     def _start(self, index: int) -> None:
         part = self.parts[index]
         spec = replace(self.spec, device=part.device, threads=part.threads, path=tuple(sys.path))
-        output = self._log(index).open("ab") if self.logs else None
+        output = self._log(self.logs, index) if self.logs else None
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, _ROOT],
             stdin=subprocess.PIPE,
@@ -98,10 +100,14 @@ class LocalEngine:
         process.stdin.flush()
         self._processes[index] = process
 
-    def _log(self, index: int) -> Path:
-        assert self.logs is not None
-        self.logs.mkdir(parents=True, exist_ok=True)
-        return self.logs / f"worker-{index}.log"
+    @staticmethod
+    def _log(folder: Path, index: int) -> BinaryIO:
+        path = folder / f"worker-{index}.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.fdopen(open_handle(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, within=folder.parent), "ab")
+        except OSError as error:
+            raise InputError(f"{path}: cannot open the log: {error.strerror}") from None
 
     def dead(self) -> list[tuple[str, str]]:
         """See `lrtune.search.workers.engine.Engine`; each worker that ended badly is replaced."""
@@ -126,7 +132,12 @@ class LocalEngine:
         if self.logs is None or not self.logs.is_dir():
             return ""
         newest = max(self.logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime, default=None)
-        return "" if newest is None else "\n".join(newest.read_text(errors="replace").splitlines()[-lines:])
+        if newest is None:
+            return ""
+        with contextlib.suppress(OSError), open_file(newest, within=self.logs.parent) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 65_536))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        return ""
 
     def ask_to_stop(self) -> None:
         """Let workers checkpoint at their next report and end."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from lrtune.errors import InputError, MissingExtraError, RunFailedError, redact
+from lrtune.files import check_regular
 
 _T = TypeVar("_T")
 _BUSY_SECONDS = 60
@@ -17,7 +18,18 @@ _FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such
 
 
 def sqlite_url(folder: Path) -> str:
-    """The URL of a run folder's own database."""
+    """The URL of a run folder's own database.
+
+    Raises:
+        InputError: a file of it is not regular, or a link leads out of the folder.
+    """
+    for end in ("", "-wal", "-shm", "-journal"):
+        try:
+            check_regular(folder / f"study.db{end}", within=folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot open the study's storage: {error.strerror}") from None
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
