@@ -2,8 +2,9 @@
 
     python -m studies.joint.record --tokens .tokens --out OUT --seconds 500 --jobs 2
 
-Settings are those of studies/pruning (AdamW, two-stage), so that its sweeps and those of studies/reference at batches of
-1,024 tokens and 800 or 3,200 steps belong to the same grid; they are not made again. Rates are √2 apart, two seeds each.
+Settings are those of studies/pruning (AdamW, two-stage), so that its sweeps and those of studies/reference at batches
+of 1,024 tokens and 800 or 3,200 steps belong to the same grid; they are not made again. Rates are √2 apart, two seeds
+each.
 """
 
 import math
