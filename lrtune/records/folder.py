@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrtune.errors import InputError, RunFailedError
 from lrtune.files import open_handle, read_text, remove_leftovers, write_whole
-from lrtune.records.jsonl import read_records, to_json, write_records
+from lrtune.records.jsonl import RecordsFile, read_records, to_json, write_records
 from lrtune.records.record import TrialRecord
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import load_study, to_toml
@@ -84,7 +84,7 @@ class RunFolder:
             self.close()
             raise InputError(f"out: cannot read {error.filename}: {error.strerror}") from None
         if known is None:
-            known = next((record.fingerprint for record in self._read()[0] if record.fingerprint), None)
+            known = next((record.fingerprint for record in self.read().records if record.fingerprint), None)
         if known is not None and known != mark:
             self.close()
             raise InputError(
@@ -120,26 +120,19 @@ class RunFolder:
         except OSError as error:
             raise RunFailedError(f"{self.out / name}: cannot be written ({error.strerror}){_advice(error)}") from None
 
-    def _read(self) -> tuple[list[TrialRecord], list[tuple[int, str]]]:
-        if not self.records_path.exists():
-            return [], []
-        file = read_records(self.records_path, within=self.out)
-        return file.records, file.bad_lines
+    def read(self) -> RecordsFile:
+        """What records.jsonl holds."""
+        return read_records(self.records_path, within=self.out) if self.records_path.exists() else RecordsFile([], [])
 
-    def read(self) -> list[TrialRecord]:
-        """The records that records.jsonl holds."""
-        return self._read()[0]
-
-    def repair(self, stored: Iterable[TrialRecord]) -> list[str]:
-        """Make records.jsonl the projection of `stored`; returns what was wrong with it, one line each."""
-        found, bad = self._read()
-        notes = [f"records.jsonl, line {number}: {why}; repaired" for number, why in bad]
-        wanted = {record.trial: record for record in stored}
-        missing = wanted.keys() - {record.trial for record in found}
-        if missing and found:
+    def project(self, stored: Iterable[TrialRecord], file: RecordsFile) -> list[str]:
+        """Make records.jsonl, which holds `file`, the projection of `stored`; returns what was wrong with it, one line
+        each."""
+        notes = [f"records.jsonl, line {number}: {why}; repaired" for number, why in file.bad_lines]
+        self.records = {record.trial: record for record in sorted(stored, key=lambda record: record.trial)}
+        missing = self.records.keys() - {record.trial for record in file.records}
+        if missing and file.records:
             notes.append(f"records.jsonl: {len(missing)} records were missing and are taken from the storage")
-        self.records = wanted
-        if bad or [to_json(r) for r in found] != [to_json(wanted[n]) for n in sorted(wanted)]:
+        if file.bad_lines or file.records != list(self.records.values()):
             self.write_records()
         return notes
 

@@ -1,24 +1,27 @@
-"""The Optuna study of a search: trials as Optuna's tools expect them, written in the order that survives a kill.
+"""The Optuna study of a search, the one truth for its trials: what was asked, what runs, how each ended.
 
 Parameters are ``hidden_size`` and ``learning_rate`` with wide bounds that never change (Optuna's samplers give up on
-a range that does). All else is in user attributes: ``seed`` from the start, with ``scales, arm, options`` where there
-are any, and ``facts, curve, status, why`` at the end. Diversity below its floor is a constraint, never a second
-objective.
+a range that does). Intermediate values are the losses reported. All else is in user attributes: ``seed`` from the
+start, with ``scales, arm, options`` where there are any; at the end ``status, why, facts, curve``, and ``run`` with the
+rest of the record. Diversity below its floor is a constraint, never a second objective.
 """
 
 import contextlib
+import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lrtune.errors import MissingExtraError
-from lrtune.records.record import TrialRecord, task_of
+from lrtune.errors import InputError, MissingExtraError
+from lrtune.records.jsonl import to_json
+from lrtune.records.record import TrialRecord, parse_record
 from lrtune.search.workers.storage import engine_arguments, normalise, patiently, tune
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task
 
@@ -33,10 +36,32 @@ _STATES = {
 }
 
 
+_ASKED = (
+    "trial",
+    "hidden_size",
+    "learning_rate",
+    "seed",
+    "scales",
+    "arm",
+    "options",
+)  # a trial has them from its start
+_MOST_SHOWN = 25  # intermediate values of a trial; each costs a transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTrials:
+    """What a storage holds of a study, by trial number: the records of ended trials, the tasks of the unfinished, and
+    the numbers of trials that ended and have no whole record with them, as in storages of earlier versions."""
+
+    records: dict[int, TrialRecord]
+    unfinished: dict[int, Task]
+    without_record: tuple[int, ...]
+
+
 class Trials:
     """The trials of one study in one storage."""
 
-    def __init__(self, url: str, name: str, sampler: BaseSampler | None = None) -> None:
+    def __init__(self, url: str, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         url = normalise(url)
         try:
@@ -48,7 +73,7 @@ class Trials:
             lambda: optuna.create_study(
                 study_name=name,
                 storage=self.storage,
-                sampler=sampler or RandomSampler(seed=0),
+                sampler=RandomSampler(seed=0),
                 pruner=optuna.pruners.NopPruner(),
                 direction="minimize",
                 load_if_exists=True,
@@ -66,7 +91,7 @@ class Trials:
         self.storage.engine.dispose()
 
     def add(self, task: Task) -> int:
-        """A new waiting trial of this task; returns its number. Not safe to repeat blindly: see `unfinished`."""
+        """A new waiting trial of this task; returns its number. Not safe to repeat blindly: see `read`."""
         template = create_trial(
             state=TrialState.WAITING,
             params={"hidden_size": task.hidden_size, "learning_rate": task.learning_rate},
@@ -86,11 +111,27 @@ class Trials:
                 return self._next
         return self._remembering.get_trial_number_from_id(trial_id)
 
-    def unfinished(self) -> dict[int, Task]:
-        """The trials that wait or run, read from the storage without those that ended."""
-        states = (TrialState.WAITING, TrialState.RUNNING)
-        trials = patiently(lambda: self.storage.get_all_trials(self._study_id, deepcopy=False, states=states))
-        return {trial.number: _task(trial.params, trial.user_attrs) for trial in trials if "seed" in trial.user_attrs}
+    def read(self) -> "StoredTrials":
+        """All trials, as the storage has them."""
+        records: dict[int, TrialRecord] = {}
+        tasks: dict[int, Task] = {}
+        others = []
+        for trial in patiently(lambda: self.storage.get_all_trials(self._study_id, deepcopy=False)):
+            if "seed" not in trial.user_attrs:
+                continue  # not one of a search
+            if not trial.state.is_finished():
+                tasks[trial.number] = _task(trial.params, trial.user_attrs)
+            elif "status" in trial.user_attrs:
+                try:
+                    records[trial.number] = record_of(trial)
+                except InputError:
+                    others.append(trial.number)
+        return StoredTrials(records=records, unfinished=tasks, without_record=tuple(others))
+
+    def task(self, number: int) -> Task:
+        """What a trial was to train."""
+        trial = patiently(lambda: self.storage.get_trial(self._id(number)))
+        return _task(trial.params, trial.user_attrs)
 
     def begin(self, number: int) -> None:
         """Show a waiting trial as running."""
@@ -99,22 +140,26 @@ class Trials:
             patiently(lambda: self.storage.set_trial_state_values(trial_id, TrialState.RUNNING))
 
     def tell(self, record: TrialRecord, floor: float) -> None:
-        """Tell how a trial ended. Telling twice changes nothing.
+        """Tell how a trial ended; `floor` is the least diversity. Telling twice changes nothing.
 
-        As `optuna.Study.tell` does it, in fewer transactions: a pruned trial's value is its last loss.
+        As `optuna.Study.tell` does it, in fewer transactions: a pruned trial's value is its last loss. The state comes
+        last: a trial that is told in part is unfinished.
         """
         trial_id = self._id(record.trial)
-        ended = ended_trial(record, floor)
+        state = _STATES[record.status] if record.loss is not None or record.status == "failed" else TrialState.PRUNED
+        values = [record.loss] if record.loss is not None and state != TrialState.FAIL else None
         writes: list[Callable[[], Any]] = [
             partial(self.storage.set_trial_user_attr, trial_id, key, value)
             for key, value in ending_attributes(record).items()
         ]
-        writes += [partial(self.storage.set_trial_system_attr, trial_id, *pair) for pair in ended.system_attrs.items()]
+        if record.diversity is not None:
+            excess = floor - record.diversity
+            writes.append(partial(self.storage.set_trial_system_attr, trial_id, "constraints:diversity", excess))
         writes += [
             partial(self.storage.set_trial_intermediate_value, trial_id, *pair)
-            for pair in ended.intermediate_values.items()
+            for pair in _intermediate_values(record).items()
         ]
-        writes += [partial(self.storage.set_trial_state_values, trial_id, ended.state, ended.values)]
+        writes.append(partial(self.storage.set_trial_state_values, trial_id, state, values))
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             for write in writes:
                 patiently(write)
@@ -139,25 +184,33 @@ def attributes(task: Task) -> dict[str, Any]:
 
 
 def ending_attributes(record: TrialRecord) -> dict[str, Any]:
-    """What a trial gets when it ends."""
-    facts = {name: value for name, value in asdict(record.facts).items() if value not in (None, (), {})}
-    ending: dict[str, Any] = {"facts": facts, "curve": dict(record.curve), "status": record.status}
-    return {**ending, "why": record.why} if record.why else ending
+    """What a trial gets when it ends: with its parameters and first attributes, the whole record."""
+    data = json.loads(to_json(record))
+    facts = {name: value for name, value in data["facts"].items() if value not in (None, [], {})}
+    shown = {"status": record.status, "why": record.why, "facts": facts, "curve": data["curve"]}
+    rest = {name: value for name, value in data.items() if name not in shown and name not in _ASKED}
+    return {name: value for name, value in shown.items() if value != ""} | {"run": rest}
 
 
-def ended_trial(record: TrialRecord, floor: float) -> FrozenTrial:
-    """The trial that a record describes, as Optuna keeps it; `floor` is the least diversity."""
-    state = _STATES[record.status]
-    constraints = {} if record.diversity is None else {"constraints:diversity": floor - record.diversity}
-    return create_trial(
-        state=state,
-        value=record.loss if state != TrialState.FAIL else None,
-        params={"hidden_size": record.hidden_size, "learning_rate": record.learning_rate},
-        distributions={"hidden_size": WIDTHS, "learning_rate": RATES},
-        user_attrs={**attributes(task_of(record)), **ending_attributes(record)},
-        system_attrs=constraints,
-        intermediate_values={} if record.loss is None else {record.steps_done: record.loss},
-    )
+def record_of(trial: FrozenTrial) -> TrialRecord:
+    """The record of an ended trial.
+
+    Raises:
+        InputError: its attributes are no whole record; those of earlier versions were not.
+    """
+    attributes = dict(trial.user_attrs)
+    rest = attributes.pop("run", None)
+    if not isinstance(rest, dict):
+        raise InputError("run: expected in every trial that ended, but it is missing")
+    return parse_record({"trial": trial.number, **trial.params, **attributes, **rest})
+
+
+def _intermediate_values(record: TrialRecord) -> dict[int, float]:
+    """The losses reported, by step; evenly spaced ones of a long curve, whose whole is in the attribute ``curve``."""
+    pairs = list(zip(record.curve.get("step", ()), record.curve.get("loss", ()), strict=False))
+    if len(pairs) > _MOST_SHOWN:
+        pairs = [pairs[round(i * (len(pairs) - 1) / (_MOST_SHOWN - 1))] for i in range(_MOST_SHOWN)]
+    return {int(step): math.nan if loss is None else loss for step, loss in pairs if step is not None}
 
 
 def _task(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Task:

@@ -1,4 +1,5 @@
-"""Tasks out, records in: keeps leases, Optuna's study and records.jsonl in step, so that none is lost or doubled.
+"""Tasks out, records in. The Optuna study is the truth; the lease table hands trials to workers and records back, and
+records.jsonl is a projection.
 
 The order of writing is what survives a kill. A trial is made in Optuna first, then gets its lease; one that has no
 lease is given one when the search starts again. A record is told to Optuna first, then appended to records.jsonl,
@@ -7,15 +8,17 @@ then its lease says so; each step can be repeated.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from lrtune.errors import InputError
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json, to_json
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
+from lrtune.search.silence import Silences
 from lrtune.search.workers.leases import Lease, Leases, is_gone
 from lrtune.search.workers.storage import is_passing, patiently, raise_described
 from lrtune.study.study import Study
@@ -39,43 +42,71 @@ class TaskQueue:
         self._tokens = 0.0
         self._planned: Planned | None = None
         self._running: Sequence[Lease] = ()
+        self._silences = Silences()
         self._looked = -math.inf
 
     def restore(self) -> None:
-        """Take up what an earlier search left: records to project, trials to lease, leases of the dead to free."""
-        self._take_in()
-        stored = [from_json(result) for _, result in self.leases.ended()]
-        for note in self.folder.repair(stored):
+        """Read all trials of the study, and finish what an earlier search left half done."""
+        stored, file = self.trials.read(), self.folder.read()
+        records = dict(stored.records)
+        states = self.leases.states()
+        handed_in = [number for number in stored.unfinished if states.get(number) in ("done", "told")]
+        if handed_in or stored.without_record:
+            results = dict(self.leases.ended())
+            for number in (*handed_in, *(n for n in stored.without_record if n in results)):
+                records[number] = self._take_in(number, results[number])
+                stored.unfinished.pop(number, None)
+        self._take_back(file.records, records, stored.unfinished)
+        for trial, _ in self.leases.done():
+            self.leases.told(trial)
+        for note in self.folder.project(records.values(), file):
             self.emit(Note(text=note))
         # A run that failed then is tried again now: whoever starts the search anew may have mended the cause.
-        self._forgiven = {record.trial for record in stored if record.status == "failed"}
-        self._tokens = sum(_tokens(record) for record in stored)
-        for trial, result in self.leases.done():
-            self.trials.tell(from_json(result), self.study.pruning.floor)
-            self.leases.told(trial)
-        self._adopt()
+        self._forgiven = {record.trial for record in records.values() if record.status == "failed"}
+        self._tokens = sum(_tokens(record) for record in records.values())
+        self._adopt(stored.unfinished)
         for lease in self.leases.running():
             if is_gone(lease.owner) and self.leases.release(lease):
                 self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it goes on"))
 
-    def _take_in(self) -> None:
-        """Put records that only records.jsonl has into the storage: that was removed, or another one is used now."""
-        leased = self.leases.trials()
-        strays = [record for record in self.folder.read() if record.trial not in leased]
+    def _take_in(self, number: int, result: str) -> TrialRecord:
+        """Tell Optuna the record that was handed in for a trial; one that cannot be read fails this trial alone."""
+        try:
+            record = replace(from_json(result), trial=number)
+        except InputError as error:
+            record = self._failed(number, self.trials.task(number), f"its record cannot be read: {error}")
+            self.leases.told(number, to_json(record))
+        self.trials.tell(record, self.study.pruning.floor)
+        return record
+
+    def _take_back(
+        self, found: Sequence[TrialRecord], records: dict[int, TrialRecord], unfinished: dict[int, Task]
+    ) -> None:
+        """Tell Optuna the records that only records.jsonl has: its storage was removed, or is older (a copy that was
+        put back, a power cut). A record keeps its number where that is still its task's; else it gets a new one."""
+        strays = [record for record in found if not _is_of(records.get(record.trial), task_of(record))]
+        if not strays:
+            return
+        known = {_content(record) for record in records.values()}
+        strays = [record for record in strays if _content(record) not in known]
         for record in strays:
             task = task_of(record)
-            number = self.trials.add(task)
+            same = [number for number, other in unfinished.items() if other.key == task.key]
+            number = record.trial if record.trial in same else same[0] if same else self.trials.add(task)
+            unfinished.pop(number, None)
+            records[number] = replace(record, trial=number)
             self.leases.add(number, task.group, _task_json(task))
-            self.leases.put_in(number, to_json(replace(record, trial=number)))
+            self.leases.put_in(number, to_json(records[number]))
+            self.trials.tell(records[number], self.study.pruning.floor)
         if strays:
-            self.emit(Note(text=f"records.jsonl: {len(strays)} records were not in the storage and are put into it"))
+            self.emit(Note(text=f"records.jsonl: {len(strays)} records that the storage lacked are put back into it"))
 
-    def _adopt(self) -> None:
-        """Give a lease to every unfinished trial of the study that has none, and drop doubles."""
-        leased = self.leases.trials()
+    def _adopt(self, unfinished: Mapping[int, Task]) -> None:
+        """Give a lease to every unfinished trial that has none; drop doubles, and those taken off the queue."""
+        states = self.leases.states()
         keys: set[str] = set()
-        for number, task in sorted(self.trials.unfinished().items()):
-            if task.key in keys and number not in leased:
+        for number, task in sorted(unfinished.items()):
+            if states.get(number) == "cancelled" or (task.key in keys and number not in states):
                 self.trials.drop(number)
                 continue
             keys.add(task.key)
@@ -99,7 +130,7 @@ class TaskQueue:
             if not is_passing(error):
                 raise_described(error)
                 raise
-        patiently(self._adopt)
+        patiently(lambda: self._adopt(self.trials.read().unfinished))
         if any(other.key == task.key for other in self.pending.values()):
             return None
         return self._new_trial(task)
@@ -115,9 +146,8 @@ class TaskQueue:
             return 0
         self._looked = now
         self._show_running()
-        ended = [(trial, from_json(result)) for trial, result in self.leases.done()]
-        for trial, record in ended:
-            self.trials.tell(record, self.study.pruning.floor)
+        ended = [(trial, self._take_in(trial, result)) for trial, result in self.leases.done()]
+        for trial, _ in ended:
             self.pending.pop(trial, None)
         self.folder.append(record for _, record in ended)
         for trial, record in ended:
@@ -145,39 +175,44 @@ class TaskQueue:
         return len(mine)
 
     def take_back_silent(self, lease_seconds: float) -> None:
-        """Free the trials of workers that were not heard of for so long."""
+        """Free the trials of workers that were silent for so long."""
         for lease in self._running:
-            if lease.age > lease_seconds:
-                self._retry(lease, f"not heard of for {lease.age:.0f} s")
+            silent = self._silences.of(lease)
+            if silent > lease_seconds:
+                self._retry(lease, f"silent for {silent:.0f} s")
 
     def _retry(self, lease: Lease, how: str) -> None:
         if lease.attempt < self.attempts:
             if self.leases.release(lease, counted=True):
                 self.emit(Note(text=f"trial {lease.trial}: its worker was lost ({how}); it is run again"))
             return
-        task = Task(**lease.task)
         why = (
             f"given up after {lease.attempt} attempts: each time the worker was lost with it (the last: {how}); "
             "most often memory ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
         )
-        record = TrialRecord(
-            trial=lease.trial,
+        record = self._failed(lease.trial, Task(**lease.task), why)
+        self.leases.finish(lease, to_json(replace(record, worker=lease.owner, attempt=lease.attempt)))
+
+    def _failed(self, number: int, task: Task, why: str) -> TrialRecord:
+        """The record of a run that left none of its own."""
+        return TrialRecord(
+            trial=number,
             hidden_size=task.hidden_size,
             learning_rate=task.learning_rate,
             seed=task.seed,
             status="failed",
             why=why,
-            steps=int(task.scales.get("steps", self.study.steps)),
+            steps=self._steps(task),
             steps_done=0,
             loss=None,
             scales=dict(task.scales),
             arm=task.arm,
             options=dict(task.options),
-            worker=lease.owner,
-            attempt=lease.attempt,
             fingerprint=self.leases.fingerprint() or "",
         )
-        self.leases.finish(lease, to_json(record))
+
+    def _steps(self, task: Task) -> int:
+        return int(task.scales.get("steps", self.study.steps))
 
     def cancel(self) -> None:
         """Take what nobody has begun off the queue, for good."""
@@ -186,10 +221,11 @@ class TaskQueue:
                 self.trials.drop(lease.trial)
                 self.pending.pop(lease.trial, None)
 
-    # What whoever watches is shown
+    # Events for the live view
 
     def _show_running(self) -> None:
         self._running = self.leases.running()
+        self._silences.look(self._running, self._looked)
         for lease in self._running:
             step = lease.progress["reports"][-1][0] if lease.progress.get("reports") else -1
             seen = self._shown.get(lease.trial)
@@ -212,7 +248,7 @@ class TaskQueue:
                 seed=task.seed,
                 scales=task.scales,
                 arm=task.arm,
-                steps=int(task.scales.get("steps", self.study.steps)),
+                steps=self._steps(task),
                 worker=lease.owner,
                 attempt=lease.attempt,
             )
@@ -234,6 +270,16 @@ class TaskQueue:
 
 def _tokens(record: TrialRecord) -> float:
     return float(record.steps_done * (record.facts.tokens_per_step or 0))
+
+
+def _is_of(record: TrialRecord | None, task: Task) -> bool:
+    """Whether there is a record, of this very task."""
+    return record is not None and task_of(record).key == task.key
+
+
+def _content(record: TrialRecord) -> str:
+    """The record without its number, under which it may be stored a second time."""
+    return to_json(replace(record, trial=0))
 
 
 def _task_json(task: Task) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """How a run stands: its records checked against its storage, without starting anything."""
 
+import contextlib
+import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lrtune.errors import InputError, redact
+from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.records.folder import RunFolder
-from lrtune.records.jsonl import RecordsFile, from_json, read_records
+from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
 from lrtune.search.workers.leases import Leases
-from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
+from lrtune.search.workers.storage import normalise, open_to_read, sqlite_url
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 
@@ -22,7 +24,6 @@ class Status:
     Attributes:
         out, study: the folder and the study in it.
         records: by trial number.
-        counts: records by status.
         waiting, running: trials that wait for a worker, that one has.
         searching: whether a search is at work in the folder now.
         missing: trials that the storage has a record of and records.jsonl had not.
@@ -37,7 +38,6 @@ class Status:
     out: Path
     study: Study
     records: Mapping[int, TrialRecord]
-    counts: Mapping[str, int]
     waiting: int = 0
     running: int = 0
     searching: bool = False
@@ -48,7 +48,22 @@ class Status:
     repaired: bool = False
     storage: str = ""
     why_no_storage: str = ""
-    best: Mapping[int, TrialRecord] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by how they ended."""
+        return dict(Counter(record.status for record in self.records.values()))
+
+    @property
+    def best(self) -> dict[int, TrialRecord]:
+        """The finished record with the lowest loss of each width, arms left out."""
+        best: dict[int, TrialRecord] = {}
+        for record in self.records.values():
+            if record.status == "finished" and record.loss is not None and record.arm is None:
+                known = best.get(record.hidden_size)
+                if known is None or known.loss is None or record.loss < known.loss:
+                    best[record.hidden_size] = record
+        return best
 
     @property
     def is_whole(self) -> bool:
@@ -85,79 +100,88 @@ class Status:
 
 
 def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Status:
-    """Check a run's records against its storage.
+    """Check a run's records against its storage. The storage is only read.
 
     Args:
-        run: the run folder.
+        run: the run folder; it may be read-only.
         storage: the URL that the search was given, where that was not the folder's own file.
         repair: write records.jsonl anew where it lacks records or has bad lines and no search is at work.
 
     Raises:
-        InputError: this is no run folder, or the storage cannot be opened.
+        InputError: this is no run folder, or the storage cannot be read.
     """
     if not (run / "study.toml").is_file():
         raise InputError(f"run: expected the folder of a search, but {run} has no study.toml")
     study = load_study(run / "study.toml", within=run)
-    path = run / "records.jsonl"
-    file = read_records(path, within=run) if path.exists() else RecordsFile([], [])
-    found = {record.trial: record for record in file.records}
     folder = RunFolder(run)
-    searching = not folder.try_lock()
+    is_writable = os.access(run, os.W_OK)
+    searching = is_writable and not folder.try_lock()
     try:
+        file = folder.read()
         url, why = _url(run, storage)
-        if url is None:
-            return _status(run, study, found, file, searching=searching, why_no_storage=why)
-        stored, waiting, running = _stored(url, study.name)
-        if stored is None:
+        stored = None if url is None else _stored(url, study.name)
+        if url is not None and stored is None:
             why = f"{redact(url)} has no study named {study.name!r}"
-            return _status(run, study, found, file, searching=searching, why_no_storage=why)
-        missing = tuple(sorted(stored.keys() - found.keys()))
-        changed = tuple(sorted(n for n in stored.keys() & found.keys() if stored[n] != found[n]))
-        unknown = tuple(sorted(found.keys() - stored.keys()))
-        mend = repair and not searching and bool(missing or changed or file.bad_lines)
-        whole = {**found, **stored}
-        if mend:
-            folder.repair(whole.values())
-        return _status(
-            run,
-            study,
-            whole,
-            file,
+        found = Status(
+            out=run,
+            study=study,
+            records={record.trial: record for record in file.records},
+            bad_lines=tuple(file.bad_lines),
             searching=searching,
-            waiting=waiting,
-            running=running,
-            missing=missing,
-            unknown=unknown,
-            changed=changed,
-            repaired=mend,
-            storage=redact(url),
+            why_no_storage=why,
         )
+        if url is None or stored is None:
+            return found
+        checked = _check(found, stored, redact(url))
+        if checked.is_whole or searching or not repair or not is_writable:
+            return checked
+        folder.project(checked.records.values(), file)
+        return replace(checked, repaired=True)
     finally:
         folder.close()
 
 
-def _stored(url: str, name: str) -> tuple[dict[int, TrialRecord] | None, int, int]:
-    """The records that a storage has of a study, and how many trials wait and run; None where it has no such study."""
-    leases = Leases(open_engine(url), name)
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What a storage holds of a study."""
+
+    records: Mapping[int, TrialRecord]
+    waiting: int
+    running: int
+
+
+def _check(found: Status, stored: _Stored, where: str) -> Status:
+    """The status with what the storage says; its records stand in place of those of records.jsonl."""
+    known, held = found.records, stored.records
+    return replace(
+        found,
+        records=dict(sorted({**known, **held}.items())),
+        waiting=stored.waiting,
+        running=stored.running,
+        missing=tuple(sorted(held.keys() - known.keys())),
+        changed=tuple(sorted(n for n in held.keys() & known.keys() if held[n] != known[n])),
+        unknown=tuple(sorted(known.keys() - held.keys())),
+        storage=where,
+    )
+
+
+def _stored(url: str, name: str) -> _Stored | None:
+    """What a storage holds of a study; None where it has no such study."""
+    leases = Leases(open_to_read(url), name)
     try:
         if leases.spec() is None:
-            return None, 0, 0
-        stored = {number: from_json(result) for number, result in leases.ended()}
-        return stored, len(leases.waiting()), len(leases.running())
+            return None
+        records = {}
+        for number, result in leases.ended():
+            with contextlib.suppress(InputError):  # the next search fails this trial
+                records[number] = from_json(result)
+        return _Stored(records=records, waiting=len(leases.waiting()), running=len(leases.running()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"storage: cannot read study {name!r} in {redact(url)}: {error!s:.200}") from None
+    except RunFailedError as error:
+        raise InputError(str(error)) from None
     finally:
         leases.close()
-
-
-def _status(run: Path, study: Study, records: Mapping[int, TrialRecord], file: RecordsFile, **more: object) -> Status:
-    best: dict[int, TrialRecord] = {}
-    for record in records.values():
-        if record.status == "finished" and record.loss is not None and record.arm is None:
-            known = best.get(record.hidden_size)
-            if known is None or known.loss is None or record.loss < known.loss:
-                best[record.hidden_size] = record
-    fixed = {"out": run, "study": study, "records": dict(sorted(records.items())), "best": best}
-    counts = Counter(record.status for record in records.values())
-    return Status(**{**fixed, "counts": dict(counts), "bad_lines": tuple(file.bad_lines), **more})  # type: ignore[arg-type]
 
 
 def _url(run: Path, storage: str | None) -> tuple[str | None, str]:

@@ -1,5 +1,6 @@
 """How a trial ends in Optuna: its state, its value, its constraint, the same as the sampler takes a record to mean."""
 
+import math
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from lrtune.errors import RunFailedError
+from lrtune.records.jsonl import to_json
 from lrtune.records.record import Status, TrialRecord
-from lrtune.search.optuna_study import Trials, ended_trial
+from lrtune.search.optuna_study import Trials, record_of
 from lrtune.search.queue import TaskQueue
 from lrtune.study.study import Study
 from lrtune.study.task import Task
+from lrtune.trainer.trial import Facts
 
 FLOOR = 0.1
 
@@ -39,7 +42,7 @@ def test_numbers_are_the_studys_whoever_else_adds_trials(tmp_path: Path) -> None
     one, other = Trials(url, "study"), Trials(url, "study")
     made = [side.add(Task(hidden_size=64, learning_rate=0.02, seed=n)) for n, side in enumerate((one, one, other, one))]
     assert made == [0, 1, 2, 3]
-    assert {number: task.seed for number, task in one.unfinished().items()} == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert {number: task.seed for number, task in one.read().unfinished.items()} == {0: 0, 1: 1, 2: 2, 3: 3}
 
 
 def test_a_trial_is_made_without_reading_it_back(tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ def test_a_task_comes_back_whole_from_the_attributes_that_it_needs(
 ) -> None:
     trials = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
     number = trials.add(task)
-    assert trials.unfinished() == {number: task}
+    assert trials.read().unfinished == {number: task}
     [stored] = trials.study.get_trials()
     assert stored.user_attrs.keys() == carries
 
@@ -99,13 +102,46 @@ def test_a_trial_ends_as_its_record_says(
     trials.tell(ended, FLOOR)
     trials.tell(ended, FLOOR)  # as after a kill between telling and writing
     [stored] = trials.study.get_trials()
-    for trial in (stored, ended_trial(ended, FLOOR)):
-        assert trial.state.name == state
-        assert trial.value == value
-        assert trial.params == {"hidden_size": 64, "learning_rate": 0.02}
-        found = trial.constraints.get("diversity")
-        assert found == (None if constraint is None else pytest.approx(constraint))
+    assert stored.state.name == state
+    assert stored.value == value
+    assert stored.params == {"hidden_size": 64, "learning_rate": 0.02}
+    found = stored.constraints.get("diversity")
+    assert found == (None if constraint is None else pytest.approx(constraint))
     assert stored.user_attrs["status"] == status
+    assert stored.intermediate_values == pytest.approx({0: 7.0, 60: math.nan if loss is None else loss}, nan_ok=True)
+    assert trials.read().records == {number: ended}
+
+
+def test_a_trial_gives_its_record_back_whole(tmp_path: Path) -> None:
+    trials = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
+    task = Task(hidden_size=64, learning_rate=1 / 3, seed=7, arm="a", scales={"depth": 2.0}, options={"x": [1, None]})
+    whole = TrialRecord(
+        trial=trials.add(task),
+        hidden_size=64,
+        learning_rate=1 / 3,
+        seed=7,
+        arm="a",
+        scales={"depth": 2.0},
+        options={"x": [1, None]},
+        status="finished",
+        steps=200,
+        steps_done=200,
+        loss=1e-310,
+        diversity=0.1 + 0.2,
+        tokens=10**12,
+        curve={"step": list(range(201)), "loss": [None, *[2.0] * 200], "seen": [None] * 201},
+        facts=Facts(parameters=5, regime_changes=(10, 20), conditions={"a": 1, "b": "ü"}, plan={"dtype": "x"}),
+        plan={"threads": 2, "members": None},
+        texts={"sample": "a\nb\0c"},
+        seconds=0.123,
+        worker="w:1",
+        attempt=3,
+        fingerprint="f",
+    )
+    trials.tell(whole, FLOOR)
+    assert to_json(record_of(trials.study.get_trials()[0])) == to_json(whole)
+    shown = trials.study.get_trials()[0].intermediate_values
+    assert len(shown) == 25 and min(shown) == 0 and max(shown) == 200
 
 
 def test_a_disk_that_fills_up_as_a_trial_is_made_is_said_in_one_line() -> None:

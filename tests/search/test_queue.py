@@ -38,6 +38,10 @@ class Scene:
             self.leases.engine, "before_cursor_execute", lambda _c, _cursor, text, *_: self.asked.append(text)
         )
 
+    def set_clock(self, seconds: int) -> None:
+        """Set the clock by which the worker renews its leases."""
+        self.worker._now = sa.literal_column(f"({self.worker._now}) + {seconds}", sa.Double)
+
     def kinds(self) -> list[type[Event]]:
         """The events that trials gave since the last call."""
         seen = [type(event) for event in self.events if isinstance(event, TrialStarted | TrialReported | TrialEnded)]
@@ -56,9 +60,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     made.close()
 
 
-def finished(trial: int) -> str:
+def finished(trial: int, rate: float = 0.02) -> str:
     record = TrialRecord(
-        trial=trial, hidden_size=64, learning_rate=0.02, seed=0, status="finished", steps=10, steps_done=10, loss=4.0
+        trial=trial, hidden_size=64, learning_rate=rate, seed=0, status="finished", steps=10, steps_done=10, loss=4.0
     )
     return to_json(record)
 
@@ -82,21 +86,65 @@ def test_what_a_worker_writes_is_seen_at_the_next_look(scene: Scene) -> None:
     assert scene.kinds() == [TrialEnded]
 
 
-def test_a_worker_that_falls_silent_is_noticed_though_it_writes_nothing(scene: Scene) -> None:
-    """The age of its lease is read anew every so often; a worker that is alive would have changed it."""
+@pytest.mark.parametrize("clock", [0, -3 * 3600, 3 * 3600])
+def test_a_worker_that_falls_silent_is_noticed_though_it_writes_nothing(scene: Scene, clock: int) -> None:
+    """Also where the lease's time lies hours ahead or behind: only how long it stays the same counts."""
+    scene.set_clock(clock)
     [lease] = scene.worker.claim("worker")
     scene.queue.collect()
-    long_ago = sa.text("UPDATE lrtune_leases SET renewed = renewed - 90")
-    with scene.leases.engine.begin() as connection:
-        connection.execute(long_ago)
-    scene.leases.has_news()  # as if the time had passed by itself
-    scene.queue.collect()
-    scene.queue.take_back_silent(60.0)
+    for _ in range(30):
+        scene.now += 2.0
+        scene.queue.collect()
+        scene.queue.take_back_silent(65.0)
     assert [event for event in scene.events if isinstance(event, Note)] == []
-    scene.now += 2 * module._LOOK_SECONDS
+    for _ in range(6):
+        scene.now += 2.0
+        scene.queue.collect()
+        scene.queue.take_back_silent(65.0)
+    assert not scene.worker.finish(lease, finished(lease.trial))
+
+
+@pytest.mark.parametrize("clock", [-3 * 3600, 0, 3 * 3600])
+def test_a_worker_that_is_renewed_is_left_alone_whatever_the_clock_says(scene: Scene, clock: int) -> None:
+    [lease] = scene.worker.claim("worker")
+    for number in range(30):
+        scene.worker.renew("worker")
+        if number == 10:
+            scene.set_clock(clock)
+        scene.now += 10.0
+        scene.queue.collect()
+        scene.queue.take_back_silent(60.0)
+    assert scene.worker.finish(lease, finished(lease.trial))
+
+
+def test_a_search_that_was_stopped_for_long_does_not_take_the_silence_for_its_workers(scene: Scene) -> None:
+    [lease] = scene.worker.claim("worker")
+    scene.queue.collect()
+    scene.now += 600.0  # SIGSTOP, SIGCONT: its workers stood still too
     scene.queue.collect()
     scene.queue.take_back_silent(60.0)
-    assert not scene.worker.finish(lease, finished(lease.trial))
+    assert scene.worker.finish(lease, finished(lease.trial))
+
+
+def test_a_record_that_cannot_be_read_fails_its_trial_alone(scene: Scene) -> None:
+    scene.queue.add([Task(hidden_size=64, learning_rate=0.04)])
+    for result in ('{"trial": 0, "loss": 1e301', None):
+        [lease] = scene.worker.claim("worker")
+        scene.worker.finish(lease, result or finished(lease.trial, 0.04))
+    assert scene.queue.collect() == 2
+    bad, good = scene.queue.known()
+    assert bad.status == "failed" and "its record cannot be read" in bad.why and bad.learning_rate == 0.02
+    assert good.status == "finished"
+    again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
+    again.restore()
+    assert list(again.folder.records.values()) == [bad, good]
+
+
+def test_a_trial_whose_taking_off_the_queue_was_cut_short_is_waited_for_no_more(scene: Scene) -> None:
+    assert scene.leases.cancel(0)  # killed here, before Optuna was told
+    again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
+    again.restore()
+    assert again.pending == {}
 
 
 def test_a_database_that_does_not_say_is_always_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

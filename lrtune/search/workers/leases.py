@@ -1,9 +1,10 @@
-"""Who may train which trial: a table beside Optuna's, where one conditional UPDATE decides every claim.
+"""The lease table: which worker has which trial. One conditional UPDATE decides every claim.
 
 A trial's row goes ``queued → running → done → told``, or from ``queued`` to ``cancelled``. A worker claims a queued
-row, renews it while it trains, and hands the record in; only the search (of which a study has one) adds rows, takes
-back those whose worker fell silent, and tells Optuna. The pair (owner, attempt) is the fence: whoever lost a row can
-no longer write to it, so a trial is completed once however often it was begun.
+row, renews it while it trains, and leaves the record in it; only the search (of which a study has one) adds rows,
+takes back those whose worker is silent, and tells Optuna's study, which holds the truth. A record stays in its row for
+the workers, who compare runs of one width. The pair (owner, attempt) is the fence: a worker that lost a row can no
+longer write to it, so a trial is completed once however often it was begun.
 """
 
 import contextlib
@@ -60,14 +61,14 @@ _members = sa.Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One row: a trial, who trains it, and how far it is. `age` is in seconds since it was last renewed."""
+    """One row: a trial, who trains it, and how far it is. `renewed` is when it last was, by the database's clock."""
 
     trial: int
     attempt: int
     owner: str
     peers: str
     task: Mapping[str, Any]
-    age: float = 0.0
+    renewed: float = 0.0
     progress: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -215,7 +216,7 @@ class Leases:
         free = sa.or_(
             _studies.c.planner.is_(None),
             _studies.c.planner == planner,
-            _studies.c.planner_renewed < self._now - silence,
+            sa.func.abs(self._now - _studies.c.planner_renewed) > silence,  # also of a clock that was set back
         )
         take = sa.update(_studies).where(_studies.c.name == self.study, free)
         if self._changed(take.values(planner=planner, planner_renewed=self._now)):
@@ -254,7 +255,7 @@ class Leases:
     def _take(self, owner: str, chosen: sa.ColumnElement[bool]) -> list[Lease]:
         c = _leases.c
         taken = {"state": "running", "owner": owner, "attempt": c.attempt + 1, "renewed": self._now}
-        back = (c.trial, c.attempt, c.owner, c.peers, c.task, sa.literal(0.0), c.progress)
+        back = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         take = sa.update(_leases).where(self._mine, c.state == "queued", chosen).values(taken)
         return [_lease(row) for row in self._run(take.returning(*back))]
 
@@ -317,15 +318,14 @@ class Leases:
     def running(self) -> list[Lease]:
         """The trials that a worker has now."""
         c = _leases.c
-        age = self._now - c.renewed
-        columns = (c.trial, c.attempt, c.owner, c.peers, c.task, age, c.progress)
+        columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "running").order_by(c.trial))
         return [_lease(row) for row in rows]
 
     def waiting(self) -> list[Lease]:
         """The trials that wait for a worker, with what is known of those that were begun before."""
         c = _leases.c
-        columns = (c.trial, c.attempt, c.owner, c.peers, c.task, sa.literal(0.0), c.progress)
+        columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "queued").order_by(c.trial))
         return [_lease(row) for row in rows]
 
@@ -335,9 +335,9 @@ class Leases:
         return self._changed(sa.update(_leases).where(self._mine, *row).values(state="cancelled"))
 
     def put_in(self, trial: int, result: str) -> None:
-        """Take a record for a waiting trial that came on another way than through a worker."""
-        row = (_leases.c.trial == trial, _leases.c.state == "queued")
-        self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result))
+        """Take a record for an unfinished trial that came on another way than through a worker."""
+        row = (_leases.c.trial == trial, _leases.c.state.in_(("queued", "running", "cancelled")))
+        self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result, progress=None))
 
     def done(self) -> list[tuple[int, str]]:
         """The records that were handed in and are not yet told to Optuna."""
@@ -345,10 +345,10 @@ class Leases:
         rows = self._run(sa.select(c.trial, c.result).where(self._mine, c.state == "done").order_by(c.trial))
         return [(int(row[0]), str(row[1])) for row in rows]
 
-    def told(self, trial: int) -> None:
-        """The record is in Optuna's study and in the records file."""
+    def told(self, trial: int, result: str | None = None) -> None:
+        """The record is in Optuna's study and in the records file; `result` stands for one that cannot be read."""
         row = sa.update(_leases).where(self._mine, _leases.c.trial == trial, _leases.c.state == "done")
-        self._run(row.values(state="told"))
+        self._run(row.values({"state": "told"} if result is None else {"result": result}))
 
     def ended(self) -> list[tuple[int, str]]:
         """All records that were ever handed in."""
@@ -356,9 +356,10 @@ class Leases:
         query = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told"))).order_by(c.trial)
         return [(int(row[0]), str(row[1])) for row in self._run(query)]
 
-    def trials(self) -> set[int]:
-        """The numbers of all trials that have a row."""
-        return {int(row[0]) for row in self._run(sa.select(_leases.c.trial).where(self._mine))}
+    def states(self) -> dict[int, str]:
+        """The state of every trial that has a row: ``queued``, ``running``, ``done``, ``told`` or ``cancelled``."""
+        rows = self._run(sa.select(_leases.c.trial, _leases.c.state).where(self._mine))
+        return {int(trial): str(state) for trial, state in rows}
 
 
 def _short(peers: str) -> str:
@@ -367,13 +368,13 @@ def _short(peers: str) -> str:
 
 
 def _lease(row: Any) -> Lease:
-    trial, attempt, owner, peers, task, age, progress = row
+    trial, attempt, owner, peers, task, renewed, progress = row
     return Lease(
         trial=int(trial),
         attempt=int(attempt),
         owner=str(owner),
         peers=str(peers),
         task=json.loads(task),
-        age=float(age),
+        renewed=float(renewed or 0.0),
         progress=json.loads(progress) if progress else {},
     )

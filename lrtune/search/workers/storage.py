@@ -1,10 +1,12 @@
 """A storage URL opened so that many processes can use it at once, with retries where it is away."""
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -101,6 +103,33 @@ def open_engine(url: str) -> sa.Engine:
         raise MissingExtraError("cluster", "psycopg", "--storage postgresql://") from None
     tune(engine)
     return engine
+
+
+def open_to_read(url: str) -> sa.Engine:
+    """An engine that changes nothing, also where the folder of a SQLite file may not be written to.
+
+    Raises:
+        InputError: no usable URL, or its driver is not installed.
+    """
+    url = normalise(url)
+    if not url.startswith("sqlite"):
+        return open_engine(url)
+    path = Path(sa.make_url(url).database or "").resolve()
+
+    def connect() -> sqlite3.Connection:
+        """Without a write-ahead log all is in the file itself, and reading it as unchanging makes no file beside it."""
+        mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        try:
+            connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_SECONDS)
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if "unable to open" not in str(error) and "readonly" not in str(error):
+                raise
+            # The folder has no room for the log's index: what is in the file itself is read.
+            connection = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
+        return connection
+
+    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
 
 
 def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
