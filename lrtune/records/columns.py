@@ -16,8 +16,8 @@ _RATES = [
     "log10_lr log2_lr ln_lr",
 ]
 _LOSSES = [
-    "loss",
     "val_loss valid_loss validation_loss eval_loss dev_loss loss_val final_val_loss val_loss_final",
+    "loss",
     "test_loss",
     "final_loss",
     "value",
@@ -132,7 +132,7 @@ def find_columns(table: Table, columns: Columns) -> Found:
     value = next(iter(table.objectives)) if len(table.objectives) == 1 else None
     wanted = columns.loss if columns.loss in table.names or columns.loss != "loss" else value or columns.loss
     rate = _column(table, "--lr", columns.learning_rate, _RATES, notes)
-    loss = _column(table, "--loss", wanted, [*_LOSSES[:1], value, *_LOSSES[1:]] if value else _LOSSES, notes)
+    loss = _column(table, "--loss", wanted, [*_LOSSES[:2], value, *_LOSSES[2:]] if value else _LOSSES, notes)
     scales = {"hidden_size": None} if columns.scales is None else columns.scales
     found = Found(
         learning_rate=rate,
@@ -143,9 +143,6 @@ def find_columns(table: Table, columns: Columns) -> Found:
         conditions={},
         notes=(),
     )
-    others = [name for name in table.names if _plain(name) in _words(_LOSSES[1:3]) and name != loss]
-    if columns.loss is None and _plain(loss) == "loss" and others:
-        notes.append(f"--loss: took {loss!r}, though {others[0]!r} is there too")
     return Found(**{**found.__dict__, "conditions": _conditions(table, found), "notes": tuple(notes)})
 
 
@@ -168,7 +165,7 @@ def _column(table: Table, flag: str, name: str | None, guesses: Sequence[str], n
         raise InputError(
             f"{table.source}: {flag}: two columns are named {column!r:.60} and differ; rename one of them in the header"
         )
-    if column != name and column not in (guesses[0].split()[0] if guesses else ""):
+    if column not in (name, "lr", "loss", "hidden_size"):
         notes.append(f"{flag}: took column {column!r:.60}")
     return column
 

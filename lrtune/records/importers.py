@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
+from lrtune.files import open_text
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
 from lrtune.records.history import Reading, last_of_each_run, without_copies_across
 from lrtune.records.jsonl import read_records
 from lrtune.records.left_out import LeftOut
+from lrtune.records.mlflow_files import TABLES, read_mlflow_database
 from lrtune.records.notation import Kind, Reader, is_blank, number, readers
 from lrtune.records.outcome import Run, best_over, runs_of
 from lrtune.records.record import TrialRecord
-from lrtune.records.storages import is_storage, read_study
+from lrtune.records.sqlite_files import is_sqlite, table_names
+from lrtune.records.storages import is_journal, read_study
 from lrtune.records.table import Row, Table
 from lrtune.records.tables import frame_table, read_file
 from lrtune.records.trackers import read_folder
@@ -105,10 +108,17 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
 def _open(source: Any) -> Table | Imported:
     if not isinstance(source, str | Path):
         return frame_table(source)
-    text = str(source)
-    path = Path(source)
-    if "://" in text or is_storage(Path(text.partition("#")[0])):
+    text = str(source).removeprefix("sqlite:///")
+    if "://" in text:
         return read_study(text)
+    database = Path(text.partition("#")[0].partition("?")[0] if text != str(source) else text.partition("#")[0])
+    if text != str(source) and not is_sqlite(database):
+        raise InputError(f"{database}: expected a SQLite database, but there is none")
+    if is_sqlite(database) and table_names(database) >= TABLES:
+        return read_mlflow_database(database)
+    if is_sqlite(database) or is_journal(database):
+        return read_study(text)
+    path = Path(source)
     if path.is_dir():
         records = path / "records.jsonl"
         return _read_run(records) if records.exists() else read_folder(path)
@@ -118,7 +128,7 @@ def _open(source: Any) -> Table | Imported:
 
 
 def _holds_records(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path, errors="replace") as file:
         first = file.readline(1 << 20)
     return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
 

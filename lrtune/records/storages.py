@@ -1,39 +1,42 @@
 """Optuna's studies as tables: from a database URL, a SQLite file or a journal, without a change to any."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from lrtune.errors import InputError, redact
 from lrtune.fields import unknown_key
+from lrtune.files import open_file
+from lrtune.records.sqlite_files import connector, table_names
 from lrtune.records.states import State, state_of
 from lrtune.records.table import Row, Table, flat, table_of
 from lrtune.records.tables import read_bytes
 
 STATE = "state"
 VALUE = "value"
-_SQLITE = b"SQLite format 3\x00"
-_MOST_STEPS = 2_000  # of SQLite's virtual machine, in millions: minutes
+_TABLES = (
+    *("studies", "study_directions", "study_user_attributes", "study_system_attributes", "version_info"),
+    *("trials", "trial_user_attributes", "trial_system_attributes", "trial_params", "trial_values"),
+)
 
 
-def is_storage(path: Path) -> bool:
-    """Whether a file is a SQLite database or a journal of Optuna."""
+def is_journal(path: Path) -> bool:
+    """Whether a file begins as a journal of Optuna does."""
     try:
-        with path.open("rb") as file:
-            head = file.read(4096)
+        with open_file(path) as file:
+            head = file.read(4096).partition(b"\n")[0]
     except OSError:
         return False
-    return head.startswith(_SQLITE) or (head.startswith(b"{") and b'"op_code"' in head.partition(b"\n")[0])
+    return head.startswith(b"{") and b'"op_code"' in head
 
 
 def read_study(source: str) -> Table:
     """The trials of a study: parameters, user attributes, the value, and the state in the column ``state``.
 
     Args:
-        source: a URL or a path; ``#NAME`` after it names the study where there are several.
+        source: a URL, or the path of a SQLite file or a journal; ``#NAME`` after it names the study where there are
+            several.
 
     Raises:
         InputError: no such storage or study, or no trial in it.
@@ -50,7 +53,7 @@ def read_study(source: str) -> Table:
                 f"{shown}: expected {shown}#STUDY to name one of its studies ({', '.join(names[:8]) or 'none'})"
             )
         if name and name not in names:
-            raise InputError(unknown_key(shown, name, names))
+            raise InputError(unknown_key(f"{shown}#STUDY", name, names))
         study = optuna.load_study(study_name=name or names[0], storage=storage)
         trials = study.get_trials(deepcopy=False)
         objectives = _objectives(study)
@@ -88,38 +91,14 @@ def _cells(trial: Any, objectives: list[str]) -> Mapping[str, Any]:
 def _open(place: str) -> Any:
     from optuna.storages import JournalStorage, RDBStorage
 
-    if place.startswith("sqlite:///"):
-        place = place.removeprefix("sqlite:///").partition("?")[0]
     if "://" in place:
         return RDBStorage(place, skip_table_creation=True)
     path = Path(place)
-    if not path.is_file():
-        raise InputError(f"{path}: expected a database of Optuna, but there is no such file")
-    with path.open("rb") as file:
-        if file.read(len(_SQLITE)) != _SQLITE:
-            return JournalStorage(_journal(path))
-    connect = _read_only(path)
-    with connect() as connection:
-        kinds = dict(connection.execute("SELECT name, type FROM sqlite_master WHERE type != 'index'").fetchall())
-    connection.close()
-    if kinds.get("studies") != "table" or set(kinds.values()) != {"table"}:
-        raise InputError(f"{path}: expected a database of Optuna, with tables alone, but it is another")
-    return RDBStorage("sqlite://", {"creator": connect}, skip_table_creation=True)
-
-
-def _read_only(path: Path) -> Any:
-    """A function that opens the database for reading; a query that does not end is interrupted."""
-    whole = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-    url = f"file:{quote(str(path.resolve()))}?mode=ro{whole}"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(url, uri=True, timeout=60, check_same_thread=False)
-        steps = iter(range(_MOST_STEPS))
-        connection.set_progress_handler(lambda: next(steps, None) is None, 1_000_000)
-        connection.execute("PRAGMA trusted_schema=OFF")
-        return connection
-
-    return connect
+    if is_journal(path):
+        return JournalStorage(_journal(path))
+    if not table_names(path).issuperset(_TABLES):
+        raise InputError(f"{path}: expected a database of Optuna or MLflow, but it is another")
+    return RDBStorage("sqlite://", {"creator": connector(path)}, skip_table_creation=True)
 
 
 def _journal(path: Path) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrtune import files
 from lrtune.errors import InputError, MissingExtraError
 from lrtune.records.table import Row, Table, check_size, flat, table_of
 
@@ -83,22 +84,16 @@ def _text(path: Path) -> tuple[str, list[str]]:
     return text, notes
 
 
-def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
-    """The content of a regular file of bearable size.
+def read_bytes(path: Path, within: Path | None = None, most: int = _MOST_BYTES) -> bytes:
+    """The content of a regular file, in a folder if one is given.
 
     Raises:
-        InputError: it is missing, no regular file, or too large.
+        InputError: it is missing, no regular file, too large, or a link that leads elsewhere.
     """
     try:
-        if not path.is_file():
-            raise InputError(f"{path}: expected a file, but it is {'none' if path.exists() else 'not there'}")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        return files.read_bytes(path, within=within, most=most)
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror or error}") from error
-    if len(data) > most:
-        raise InputError(f"{path}: expected at most {most >> 20} MiB, but it is larger")
-    return data
 
 
 def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Table:

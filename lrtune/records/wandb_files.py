@@ -34,7 +34,7 @@ def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         InputError: a file is too large.
     """
     for file in files:
-        cells = _logged(read_bytes(file))
+        cells = _logged(read_bytes(file, folder))
         run = file.stem.removeprefix("run-")
         yield Row(str(file.parent.relative_to(folder)), {"run_id": run, **dict(flat(cells))})
 
