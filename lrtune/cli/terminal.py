@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lrtune.errors import plain
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def result(text: str) -> None:
     """Print a result to stdout; what others wrote in it cannot drive the terminal."""
-    print(plain(text))
+    print(_fitted(plain(text), sys.stdout))
 
 
 def result_json(value: Any) -> None:
@@ -35,9 +37,24 @@ def print_rate(advice: "Recommendation | Transfer") -> None:
 def say(text: str) -> None:
     """Print what is no result to stderr; when nobody reads that any more (``2>&1 | head``), say nothing."""
     try:
-        print(plain(text), file=sys.stderr, flush=True)
+        print(_fitted(plain(text), sys.stderr), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """On a terminal, long lines are wrapped between words, to go on below the start of their last column."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int) -> str:
+    column = max((gap.end() for gap in re.finditer(r"(^| ) +(?=\S)", line)), default=2)
+    indent = " " * (column if column <= width * 0.6 else 4)
+    parts = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)
 
 
 def stdout_console() -> "Console":

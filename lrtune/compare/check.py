@@ -47,7 +47,8 @@ class Check(NamedTuple):
     left_out: dict[str, int]
 
     def __str__(self) -> str:
-        header = ("at", "predicted", "interval", "measured", "interval", "regret", "held")
+        scales = list(self.rows[0].scales) if self.rows else []
+        header = (*scales, "predicted", "interval", "measured", "interval", "regret", "held")
         lines = [header, *(_line(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
         text = [
@@ -103,11 +104,11 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
 def _line(row: CheckRow) -> tuple[str, ...]:
     sign = {"lower": "≥ ", "upper": "≤ ", None: ""}[row.bound]
     return (
-        ", ".join(f"{name} {value:g}" for name, value in row.scales.items()),
+        *(f"{value:g}" for value in row.scales.values()),
         f"{row.predicted:.3g}",
-        f"{row.low:.3g} … {row.high:.3g}" + ("" if row.supported else " (not supported)"),
+        f"{row.low:.2g} … {row.high:.2g}" + ("" if row.supported else " (not supported)"),
         f"{sign}{row.measured:.3g}",
-        f"{row.measured_low:.3g} … {row.measured_high:.3g}",
+        f"{row.measured_low:.2g} … {row.measured_high:.2g}",
         "–" if row.regret is None else f"{row.regret:.2%}",
         "yes" if row.held else "no",
     )

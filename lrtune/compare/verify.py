@@ -179,6 +179,7 @@ def to_markdown(done: Verification) -> str:
     rows = [
         [f"{column} at {share:.0%}", *(str(arm.at(column, share)) for arm in done.arms)]
         for column in ("loss", "diversity")
+        if any(column in record.curve for arm in done.arms for record in arm.records.values())
         for share in QUARTERS
     ]
     rows.append(["ended", *(", ".join(dict.fromkeys(arm.outcomes.values())) for arm in done.arms)])

@@ -34,7 +34,7 @@ def advice_rows(rule: Rule) -> list[AdviceRow]:
 def _row(size: float, rule: Rule) -> AdviceRow:
     answer = recommend(size, rule=rule)
     safe_range = f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if answer.safe_low and answer.safe_high else "–"
-    basis = answer.basis if answer.supported else f"{answer.basis}, not supported by the data"
+    basis = answer.basis if answer.supported else f"{answer.basis}, unsupported"
     interval = f"{answer.low:.2g} … {answer.high:.2g}"
     cells = (f"{size:g}", f"{answer.learning_rate:.3g}", interval, safe_range, basis)
     return AdviceRow(cells, answer.supported)

@@ -164,7 +164,7 @@ def test_fit_of_the_run_gives_the_rule_again(in_searched: Cli) -> None:
 def test_check_holds_the_rule_against_its_run_and_keeps_the_check_beside_it(in_searched: Cli) -> None:
     rule = Path("lrtune-rule.json").read_bytes()
     done = in_searched("check", "lrtune-rule.json", "--against", "runs/own")
-    assert done.code == 0 and "predicted" in done.out and "hidden_size 64" in done.out
+    assert done.code == 0 and "predicted" in done.out and "\n64  " in done.out
     kept = json.loads(Path("verification.json").read_text())
     assert [row["scales"]["hidden_size"] for row in kept["check"]["runs/own"]] == [32.0, 64.0, 128.0]
     assert Path("lrtune-rule.json").read_bytes() == rule
