@@ -1,7 +1,9 @@
 """The cache folder, and files that appear in it whole or not at all."""
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,27 @@ def cache_folder() -> Path:
     except ImportError:  # with torch and numpy alone
         return Path.home() / ".cache" / "lrtune"
     return Path(user_cache_path("lrtune"))
+
+
+def private_folder(name: str) -> Path:
+    """A folder of the cache for this user alone: code may be loaded from it.
+
+    Raises:
+        OSError: it cannot be made, or is a link or another user's.
+    """
+    folder = cache_folder() / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+        raise PermissionError(errno.EPERM, "not a folder of this user's own", str(folder))
+    folder.chmod(0o700)
+    return folder
+
+
+def is_private(path: Path) -> bool:
+    """Whether a file is this user's own, no link, and no one else may write to it."""
+    found = path.lstat()
+    return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, first: bool = False) -> None:

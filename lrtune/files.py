@@ -151,18 +151,20 @@ def _lock(handle: int) -> bool:
 
 
 def make_private(path: Name) -> None:
-    """Make a folder for this user alone, or check that it is: code may be loaded from it.
+    """Make a folder for this user alone, or make it that: code may be loaded from it.
 
     Raises:
-        OSError: it cannot be made, or it is another user's or others may write to it.
+        OSError: it cannot be made, or is a link or another user's.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
-    if not is_private(path):
-        raise OSError(errno.EPERM, "a cache that others own or may write to; choose another $LRTUNE_CACHE", path)
+    found = os.lstat(path)
+    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EPERM, "not a folder of this user's own", os.fspath(path))
+    os.chmod(path, 0o700)
 
 
 def is_private(path: Name) -> bool:
-    """Whether a file or folder is this user's own and no one else may write to it."""
+    """Whether a file or folder is this user's own, no link, and no one else may write to it."""
     found = os.lstat(path)
     return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
 

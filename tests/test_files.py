@@ -122,10 +122,13 @@ def test_a_cache_is_for_one_user_alone(tmp_path) -> None:
     make_private(cache)
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     cache.chmod(0o770)
-    with pytest.raises(OSError, match="LRTUNE_CACHE"):
-        make_private(cache)
-    (tmp_path / "link").symlink_to("/dev/null")
+    assert not is_private(cache)
+    make_private(cache)
+    assert is_private(cache)
+    (tmp_path / "link").symlink_to(cache)
     assert not is_private(tmp_path / "link")
+    with pytest.raises(OSError, match="own"):
+        make_private(tmp_path / "link")
 
 
 def test_text_of_others_cannot_drive_the_terminal() -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bitnet.cache import cache_folder
+from bitnet.cache import is_private, private_folder, write_whole
 
 _log = logging.getLogger("bitnet")
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "cross_entropy.c")]
@@ -96,18 +96,22 @@ def _processor_flags() -> str:
 
 
 def _built(compiler: str, name: str) -> ctypes.CDLL:
-    """The library of that name, compiled if nobody has yet."""
-    with contextlib.suppress(OSError):
-        folder = cache_folder() / "kernels"
-        if not (folder / name).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                _compile(compiler, Path(own) / name)
-                os.replace(Path(own) / name, folder / name)
-        return ctypes.CDLL(str(folder / name))
-    with tempfile.TemporaryDirectory() as own:  # the cache cannot be written to, or holds something damaged
+    """The library of that name, compiled if the cache does not hold it whole and as this user's own."""
+    with tempfile.TemporaryDirectory() as own:
+        with contextlib.suppress(OSError):
+            path = private_folder("kernels") / name
+            if is_private(path) and path.with_suffix(".sha256").read_text() == _sha256(path):
+                return ctypes.CDLL(str(path))
         _compile(compiler, Path(own) / name)
+        with contextlib.suppress(OSError):
+            path = private_folder("kernels") / name
+            write_whole(path, lambda file: file.write((Path(own) / name).read_bytes()))
+            write_whole(path.with_suffix(".sha256"), lambda file: file.write(_sha256(path).encode()))
         return ctypes.CDLL(str(Path(own) / name))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _compile(compiler: str, target: Path) -> None:

@@ -22,7 +22,7 @@ def vl_convert() -> Any:
 def vega_script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that can stand in a page."""
     converter = vl_convert()
-    kept = cache_folder() / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    kept = cache_folder() / "report" / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
         if is_private(kept) and is_private(kept.parent):  # what lies there goes into a page
             return read_text(kept)

@@ -1,6 +1,9 @@
 """study.toml: what is read, what is refused and with which words, and what the fingerprint covers."""
 
+import re
+import tomllib
 from dataclasses import replace
+from importlib import resources
 
 import pytest
 
@@ -190,3 +193,24 @@ def test_an_arm_says_only_what_departs():
 def test_an_arm_that_cannot_be_run(name, words):
     with pytest.raises(InputError, match=words):
         Study(arms=ARMS).arm(name)
+
+
+EXAMPLES = {"command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer"}  # settings that have no default
+
+
+def test_the_template_offers_every_default_as_it_is() -> None:
+    """What stands behind a # is what holds without it: a reader who removes one changes nothing."""
+    template = (resources.files("lrtune.study") / "study-template.toml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("# ") for line in template.splitlines()]
+    found = {re.split(r" = |  ", line)[0]: line for line in lines if re.match(r"\[|\w+ = ", line)}
+    offered = {name: line for name, line in found.items() if name not in EXAMPLES}
+    assert {"name", "points", "seeds", "report_every", "pruner", "floor", "grace", "tolerance"} <= offered.keys()
+    assert parse_study("\n".join(offered.values())) == Study(options={"dataset": "stdlib", "batch": 16})
+
+
+def test_the_template_offers_the_bundled_trainers_defaults() -> None:
+    options = pytest.importorskip("bitnet.settings.options")
+    template = (resources.files("lrtune.study") / "study-template.toml").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\[options\].*?(?=^\[)", template, re.MULTILINE | re.DOTALL)
+    parsed = tomllib.loads(re.sub(r"^# ", "", table, flags=re.MULTILINE))["options"]
+    assert len(parsed) == 4 and options.parse_options(parsed) == options.Options()

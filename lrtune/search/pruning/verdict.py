@@ -20,6 +20,7 @@ every healthy run passes through it, and neither is a high loss alone, since the
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from lrtune.search.pruning.beaten import beaten
@@ -185,9 +186,9 @@ def _recent(curve: Curve, policy: PruningPolicy, window: list[Point]) -> list[Po
 
 def _rises(points: Sequence[tuple[float, float]], least: float) -> bool:
     """Whether the later half lies above the earlier one by more than `least`, by their medians."""
-    half = len(points) // 2
+    half = max(1, len(points) // 2)
     values = [value for _, value in points]
-    return _median(values[-half:]) - _median(values[:half]) > least
+    return median(values[-half:]) - median(values[:half]) > least
 
 
 def _falling(curve: Curve, recent: list[Point]) -> str:
@@ -207,14 +208,5 @@ def _falling(curve: Curve, recent: list[Point]) -> str:
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
     """Theil–Sen: the median slope over all pairs."""
-    return _median(
-        [(y1 - y0) / (x1 - x0) for i, (x0, y0) in enumerate(points) for x1, y1 in points[i + 1 :] if x1 > x0]
-    )
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    if not ordered:
-        return 0.0
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    slopes = [(y1 - y0) / (x1 - x0) for i, (x0, y0) in enumerate(points) for x1, y1 in points[i + 1 :] if x1 > x0]
+    return median(slopes) if slopes else 0.0

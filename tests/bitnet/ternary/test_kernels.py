@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,37 @@ def test_the_loss_of_a_model_is_that_of_cross_entropy() -> None:
         got.append([loss.detach(), *torch.autograd.grad(loss.sum(), leaves)])
     for ours, wanted in zip(*got, strict=True):
         assert error(ours, wanted) < 3e-7
+
+
+def test_a_library_is_loaded_only_whole_and_from_this_user_alone(monkeypatch: Any, tmp_path: Path) -> None:
+    if kernels.library() is None:
+        pytest.skip("no C compiler, or no int8 products in hardware")
+    compiled = []
+    compile_ = kernels._compile
+    monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "_FLAGS", ("-O0", "-march=native", "-fopenmp", "-shared", "-fPIC"))
+    monkeypatch.setattr(kernels, "_compile", lambda *given: (compiled.append(given), compile_(*given)))
+
+    def loads() -> int:
+        """How often it was compiled in order to be loaded."""
+        compiled.clear()
+        assert kernels.library.__wrapped__() is not None
+        return len(compiled)
+
+    assert (loads(), loads()) == (1, 0)
+    folder = tmp_path / "kernels"
+    (built,) = folder.glob("*.so")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    damaged = built.read_bytes()[:-1]
+    built.unlink()  # never written over: it is mapped into this process
+    built.write_bytes(damaged)
+    assert (loads(), loads()) == (1, 0)
+    built.chmod(0o666)
+    assert (loads(), loads()) == (1, 0)
+    folder.chmod(0o777)
+    assert loads() == 0 and folder.stat().st_mode & 0o777 == 0o700
+    if os.geteuid() == 0:
+        os.chown(built, 65534, 65534)
+        assert (loads(), loads()) == (1, 0)
+        os.chown(folder, 65534, 65534)
+        assert (loads(), loads()) == (1, 1)
