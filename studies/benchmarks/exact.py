@@ -34,7 +34,7 @@ from sweeps import SIZE, Array, Sweep, own_sweeps, public_sweeps
 
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_law
-from lrtune.rule.ask import recommend
+from lrtune.rule import recommend
 
 # Octaves; slopes in octaves per e-fold of size. Medians and sd of the log where a size cannot be negative.
 PLACE, SLOPE = 6.0, (-0.9, 1.2)
