@@ -102,7 +102,7 @@ Name = Annotated[
 # Where and how it runs; none of these changes what is measured.
 Out = Annotated[Path | None, _flag("--out", "Run folder; the same folder again continues.", _RUN, metavar="RUN")]
 Workers = Annotated[int | None, _flag("--workers", "Worker processes; by default from the cores.", _RUN)]
-Engine = Annotated[str, _flag("--engine", "Where workers run.", _RUN, metavar="local|ray")]
+Engine = Annotated[str, _flag("--engine", "Where workers run.", _RUN, metavar="local|inline|ray")]
 Address = Annotated[str | None, _flag("--address", "A Ray cluster to join (auto, or its address).", _RUN)]
 Storage = Annotated[str | None, _flag("--storage", "Where workers meet: a database URL; else RUN/study.db.", _RUN)]
 Device = Annotated[str, _flag("--device", "auto, cpu, cuda, cuda:0 or mps.", _RUN)]

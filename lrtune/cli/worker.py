@@ -20,8 +20,23 @@ def worker(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="A folder for checkpoints, best one that all machines share.")
     ] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(
+            "--trainer", help="Run this one only; by default whatever the storage names.", metavar="MODULE:FUNCTION"
+        ),
+    ] = None,
 ) -> None:
     """Join a search from anywhere: train its trials until it ends."""
     from lrtune.search.workers.local import join
 
-    exit_if_stopped(join(storage, study, workers=workers, device=device, threads=threads, checkpoints=checkpoints))
+    signum = join(
+        storage,
+        study,
+        workers=workers,
+        device=device,
+        threads=threads,
+        checkpoints=checkpoints,
+        trainer=trainer,
+    )
+    exit_if_stopped(signum)

@@ -1,6 +1,5 @@
 """The loop of a search: results in, new tasks out, dead workers noticed, until there is a reason to stop."""
 
-import importlib
 import time
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from lrtune.search.ending import Ending, StopReason
 from lrtune.search.options import SearchOptions
 from lrtune.search.plan import hopeless
 from lrtune.search.queue import TaskQueue
-from lrtune.search.workers.engine import Engine
+from lrtune.search.workers.engine import Engine, make_engine
 from lrtune.search.workers.leases import is_gone
 from lrtune.search.workers.signals import Stopping
 from lrtune.trainer.trial import Trainer
@@ -59,7 +58,15 @@ class Loop:
         if reason is not None:
             self._clear(reason)
             return reason
-        engine = self._engine()
+        engine = make_engine(
+            self.options.engine,
+            url=self.url,
+            study=self.study.name,
+            workers=self.options.workers,
+            device=self.options.device,
+            address=self.options.address,
+            logs=self.queue.folder.logs,
+        )
         self.workers = engine.count
         try:
             engine.start()
@@ -71,23 +78,11 @@ class Loop:
         self._clear(reason)
         return reason
 
-    def _engine(self) -> Engine:
-        module = importlib.import_module(f"lrtune.search.workers.{self.options.engine}")
-        engine: Engine = module.make(
-            url=self.url,
-            study=self.study.name,
-            workers=self.options.workers,
-            device=self.options.device,
-            address=self.options.address,
-            logs=self.queue.folder.logs,
-        )
-        return engine
-
     def _work(self, engine: Engine) -> StopReason:
         stillborn, is_to_fill = 0, True
         while True:
             ended = self.queue.collect()
-            for mark, how in engine.dead():
+            for mark, how in engine.replace_dead():
                 held = self.queue.take_back(mark, how)
                 stillborn = 0 if held or ended else stillborn + 1
                 if stillborn > 2 * engine.count:

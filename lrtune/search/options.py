@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
 from lrtune.search.ending import Ending, StopReason
+from lrtune.search.workers.engine import ENGINES
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
     from lrtune.rule import Rule
-
-_ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class SearchOptions:
 
     Attributes:
         workers: how many at once; None for what the machine has.
-        engine, address: ``local`` or ``ray``, and the Ray cluster's address.
+        engine, address: ``local``, ``inline`` (in this process, one worker) or ``ray``, and the Ray cluster's address.
         storage: a URL that workers on other machines can reach; None for a file in the run folder.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         members: trials of one width that a population trainer gets at once; None for what the trainer says is worth
@@ -54,8 +53,8 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name}: expected a positive number of seconds, but got {value:g}")
-        if self.engine not in _ENGINES:
-            raise InputError(f"engine: expected one of {', '.join(_ENGINES)}, but got {self.engine!r}")
+        if self.engine not in ENGINES:
+            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, but got {self.engine!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.search.options import SearchOptions
+from lrtune.search.workers.machine import shares
 from lrtune.study.study import Study
 from lrtune.study.task import LR_FLOOR, Task, cells
 
@@ -75,7 +76,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
     rows = [_row(study, width, scales, counts[width], records) for width, scales in cells(study)]
     left = [(row, max(0, row["runs"] - row["done"])) for row in rows]
-    workers = given.workers or _workers(given.device)
+    workers = given.workers or len(shares(None, given.device))
     timed = all(row["seconds"] is not None for row, _ in left)
     per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
     notes = [f"budget: {text}" for text in _budget(study)]
@@ -153,12 +154,6 @@ def _row(
         "compute": float(size * tokens),
         "seconds": sum(r.seconds for r in timed) / len(timed) if timed else None,
     }
-
-
-def _workers(device: str) -> int:
-    import importlib
-
-    return len(importlib.import_module("lrtune.search.workers.local").shares(None, device))
 
 
 def _budget(study: Study) -> list[str]:

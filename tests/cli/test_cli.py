@@ -300,7 +300,7 @@ BAD = [
     (["search", "--seed", "-1"], "seed: expected a whole number of at least 0"),
     (["search", "--budget", "soon"], "--budget: expected a positive duration such as"),
     (["search", "--workers", "0"], "workers: expected a positive whole number, but got 0"),
-    (["search", "--engine", "slurm"], "engine: expected one of local, ray"),
+    (["search", "--engine", "slurm"], "engine: expected one of local, inline, ray"),
     (["search", "--pruner", "median"], "pruner: expected one of collapse, none"),
     (["search", "--trainer", "nowhere:train"], "'nowhere:train' cannot be imported"),
     (["search", "--trainer", "json:nothing"], "expected a function 'nothing' in module 'json'"),

@@ -5,6 +5,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,11 +79,24 @@ def poison_or_hang(trial: Trial) -> None:
     fast(trial)
 
 
+def exits_its_process_once(trial: Trial) -> None:
+    """With code 0, as if all were well."""
+    mark = Path(str(trial.options["mark"]))
+    if not mark.exists():
+        mark.write_text("")
+        os._exit(0)
+    fast(trial)
+
+
+def reads_its_input(trial: Trial) -> None:
+    """As input(), ssh and ffmpeg do."""
+    assert sys.stdin.read() == "" == subprocess.run(["cat"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    fast(trial)
+
+
 def with_child(trial: Trial) -> None:
     """Starts a process that would outlive it, and says which."""
-    import subprocess
-
-    child = subprocess.Popen(["sleep", "600"])
+    child = subprocess.Popen(["sleep", "600"], start_new_session=bool(trial.options.get("session")))
     with Path(str(trial.options["pids"])).open("a") as pids:
         pids.write(f"{os.getpid()} {child.pid}\n")
     while True:

@@ -1,12 +1,14 @@
 """One attempt at one trial: what the trainer reports becomes a curve, a verdict, and in the end a record."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json, hand_in
 from lrtune.records.record import Status, TrialRecord
 from lrtune.search.pruning.curve import Curve
@@ -42,7 +44,9 @@ class Attempt:
         self.micro_batch = micro_batch
         self.members = 1
         self.began = time.monotonic()
+        self.process = os.getpid()
         self.is_lost = False
+        self.is_interrupted = False
         self.verdict: Verdict | None = None
         self.facts = Facts()
         self.texts: dict[str, str] = dict(lease.progress.get("texts", {}))
@@ -83,9 +87,12 @@ class Attempt:
 
         Raises:
             Interrupted: the search is being stopped, or this worker was taken for dead and lost the trial.
+            InputError: a process that the trainer forked called it.
         """
+        if os.getpid() != self.process:
+            raise InputError("report: expected a call in the trainer's own process, but got one in a child of it")
         if self.is_lost:
-            raise Interrupted("this trial was given to another worker")
+            self._interrupt("this trial was given to another worker")
         if self.verdict is not None:
             return False
         # After a restart the trainer reports its checkpoint's step again; of what came later nothing counts.
@@ -97,10 +104,14 @@ class Attempt:
             return False
         if report.step < self.steps:
             if self.setting.is_stopping():
-                raise Interrupted("the search is being stopped")
+                self._interrupt("the search is being stopped")
             if time.monotonic() - self._saved > _SAVE_SECONDS:
                 self.save()
         return True
+
+    def _interrupt(self, why: str) -> NoReturn:
+        self.is_interrupted = True
+        raise Interrupted(why)
 
     def judge(self) -> Verdict | None:
         """The verdict on the curve so far; None where nothing may be cut."""

@@ -81,9 +81,9 @@ def machine_id() -> str:
     return "/".join(parts)
 
 
-def new_owner() -> str:
-    """A name for this process that no other has, on any machine, now or later."""
-    return f"{machine_id()}:{os.getpid()}:{_started(os.getpid())}:{secrets.token_hex(4)}"
+def new_owner(token: str = "") -> str:
+    """A name for this process that no other has, on any machine, now or later; it ends with `token`, if given."""
+    return f"{machine_id()}:{os.getpid()}:{_started(os.getpid())}:{token or secrets.token_hex(4)}"
 
 
 def is_gone(owner: str) -> bool:
@@ -202,11 +202,10 @@ class Leases:
         there = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
         return self._run(sa.select(column).where(_studies.c.name == self.study)) if there else []
 
-    def state(self) -> tuple[str, float]:
-        """``open``, ``stopping`` or ``done``, and the seconds since the search last showed itself."""
-        age = (self._now - sa.func.coalesce(_studies.c.planner_renewed, 0.0)).label("age")
-        rows = self._run(sa.select(_studies.c.state, age).where(_studies.c.name == self.study))
-        return (str(rows[0][0]), float(rows[0][1])) if rows else ("done", 0.0)
+    def state(self) -> tuple[str, float | None]:
+        """``open``, ``stopping`` or ``done``, and when the search last showed itself, by the database's clock."""
+        rows = self._run(sa.select(_studies.c.state, _studies.c.planner_renewed).where(_studies.c.name == self.study))
+        return (str(rows[0][0]), rows[0][1]) if rows else ("done", None)
 
     def set_state(self, state: str) -> None:
         self._run(sa.update(_studies).where(_studies.c.name == self.study).values(state=state))

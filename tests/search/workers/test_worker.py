@@ -1,17 +1,21 @@
 """One worker in this process: what becomes of trials that fail, hang, run out of memory or lose their lease."""
 
+import asyncio
 import math
+import os
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
-from lrtune.search.workers import worker as module
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
-from lrtune.search.workers.worker import Worker, WorkerSpec
+from lrtune.search.workers.worker import Worker, WorkerSpec, check_here
 from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.task import Task
 from lrtune.study.toml import to_toml
@@ -71,6 +75,32 @@ def diverges(trial: Trial) -> None:
 
 def exits(trial: Trial) -> None:
     raise SystemExit("usage: train.py")
+
+
+def exits_when_done(trial: Trial) -> None:
+    good(trial)
+    sys.exit(0)
+
+
+def exits_early(trial: Trial) -> None:
+    trial.report(4, loss=3.0)
+    sys.exit()
+
+
+def is_cancelled(trial: Trial) -> None:
+    raise asyncio.CancelledError("the loop was closed")
+
+
+def is_interrupted(trial: Trial) -> None:
+    raise KeyboardInterrupt
+
+
+def says_nan(trial: Trial) -> None:
+    trial.describe(unigram_entropy=math.nan)
+
+
+def drives_the_terminal(trial: Trial) -> None:
+    raise ValueError("\x1b]52;c;YQ==\x07postgresql://me:secret@db is no file")
 
 
 def hungry(trial: Trial) -> None:
@@ -135,6 +165,12 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tm
         ("silent", "failed", "the trainer returned without a report"),
         ("diverges", "diverged", "loss is not finite at step 4"),
         ("exits", "failed", "SystemExit: usage: train.py"),
+        ("exits_when_done", "finished", ""),
+        ("exits_early", "failed", "the trainer returned after reporting step 4 of 10"),
+        ("is_cancelled", "failed", "in is_cancelled"),
+        ("is_interrupted", "failed", "KeyboardInterrupt"),
+        ("says_nan", "failed", "describe: expected a finite number for unigram_entropy, but got nan"),
+        ("drives_the_terminal", "failed", "ValueError: ]52;c;YQ==postgresql://me:***@db is no file"),
         ("starving", "failed", "out of memory also in micro-batches of 4"),
     ],
 )
@@ -260,18 +296,6 @@ def test_an_exception_in_a_population_fails_only_the_member_that_raises_it(tmp_p
     assert [record.status for record in desk.work().values()] == ["finished", "failed", "finished"]
 
 
-def test_a_hanging_trial_is_failed_and_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    ended = threading.Event()
-    monkeypatch.setattr(module, "_end_group", lambda code: ended.set())
-    desk = Desk(tmp_path, "test_worker:waits")
-    monkeypatch.setitem(globals(), "waits", lambda trial: ended.wait(20))
-    desk.queue(0.01, trial_timeout=0.05)
-    record = desk.work()[0]
-    assert ended.is_set()
-    assert record.status == "failed"
-    assert "no end after 0.05 s (--trial-timeout)" in record.why
-
-
 def test_a_worker_that_was_taken_for_dead_can_no_longer_write(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     desk = Desk(tmp_path, "test_worker:good")
     desk.queue(0.01)
@@ -326,6 +350,99 @@ def test_a_stopped_worker_keeps_the_curve_and_the_next_one_goes_on_with_it(tmp_p
     assert record.curve["step"] == [0, 2, 4, 6, 8, 10]
     assert record.curve["loss"] == [4.0, 3.8, 3.6, 3.4, 3.2, 3.0]
     assert not (tmp_path / "checkpoints" / "0").exists()
+
+
+def deaf(trial: Trial) -> None:
+    """Swallows the interruption, and returns as if all were well."""
+    for step in range(0, trial.steps, trial.report_every):
+        if step == 4:
+            seen["stop"].set()
+        try:
+            trial.report(step, loss=3.0)
+        except:  # noqa: E722
+            return
+
+
+def test_an_interruption_that_the_trainer_swallows_is_no_failure(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:deaf")
+    desk.queue(0.01)
+    seen["stop"] = stop = threading.Event()
+    Worker(WorkerSpec(url=desk.url, study="study"), stop).run()
+    assert not desk.leases.ended()
+    (waiting,) = desk.leases.waiting()
+    assert waiting.attempt == 0 and [row[0] for row in waiting.progress["reports"]] == [0, 2, 4]
+
+
+def forks(trial: Trial) -> None:
+    """Four children, which fail, return, exit and report; the parent's run is a good one."""
+    codes = []
+    for number in range(4):
+        child = os.fork()
+        if child == 0:
+            if number == 0:
+                raise ValueError("a child's own")
+            if number == 1:
+                return
+            if number == 2:
+                sys.exit(7)
+            trial.report(trial.steps, loss=0.0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    assert codes == [1, 0, 7, 1]
+    good(trial)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_hand_in_for_its_parent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    desk = Desk(tmp_path, "test_worker:forks")
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert (record.status, record.why, record.loss) == ("finished", "", 3.01)
+    said = capfd.readouterr().err
+    assert "ValueError: a child's own" in said and "report: expected a call in the trainer's own process" in said
+
+
+def test_a_joined_worker_goes_home_when_the_search_is_silent_by_its_own_clock(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(0.01)
+    desk.leases.hold("a search", 60)
+    # The database's clock was set back since the last heartbeat.
+    with desk.leases.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE lrtune_studies SET planner_renewed = planner_renewed + 1e8")
+    assert Worker(WorkerSpec(url=desk.url, study="study", patience=0.3)).run()
+    assert len(desk.leases.ended()) == 1, "it trained what was there first"
+
+
+def test_a_worker_of_the_search_itself_waits_however_long_that_is_stopped(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(0.01)
+    desk.leases.hold("a search", 60)
+    with desk.leases.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE lrtune_studies SET planner_renewed = planner_renewed - 1e8")
+    worker = threading.Thread(target=Worker(WorkerSpec(url=desk.url, study="study")).run, daemon=True)
+    worker.start()
+    deadline = time.monotonic() + 20
+    for number in range(3):
+        task = Task(hidden_size=32, learning_rate=0.1 + number)
+        desk.leases.add(9 + number, task.group, {"hidden_size": 32, "learning_rate": 0.1 + number})
+        while len(desk.leases.ended()) < 2 + number:
+            assert worker.is_alive() and time.monotonic() < deadline, "it went home"
+            time.sleep(0.01)
+    desk.leases.set_state("stopping")
+    worker.join(20)
+    assert not worker.is_alive()
+
+
+def test_a_worker_told_its_trainer_runs_no_other(tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:good")
+    desk.queue(0.01)
+    Worker(WorkerSpec(url=desk.url, study="study", trainer="test_worker:good")).leases.close()
+    with pytest.raises(InputError, match=r"expected 'mine:train' \(--trainer\), but study 'study' names 'test_wo"):
+        Worker(WorkerSpec(url=desk.url, study="study", trainer="mine:train"))
+    (tmp_path / "program").mkdir()
+    program = Desk(tmp_path / "program", "test_worker:good", command=("rm", "{learning_rate}"))
+    program.queue(0.01)
+    with pytest.raises(InputError, match="names a command line"):
+        check_here(WorkerSpec(url=program.url, study="study", trainer="test_worker:good"))
 
 
 seen: dict[str, object] = {}

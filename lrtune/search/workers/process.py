@@ -1,0 +1,63 @@
+"""A worker as a process of its own. Its guard ends it, and what it started, with the engine that started it."""
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+
+from lrtune.errors import LrtuneError, redact
+from lrtune.search.workers.training import explain
+from lrtune.search.workers.worker import Worker, WorkerSpec
+
+TIMED_OUT = 75
+OVER = 76  # the search is over; any other end, 0 included, comes too early
+
+
+def to_json(spec: WorkerSpec) -> str:
+    """What a worker is told, as one line for its pipe."""
+    return json.dumps(asdict(spec))
+
+
+def from_json(text: str) -> WorkerSpec:
+    """What `to_json` wrote; its folders become those of this process."""
+    data = json.loads(text)
+    spec = WorkerSpec(**{**data, "path": tuple(data["path"])})
+    sys.path[:] = [*spec.path, *(folder for folder in sys.path if folder not in spec.path)]
+    return spec
+
+
+def main() -> int:
+    """Run one worker; its last argument is the descriptor of the pipe that tells what it works on."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with open(int(sys.argv.pop())) as pipe:
+            spec = from_json(pipe.read())
+        worker = Worker(spec, stop, give_up)
+        threading.Thread(target=_end_when_stuck, args=(worker.lease_seconds,), daemon=True).start()
+        return OVER if worker.run() else 0
+    except LrtuneError as error:
+        print(f"error: {redact(error)}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except Exception as error:
+        print(explain(error), file=sys.stderr, flush=True)
+        return 1
+
+
+def give_up() -> None:
+    """End this process at once, from any thread."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(TIMED_OUT)
+
+
+def _end_when_stuck(seconds: float) -> None:
+    """End the process, with a traceback, once nothing in it could renew a lease for as long as one lasts."""
+    while True:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        time.sleep(seconds / 6)
