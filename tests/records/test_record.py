@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.records.jsonl import from_json, read_records, to_json, write_records
+from lrtune.records.jsonl import from_json, hand_in, read_records, to_json, write_records
 from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts
 
@@ -132,3 +132,47 @@ def test_any_value_in_any_field_is_a_record_or_one_clear_line(field: str, value:
 def test_any_text_is_refused_without_harm(text: str) -> None:
     with pytest.raises(InputError):
         from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"facts": Facts(parameters="12M")}, "facts.parameters: expected a number, but got '12M'"),
+        ({"facts": Facts(tokens_per_step=True)}, "facts.tokens_per_step: expected a number, but got True"),
+        ({"facts": Facts(regime_changes=(1.5,))}, "facts.regime_changes: expected a whole number"),
+        ({"curve": {"step": [0, 1], "loss": [1.0]}}, "curve: expected columns of one length"),
+        ({"curve": {"step": [0], "note": ["x"]}}, "curve.note: expected a list of numbers"),
+        ({"texts": {"sample": "x" * 17_000_000}}, "at most"),
+    ],
+)
+def test_what_a_worker_hands_in_is_what_every_reader_accepts(change: dict, words: str) -> None:
+    """A record that cannot be kept is that of a failed run, in its own words; the search continues."""
+    read = from_json(hand_in(record(**change)))
+    assert (read.status, read.trial, read.learning_rate, read.loss) == ("failed", 3, 0.026, None)
+    assert "cannot be recorded" in read.why and words in read.why and "\n" not in read.why
+
+
+def test_what_is_nested_without_end_fails_its_run_alone() -> None:
+    nest: list = []
+    nest.append(nest)
+    assert from_json(hand_in(record(facts=Facts(conditions={"a": nest})))).status == "failed"
+
+
+def test_numbers_of_other_kinds_are_handed_in_as_plain_ones() -> None:
+    np = pytest.importorskip("numpy")
+    facts = Facts(parameters=np.int64(7), unigram_entropy=np.float32(0.5), conditions={"a": np.bool_(True)})
+    curve = {"step": [np.int32(0), 1], "loss": [np.float64(6.5), 1e301], "gain": [-1e305, math.inf]}
+    read = from_json(hand_in(record(loss=np.float32(4.5), facts=facts, curve=curve)))
+    assert (read.status, read.loss, read.facts.parameters, read.facts.unigram_entropy) == ("finished", 4.5, 7, 0.5)
+    assert read.curve == {"step": [0, 1], "loss": [6.5, None], "gain": [None, None]}
+    assert read.facts.conditions == {"a": True}
+
+
+def test_conditions_are_cut_to_what_a_rule_may_hold() -> None:
+    said = {"two": "a\nb\x1b[1m", "long": "x" * 9000, "nan": math.nan, "huge": 1e305, "list": [1], "depth": 4}
+    kept = from_json(hand_in(record(facts=Facts(conditions=said)))).facts.conditions
+    assert kept == {"two": "a b[1m", "long": "x" * 2000, "depth": 4}
+
+
+def test_a_good_record_is_handed_in_as_it_is() -> None:
+    assert hand_in(record()) == to_json(record())
