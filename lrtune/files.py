@@ -10,7 +10,6 @@ import fcntl
 import io
 import os
 import stat
-from typing import BinaryIO
 
 Name = str | os.PathLike[str]
 
@@ -69,7 +68,7 @@ def _check_regular(path: Name, found: os.stat_result) -> None:
         raise OSError(errno.EINVAL, what, os.fspath(path))
 
 
-def open_file(path: Name, *, within: Name | None = None, most: int | None = None) -> BinaryIO:
+def open_file(path: Name, *, within: Name | None = None, most: int | None = None) -> io.BufferedReader:
     """A regular file opened to read bytes; see `open_handle`."""
     return os.fdopen(open_handle(path, within=within, most=most), "rb")
 

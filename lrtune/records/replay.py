@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from lrtune.errors import InputError
 from lrtune.fields import unknown_key
+from lrtune.files import open_file
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts, Trial
@@ -59,11 +61,6 @@ class Surface:
         """Share of loss that a rate costs against the best one; 1 from where runs diverge."""
         x = math.log2(rate)
         return 1.0 if x >= self.dead else float(np.expm1(self.log_loss(x) - self.best_y))
-
-    @property
-    def noise_floor(self) -> float:
-        """Regret that is within one sd of a run's own noise: smaller ones cannot be told from none."""
-        return self.own
 
 
 def smooth(rates: Sequence[float], losses: Sequence[Sequence[float]]) -> Surface:
@@ -127,27 +124,11 @@ def _local(x: Array, y: Array, at: float) -> float:
 
 
 def _curve(x: Array, y: Array, at: Array) -> Array:
-    """Monotone-safe cubic (Fritsch–Carlson slopes) through the points; outside, the end slopes go on, rising."""
-    widths, steps = np.diff(x), np.diff(y)
-    secant = steps / widths
-    slope = np.concatenate([secant[:1], np.where(secant[1:] * secant[:-1] > 0, _harmonic(secant), 0.0), secant[-1:]])
-    inside = np.clip(at, x[0], x[-1])
-    i = np.clip(np.searchsorted(x, inside, side="right") - 1, 0, len(x) - 2)
-    t = (inside - x[i]) / widths[i]
-    h = widths[i]
-    value = (
-        (1 + 2 * t) * (1 - t) ** 2 * y[i]
-        + t * (1 - t) ** 2 * h * slope[i]
-        + t * t * (3 - 2 * t) * y[i + 1]
-        + t * t * (t - 1) * h * slope[i + 1]
-    )
+    """A monotone cubic (PCHIP) through the points; outside, lines that rise at least a little go on from its ends."""
+    cubic = PchipInterpolator(x, y)
+    first, last = cubic(x[[0, -1]], nu=1)
     below, above = np.maximum(x[0] - at, 0.0), np.maximum(at - x[-1], 0.0)
-    return np.asarray(value + below * max(-slope[0], 0.01) + above * max(slope[-1], 0.02))
-
-
-def _harmonic(secant: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(2 * secant[1:] * secant[:-1] / (secant[1:] + secant[:-1]))
+    return np.asarray(cubic(np.clip(at, x[0], x[-1])) + below * max(-first, 0.01) + above * max(last, 0.02))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +255,12 @@ def check(study: Any) -> None:
 
 def prepare(study: Any) -> Mapping[str, str]:
     """The records are the data: their content is part of the study's fingerprint."""
-    return {"records": hashlib.sha256(_path(study.options).read_bytes()).hexdigest()[:16]}
+    path = _path(study.options)
+    try:
+        with open_file(path) as file:
+            return {"records": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
+    except OSError as error:
+        raise InputError(f"options.records: cannot read {path}: {error.strerror}") from error
 
 
 def train(trial: Trial) -> None:
