@@ -14,9 +14,10 @@ from bitnet.data.prepare import open_tokens
 from bitnet.data.tokens import Tokens, batch, check_length, decode, validation_contexts
 from bitnet.execution.decide import members_that_fit, should_compile
 from bitnet.model import measures
+from bitnet.settings.config import Gradient
 from bitnet.settings.options import PER_MEMBER, Options, parse_options
 from bitnet.settings.schedule import AdaptiveWarmup
-from bitnet.ternary.arithmetic import KERNELS
+from bitnet.ternary.arithmetic import Arithmetic, choose
 from bitnet.training import checkpoint, cpu
 from bitnet.training.population import Member, Population
 from bitnet.training.steppers import stepper_for
@@ -86,6 +87,8 @@ class _Run:
             cpu.settle(first.threads)
         options = [parse_options(trial.options, trial.scales) for trial in trials]
         self.options = options[0]
+        self.arithmetic = choose(torch.device(first.device))
+        self.gradient = _gradient(self.options, self.arithmetic)
         self.tokens = open_tokens(self.options)
         check_length(self.tokens, batch_size=self.options.batch, context=self.options.context)
         if any(own.sample_tokens for own in options):
@@ -115,7 +118,8 @@ class _Run:
             functools.partial(_batch, self.tokens, options.batch, options.context),
             stepper=stepper_for(self.first.device, compiled=self.compiled),
             device=self.first.device,
-            gradient=options.precision,
+            gradient=self.gradient,
+            arithmetic=self.arithmetic,
             betas=(options.betas[0], options.betas[1]),
             epsilon=options.epsilon,
             init_std=options.init_std,
@@ -141,10 +145,10 @@ class _Run:
     def describe(self) -> None:
         """Tell each trial what is known of its run."""
         plan = {
-            "gradients": self.options.precision,
+            "gradients": self.gradient,
             "members": len(self.runners),
             "compiled": self.compiled,
-            "kernels": not self.compiled and self.population.arithmetic is KERNELS,
+            "kernels": not self.compiled and self.arithmetic.name == "kernels",
         }
         for runner in self.runners:
             runner.trial.describe(
@@ -227,6 +231,19 @@ def _train_together(trials: Sequence[Trial]) -> None:
         step = min(steps, (step // every + 1) * every)
         run.population.advance(step)
     checkpoint.remove(trials)
+
+
+def _gradient(options: Options, arithmetic: Arithmetic) -> Gradient:
+    """The precision asked for, or the exact one where a lower one would not be faster; says so in one line."""
+    if options.precision == "fp32" or arithmetic.has_low_precision:
+        return options.precision
+    _say_exact(options.precision)
+    return "fp32"
+
+
+@functools.cache
+def _say_exact(precision: str) -> None:
+    _log.warning("precision %s is no faster than fp32 on this processor; gradients are fp32", precision)
 
 
 def _batch(tokens: Tokens, size: int, context: int, seed: int, step: int) -> Any:

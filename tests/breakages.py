@@ -74,6 +74,20 @@ BREAKAGES = (
         ("bitnet/ternary/test_kernels.py",),
     ),
     Breakage(
+        "products: 16-bit sums are widened after they can overflow",
+        "bitnet/ternary/product.c",
+        "#define GROUPS 64 ",
+        "#define GROUPS 128 ",
+        ("bitnet/ternary/test_kernels.py",),
+    ),
+    Breakage(
+        "gradients by floats: the norm's own part is left out",
+        "bitnet/ternary/floats.c",
+        "to[i] = (from[i] - at[i] * inner) * r + plus[i];",
+        "to[i] = from[i] * r + plus[i];",
+        ("bitnet/ternary/test_fused.py",),
+    ),
+    Breakage(
         "cross-entropy: what smoothing takes from the target is given to no token",
         "bitnet/ternary/cross_entropy.c",
         "row[i] * share - even;",

@@ -11,7 +11,7 @@ from bitnet.execution import probe
 from bitnet.execution.timing import Shape
 from bitnet.settings.config import ModelConfig
 from bitnet.settings.options import Options, parse_options
-from bitnet.ternary.arithmetic import KERNELS, choose
+from bitnet.ternary.arithmetic import choose
 from lrtune.trainer import Trial
 
 
@@ -30,7 +30,7 @@ def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial
     if isinstance(options.compile, bool):
         return options.compile
     device = trials[0].device.partition(":")[0]
-    if config.ffn == "squared-relu" and choose(torch.device(device)) is KERNELS:
+    if config.ffn == "squared-relu" and choose(torch.device(device)).name == "kernels":
         return False  # a block by our own kernels is the faster one, and ready at once
     if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
         return False

@@ -22,14 +22,8 @@ def describe() -> Iterator[tuple[str, str, str]]:
     else:
         yield "device", "ok", "mps (Apple GPU)" if torch.backends.mps.is_available() else "cpu"
     yield "threads", "ok", f"torch would use {torch.get_num_threads()} in one process; a search divides them"
-    if kernels.library() is not None:
-        yield "kernels", "ok", f"compiled, in {cache_folder() / 'kernels'}"
-    else:
-        yield (
-            "kernels",
-            "missing",
-            "no C compiler, or a processor without int8 products: steps are up to twice as slow",
-        )
+    state = "missing" if kernels.library() is None else "ok"
+    yield "kernels", state, f"{kernels.describe()}; {cache_folder() / 'kernels'}"
     compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
     found = next((path for name in compilers if name and (path := shutil.which(name))), None)
     if found is None:

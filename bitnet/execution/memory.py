@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from bitnet.settings.config import ModelConfig
-from bitnet.ternary.arithmetic import KERNELS, choose
+from bitnet.ternary.arithmetic import choose
 from bitnet.ternary.quantize import forward_product, stored_as
 
 _SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need some too
@@ -64,7 +64,7 @@ def _integer_bytes(kind: str) -> int:
     if kind == "cuda":
         return 2
     x = torch.empty(0, device=kind)
-    if choose(x.device) is KERNELS:
+    if choose(x.device).name == "kernels":
         return 1
     return int(stored_as(forward_product(x), x).itemsize)
 

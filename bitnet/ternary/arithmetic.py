@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from bitnet.settings.config import Ffn, Gradient
-from bitnet.ternary import fixed_point, kernels, plain, reference, tiles
+from bitnet.ternary import fused, kernels, plain, reference, tiles
+from bitnet.ternary.digits import Digits
+from bitnet.ternary.floats import Floats
 
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient], Tensor]
 """One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, turns as from `plain.rotations`, B, kind of
@@ -33,6 +35,7 @@ class Arithmetic:
         logits_at_once: numbers in a slice of logits. Torch's operations walk over a slice several times: on a CPU it
             stays within a core's cache. The kernel walks over it once, and larger products are faster. On a GPU it
             is a matter of memory.
+        has_low_precision: whether gradients of low precision are faster than exact ones; else they are exact too.
         keeps_squares: whether relu(x)² is kept for the gradient; a layer in tiles makes it again.
     """
 
@@ -40,26 +43,34 @@ class Arithmetic:
     layer: Layer
     cross_entropy: CrossEntropy = plain.cross_entropy
     logits_at_once: int = 2**24
+    has_low_precision: bool = False
     keeps_squares: bool = True
 
 
 REFERENCE = Arithmetic(name="reference", layer=reference.layer)
 DEVICE = Arithmetic(name="device", layer=plain.layer)
-CUDA = Arithmetic(name="device", layer=plain.layer, logits_at_once=2**28)
+CUDA = Arithmetic(name="device", layer=plain.layer, logits_at_once=2**28, has_low_precision=True)
 TILES = Arithmetic(name="tiles", layer=tiles.layer, logits_at_once=2**18, keeps_squares=False)
 KERNELS = Arithmetic(
     name="kernels",
-    layer=fixed_point.layer,
-    cross_entropy=fixed_point.cross_entropy,
+    layer=fused.Fused(product="ours", backward=lambda gradient: Floats()),
+    cross_entropy=fused.cross_entropy,
     logits_at_once=2**20,
     keeps_squares=False,
+)
+INT8_KERNELS = replace(
+    KERNELS,
+    layer=fused.Fused(product="torch", backward=lambda gradient: Digits(3 if gradient == "fp32" else 2)),
+    has_low_precision=True,
 )
 
 
 def choose(device: torch.device) -> Arithmetic:
     """The fastest form for float32 on this device: a fact of the machine, not of a timing."""
     if device.type == "cpu":
-        return TILES if kernels.library() is None else KERNELS
+        if kernels.library() is None:
+            return TILES
+        return INT8_KERNELS if kernels.int8_in_hardware() else KERNELS
     return CUDA if device.type == "cuda" else DEVICE
 
 

@@ -1,8 +1,8 @@
 """Builds and loads the C files beside it: once for each machine, by its own C compiler, kept in the cache folder.
 
-Without a compiler, or on a processor that does not multiply int8 matrices in hardware, there are no kernels, and the
-steps run on torch's operations alone. Which it is follows from the machine, never from a timing: equal runs on one
-machine stay equal to the bit.
+Without a compiler there are no kernels, and the steps run on torch's operations alone. What runs follows from the
+machine, never from a timing: equal runs on one machine stay equal to the bit. ``$LRTUNE_CPU`` caps what the kernels
+use of the processor, which is for tests and comparisons.
 """
 
 import contextlib
@@ -23,15 +23,21 @@ import torch
 from torch import Tensor
 
 from bitnet.cache import is_private, private_folder, write_whole
+from lrtune.trainer import InputError
 
 _log = logging.getLogger("bitnet")
-_SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "cross_entropy.c")]
+_NAMES = ("kernels", "attention", "cross_entropy", "floats", "product")
+_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in _NAMES]
 _HEADER = Path(__file__).with_name("rows.h")
-_FLAGS = (
-    *("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fopenmp", "-shared", "-fPIC"),
-)
+_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC")
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+CAP_VARIABLE = "LRTUNE_CPU"
+# Level → what the processor must have for it to be a cap, and the compiler's flags; of x86-64, the least first.
+_LEVELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "plain": ("", ()),
+    "avx2": ("avx2", ("-march=x86-64-v3",)),
+    "avx512": ("avx512bw", ("-march=x86-64-v4",)),
+}
 # The prototypes in the C files are the one list of the kernels and their arguments; the last one is the threads.
 _PROTOTYPE = re.compile(r"^void (\w+)\(([^)]*),\s+int threads\) \{", re.MULTILINE)
 _POINTERS = {"float": torch.float32, "int8_t": torch.int8, "int32_t": torch.int32, "int64_t": torch.int64}
@@ -69,40 +75,82 @@ class Kernel(NamedTuple):
     signature: tuple["torch.dtype | type", ...]
 
 
+def int8_in_hardware() -> bool:
+    """Whether torch multiplies int8 matrices by units made for it, several times faster than float32 ones."""
+    return _cap() is None and bool(_INT8_PRODUCTS & _processor_flags())
+
+
+def describe() -> str:
+    """Which kernels run here, and why, in one line."""
+    if library() is None:
+        return "torch's operations alone: no C compiler, or it failed"
+    if int8_in_hardware():
+        return "all kernels; products, and gradients as digits, by int8 hardware"
+    unit = "AVX2" if _uses_avx2() else "plain C"
+    capped = f", capped by {CAP_VARIABLE}={_cap()}" if _cap() else ", no int8 products in hardware"
+    return f"all kernels; forward products by our own {unit}, gradients by float32 products{capped}"
+
+
+def _uses_avx2() -> bool:
+    return "avx2" in _processor_flags() and _cap() != "plain"
+
+
+def _cap() -> str | None:
+    """The level that ``$LRTUNE_CPU`` names, if this processor is above it."""
+    named = os.environ.get(CAP_VARIABLE)
+    if not named:
+        return None
+    if named not in _LEVELS:
+        raise InputError(f"{CAP_VARIABLE}: expected one of {', '.join(_LEVELS)}, but got {named!r}")
+    needed, _ = _LEVELS[named]
+    return named if not needed or needed in _processor_flags() else None
+
+
+def _processor_options() -> tuple[str, ...]:
+    """The compiler's flags for this processor, as far as the cap lets it."""
+    if (cap := _cap()) is not None:
+        return _LEVELS[cap][1]
+    if platform.machine() in ("x86_64", "AMD64"):
+        return ("-march=native", *(["-mprefer-vector-width=512"] if "avx512f" in _processor_flags() else []))
+    return ("-mcpu=native",)
+
+
 @functools.cache
 def library() -> dict[str, Kernel] | None:
     """The kernels by name, or None where there are none; says so in one line where a compiler failed."""
-    flags = _processor_flags()
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if not (compiler and _INT8_PRODUCTS & set(flags.split())):
+    if not compiler:
         return None
+    options = (*_FLAGS, *_processor_options())
+    machine = platform.platform(), sorted(_processor_flags()), compiler
     source = [path.read_bytes() for path in (*_SOURCES, _HEADER)]
-    key = hashlib.sha256(b"\0".join([*source, repr(_FLAGS).encode(), platform.platform().encode(), flags.encode()]))
+    key = hashlib.sha256(b"\0".join([*source, repr((options, machine)).encode()]))
     try:
-        return _declared(_built(compiler, f"kernels-{key.hexdigest()[:16]}.so"))
+        return _declared(_built(compiler, options, f"kernels-{key.hexdigest()[:16]}.so"))
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
         _log.warning("the step's kernels could not be compiled (%s); going on without", reason[0][:200])
         return None
 
 
-def _processor_flags() -> str:
+@functools.cache
+def _processor_flags() -> frozenset[str]:
     """What the processor can do, as Linux names it; nothing elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("flags"):
-                return line.partition(":")[2]
-    return ""
+                return frozenset(line.partition(":")[2].split())
+    return frozenset()
 
 
-def _built(compiler: str, name: str) -> ctypes.CDLL:
+def _built(compiler: str, options: tuple[str, ...], name: str) -> ctypes.CDLL:
     """The library of that name, compiled if the cache does not hold it whole and as this user's own."""
     with tempfile.TemporaryDirectory() as own:
         with contextlib.suppress(OSError):
             path = private_folder("kernels") / name
             if is_private(path) and path.with_suffix(".sha256").read_text() == _sha256(path):
                 return ctypes.CDLL(str(path))
-        _compile(compiler, Path(own) / name)
+        _compile(compiler, options, Path(own) / name)
         with contextlib.suppress(OSError):
             path = private_folder("kernels") / name
             write_whole(path, lambda file: file.write((Path(own) / name).read_bytes()))
@@ -114,9 +162,16 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _compile(compiler: str, target: Path) -> None:
-    command = [*compiler.split(), *_FLAGS, "-o", str(target), *map(str, _SOURCES), "-lm"]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+def _compile(compiler: str, options: tuple[str, ...], target: Path) -> None:
+    """Compile on several threads if the compiler knows OpenMP, else on one."""
+    command = [*compiler.split(), *options, "-o", str(target), *map(str, _SOURCES), "-lm"]
+    try:
+        subprocess.run([*command, "-fopenmp"], check=True, capture_output=True, text=True, timeout=60)
+    except subprocess.CalledProcessError as error:
+        try:
+            subprocess.run([*command, "-fopenmp-simd"], check=True, capture_output=True, text=True, timeout=60)
+        except subprocess.CalledProcessError:
+            raise error from None
 
 
 def _declared(loaded: ctypes.CDLL) -> dict[str, Kernel]:

@@ -7,6 +7,9 @@ All contenders train the same decoder (4 layers, head size 16, FFN 4 ×, vocabul
 all of them alike; the table gives the median step. Others' layers stand in the same decoder, with a norm before each
 where the layer has none.
 
+``LRTUNE_CPU=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2`` lets a newer processor stand in for one with
+AVX2 alone.
+
 The floor is the sum of the bare matrix products of the step: forward ones at the rate of the fastest product that is
 exact for ternary × int8 (int8, bfloat16), the head's and the backward ones in float32.
 
@@ -15,6 +18,7 @@ PyPI's `bitlinear` is measured where it can be imported: ``pip install --no-deps
 """
 
 import argparse
+import os
 import platform
 import statistics
 import sys
@@ -32,13 +36,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bitnet.settings.config import ModelConfig
 from bitnet.settings.schedule import Schedule
+from bitnet.ternary import fused, kernels
 from bitnet.ternary.quantize import rms_norm
 from bitnet.training.cpu import settle
 from bitnet.training.population import Member, Population
 from bitnet.training.steppers import stepper_for
 
 VOCABULARY, DEPTH, HEAD, CONTEXT, BATCH = 1024, 4, 16, 64, 16
-Step = Callable[[], None]
+CAPS = ("LRTUNE_CPU", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+Step = Callable[[], object]
 
 
 class Decoder(nn.Module):
@@ -189,6 +195,12 @@ def floor(width: int, device: torch.device) -> dict[str, Step]:
     found = {"floor, bf16 forward": both(low, torch.mm)}
     if device.type == "cpu":
         found["floor, int8 forward"] = both(whole, torch._int_mm)
+        if kernels.library() is not None:
+            ternary = [(x, fused.Weights(w.float(), "ours")) for x, w in whole]
+            found["floor, our ternary forward"] = lambda: (
+                [weights.product(x) for _ in range(DEPTH) for x, weights in ternary],
+                backward(),
+            )
     return found
 
 
@@ -205,7 +217,8 @@ def main() -> None:
     torch._dynamo.config.recompile_limit = 64  # others' compiled layers would give up after eight shapes
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
-    print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step\n")
+    print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step")
+    print(f"{kernels.describe()}; {' '.join(f'{v}={os.environ[v]}' for v in CAPS if v in os.environ)}\n")
     print("| hidden | what | ms a step | tokens/s | × AutoBitLinear | share of the bf16 floor |")
     print("|---|---|---|---|---|---|")
     missing: list[str] = []

@@ -353,7 +353,7 @@ def test_prepare_names_the_data_and_refuses_too_little(tokens: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loaded", "ffn", "compiled"), [(None, "squared-relu", True), (1, "squared-relu", False), (1, "swiglu", True)]
+    ("loaded", "ffn", "compiled"), [(None, "squared-relu", True), ({}, "squared-relu", False), ({}, "swiglu", True)]
 )
 def test_a_run_compiles_where_that_pays_and_there_are_no_kernels(
     loaded: Any, ffn: Any, compiled: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Attention and cross-entropy in C against torch's in float64, with registers of this processor and smaller ones."""
+"""Attention, cross-entropy and products in C against torch's, for this processor and lesser ones."""
 
 import dataclasses
 import math
@@ -11,21 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bitnet.model.loss import training_loss  # noqa: E402
-from bitnet.ternary import arithmetic, kernels  # noqa: E402
+from bitnet.ternary import arithmetic, fused, kernels  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
-
-
-@pytest.fixture(params=["native", "-mno-avx512f"])
-def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The kernels as compiled for this processor, and as for one with registers of half the size."""
-    if kernels.library() is None:
-        pytest.skip("no C compiler, or no int8 products in hardware")
-    if request.param != "native":
-        monkeypatch.setattr(kernels, "_FLAGS", (*kernels._FLAGS, request.param))
-        monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path))
-        narrow = kernels.library.__wrapped__()
-        assert narrow is not None
-        monkeypatch.setattr(kernels, "library", lambda: narrow)
 
 
 def normal(*shape: int, seed: int) -> Any:
@@ -151,11 +138,11 @@ def test_the_loss_of_a_model_is_that_of_cross_entropy() -> None:
 
 def test_a_library_is_loaded_only_whole_and_from_this_user_alone(monkeypatch: Any, tmp_path: Path) -> None:
     if kernels.library() is None:
-        pytest.skip("no C compiler, or no int8 products in hardware")
+        pytest.skip("no C compiler")
     compiled = []
     compile_ = kernels._compile
     monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernels, "_FLAGS", ("-O0", "-march=native", "-fopenmp", "-shared", "-fPIC"))
+    monkeypatch.setattr(kernels, "_FLAGS", ("-O0", "-shared", "-fPIC"))
     monkeypatch.setattr(kernels, "_compile", lambda *given: (compiled.append(given), compile_(*given)))
 
     def loads() -> int:
@@ -181,3 +168,48 @@ def test_a_library_is_loaded_only_whole_and_from_this_user_alone(monkeypatch: An
         assert (loads(), loads()) == (1, 0)
         os.chown(folder, 65534, 65534)
         assert (loads(), loads()) == (1, 1)
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 31, 256, 257, 260, 513, 1030])
+@pytest.mark.parametrize(("rows", "outputs"), [(1, 1), (6, 16), (7, 17), (13, 40)])
+def test_products_are_exact_at_the_extremes(depth: int, rows: int, outputs: int) -> None:
+    """Where 16-bit sums overflow first: all inputs −128 or 127, all weights of one sign."""
+    generator = torch.Generator().manual_seed(depth)
+    x = torch.randint(-128, 128, (rows, depth), generator=generator)
+    w = torch.randint(-1, 2, (outputs, depth), generator=generator)
+    for far, sign in ((-128, 1), (-128, -1), (127, 1), (127, -1)):
+        x[rows // 2], w[outputs // 2] = far, sign
+        x[0, ::2], w[0] = far, sign
+        got = product(x.to(torch.int8), w.to(torch.int8))
+        assert torch.equal(got.long(), x @ w.T)
+
+
+@pytest.mark.usefixtures("built")
+def test_a_product_touches_what_is_its_own_alone() -> None:
+    x, w = torch.full((7, 10), 127, dtype=torch.int8), torch.ones(9, 10, dtype=torch.int8)
+    around = torch.full((9, 9), -7, dtype=torch.int32)
+    packed = torch.empty(16 * 12, dtype=torch.int8)
+    kernels.run("pack_ternary", w, 9, 10, packed)
+    kernels.run("ternary_product", x, 7, 10, packed, 9, around[1:8])
+    assert (around[1:8] == 1270).all() and (around[0] == -7).all() and (around[8] == -7).all()
+
+
+def product(x: Any, w: Any) -> Any:
+    """int8 x (R, I) times ternary w (O, I) transposed, by the kernel; on two threads."""
+    return fused.Weights(w.float(), "ours").product(x).clone()
+
+
+def test_arguments_that_a_kernel_does_not_take_are_refused() -> None:
+    if kernels.library() is None:
+        pytest.skip("no C compiler")
+    x, y = torch.ones(2, 3), torch.empty(2, 3, dtype=torch.int8)
+    scale = torch.ones(2)
+    with pytest.raises(AssertionError, match="expected 5 arguments"):
+        kernels.run("values", y, 2, 3, scale)
+    with pytest.raises(AssertionError, match="values"):
+        kernels.run("values", x, 2, 3, scale, x)  # floats where int8 is read
+    with pytest.raises(AssertionError, match="values"):
+        kernels.run("values", y, 2.0, 3, scale, x)
+    with pytest.raises(AssertionError, match="dense"):
+        kernels.run("values", y.t(), 3, 2, scale, x)

@@ -8,18 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.ternary import fixed_point, kernels  # noqa: E402
-from bitnet.ternary.arithmetic import KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
+from bitnet.ternary import fused, kernels  # noqa: E402
+from bitnet.ternary.arithmetic import DEVICE, INT8_KERNELS, KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
 
 MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
 WIDTH, COUNT = HEADS * SIZE, SEQUENCES * LENGTH
-
-
-@pytest.fixture
-def here() -> None:
-    if kernels.library() is None:
-        pytest.skip("no C compiler, or no int8 products in hardware")
 
 
 def tensors(dtype: Any) -> list[Any]:
@@ -45,11 +39,12 @@ def error(got: Any, exact: Any) -> float:
     return ((got.double() - exact).norm() / exact.norm()).item()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("tile", [2**19, 64 * 32])  # all tokens at once, and some at a time
-def test_three_digits_are_as_exact_as_float32(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixed_point, "_TILE", tile)
-    exact, ours = value_and_gradients(torch.float64, way=REFERENCE), value_and_gradients(torch.float32)
+@pytest.mark.parametrize("way", [KERNELS, INT8_KERNELS])
+def test_a_layer_is_as_exact_as_float32(tile: int, way: Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_TILE", tile)
+    exact, ours = value_and_gradients(torch.float64, way=REFERENCE), value_and_gradients(torch.float32, way=way)
     plain = value_and_gradients(torch.float32, way=TILES)
     assert not torch.equal(ours[1], plain[1])  # two ways indeed
     for fixed, floating, wanted in zip(ours, plain, exact, strict=True):
@@ -57,50 +52,84 @@ def test_three_digits_are_as_exact_as_float32(tile: int, monkeypatch: pytest.Mon
         assert error(fixed, wanted) < 4 * error(floating, wanted) < 1e-5
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
+def test_the_forward_bits_are_the_same_whichever_product_runs() -> None:
+    ours, torchs = (value_and_gradients(torch.float32, way=way)[0] for way in (KERNELS, INT8_KERNELS))
+    assert torch.equal(ours, torchs)
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("way", [TILES, KERNELS, INT8_KERNELS, DEVICE])
+@pytest.mark.parametrize("ffn", ["squared-relu", "swiglu"])
+def test_every_form_is_the_reference(way: Arithmetic, ffn: Any) -> None:
+    *parts, _ = tensors(torch.float64)
+    parts[3] = normal_up(ffn, torch.float64)
+    low = [part.detach().float().requires_grad_() for part in parts]
+    turns = [rotations(LENGTH, SIZE, torch.device("cpu"), each[0].dtype) for each in (parts, low)]
+    wanted = REFERENCE.layer(*parts, turns[0], SEQUENCES, ffn, "fp32")
+    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32")
+    assert error(got.detach(), wanted.detach()) < 1e-5
+    ours, exact = (torch.autograd.grad((y * y.detach()).sum(), each) for y, each in ((got, low), (wanted, parts)))
+    for a, b in zip(ours, exact, strict=True):
+        assert error(a, b) < 1e-4
+
+
+def normal_up(ffn: str, dtype: Any) -> Any:
+    """Weights that lead into the FFN: two matrices for SwiGLU."""
+    shape = MEMBERS, 2 if ffn == "swiglu" else 1, 4 * WIDTH, WIDTH
+    return torch.randn(shape, generator=torch.Generator().manual_seed(7)).to(dtype).requires_grad_()
+
+
+@pytest.mark.usefixtures("built")
 def test_two_digits_are_closer_than_bfloat16() -> None:
-    exact, ours = value_and_gradients(torch.float64, way=REFERENCE), value_and_gradients(torch.float32, "bf16")
+    exact, ours = (
+        value_and_gradients(torch.float64, way=REFERENCE),
+        value_and_gradients(torch.float32, "bf16", way=INT8_KERNELS),
+    )
     rounded = value_and_gradients(torch.float32, "bf16", way=TILES)
     for fixed, floating, wanted in zip(ours[1:], rounded[1:], exact[1:], strict=True):
         assert 1e-6 < error(fixed, wanted) < error(floating, wanted) / 10
 
 
-@pytest.mark.usefixtures("here")
-def test_the_number_of_threads_changes_no_bit() -> None:
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("way", [KERNELS, INT8_KERNELS])
+def test_the_number_of_threads_changes_no_bit(way: Arithmetic) -> None:
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(value_and_gradients(torch.float32))
+            found.append(value_and_gradients(torch.float32, way=way))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("way", [KERNELS, INT8_KERNELS])
 @pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_the_size_of_the_gradient_does_not_matter(size: float) -> None:
-    usual, scaled = value_and_gradients(torch.float32), value_and_gradients(torch.float32, size=size)
+def test_the_size_of_the_gradient_does_not_matter(size: float, way: Arithmetic) -> None:
+    usual, scaled = (value_and_gradients(torch.float32, size=each, way=way) for each in (1.0, size))
     for a, b in zip(usual[1:], scaled[1:], strict=True):
         assert error(b / size, a.double()) < 1e-5
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("way", [KERNELS, INT8_KERNELS])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_a_number_stays_so(bad: float) -> None:
+def test_what_is_not_a_number_stays_so(bad: float, way: Arithmetic) -> None:
     *parts, weights = tensors(torch.float32)
-    y = layer(parts)
+    y = layer(parts, way=way)
     weights[0, 7, 3] = bad
     for gradient in torch.autograd.grad((y * weights).sum(), parts):
         assert not torch.isfinite(gradient[0]).all() and torch.isfinite(gradient[1]).all()
     with torch.no_grad():
         parts[0][0, 7, 3] = bad
-        y = layer(parts)
+        y = layer(parts, way=way)
     assert not torch.isfinite(y[0, 7]).any() and torch.isfinite(y[1]).all()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
 def test_a_row_of_zeros_and_the_largest_digits() -> None:
     g = torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0**-22]])
     one, digits, unit = torch.ones(2), torch.empty(2, 3, 3, dtype=torch.int8), torch.empty(2)
@@ -111,7 +140,7 @@ def test_a_row_of_zeros_and_the_largest_digits() -> None:
     assert unit[1].item() == pytest.approx(1 / 0x7F7F00)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("built")
 def test_a_graph_is_walked_back_once() -> None:
     *parts, _ = tensors(torch.float32)
     y = layer(parts)
@@ -120,7 +149,6 @@ def test_a_graph_is_walked_back_once() -> None:
         torch.autograd.grad(y.sum(), parts)
 
 
-@pytest.mark.usefixtures("here")
 def test_a_compiler_that_fails_costs_a_line_and_no_compiler_none(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -141,16 +169,17 @@ def test_a_compiler_that_fails_costs_a_line_and_no_compiler_none(
     assert build() is None and not caplog.records
 
 
-@pytest.mark.usefixtures("here")
 def test_kernels_are_compiled_once_and_where_the_cache_is_closed_each_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     build, compiled = kernels.library.__wrapped__, []
+    if build() is None:
+        pytest.skip("no C compiler")
     compile_them = kernels._compile
     monkeypatch.setattr(kernels, "_compile", lambda *args: (compiled.append(args), compile_them(*args)))
     monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "cache"))
     assert build() is not None and build() is not None and len(compiled) == 1
-    [library] = (tmp_path / "cache" / "kernels").iterdir()
+    [library] = (tmp_path / "cache" / "kernels").glob("*.so")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "file"))
     assert build() is not None and len(compiled) == 2

@@ -1,0 +1,100 @@
+"""The gradients of a fused layer by integer products, for processors that multiply int8 matrices in hardware.
+
+One factor of every product of a ternary layer is an integer already: the weights (−1, 0, 1) in the gradient of the
+activations, the activations (int8) in that of the weights. The other, the gradient g, is written in fixed point,
+
+    g = unit · (65536 a + 256 b + c),  with a, b, c in −128 … 127,
+
+24 bits below its largest value, so that three int8 products with exact int32 sums give what one float32 product
+gives, to float32's precision, in a third of its time or less. The unit is one a token where the sum is over outputs,
+and one an output where it is over tokens. A gradient that may be rounded to bfloat16 takes two digits, 16 bits: more
+than bfloat16 keeps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitnet.ternary.fused import Attended, FedForward, Weights, scratch, tiles_of
+from bitnet.ternary.kernels import run
+
+
+@dataclass(frozen=True)
+class Digits:
+    """See `bitnet.ternary.fused.Backward`; `planes` are the digits of a number."""
+
+    planes: int
+
+    def attend(self, x: Tensor, grad: Tensor, way: Attended) -> tuple[Tensor, Tensor, Tensor]:
+        """See `bitnet.ternary.fused.Backward.attend`."""
+        planes, width = self.planes, x.shape[1]
+        grad_mixed, grad_x = torch.empty_like(x), torch.empty_like(x)
+
+        def before_out(i: slice, sums: Tensor, unit: Tensor) -> None:
+            own = unit, way.mixed[i], way.mixed_rows.rstd[i], None, grad_mixed[i]
+            run("norm_backward", sums, planes, len(unit), width, *own)
+
+        columns = _input_gradient(grad, way.out, way.mixed_rows.scale, planes, before_out)
+        grad_out = _weight_gradient(grad, way.mixed_rows.integers, way.mixed_rows.scale, columns, planes)
+        mixing = way.mixing_gradient(grad_mixed)
+
+        def before_qkv(i: slice, sums: Tensor, unit: Tensor) -> None:
+            run("norm_backward", sums, planes, len(unit), width, unit, x[i], way.rows.rstd[i], grad[i], grad_x[i])
+
+        columns = _input_gradient(mixing, way.qkv, way.rows.scale, planes, before_qkv)
+        return grad_x, _weight_gradient(mixing, way.rows.integers, way.rows.scale, columns, planes), grad_out
+
+    def ffn(self, x: Tensor, grad: Tensor, way: FedForward) -> tuple[Tensor, Tensor, Tensor]:
+        """See `bitnet.ternary.fused.Backward.ffn`."""
+        planes, width, wide, p = self.planes, x.shape[1], len(way.up.integers), way.positive
+        up_columns, grad_x = torch.zeros(wide + 1), torch.empty_like(x)
+
+        def before_down(i: slice, sums: Tensor, unit: Tensor) -> None:
+            size, own = len(unit), torch.empty(len(unit))
+            digits = scratch.take(torch.int8, size * planes, wide)
+            of_tile = unit, p[i], way.z_rstd[i], way.up.scale, way.rows.scale[i], digits, own, up_columns
+            run("squared_relu_backward", sums, planes, size, wide, *of_tile)
+            sums = _product(digits, way.up.integers)
+            run("norm_backward", sums, planes, size, width, own, x[i], way.rows.rstd[i], grad[i], grad_x[i])
+
+        columns = _input_gradient(grad, way.down, way.z_scale, planes, before_down)
+        grad_down = _weight_gradient(grad, way.z, way.z_scale, columns, planes)
+        grad_up = _weight_gradient(p, way.rows.integers, way.rows.scale, up_columns, planes)
+        return grad_x, grad_up, grad_down
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Sums in int32 of a (R, C) @ b (C, O), valid until the next product."""
+    return torch._int_mm(a, b, out=scratch.take(torch.int32, a.shape[0], b.shape[1]))
+
+
+def _input_gradient(
+    g: Tensor, w: Weights, scale: Tensor, planes: int, consume: Callable[[slice, Tensor, Tensor], None]
+) -> Tensor:
+    """Products of g (N, O) with the weights, a tile of tokens at a time: `consume` gets its place, sums and units.
+
+    Returns:
+        (O + 1,) the largest |g / scale| of each column, for `_weight_gradient`.
+    """
+    (count, width), columns = g.shape, g.new_zeros(g.shape[1] + 1)
+    for i in tiles_of(count, planes * max(width, w.integers.shape[1])):
+        size = i.stop - i.start
+        digits, unit = scratch.take(torch.int8, size * planes, width), torch.empty(size)
+        groups = len(w.scale)
+        run("row_digits", g[i], size, width, groups, w.scale, scale[i], planes, digits, unit, columns)
+        consume(i, _product(digits, w.integers), unit)
+    return columns
+
+
+def _weight_gradient(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tensor, planes: int) -> Tensor:
+    """gᵀ (integers of x / scale): (O, I), a few outputs at a time."""
+    (rows, width), inputs = g.shape, x_integers.shape[1]
+    gradient = torch.empty(width, inputs)
+    for i in tiles_of(width, planes * max(rows // 4, inputs)):
+        size = i.stop - i.start
+        digits, unit = scratch.take(torch.int8, rows, planes * size), torch.empty(size)
+        run("column_digits", g, rows, width, i.start, size, scale, columns, planes, digits, unit)
+        run("join", _product(digits.t(), x_integers), planes, size, inputs, unit, gradient[i])
+    return gradient

@@ -1,0 +1,154 @@
+/* Products of int8 rows with ternary weights, exact in int32, for processors without int8 products in hardware.
+
+   With AVX2: weights become 0, 1, 2 without a sign, and vpmaddubsw multiplies 32 of them by as many activations, adding
+   neighbours in 16 bits. A pair of products is −512 … 508, so that 64 pairs fit; a 16-bit sum takes in a pair of every
+   four inputs, and is widened every 256. The sum of the activations, which the shift by one added, comes off again.
+   Elsewhere: plain loops, which compilers turn into what the processor has, such as NEON's sdot. */
+
+#include "rows.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+
+#define OUTPUTS 8 /* of a register; a panel of weights holds as many, four inputs of each side by side */
+#define PANELS 2 /* at once */
+#define HEIGHT 6 /* rows at once: with two panels, their sums, and what is multiplied, all 16 registers are in use */
+#define IN_ORDER(x) __asm__ volatile("" : "+x"(x)) /* all products first, then all sums, would take half the speed */
+#define GROUPS 64 /* groups of four inputs whose 16-bit sums cannot overflow */
+#define CHUNK 16384 /* bytes of rows at once: they stay in the nearest cache, with the panels */
+
+static long fours(long depth) { return (depth + 3) / 4; }
+
+/* Weights (outputs, depth) → panels of (depth / 4, 8 outputs, 4), each one more than it was; 0 where there is none. */
+void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int threads) {
+    long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS;
+    PARALLEL EACH(p, panels) {
+        int8_t *to = packed + p * groups * 4 * OUTPUTS;
+        memset(to, 0, groups * 4 * OUTPUTS);
+        EACH(o, OUTPUTS) {
+            if (p * OUTPUTS + o >= outputs) break;
+            const int8_t *from = w + (p * OUTPUTS + o) * depth;
+            EACH(i, depth) to[(i / 4 * OUTPUTS + o) * 4 + i % 4] = from[i] + 1;
+        }
+    }
+}
+
+/* HEIGHT rows, as `interleave` lays them, by `panels` panels → sums. */
+INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus, const int8_t *w, long rows, int32_t *sums,
+                              long outputs, long left, const int panels) {
+    __m256i total[HEIGHT][PANELS];
+#pragma GCC unroll 6
+    for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++) total[r][p] = _mm256_set1_epi32(-minus[r]);
+    for (long start = 0; start < groups; start += GROUPS) {
+        long end = start + GROUPS < groups ? start + GROUPS : groups;
+        __m256i part[HEIGHT][PANELS];
+#pragma GCC unroll 6
+        for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+            for (int p = 0; p < panels; p++) part[r][p] = _mm256_setzero_si256();
+        for (long g = start; g < end; g++) {
+            __m256i weights[PANELS];
+#pragma GCC unroll 2
+            for (int p = 0; p < panels; p++)
+                weights[p] = _mm256_loadu_si256((const __m256i *)(w + (p * groups + g) * 4 * OUTPUTS));
+#pragma GCC unroll 6
+            for (int r = 0; r < HEIGHT; r++) {
+                int32_t four;
+                memcpy(&four, x + (g * HEIGHT + r) * 4, 4);
+                __m256i inputs = _mm256_set1_epi32(four);
+#pragma GCC unroll 2
+                for (int p = 0; p < panels; p++) {
+                    part[r][p] = _mm256_add_epi16(part[r][p], _mm256_maddubs_epi16(weights[p], inputs));
+                    IN_ORDER(part[r][p]);
+                }
+            }
+        }
+#pragma GCC unroll 6
+        for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+            for (int p = 0; p < panels; p++)
+                total[r][p] = _mm256_add_epi32(total[r][p], _mm256_madd_epi16(part[r][p], _mm256_set1_epi16(1)));
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++) {
+            if (r >= rows) continue;
+            int32_t *to = sums + r * outputs + p * OUTPUTS;
+            if (left - p * OUTPUTS >= OUTPUTS)
+                _mm256_storeu_si256((__m256i *)to, total[r][p]);
+            else
+                memcpy(to, &total[r][p], 4 * (left - p * OUTPUTS));
+        }
+}
+
+/* Up to HEIGHT rows → (depth / 4, HEIGHT, 4), zeros where there are none, and the sum of each row. */
+static void interleave(const int8_t *x, long rows, long depth, int8_t *to, int32_t *sums) {
+    memset(to, 0, fours(depth) * 4 * HEIGHT);
+    EACH(r, HEIGHT) {
+        int32_t sum = 0;
+        const int8_t *from = x + r * depth;
+        if (r < rows) {
+#pragma omp simd reduction(+ : sum)
+            for (long i = 0; i < depth; i++) sum += from[i];
+            EACH(g, depth / 4) memcpy(to + (g * HEIGHT + r) * 4, from + 4 * g, 4);
+            for (long i = depth / 4 * 4; i < depth; i++) to[(i / 4 * HEIGHT + r) * 4 + i % 4] = from[i];
+        }
+        sums[r] = sum;
+    }
+}
+
+/* x (rows, depth) · weights (outputs, depth) transposed, as `pack_ternary` lays them → (rows, outputs). */
+void ternary_product(const int8_t *x, long rows, long depth, const int8_t *packed, long outputs, int32_t *sums,
+                     int threads) {
+    long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS, block = groups * 4 * HEIGHT;
+    long blocks = CHUNK / block > 0 ? CHUNK / block : 1, each = blocks * HEIGHT, chunks = (rows + each - 1) / each;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        int8_t *own = malloc(blocks * (block + 4 * HEIGHT));
+        int32_t *minus = (int32_t *)(own + blocks * block);
+#pragma omp for schedule(static)
+        for (long c = 0; c < chunks; c++) {
+            long first = c * each, count = rows - first < each ? rows - first : each;
+            for (long b = 0; b * HEIGHT < count; b++)
+                interleave(x + (first + b * HEIGHT) * depth, count - b * HEIGHT, depth, own + b * block,
+                           minus + b * HEIGHT);
+            for (long p = 0; p < panels; p += PANELS) {
+                const int8_t *w = packed + p * groups * 4 * OUTPUTS;
+                for (long b = 0; b * HEIGHT < count; b++) {
+                    const int8_t *from = own + b * block;
+                    const int32_t *less = minus + b * HEIGHT;
+                    int32_t *to = sums + (first + b * HEIGHT) * outputs + p * OUTPUTS;
+                    long n = count - b * HEIGHT, left = outputs - p * OUTPUTS;
+                    if (panels - p >= 2)
+                        product_of_panels(from, groups, less, w, n, to, outputs, left, 2);
+                    else
+                        product_of_panels(from, groups, less, w, n, to, outputs, left, 1);
+                }
+            }
+        }
+        free(own);
+    }
+}
+
+#else
+
+void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int threads) {
+    (void)threads;
+    memcpy(packed, w, outputs * depth);
+}
+
+void ternary_product(const int8_t *x, long rows, long depth, const int8_t *packed, long outputs, int32_t *sums,
+                     int threads) {
+    PARALLEL EACH(n, rows) EACH(o, outputs) {
+        const int8_t *from = x + n * depth, *by = packed + o * depth;
+        int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (long i = 0; i < depth; i++) sum += from[i] * by[i];
+        sums[n * outputs + o] = sum;
+    }
+}
+
+#endif
