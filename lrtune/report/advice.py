@@ -1,8 +1,16 @@
 """A rule in words and rows: what the page and the terminal both say of it."""
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
+
+if TYPE_CHECKING:
+    from lrtune.law.fit import LawFit
+
+Point = tuple[float, float]
 
 
 class AdviceRow(NamedTuple):
@@ -38,6 +46,23 @@ def _row(size: float, rule: Rule) -> AdviceRow:
     interval = f"{answer.low:.2g} … {answer.high:.2g}"
     cells = (f"{size:g}", f"{answer.learning_rate:.3g}", interval, safe_range, basis)
     return AdviceRow(cells, answer.supported)
+
+
+def fitted_curve(fit: "LawFit | None", hidden_size: int, rates: Sequence[float], count: int) -> list[Point]:
+    """(rate, loss) along the fit of one size between the extremes of `rates`; empty where there is none."""
+    cells = [] if fit is None else [cell for cell in fit.cells if cell.scales.get("hidden_size") == hidden_size]
+    low, high = min(rates), max(rates)
+    if not cells or low == high:
+        return []
+    points = [(rate, float(cells[0].loss_at(rate))) for rate in geometric(low, high, count)]
+    return [(rate, loss) for rate, loss in points if math.isfinite(loss)]
+
+
+def asked_of_published(rule: Rule) -> dict[str, float]:
+    """What published rules ask besides the hidden size, as far as a rule's own conditions answer it."""
+    depth, tokens = rule.conditions.get("depth"), rule.horizon.get("tokens")
+    known = {"depth": float(depth)} if isinstance(depth, int | float) else {}
+    return {**known, "tokens": tokens} if tokens else known
 
 
 def sentence(text: str) -> str:

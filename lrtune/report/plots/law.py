@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from lrtune.report.advice import sentence
+from lrtune.report.advice import asked_of_published, sentence
 from lrtune.report.advice import sizes as measured_sizes
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
@@ -82,9 +82,7 @@ def law_figure(rule: Rule | None) -> Figure | None:
 
 def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]:
     """What published rules say along the sizes, as far as the rule's conditions answer what they ask."""
-    known = {name: float(v) for name in ("depth",) if isinstance(v := rule.conditions.get(name), int | float)}
-    if tokens := rule.horizon.get("tokens"):
-        known["tokens"] = tokens
+    known = asked_of_published(rule)
     return [
         {
             "hidden_size": size,

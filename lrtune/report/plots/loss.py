@@ -1,6 +1,5 @@
 """Figure (a): loss against learning rate, a panel per width."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import altair as alt
 
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import best_by_size
-from lrtune.report.advice import sentence, sizes
+from lrtune.report.advice import fitted_curve, sentence, sizes
 from lrtune.report.plots.theme import (
     DANGER,
     LINE,
@@ -22,7 +21,6 @@ from lrtune.report.plots.theme import (
     status_shape,
     trial_row,
 )
-from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
 
 if TYPE_CHECKING:
@@ -67,7 +65,7 @@ def _loss_panel(
 ) -> alt.LayerChart:
     low, high = min(rates) / 1.15, max(rates) * 1.15
     finished = sorted(r.loss for r in own if r.status == "finished" and r.loss is not None)
-    curve = _fitted(fit, width, min(r.learning_rate for r in own), max(r.learning_rate for r in own))
+    curve = fitted_curve(fit, width, [r.learning_rate for r in own], 160)
     bottom = min([*finished[:1], *(loss for _, loss in curve)], default=0.0)
     span = finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0
     span = max(span, 0.015 * abs(bottom)) or 1.0  # a flat curve shall look flat
@@ -124,11 +122,3 @@ def _zones(width: int, low: float, high: float, rule: Rule | None) -> list[Any]:
         .encode(x=rate_axis(alt.X, low, high))
     )
     return layers
-
-
-def _fitted(fit: "LawFit | None", width: int, low: float, high: float) -> list[tuple[float, float]]:
-    cell = None if fit is None else next((c for c in fit.cells if c.scales.get("hidden_size") == width), None)
-    if cell is None or low == high:
-        return []
-    points = [(rate, float(cell.loss_at(rate))) for rate in geometric(low, high, 160)]
-    return [(rate, loss) for rate, loss in points if math.isfinite(loss)]

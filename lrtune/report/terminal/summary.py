@@ -1,6 +1,5 @@
 """What a search ended with, for a terminal: loss curves, the law, recommendations, what to type next."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from rich.text import Text
 from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
-from lrtune.report.advice import advice_head, advice_rows, sizes
+from lrtune.report.advice import advice_head, advice_rows, fitted_curve, sizes
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Rule, recommend
 
@@ -47,7 +46,8 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
     for index, hidden_size in enumerate(widths):
         style = STYLES[index % len(STYLES)]
         own = [record for record in records if record.hidden_size == hidden_size]
-        _draw_fitted(chart, fit, hidden_size, own, style)
+        curve = fitted_curve(fit, hidden_size, [record.learning_rate for record in own], 60)
+        chart.curve([(rate, loss) for rate, loss in curve if loss < chart.y.high], style)
         for record in own:
             if record.status == "finished" and record.loss is not None:
                 chart.mark(record.learning_rate, record.loss, MARKS[index % len(MARKS)], style)
@@ -59,17 +59,6 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
     if any(record.status in ENDED_EARLY for record in records):
         legend.append("× ended early", "dim")
     return Group(legend, chart.render())
-
-
-def _draw_fitted(chart: Chart, fit: "LawFit | None", hidden_size: int, own: Sequence[TrialRecord], style: str) -> None:
-    rates = [record.learning_rate for record in own]
-    if fit is None or len(set(rates)) < 2:
-        return
-    cell = next((cell for cell in fit.cells if cell.scales.get("hidden_size") == hidden_size), None)
-    if cell is None:
-        return
-    points = [(rate, cell.loss_at(rate)) for rate in geometric(min(rates), max(rates), 60)]
-    chart.curve([(x, y) for x, y in points if math.isfinite(y) and y < chart.y.high], style)
 
 
 def law_chart(rule: Rule, width: int) -> RenderableType:
