@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import Akima1DInterpolator
 
 from lrtune.records.importers import Columns, read_sources
 from lrtune.records.jsonl import read_records
@@ -129,10 +129,13 @@ class Truth:
 
 
 class Curve:
-    """Relative loss above the best: a monotone-safe cubic through the mean losses by rate, straight beyond them."""
+    """Relative loss above the best: Akima's cubic through the mean losses by rate, straight beyond them.
+
+    It goes through a square curve exactly and hardly swings at a cliff; a monotone cubic is flat at the best rate.
+    """
 
     def __init__(self, x: Array, y: Array, failed: Array) -> None:
-        self._x, self._fit = x, PchipInterpolator(x, y) if len(x) > 1 else None
+        self._x, self._fit = x, Akima1DInterpolator(x, y) if len(x) > 1 else None
         self._ends = (-abs(y[1] - y[0]) / (x[1] - x[0]), abs(y[-1] - y[-2]) / (x[-1] - x[-2])) if len(x) > 1 else (0, 0)
         beyond = failed[failed > x[-1]]
         self._dead = (x[-1] + beyond[0]) / 2 if len(beyond) else math.inf
