@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -90,15 +90,21 @@ def _views(name: str, scales: tuple[str, ...], records: Sequence[TrialRecord]) -
 
 
 def own_sweeps() -> list[Sweep]:
-    """The project's dense sweeps of its BitNet: ten widths at 800 steps, four at 3,200, both together."""
+    """The project's dense sweeps: ten widths at 800 steps, four at 3,200, both; four widths × steps × batches."""
     short = read_records(STUDIES / "pruning" / "records.jsonl").records
     held = read_records(STUDIES / "reference" / "held-out.jsonl").records
-    at_800 = [r for r in short if r.arm == "adamw-two-stage"] + [r for r in held if r.arm == "width"]
+    grid = read_records(STUDIES / "joint" / "records.jsonl").records
+    four = [r for r in short if r.arm == "adamw-two-stage"]
+    at_800 = [*four, *(r for r in held if r.arm == "width")]
     at_3200 = [r for r in held if r.arm == "horizon"]
+    joint = [replace(r, scales={"batch_tokens": float(r.facts.tokens_per_step or 0)}) for r in (*grid, *four, *at_3200)]
+    one_batch = tuple(r for r in joint if r.scales["batch_tokens"] == 1024)
     return [
         Sweep(name="recorded, 800 steps", scales=(SIZE,), records=tuple(at_800), own=True),
         Sweep(name="recorded, 3,200 steps", scales=(SIZE,), records=tuple(at_3200), own=True),
         Sweep(name="recorded", scales=(SIZE, "steps"), records=(*at_800, *at_3200), own=True),
+        Sweep(name="joint, one batch", scales=(SIZE, "steps"), records=one_batch, own=True),
+        Sweep(name="joint", scales=(SIZE, "steps", "batch_tokens"), records=tuple(joint), own=True),
     ]
 
 

@@ -163,10 +163,11 @@ def report(sweeps: Sequence[Sweep], cells: bool) -> None:
     print(HEAD)
     print("|---" * 13 + "|")
     for name, part in scored.items():
-        print(row(name + (" (two scales)" if len(part[0].sweep.scales) > 1 else ""), part, line))
+        scales = len(part[0].sweep.scales)
+        print(row(name if scales == 1 else f"{name} ({scales} scales)", part, line))
     for own, whose in ((False, "public"), (True, "own")):
-        for count, what in ((1, "one scale"), (2, "two scales")):
-            part = [s for s in flat if s.sweep.own is own and len(s.sweep.scales) == count]
+        for several, what in ((False, "one scale"), (True, "several scales")):
+            part = [s for s in flat if s.sweep.own is own and (len(s.sweep.scales) > 1) is several]
             if part:
                 print(row(f"**{whose}, {what}**", part, line))
     part = [s for s in flat if not s.sweep.own]
