@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, plain
 from lrtune.fields import unknown_key
 from lrtune.records.table import Table
 
@@ -210,7 +210,7 @@ def _words(lines: Iterable[str]) -> list[str]:
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(f"{name!s:.40}" for name in names[:most])
+    shown = ", ".join(f"{plain(name):.40}" for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

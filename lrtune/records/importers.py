@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, plain
 from lrtune.files import open_text
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
@@ -254,7 +254,8 @@ def _repeats(readings: Sequence[Reading], part: _Part) -> list[str]:
             varying.append(name)
     if not varying:
         return []
-    return [f"{', '.join(varying[:5])} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
+    which = plain(", ".join(varying[:5]))
+    return [f"{which} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
 
 
 def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> TrialRecord:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError
+from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.files import MIB
 from lrtune.records.sqlite_files import connector
 from lrtune.records.table import Row, Table, table_of
@@ -55,7 +55,7 @@ def mlflow_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
                 text = read_bytes(path, folder, 16 * MIB).decode("utf-8", errors="replace").strip()
                 group, _, key = path.relative_to(run).as_posix().partition("/")
                 cells[f"{group}.{key}"] = text if group == "params" else _latest(text)
-        yield Row(str(run.relative_to(folder)), cells)
+        yield Row(plain(run.relative_to(folder)), cells)
 
 
 def _latest(text: str) -> str | None:

@@ -12,8 +12,14 @@ from lrtune.records.history import Reading
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import is_blank
 from lrtune.records.record import Status
-from lrtune.records.states import State, state_column, state_of
+from lrtune.records.states import State, flag_columns, is_yes, state_column, state_of
 from lrtune.records.table import Table
+
+_ENDED_EARLY: dict[State, Status] = {
+    State.PRUNED: "beaten",
+    State.COLLAPSED: "collapsed",
+    State.DIVERGED: "diverged",
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,15 @@ class Run:
     reading: Reading
     status: Status
     loss: float | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The state of a run by its own row (None: a word that no tool is known to use), why, and the cell that says so."""
+
+    state: State | None
+    why: str
+    cell: Any
 
 
 def runs_of(
@@ -42,75 +57,72 @@ def runs_of(
         failed: says which rows are to be taken as diverged.
     """
     column = state_column(table, found.used)
-    states = [_state(reading, column, failed, found, left_out) for reading in readings]
+    flags = flag_columns(table, found.used)
+    said = [_said(reading, column, flags, failed, found.loss) for reading in readings]
     highest: dict[tuple[float, ...], float] = {}
-    for reading, state in zip(readings, states, strict=True):
-        if state is State.FINISHED and reading.loss is not None:
+    for reading, own in zip(readings, said, strict=True):
+        if own.state is State.FINISHED and reading.loss is not None:
             place = tuple(reading.scales.values())
             highest[place] = max(highest.get(place, 0.0), reading.learning_rate)
     runs = []
-    for reading, state in zip(readings, states, strict=True):
-        status = _status(reading, state, column, found, highest, left_out)
+    for reading, own in zip(readings, said, strict=True):
+        status = _status(reading, own, highest, left_out)
         if status is not None:
             finite = reading.loss if reading.loss is not None and math.isfinite(reading.loss) else None
             runs.append(Run(reading, status, finite))
     return runs
 
 
-def _state(
+def _said(
     reading: Reading,
     column: str | None,
+    flags: Mapping[str, State],
     failed: Callable[[Mapping[str, Any]], bool] | None,
-    found: Found,
-    left_out: LeftOut,
-) -> State | None:
-    """The state of a run by its own row; None for a word that no tool is known to use."""
+    loss: str,
+) -> _Said:
     if failed is not None and failed(reading.cells):
-        left_out.take_as("diverged by --failed-when", reading.place, reading.written)
-        return State.DIVERGED
+        return _Said(State.DIVERGED, "by --failed-when", reading.written)
     if reading.loss is not None and not math.isfinite(reading.loss):
-        left_out.take_as(f"diverged, {found.loss!r} is not finite", reading.place, reading.written)
-        return State.DIVERGED
-    said = State.FINISHED if column is None or is_blank(reading.cells.get(column)) else state_of(reading.cells[column])
-    if said is State.FINISHED and reading.loss is None and not is_blank(reading.written):
-        return state_of(reading.written) or said
-    return said
+        return _Said(State.DIVERGED, f"{loss!r} is not finite", reading.written)
+    for name, state in flags.items():
+        if is_yes(reading.cells.get(name)):
+            return _Said(state, f"by {name!r}", reading.cells[name])
+    if column is not None and not is_blank(reading.cells.get(column)):
+        cell = reading.cells[column]
+        if state_of(cell) is not State.FINISHED:
+            return _Said(state_of(cell), f"by {column!r}", cell)
+    elif reading.loss is not None and reading.stopped_at is not None:
+        return _Said(State.STOPPED, "before half of the steps of its size", f"step {reading.stopped_at:g}")
+    if reading.loss is None and not is_blank(reading.written):
+        return _Said(state_of(reading.written) or State.FINISHED, f"no number in {loss!r}", reading.written)
+    return _Said(State.FINISHED, f"no number in {loss!r}", reading.written)
 
 
 def _status(
-    reading: Reading,
-    state: State | None,
-    column: str | None,
-    found: Found,
-    highest: Mapping[tuple[float, ...], float],
-    left_out: LeftOut,
+    reading: Reading, said: _Said, highest: Mapping[tuple[float, ...], float], left_out: LeftOut
 ) -> Status | None:
-    cell = reading.cells.get(column) if column else reading.written
-    if state is State.DIVERGED:
-        return "diverged"
-    if state in (State.PRUNED, State.COLLAPSED):
-        left_out.take_as(f"ended early, {state.value}", reading.place, cell)
-        return "beaten" if state is State.PRUNED else "collapsed"
-    if state is State.FINISHED and reading.loss is not None:
-        if column is None and reading.stopped_at is not None:
-            left_out.add("ended before half of the steps of its size", reading.place, f"step {reading.stopped_at:g}")
-            return None
+    """The status of a run, or None for one that is left out."""
+    if said.state is State.FINISHED and reading.loss is not None:
         return "finished"
-    unreadable = reading.loss is None and re.search(r"\d", str(reading.written)) is not None
-    place = tuple(reading.scales.values())
-    is_failure = state is State.INFEASIBLE or (state in (State.FINISHED, State.FAILED) and reading.loss is None)
-    if is_failure and not unreadable and place in highest and reading.learning_rate > highest[place]:
-        why = "it breaks a constraint" if state is State.INFEASIBLE else f"no number in {found.loss!r}"
-        status: Status = "collapsed" if state is State.INFEASIBLE else "diverged"
-        left_out.take_as(f"{status}, {why} above all finished rates of its size", reading.place, reading.written)
-        return status
-    if state is None:
-        left_out.add(f"a state in {column!r} that is not known", reading.place, cell)
-    elif state is State.FINISHED:
-        left_out.add(f"no number in {found.loss!r}", reading.place, reading.written)
+    status = _ENDED_EARLY.get(said.state) if said.state else None
+    why = said.why
+    is_highest = reading.learning_rate > highest.get(tuple(reading.scales.values()), math.inf)
+    if status is None and is_highest and _may_have_diverged(reading, said.state):
+        status = "collapsed" if said.state is State.INFEASIBLE else "diverged"
+        why += ", above all finished rates of its size"
+    if status is not None:
+        left_out.take_as(f"{status}, {why}", reading.place, said.cell)
+    elif said.state is State.FINISHED:
+        left_out.add(why, reading.place, said.cell)
     else:
-        left_out.add(state.value, reading.place, cell)
-    return None
+        left_out.add(f"{said.state.value if said.state else 'in no known state'}, {why}", reading.place, said.cell)
+    return status
+
+
+def _may_have_diverged(reading: Reading, state: State | None) -> bool:
+    """Whether the run has no loss that counts, for a reason that a rate may have brought about."""
+    is_word = reading.loss is None and not re.search(r"\d", str(reading.written))
+    return state is State.INFEASIBLE or (state in (State.FINISHED, State.FAILED) and is_word)
 
 
 def best_over(runs: Sequence[Run], over: Sequence[str], maximize: bool, left_out: LeftOut) -> list[Run]:

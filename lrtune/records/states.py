@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
+from lrtune.records.notation import is_blank
 from lrtune.records.table import Table
 
 
@@ -21,26 +22,32 @@ class State(Enum):
 
 
 _WORDS = {
-    State.FINISHED: "finished finish complete completed done success succeeded successful ok terminated",
+    State.FINISHED: (
+        "finished finish complete completed done success succeeded successful ok terminated published inactive"
+    ),
     State.FAILED: "failed fail failure error errored exception",
     State.STOPPED: (
         "crashed crash killed kill cancelled canceled aborted abort interrupted preempted stopped timeout timed_out "
         "oom out_of_memory node_fail lost deadline boot_fail"
     ),
-    State.RUNNING: "running pending queued scheduled waiting created paused preempting started in_progress resuming",
+    State.RUNNING: (
+        "running pending queued scheduled waiting created paused preempting started in_progress inprogress active "
+        "stopping resuming"
+    ),
     State.PRUNED: "pruned beaten early_stopped",
     State.COLLAPSED: "collapsed",
     State.DIVERGED: "diverged divergence diverging exploded explosion overflow unstable blowup blew_up",
     State.INFEASIBLE: "infeasible",
 }
 _STATE_OF = {word: state for state, words in _WORDS.items() for word in words.split()}
+_YES, _NO = ("true", "yes", "1", "1.0", "y", "t"), ("false", "no", "0", "0.0", "n", "f")
 _COLUMNS = ("state", "status", "run_state", "run_status", "trial_state", "trial_status")
 
 
 def state_of(word: Any) -> State | None:
     """The state that a word of some tool means, in any case; None for a word that is none."""
-    text = str(word).strip().lower().replace(" ", "_").replace("-", "_").rpartition(".")[2]
-    return _STATE_OF.get(text)
+    text = str(word).strip().lower().replace("-", "_").rpartition(".")[2]
+    return _STATE_OF.get(text.replace(" ", "_")) or _STATE_OF.get(text.partition(" ")[0])  # Slurm: CANCELLED by 1000
 
 
 def state_column(table: Table, taken: Iterable[str | None]) -> str | None:
@@ -50,3 +57,23 @@ def state_column(table: Table, taken: Iterable[str | None]) -> str | None:
         if any(state_of(row.cells.get(name)) for row in table.rows):
             return name
     return None
+
+
+def flag_columns(table: Table, taken: Iterable[str | None]) -> dict[str, State]:
+    """Columns that say yes or no to a state other than that of a finished run: ``diverged`` with 0 and 1."""
+    found = {name: state_of(name) for name in table.names if name not in set(taken)}
+    return {
+        name: state
+        for name, state in found.items()
+        if state not in (None, State.FINISHED, State.RUNNING)
+        and all(is_blank(row.cells.get(name)) or _plain(row.cells.get(name)) in (*_YES, *_NO) for row in table.rows)
+    }
+
+
+def is_yes(cell: Any) -> bool:
+    """Whether the cell of a column of flags says yes."""
+    return _plain(cell) in _YES
+
+
+def _plain(cell: Any) -> str:
+    return str(cell).strip().lower()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, redact
+from lrtune.errors import InputError, plain, redact
 from lrtune.fields import unknown_key
 from lrtune.files import open_file
 from lrtune.records.sqlite_files import connector, table_names
@@ -50,7 +50,7 @@ def read_study(source: str) -> Table:
         names = sorted(summary.study_name for summary in storage.get_all_studies())
         if not name and len(names) != 1:
             raise InputError(
-                f"{shown}: expected {shown}#STUDY to name one of its studies ({', '.join(names[:8]) or 'none'})"
+                f"{shown}: expected {shown}#STUDY to name one of its studies ({plain(', '.join(names[:8])) or 'none'})"
             )
         if name and name not in names:
             raise InputError(unknown_key(f"{shown}#STUDY", name, names))

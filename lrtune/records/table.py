@@ -8,6 +8,7 @@ from lrtune.errors import InputError
 
 MOST_ROWS = 1_000_000
 MOST_CELLS = 20_000_000
+MOST_NAMES = 20_000
 _DEEPEST = 8
 
 
@@ -54,7 +55,7 @@ def table_of(
         kept.append(row)
         names.update(dict.fromkeys(row.cells))
         cells += len(row.cells)
-        check_size(source, len(kept), cells)
+        check_size(source, len(kept), cells, len(names))
     if not kept:
         raise InputError(f"{source}: expected a table with at least one row, but it is empty")
     return Table(
@@ -62,12 +63,14 @@ def table_of(
     )
 
 
-def check_size(source: str, rows: int, cells: int) -> None:
+def check_size(source: str, rows: int, cells: int, names: int = 0) -> None:
     """Refuse a table that would not fit into memory.
 
     Raises:
-        InputError: more rows or cells than the limit.
+        InputError: more rows, cells or columns than the limit.
     """
+    if names > MOST_NAMES:
+        raise InputError(f"{source}: expected at most {MOST_NAMES:,} columns, but it has more")
     if rows > MOST_ROWS or cells > MOST_CELLS:
         raise InputError(f"{source}: expected at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells, but it has more")
 
@@ -75,6 +78,8 @@ def check_size(source: str, rows: int, cells: int) -> None:
 def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
     for name, value in data.items():
+        if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+            value = dict(value)  # a map of Arrow
         if isinstance(value, Mapping) and depth < _DEEPEST:
             yield from flat(value, f"{prefix}{name}.", depth + 1)
         else:

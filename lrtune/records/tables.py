@@ -1,20 +1,23 @@
 """Files of rows: CSV and its relatives, JSON, JSON lines, Parquet; and tables in memory."""
 
+import ast
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lrtune import files
-from lrtune.errors import InputError, MissingExtraError
+from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.records.table import Row, Table, check_size, flat, table_of
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _MOST_BYTES = 2**28
-_MOST_NAMES = 20_000
 _BATCH = 1000
+_TEXT = {("BYTE_ARRAY", "STRING"), ("BYTE_ARRAY", "NONE")}  # of Parquet
+_NUMBERS = re.compile(r"[\d\s.,;|eE+-]+")
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -93,7 +96,7 @@ def read_bytes(path: Path, within: Path | None = None, most: int = _MOST_BYTES) 
     try:
         return files.read_bytes(path, within=within, most=most)
     except OSError as error:
-        raise InputError(f"{path}: cannot read it: {error.strerror or error}") from error
+        raise InputError(f"{plain(path)}: cannot read it: {error.strerror or error}") from error
 
 
 def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Table:
@@ -106,14 +109,17 @@ def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Tab
         first += 1
     if first == len(lines):
         raise InputError(f"{source}: expected a table with at least one row, but it is empty")
-    delimiter = delimiter or max(",;\t|", key=lines[first].count)
+    if first and lines[first - 1].startswith("#") and _NUMBERS.fullmatch(lines[first]):
+        first -= 1  # the header is a comment, as numpy.savetxt writes it
+        lines[first] = lines[first].lstrip("# ")
+    signs = [sign for sign in ",;\t|" if sign in lines[first]]
+    delimiter = delimiter or (max(signs, key=lines[first].count) if signs else " ")
     body = io.StringIO("\n".join(lines[first:]), newline="")
     former = csv.field_size_limit(_MOST_BYTES)
     try:
         reader = csv.reader(body, delimiter=delimiter, skipinitialspace=True)
         names = [name.strip() for name in next(reader)]
-        if len(names) > _MOST_NAMES:
-            raise InputError(f"{source}: expected at most {_MOST_NAMES:,} columns, but it has {len(names):,}")
+        check_size(source, 0, 0, len(names))
         cells = ((f"line {reader.line_num + first}", row) for row in reader)
         table = _named(source, names, (c for c in cells if _is_row(c[1], names)), notes)
     except csv.Error as error:
@@ -155,12 +161,25 @@ def _named(source: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence
                 twice.add(name)
             row.setdefault(name, cell)
         row.pop("", None)
-        kept.append(Row(place, row))
+        kept.append(Row(place, dict(flat({name: _unpacked(cell) for name, cell in row.items()}))))
         check_size(source, len(kept), len(kept) * len(names))
     if not kept:
         raise InputError(f"{source}: expected a table with at least one row, but it is empty")
-    known = tuple(dict.fromkeys(name for name in names if name))
+    known = tuple(dict.fromkeys(name for row in kept for name in row.cells))
     return Table(source=source, names=known, rows=tuple(kept), notes=tuple(notes), twice=frozenset(twice))
+
+
+def _unpacked(cell: Any) -> Any:
+    """A mapping that was written into a cell, as JSON or as Python shows it: exports of W&B's API are such."""
+    if not (isinstance(cell, str) and cell.startswith("{") and cell.endswith("}")):
+        return cell
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(re.sub(r"\b(nan|inf)\b", r"'\1'", cell) if parse is ast.literal_eval else cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, dict) else cell
+    return cell
 
 
 def _json(path: Path, text: str) -> Iterator[Row]:
@@ -210,25 +229,39 @@ def _parquet(path: Path) -> Table:
     except ImportError as error:
         raise MissingExtraError("parquet", "pyarrow", f"reading {path}") from error
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path)))
-        meta = file.metadata
-        check_size(str(path), meta.num_rows, meta.num_rows * meta.num_columns)
-        size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-        if size > _MOST_BYTES * 4:
-            raise InputError(f"{path}: expected at most {_MOST_BYTES >> 18} MiB unpacked, but it is larger")
-        return table_of(str(path), _batches(path, file))
+        data = io.BytesIO(read_bytes(path))
+        meta = pyarrow.parquet.read_metadata(data)
+        check_size(str(path), meta.num_rows, meta.num_rows * meta.num_columns, meta.num_columns)
+        _check_unpacked(path, sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups)))
+        columns = [meta.schema.column(n) for n in range(meta.num_columns)]
+        # Text stays packed until it is known how long it is: one value in the file may stand in every row.
+        packed = [
+            c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type in ("STRING", "NONE")
+        ]
+        return table_of(str(path), _batches(path, pyarrow.parquet.ParquetFile(data, read_dictionary=packed)))
     except (pyarrow.ArrowException, OSError) as error:
         why = str(error).partition("\n")[0]
         raise InputError(f"{path}: cannot read it as Parquet: {why:.80}") from error
 
 
 def _batches(path: Path, file: Any) -> Iterator[Row]:
-    """The rows of a Parquet file, a batch at a time: one value may stand for many bytes."""
     size, number = 0, 0
     for batch in file.iter_batches(batch_size=_BATCH):
-        size += batch.nbytes
-        if size > _MOST_BYTES * 4:
-            raise InputError(f"{path}: expected at most {_MOST_BYTES >> 18} MiB unpacked, but it is larger")
+        size += sum(map(_unpacked_size, batch.columns))
+        _check_unpacked(path, size)
         for row in batch.to_pylist():
             number += 1
             yield Row(f"row {number}", dict(flat(row)))
+
+
+def _unpacked_size(column: Any) -> int:
+    """Bytes of a column when each row has its own copy of its text."""
+    if not hasattr(column, "dictionary"):
+        return int(column.nbytes)
+    longest = max((len(value) for value in column.dictionary.to_pylist() if hasattr(value, "__len__")), default=8)
+    return int(column.indices.nbytes) + len(column) * longest
+
+
+def _check_unpacked(path: Path, size: int) -> None:
+    if size > 2 * _MOST_BYTES:
+        raise InputError(f"{path}: expected at most {_MOST_BYTES >> 19} MiB unpacked, but it is larger")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError
+from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.records.columns import is_rate
 from lrtune.records.mlflow_files import mlflow_rows, read_yaml
 from lrtune.records.table import Row, Table, flat, table_of
@@ -54,7 +54,7 @@ def _ray_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         failed = (file.parent / "error.txt").exists() or (file.parent / "error.pkl").exists()
         state = "failed" if failed else "finished" if last.get("done") else "running"
         cells = {**dict(flat({"config": last.get("config") or {}})), **dict(flat(metrics)), "state": state}
-        yield Row(str(file.parent.relative_to(folder)), cells)
+        yield Row(plain(file.parent.relative_to(folder)), cells)
 
 
 def _last_line(text: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _huggingface_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         configs = (path for path in (run / "config.json", file.parent / "config.json") if path.is_file())
         config = next((_json(path, folder) for path in configs), {})
         cells = {**dict(flat({"config": config})), **dict(flat(metrics)), "state": "finished" if ended else "stopped"}
-        yield Row(str(run.relative_to(folder)), cells)
+        yield Row(plain(run.relative_to(folder)), cells)
 
 
 def _json(path: Path, within: Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _tensorboard_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         if len(beside) == 1 and any(name.startswith("hparams.") for name in runs[run]):
             runs[run.parent] = {**runs.pop(run), **runs[run.parent]}
     for run, cells in runs.items():
-        yield Row(str(run.relative_to(folder)), cells)
+        yield Row(plain(run.relative_to(folder)), cells)
 
 
 def _events(file: Path, folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lrtune.errors import plain
 from lrtune.records.table import Row, flat
 from lrtune.records.tables import read_bytes
 
@@ -36,7 +37,7 @@ def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
     for file in files:
         cells = _logged(read_bytes(file, folder))
         run = file.stem.removeprefix("run-")
-        yield Row(str(file.parent.relative_to(folder)), {"run_id": run, **dict(flat(cells))})
+        yield Row(plain(file.parent.relative_to(folder)), {"run_id": run, **dict(flat(cells))})
 
 
 def _logged(data: bytes) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def test_trials_that_break_a_constraint_or_fail_are_not_good(tmp_path: Path) -> 
         (0.8, "diverged"),
         (0.3, "beaten"),
     }
-    assert "left out, breaks a constraint: 1 row (trial 3: 'infeasible')" in imported.summary
-    assert "left out, failed: 1 row (trial 5: 'fail')" in imported.summary
-    assert "left out, not ended yet: 1 row (trial 7: 'running')" in imported.summary
+    assert "left out, breaks a constraint, by 'state': 1 row (trial 3: 'infeasible')" in imported.summary
+    assert "left out, failed, by 'state': 1 row (trial 5: 'fail')" in imported.summary
+    assert "left out, not ended yet, by 'state': 1 row (trial 7: 'running')" in imported.summary
 
 
 def test_a_journal_and_a_read_only_database_are_read(tmp_path: Path) -> None:

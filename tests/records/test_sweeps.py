@@ -125,11 +125,12 @@ def test_a_blank_is_a_cliff_where_it_stands_above_all_finished_rates(tmp_path: P
     imported = read_sources([path])
     assert [r.learning_rate for r in imported.records if r.status == "diverged"] == [0.5, 0.7, 0.1]
     assert "left out, no number in 'loss': 2 rows (line 2: '')" in imported.summary
-    assert "left out, failed: 1 row (line 4: 'FAIL')" in imported.summary
-    assert "left out, stopped before its end: 1 row (line 7: 'OOM')" in imported.summary
+    assert "left out, failed, no number in 'loss': 1 row (line 4: 'FAIL')" in imported.summary
+    assert "left out, stopped before its end, no number in 'loss': 1 row (line 7: 'OOM')" in imported.summary
     assert imported.warnings == (
         f"{path}: 4 of 16 rows could not be used: no number in 'loss': 2 rows (line 2: ''); "
-        "failed: 1 row (line 4: 'FAIL'); stopped before its end: 1 row (line 7: 'OOM')",
+        "failed, no number in 'loss': 1 row (line 4: 'FAIL'); "
+        "stopped before its end, no number in 'loss': 1 row (line 7: 'OOM')",
     )
 
 
@@ -168,7 +169,8 @@ def test_a_run_that_ended_early_has_no_final_loss(tmp_path: Path) -> None:
     path.write_text("\n".join(["run_id,step,width,lr,loss", *lines]))
     imported = read_sources([path])
     assert [r.learning_rate for r in imported.records] == [0.1, 0.2, 0.4]
-    assert "left out, ended before half of the steps of its size: 1 row (line 27: 'step 3')" in imported.summary
+    why = "stopped before its end, before half of the steps of its size"
+    assert f"left out, {why}: 1 row (line 27: 'step 3')" in imported.summary
 
 
 def test_a_run_that_was_exported_twice_counts_once(tmp_path: Path) -> None:
@@ -183,6 +185,37 @@ def test_a_run_that_was_exported_twice_counts_once(tmp_path: Path) -> None:
     repeats = tmp_path / "repeats.csv"
     repeats.write_text("run,width,lr,loss\n1,64,0.1,3.11\n1,64,0.2,3.21\n2,64,0.1,3.12\n2,64,0.2,3.22\n")
     assert len(read_sources([repeats]).records) == 4, "a number that counts repeats names no run"
+
+
+def test_more_ways_of_writing_a_table(tmp_path: Path) -> None:
+    """numpy's commented header, blanks between columns, dictionaries in cells, the header once more, a map of Arrow."""
+    whole = [(64, 0.1, 3.0, "finished"), (64, 0.2, 3.5, "finished")]
+    path = tmp_path / "a.txt"
+    for text in (
+        "# width,lr,loss\n6.4e+01,1.0e-01,3.0e+00\n6.4e+01,2.0e-01,3.5e+00\n",
+        "width   lr    loss\n64  0.1  3.0\n64   0.2   3.5\n",
+        "width,lr,loss\n64,0.1,3\nwidth,lr,loss\n\n# second half\n64,0.2,3.5\n",
+        "name,config,summary\na,\"{'lr': 0.1, 'd_model': 64}\",\"{'val_loss': 3.0, 'x': nan}\"\n"
+        'b,"{""lr"": 0.2, ""d_model"": 64}","{""val_loss"": 3.5}"\n',
+        "width\tlr\tloss\r\n64\t0.1\t3\r\n64\t0.2\t3.5\r\n",
+    ):
+        path.write_text(text)
+        assert essence(read_sources([path])) == whole, text
+    frame = pandas.DataFrame({"config": [{"lr": 0.1, "width": 64}, {"lr": 0.2, "width": 64}], "loss": [3.0, 3.5]})
+    assert essence(read_sources([frame])) == whole
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    kind = arrow.map_(arrow.string(), arrow.float64())
+    maps = arrow.array([[("lr", 0.1), ("width", 64.0)], [("lr", 0.2), ("width", 64.0)]], type=kind)
+    assert essence(read_sources([arrow.table({"params": maps, "loss": [3.0, 3.5]})])) == whole
+
+
+def test_a_column_may_say_that_a_run_diverged(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("width,lr,loss,diverged,killed\n64,0.1,3,0,\n64,0.2,3.5,False,no\n64,0.4,9.5,1,\n64,0.3,2,0,yes\n")
+    imported = read_sources([path])
+    assert [r.status for r in imported.records] == ["finished", "finished", "diverged"]
+    assert "taken as diverged, by 'diverged': 1 row (line 4: '1')" in imported.summary
+    assert "left out, stopped before its end, by 'killed': 1 row (line 5: 'yes')" in imported.summary
 
 
 @pytest.mark.parametrize(
