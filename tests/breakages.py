@@ -340,6 +340,20 @@ BREAKAGES = (
         ("search/test_restore.py",),
     ),
     Breakage(
+        "search: runs of a changed trainer are mixed without a word",
+        "lrtune/search/session.py",
+        "if made and trainer.source and made[-1].source != trainer.source:",
+        "if False:",
+        ("search/test_changed_trainer.py",),
+    ),
+    Breakage(
+        "search: one that is refused has changed what workers are told",
+        "lrtune/search/workers/leases.py",
+        "self._run(self._insert(_studies).values(row).on_conflict_do_nothing())",
+        "self._run(self._insert(_studies).values(row).on_conflict_do_update(index_elements=['name'], set_=row))",
+        ("search/test_run.py",),
+    ),
+    Breakage(
         "search: a stop of the search is taken for the silence of its workers",
         "lrtune/search/silence.py",
         "min(now - self._looked, _LONGEST_LOOK)",

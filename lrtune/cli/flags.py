@@ -107,6 +107,9 @@ Address = Annotated[str | None, _flag("--address", "A Ray cluster to join (auto,
 Storage = Annotated[str | None, _flag("--storage", "Where workers meet: a database URL; else RUN/study.db.", _RUN)]
 Device = Annotated[str, _flag("--device", "auto, cpu, cuda, cuda:0 or mps.", _RUN)]
 TrialTimeout = Annotated[str | None, _flag("--trial-timeout", "Give a run up after this time.", _RUN, metavar="TIME")]
+AcceptChangedTrainer = Annotated[
+    bool, _flag("--accept-changed-trainer", "Add runs to those of a trainer whose source was another.", _RUN)
+]
 
 Quiet = Annotated[bool, _show("--quiet", "Only the result.")]
 JsonLines = Annotated[bool, _show("--json-lines", "Every event as one JSON object a line on stdout.")]
@@ -167,6 +170,7 @@ class Running:
     workers: Workers = None
     device: Device = "auto"
     trial_timeout: TrialTimeout = None
+    accept_changed_trainer: AcceptChangedTrainer = False
 
 
 @dataclass(frozen=True, kw_only=True)

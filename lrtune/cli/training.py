@@ -26,6 +26,7 @@ def default_folder(study: Study) -> Path:
 def search_options(running: Running, meeting: Meeting | None = None) -> dict[str, Any]:
     """The options of a search that change nothing of what is measured."""
     options: dict[str, Any] = {"workers": running.workers, "device": running.device}
+    options["accept_changed_trainer"] = running.accept_changed_trainer
     if running.trial_timeout:
         options["trial_timeout"] = parse_seconds(running.trial_timeout, field="--trial-timeout")
     if meeting is not None:

@@ -25,6 +25,7 @@ class RunFolder:
         self.checkpoints = out / "checkpoints"
         self.records: dict[int, TrialRecord] = {}
         self._lock: int | None = None
+        self._is_new = False
 
     def open(self, study: Study, mark: str) -> None:
         """Make the folder or enter it, alone.
@@ -39,6 +40,7 @@ class RunFolder:
             if path.is_symlink():
                 raise InputError(f"out: expected folders of its own in {self.out}, but {path.name} is a link")
         try:
+            self._is_new = not self.out.exists()
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError as error:
@@ -166,8 +168,10 @@ class RunFolder:
         self.records.update((record.trial, record) for record in fresh)
 
     def close(self) -> None:
-        """Let another search in."""
+        """Let another search in. A folder that was made and holds nothing goes again: the search was refused."""
         if self._lock is not None:
+            if self._is_new and [path.name for path in self.out.iterdir()] == [".lock"]:
+                shutil.rmtree(self.out, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 

@@ -36,6 +36,7 @@ class TrialRecord:
         texts: what the trainer attached (samples of the model's writing).
         seconds, device, worker, attempt: how it was run; not part of its identity.
         fingerprint: that of its study.
+        source: hash of the source of its trainer; empty where that is not known.
     """
 
     trial: int
@@ -61,6 +62,7 @@ class TrialRecord:
     worker: str = ""
     attempt: int = 1
     fingerprint: str = ""
+    source: str = ""
 
     def scale(self, name: str) -> float | None:
         """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``parameters`` or a swept one."""
@@ -137,7 +139,7 @@ _RECORD: Kind = table(
         "steps": _COUNT,
         "steps_done": _COUNT,
         **dict.fromkeys(("loss", "diversity", "tokens"), _NUMBER),
-        **dict.fromkeys(("why", "device", "worker", "fingerprint"), _WORDS),
+        **dict.fromkeys(("why", "device", "worker", "fingerprint", "source"), _WORDS),
         "arm": optional(_WORDS),
         "scales": mapping(number(0, above=True, as_given=True)),
         "curve": mapping(_column, 1000),

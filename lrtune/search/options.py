@@ -29,6 +29,7 @@ class SearchOptions:
         attempts: how often a trial may take its worker down with it before it is given up.
         lease_seconds: silence after which a worker is taken for dead.
         checkpoint_seconds: between two checkpoints of a trainer that makes them.
+        accept_changed_trainer: whether to add runs to those of a trainer whose source was another.
         write_rule: whether to write ./lrtune-rule.json too.
     """
 
@@ -42,6 +43,7 @@ class SearchOptions:
     attempts: int = 5
     lease_seconds: float = 60.0
     checkpoint_seconds: float = 30.0
+    accept_changed_trainer: bool = False
     write_rule: bool = True
 
     def __post_init__(self) -> None:

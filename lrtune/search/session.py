@@ -48,6 +48,8 @@ class Session:
         mark = study_fingerprint(self.study, trainer)
         self.folder.open(self.study, mark)
         try:
+            if not self.options.accept_changed_trainer:
+                self._refuse_changed_trainer(trainer)
             with Stopping() as stopping, self._held(mark) as (leases, me):
                 self.folder.settle(self.study, mark)
                 with contextlib.closing(Trials(self.url, self.study.name)) as trials:
@@ -67,6 +69,16 @@ class Session:
             raise RunFailedError(redact(error)) from error.__cause__
         finally:
             self.folder.close()
+
+    def _refuse_changed_trainer(self, trainer: Trainer) -> None:
+        """Refuse to mix runs of two trainers in one law. Failed runs do not count: their trainer was to be changed."""
+        made = [record for record in self.folder.read().records if record.status != "failed" and record.source]
+        if made and trainer.source and made[-1].source != trainer.source:
+            count = sum(record.source != trainer.source for record in made)
+            raise InputError(
+                f"trainer: the source of {trainer.target} has changed since {count} of the runs in {self.folder.out} "
+                "were made; choose another --out, or mix them with --accept-changed-trainer"
+            )
 
     @contextlib.contextmanager
     def _held(self, mark: str) -> Iterator[tuple[Leases, str]]:

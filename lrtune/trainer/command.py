@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from lrtune.errors import InputError, TrainerFailedError, plain
 from lrtune.trainer import guard
+from lrtune.trainer.source import files_named, source_hash
 from lrtune.trainer.trial import Trainer, Trial
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -51,7 +52,11 @@ def command_trainer(command: Sequence[str]) -> Trainer:
             f"but got {' '.join(arguments)!r:.100}"
         )
 
-    return Trainer(target=f"command:{Path(arguments[0]).name}", train=_CommandTrain(arguments))
+    return Trainer(
+        target=f"command:{Path(arguments[0]).name}",
+        train=_CommandTrain(arguments),
+        source=source_hash(files_named(arguments)),
+    )
 
 
 class _CommandTrain:

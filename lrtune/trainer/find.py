@@ -12,6 +12,7 @@ from types import ModuleType
 from lrtune.errors import InputError, LrtuneError, MissingExtraError
 from lrtune.extras import extra_with
 from lrtune.trainer.command import command_trainer
+from lrtune.trainer.source import source_hash
 from lrtune.trainer.trial import Trainer
 
 _ENTRY_POINTS = "lrtune.trainers"
@@ -135,4 +136,5 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         column_titles=getattr(module, "column_titles", {}),
         verification_options=getattr(module, "verification_options", None),
         doctor=getattr(module, "doctor", None),
+        source=source_hash([module.__file__] if module.__file__ else []),
     )

@@ -265,6 +265,7 @@ class Trainer:
     column_titles: Mapping[str, str] = field(default_factory=dict)
     verification_options: Callable[[Any], Mapping[str, Any]] | None = None
     doctor: Callable[[], Iterable[tuple[str, str, str]]] | None = None
+    source: str = ""  # hash of its source, empty where that is not known
 
 
 def is_finite(value: float | None) -> bool:

@@ -17,6 +17,8 @@ from lrtune.search.events import Note, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.plan import shortfall
 from lrtune.search.run import plan, run_fixed, run_search, status
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.storage import open_engine
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 
@@ -91,6 +93,33 @@ def test_options_that_cannot_work_are_refused_before_anything_is_written(options
     with pytest.raises(InputError, match=message):
         run_search(study(), tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_second_search_of_a_study_is_refused_and_changes_nothing(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    task = Task(hidden_size=32, learning_rate=0.01)
+    run_fixed(study(), [task], tmp_path / "run", workers=1, storage=url)
+    first = Leases(open_engine(url), "study")
+    first.open({"study": "as the first says"})
+    first.report_members("group", 3)
+    assert first.hold("another machine:1:2:3", 60.0) is None
+    with pytest.raises(InputError, match="another machine:1:2:3"):
+        run_fixed(study(), [task], tmp_path / "other", workers=1, storage=url)
+    assert first.spec() == {"study": "as the first says"} and first.members() == [3]
+    assert first.state()[0] == "open"
+    assert not (tmp_path / "other").exists()
+    first.close()
+
+
+def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched, tmp_path: Path, monkeypatch):
+    result, _ = searched
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lrtune-rule.json").mkdir()
+    again = run_search(study(), result.out, workers=1)
+    assert again.rule is not None and again.ending is Ending.COMPLETE
+    [note] = again.notes
+    assert note.startswith("cannot write lrtune-rule.json: ")
+    assert (result.out / "rule.json").is_file()
 
 
 def test_a_trainer_that_cannot_be_imported_leaves_nothing_behind(tmp_path: Path):

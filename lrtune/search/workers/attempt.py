@@ -27,6 +27,7 @@ class Setting:
 
     fingerprint: str
     owner: str
+    source: str = ""
     device: str = "cpu"
     threads: int | None = None
     checkpoints: Path | None = None
@@ -199,6 +200,7 @@ class Attempt:
             worker=self.setting.owner,
             attempt=self.lease.attempt,
             fingerprint=self.setting.fingerprint,
+            source=self.setting.source,
         )
 
     def finish(self, status: Status, why: str = "") -> bool:

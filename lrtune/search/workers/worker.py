@@ -76,16 +76,17 @@ class Worker:
         self.members: int | None = told.get("members")
         self.trial_timeout: float | None = told.get("trial_timeout")
         self.lease_seconds = float(told.get("lease_seconds", 60.0))
+        self.trainer: Trainer = resolve_trainer(self.study.trainer, self.study.command)
         self.setting = Setting(
             fingerprint=told["fingerprint"],
             owner=new_owner(spec.token),
+            source=self.trainer.source,
             device=spec.device,
             threads=spec.threads,
             checkpoints=_checkpoints(spec, told),
             checkpoint_seconds=float(told.get("checkpoint_seconds", 30.0)),
             is_stopping=self.stop.is_set,
         )
-        self.trainer: Trainer = resolve_trainer(self.study.trainer, self.study.command)
         self.training = Training(self.trainer, self._begin, self._at_work)
         self._attempts: list[Attempt] = []
         self._lock = threading.Lock()

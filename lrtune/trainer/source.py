@@ -1,0 +1,29 @@
+"""The source of a trainer in short, so that a change of it between two runs of one folder is noticed."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+_MOST_BYTES = 16 * 2**20
+
+
+def source_hash(files: Iterable[str | Path]) -> str:
+    """Sixteen digits that change with the content of the files; empty where none of them can be read."""
+    digest, count = hashlib.sha256(), 0
+    for file in files:
+        try:
+            with open(file, "rb") as opened:
+                digest.update(hashlib.sha256(opened.read(_MOST_BYTES)).digest())
+        except (OSError, ValueError):
+            continue
+        count += 1
+    return digest.hexdigest()[:16] if count else ""
+
+
+def files_named(words: Iterable[str]) -> list[Path]:
+    """The files of the working folder that a command line names: the program, not the interpreter that runs it."""
+    try:
+        here = Path.cwd()
+        return [path for word in words if (path := here / word).is_file() and path.resolve().is_relative_to(here)]
+    except (OSError, ValueError):  # the working folder was deleted; a word that no path can be
+        return []
