@@ -193,6 +193,13 @@ BREAKAGES = (
         ("faults/test_workers.py",),
     ),
     Breakage(
+        "storage: a failover of PostgreSQL ends the search",
+        "lrtune/search/workers/storage.py",
+        '_FAILOVER = ("25006", ',
+        "_FAILOVER = (",
+        ("faults/test_postgres.py",),
+    ),
+    Breakage(
         "guard: what left its process group lives on",
         "lrtune/trainer/guard.py",
         "prctl(_SET_CHILD_SUBREAPER, 1,",

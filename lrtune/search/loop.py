@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from lrtune.errors import RunFailedError
 from lrtune.search.designs import Design
 from lrtune.search.ending import Ending, StopReason
+from lrtune.search.events import Note
 from lrtune.search.options import SearchOptions
 from lrtune.search.plan import hopeless
 from lrtune.search.queue import TaskQueue
+from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
 from lrtune.search.workers.leases import is_gone
 from lrtune.search.workers.signals import Stopping
@@ -47,6 +49,7 @@ class Loop:
         self.me, self.url = me, url
         self.began = self.held = time.monotonic()
         self.workers = options.workers or 1
+        self._waiting = Waiting()
 
     def run(self) -> StopReason:
         """Have tasks trained until there is a reason to stop.
@@ -95,10 +98,20 @@ class Loop:
                 return reason
             if time.monotonic() - self.held > _HOLD_SECONDS:
                 self._hold()
+            self._say_what_it_waits_for(engine)
             if ended:
                 stillborn = 0
             else:
                 time.sleep(_POLL)
+
+    def _say_what_it_waits_for(self, engine: Engine) -> None:
+        running, records = self.queue.running, self.queue.folder.records
+        waiting = len(self.queue.pending) - len(running)
+        text = self._waiting.look(
+            running, waiting=waiting, ended=len(records), workers=engine.alive(), now=time.monotonic()
+        )
+        if text is not None:
+            self.queue.emit(Note(text=text))
 
     def _fill(self, at_once: int) -> StopReason | None:
         """Queue what the design wants next, a little ahead of the workers where it knows; or why it is at its end."""

@@ -41,7 +41,7 @@ class TaskQueue:
         self._failures: list[TrialRecord] = []
         self._tokens = 0.0
         self._planned: Planned | None = None
-        self._running: Sequence[Lease] = ()
+        self.running: Sequence[Lease] = ()
         self._silences = Silences()
         self._looked = -math.inf
 
@@ -176,7 +176,7 @@ class TaskQueue:
 
     def take_back_silent(self, lease_seconds: float) -> None:
         """Free the trials of workers that were silent for so long."""
-        for lease in self._running:
+        for lease in self.running:
             silent = self._silences.of(lease)
             if silent > lease_seconds:
                 self._retry(lease, f"silent for {silent:.0f} s")
@@ -224,9 +224,9 @@ class TaskQueue:
     # Events for the live view
 
     def _show_running(self) -> None:
-        self._running = self.leases.running()
-        self._silences.look(self._running, self._looked)
-        for lease in self._running:
+        self.running = self.leases.running()
+        self._silences.look(self.running, self._looked)
+        for lease in self.running:
             step = lease.progress["reports"][-1][0] if lease.progress.get("reports") else -1
             seen = self._shown.get(lease.trial)
             if seen is None or seen[0] != lease.attempt:
@@ -260,7 +260,7 @@ class TaskQueue:
         self.emit(TrialReported(trial=lease.trial, step=step, steps=steps, loss=loss, diversity=diversity))
 
     def _show_plan(self) -> None:
-        running = sum(lease.trial in self.pending for lease in self._running)
+        running = sum(lease.trial in self.pending for lease in self.running)
         known = len(self.folder.records) + len(self.pending)
         plan = Planned(trials=known, waiting=len(self.pending) - running, running=running)
         if plan != self._planned:

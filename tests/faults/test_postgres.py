@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def test_a_restart_and_cut_connections_lose_nothing(postgres, untouched, tmp_pat
     for path in out.rglob("*"):
         assert not path.is_file() or b"s3cret-word" not in path.read_bytes(), path
     assert "s3cret" not in str(postgres.sql("SELECT spec FROM lrtune_studies"))
+
+
+def test_a_failover_is_waited_out_like_a_restart(postgres, untouched, tmp_path: Path):
+    """The server that the connections lead to is read-only for some seconds; then new connections may write."""
+    out = tmp_path / "run"
+    search = scene.start(out, storage=postgres.url, workers=2, study={"name": "failover"})
+    scene.until(lambda: len(scene.records(out)) >= 3, 60, "a few records")
+    postgres.sql("ALTER DATABASE lrtune SET default_transaction_read_only = on", "postgres")
+    try:
+        postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lrtune'", "postgres")
+        before = len(scene.records(out))
+        time.sleep(4)
+        assert search.poll() is None and len(scene.records(out)) <= before + 2
+    finally:
+        postgres.sql("ALTER DATABASE lrtune RESET default_transaction_read_only", "postgres")
+    code, said = scene.finish(search)
+    assert code == 0, said
+    assert scene.essence(scene.records(out)) == untouched
 
 
 def test_workers_join_from_a_second_terminal(postgres, tmp_path: Path):

@@ -17,6 +17,8 @@ from lrtune.files import check_regular
 _T = TypeVar("_T")
 _BUSY_SECONDS = 60
 _FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such table", "malformed", "not a database")
+# PostgreSQL's codes for a server that a failover left behind, is promoting or shuts down: another one takes over.
+_FAILOVER = ("25006", "57P01", "57P02", "57P03")
 
 
 def sqlite_url(folder: Path) -> str:
@@ -32,7 +34,8 @@ def sqlite_url(folder: Path) -> str:
             continue
         except OSError as error:
             raise InputError(f"{error.filename}: cannot open the study's storage: {error.strerror}") from None
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    path = str((folder / "study.db").resolve())
+    return sa.URL.create("sqlite", database=path).render_as_string()
 
 
 def normalise(url: str) -> str:
@@ -71,12 +74,19 @@ def engine_arguments(url: str) -> dict[str, Any]:
 
 
 def tune(engine: sa.Engine) -> None:
-    """Make SQLite wait for its lock, let readers read while one writes, and not sync at each commit.
+    """Make SQLite wait for its lock, let readers read while one writes, and not sync at each commit; make PostgreSQL
+    leave a server that a failover left behind.
 
     With a write-ahead log, ``synchronous=NORMAL`` loses nothing when a process dies; a power cut may lose the last
     commits, never the file.
     """
     if engine.name != "sqlite":
+
+        @event.listens_for(engine, "handle_error")
+        def _reconnect(context: Any) -> None:
+            if getattr(context.original_exception, "sqlstate", None) in _FAILOVER:
+                context.is_disconnect = True
+
         return
     engine.dispose()
 
@@ -160,10 +170,12 @@ def raise_described(error: Exception) -> None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """True for an error that goes away by itself: a lock, a restart, a cut connection."""
+    """True for an error that goes away by itself: a lock, a restart, a failover, a cut connection."""
     cause = _database_error(error)
     if not isinstance(cause, exc.DBAPIError):
         return isinstance(cause, exc.TimeoutError)
+    if getattr(cause.orig, "sqlstate", None) in _FAILOVER:
+        return True
     text = str(cause.orig).lower()
     if any(sign in text for sign in _FOR_GOOD) or "password authentication" in text or "does not exist" in text:
         return False

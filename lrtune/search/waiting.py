@@ -1,0 +1,53 @@
+"""What a search waits for, said when nothing has happened for a while."""
+
+from collections.abc import Sequence
+
+from lrtune.search.workers.leases import Lease
+
+FIRST_SECONDS = 300.0  # then after twice as long, and so on
+_LONGEST_LOOK = 5.0  # a stop of this process, or a laptop's sleep, counts for no more
+
+
+class Waiting:
+    """Sees whether anything happens in a search, over the looks at it."""
+
+    def __init__(self) -> None:
+        self._sign: object = None
+        self._looked: float | None = None
+        self._quiet, self._due = 0.0, FIRST_SECONDS
+
+    def look(self, running: Sequence[Lease], *, waiting: int, ended: int, workers: int, now: float) -> str | None:
+        """What the search waits for, where it is time to say so.
+
+        Args:
+            running: the trials that workers have, with their reports.
+            waiting: how many trials wait for a worker.
+            ended: how many have ended.
+            workers: how many workers there are.
+            now: seconds of a clock that only goes forward.
+        """
+        passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
+        self._looked = now
+        sign = (ended, [(lease.trial, lease.attempt, _step(lease)) for lease in running])
+        if sign != self._sign:
+            self._sign, self._quiet, self._due = sign, 0.0, FIRST_SECONDS
+            return None
+        self._quiet += passed
+        if self._quiet < self._due:
+            return None
+        self._due *= 2
+        return f"nothing new for {self._quiet / 60:.0f} min: {_what(running, waiting, workers)}"
+
+
+def _what(running: Sequence[Lease], waiting: int, workers: int) -> str:
+    if not running:
+        return f"{waiting} trials wait for a worker, and {workers} workers run; see logs in the run folder"
+    first, *others = running
+    more = f" and {len(others)} others" if others else ""
+    where = f"trial {first.trial} (hidden size {first.task.get('hidden_size')}) at step {max(0, _step(first))}{more}"
+    return f"waiting for a report of {where}; --trial-timeout ends a run that hangs"
+
+
+def _step(lease: Lease) -> int:
+    """The last step that was saved; -1 before the first."""
+    return int(lease.progress["reports"][-1][0]) if lease.progress.get("reports") else -1

@@ -1,0 +1,41 @@
+"""When a search says what it waits for, and what it says."""
+
+from lrtune.search.waiting import FIRST_SECONDS, Waiting
+from lrtune.search.workers.leases import Lease
+
+
+def lease(step: int | None, trial: int = 3) -> Lease:
+    progress = {} if step is None else {"reports": [[step, 3.0, None, {}]]}
+    return Lease(trial=trial, attempt=1, owner="me", peers="", task={"hidden_size": 64}, progress=progress)
+
+
+def said(waiting: Waiting, running: list[Lease], seconds: range, *, waits: int = 2) -> list[str]:
+    looks = (waiting.look(running, waiting=waits, ended=5, workers=1, now=float(now)) for now in seconds)
+    return [text for text in looks if text is not None]
+
+
+def test_a_search_in_which_nothing_happens_says_what_it_waits_for_less_and_less_often() -> None:
+    lines = said(Waiting(), [lease(40), lease(None, trial=4)], range(0, int(8 * FIRST_SECONDS), 2))
+    assert len(lines) == 3, "after five, ten and twenty minutes"
+    assert lines[0] == (
+        "nothing new for 5 min: waiting for a report of trial 3 (hidden size 64) at step 40 and 1 others; "
+        "--trial-timeout ends a run that hangs"
+    )
+    assert lines[1].startswith("nothing new for 10 min")
+
+
+def test_a_report_begins_the_time_anew() -> None:
+    waiting, half = Waiting(), int(FIRST_SECONDS * 0.7)
+    for step, start in ((40, 0), (42, half), (44, 2 * half)):
+        assert said(waiting, [lease(step)], range(start, start + half, 2)) == []
+
+
+def test_without_a_run_it_says_how_many_wait_and_how_many_workers_there_are() -> None:
+    (line,) = said(Waiting(), [], range(0, int(FIRST_SECONDS) + 4, 2))
+    assert line == "nothing new for 5 min: 2 trials wait for a worker, and 1 workers run; see logs in the run folder"
+
+
+def test_a_pause_of_the_search_itself_is_no_silence() -> None:
+    waiting = Waiting()
+    assert said(waiting, [lease(40)], range(0, 10)) == []
+    assert said(waiting, [lease(40)], range(7200, 7300, 2)) == []
