@@ -34,10 +34,12 @@ def fit(
     imported = read_runs(sources, columns)
     origin = {"fitted to": ", ".join(redact(source) for source in sources)}
     fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
-    targets = [output] if output is not None else [Path("lrtune-rule.json")]
-    targets += [Path(source) / "rule.json" for source in sources if Path(source).is_dir() and output is None]
-    for target in targets:
-        save_rule(fitted.rule, target, backup=target.name == "lrtune-rule.json", follow_links=True)
+    named = output or Path("lrtune-rule.json")
+    save_rule(fitted.rule, named, backup=named.name == "lrtune-rule.json", follow_links=True)
+    targets = [named]
+    for folder in (Path(source) for source in sources if output is None and Path(source).is_dir()):
+        targets.append(folder / "rule.json")
+        save_rule(fitted.rule, targets[-1])
     _show(fitted)
     say(f"wrote {', '.join(map(str, targets))}")
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]

@@ -63,8 +63,9 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
     if fit is None:
         fit, why = _fitted(read.records)
     rule = None if fit is None else fit.rule
-    if (folder / "rule.json").exists():
-        rule = load_rule(folder / "rule.json")
+    file = folder / "rule.json"
+    if file.exists() and file.resolve().parent == folder.resolve():  # a link out of the folder is no rule of this run
+        rule = load_rule(file)
     return Run(
         folder=folder,
         study=_study(folder),
