@@ -41,7 +41,7 @@ def lr(
     from lrtune.rule import load_rule, recommend, transfer_learning_rate
 
     if plain and json_:
-        raise InputError("--plain: expected alone, but --json is there too; take one")
+        raise InputError("--plain: cannot be combined with --json")
     scales = parse_numbers(scale or [], flag="--scale") | ({} if tokens is None else {"tokens": tokens})
     loaded = load_rule(rule)
     advice: rules.Recommendation | rules.Transfer
@@ -49,7 +49,7 @@ def lr(
         size, tuned = parse_tuned(given)
         advice = transfer_learning_rate(tuned, size, hidden, rule=loaded, **scales)
     else:
-        # Depth and parameters may be there for published rules alone.
+        # Depth and parameters may be given for published rules alone.
         theirs = set(_PUBLISHED_ASK) - {*loaded.scales, *loaded.conditions} if compare else set()
         advice = recommend(hidden, rule=loaded, **{k: v for k, v in scales.items() if k not in theirs})
     if strict and not advice.supported:

@@ -16,13 +16,13 @@ from lrtune.study.toml import load_study, parse_study
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A study, and for each setting that is no default: its value and where it came from."""
+    """A study, and for each setting that differs from the default: its value and where it came from."""
 
     study: Study
     origins: Mapping[str, tuple[Any, str]]
 
     def lines(self) -> list[str]:
-        """One line per setting that is no default, for people."""
+        """One line per setting that differs from the default, for people."""
         width = max((len(name) for name in self.origins), default=0)
         return [f"{name:{width}}  {_shown(value)}  ({where})" for name, (value, where) in self.origins.items()]
 

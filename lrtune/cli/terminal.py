@@ -35,7 +35,7 @@ def print_rate(advice: "Recommendation | Transfer") -> None:
 
 
 def say(text: str) -> None:
-    """Print what is no result to stderr; when nobody reads that any more (``2>&1 | head``), say nothing."""
+    """Print to stderr whatever is not a result; nothing once stderr is closed (``2>&1 | head``)."""
     try:
         print(_fitted(plain(text), sys.stderr), file=sys.stderr, flush=True)
     except OSError:
@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 def _fitted(text: str, stream: TextIO) -> str:
-    """On a terminal, long lines are wrapped between words, to go on below the start of their last column."""
+    """The text as a terminal shows it best: long lines wrap between words, indented to their last column."""
     if not stream.isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -69,7 +69,7 @@ def stdout_console() -> "Console":
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
-    """Columns of plain text, left-aligned, two blanks apart."""
+    """Columns of plain text, left-aligned, two spaces apart."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

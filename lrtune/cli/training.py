@@ -41,7 +41,7 @@ def say_import(study: Study) -> None:
 
 
 def check_before(study: Study, options: dict[str, Any]) -> None:
-    """Refuse what cannot be trained before anything is printed: an error then stands alone on its line.
+    """Refuse what cannot be trained before anything is printed, so that the error is the only line.
 
     Raises:
         InputError: the options, the storage's URL, the trainer or its settings cannot work.

@@ -13,9 +13,9 @@ from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Phase, phase_of, verdict
 from lrtune.study.study import PruningPolicy
 
-Outcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]
+RunOutcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
-_IGNORED = ("tokens",)  # where the data lies, not what they are
+_IGNORED = ("tokens",)  # the folder of the data, which says nothing of their content
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ArmResult:
     steps: int
     departures: Mapping[str, Any]
     records: Mapping[int, TrialRecord]
-    outcomes: Mapping[int, Outcome]
+    outcomes: Mapping[int, RunOutcome]
     phases: Mapping[int, Phase]
 
     @property
@@ -90,8 +90,8 @@ def value_at(record: TrialRecord, column: str, share: float) -> float | None:
     return record.curve[column][nearest] if distance <= 0.05 * record.steps else None
 
 
-def outcome(record: TrialRecord, policy: PruningPolicy) -> Outcome:
-    """How a run ended, as a person would say it.
+def outcome(record: TrialRecord, policy: PruningPolicy) -> RunOutcome:
+    """How a run ended, in one word.
 
     Returns:
         ``diverged`` or ``failed`` as recorded; ``collapsed`` for a run cut for that or undiverse, at or above the
@@ -138,7 +138,7 @@ def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = N
         if _setting(record) != _setting(first):
             raise InputError(
                 f"records: expected one setting for arm {record.arm!r}, but trials {first.trial} and {record.trial} "
-                "differ; give a sweep's runs apart from the arms"
+                "differ; compare a sweep's runs separately from the arms"
             )
         runs[record.seed] = record
     if not found:

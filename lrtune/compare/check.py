@@ -1,4 +1,4 @@
-"""A rule held against measurements: predicted and measured optimum, and what the prediction would have cost."""
+"""A rule compared with measurements: predicted and measured optimum, and what the prediction would have cost."""
 
 import math
 from collections.abc import Iterable
@@ -61,11 +61,11 @@ class Check(NamedTuple):
 
 
 def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
-    """Hold a rule against runs that it need not have seen.
+    """Compare a rule with runs, which need not be those that it was fitted to.
 
     Raises:
         InputError: the records lack a scale of the rule.
-        RunFailedError: the records have no optimum to hold it against.
+        RunFailedError: the records have no optimum to compare it with.
     """
     scales = tuple(rule.scales)
     gathered = gather(records, scales, rule.tolerance)

@@ -49,7 +49,7 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ArmsComparison:
     """What comparing arms gave.
 
     Attributes:
@@ -72,11 +72,11 @@ def compare_records(
     *,
     stop_reason: str = "",
     interrupted: int | None = None,
-) -> Comparison:
+) -> ArmsComparison:
     """The comparison that records hold; with their study, changes are named from what to what."""
     arms = gather_arms(records, study.pruning if study else None)
     found = effects(arms, study.options if study else None)
-    return Comparison(arms=arms, effects=found, stop_reason=stop_reason, interrupted=interrupted)
+    return ArmsComparison(arms=arms, effects=found, stop_reason=stop_reason, interrupted=interrupted)
 
 
 def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) -> list[Effect]:

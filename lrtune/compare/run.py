@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrtune.compare.effects import Comparison, compare_records
+from lrtune.compare.effects import ArmsComparison, compare_records
 from lrtune.compare.tables import to_markdown
 from lrtune.errors import InputError, RunFailedError
 from lrtune.files import write_whole
@@ -51,7 +51,7 @@ def cost(study: Study) -> str:
     return f"{len(planned)} runs of {len(study.arms)} arms at hidden size {widths}: {steps:,} optimizer steps in all"
 
 
-def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> Comparison:
+def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> ArmsComparison:
     """Train what is missing of all arms into a run folder and compare them; writes compare.md there.
 
     Nothing is pruned unless the study says so: a comparison wants whole curves.
@@ -70,15 +70,15 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
     return comparison
 
 
-def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> Comparison:
+def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> ArmsComparison:
     """`run_comparison` without its file. Stopped before any run has ended, it gives a comparison without arms."""
     planned = tasks(study)
     result = run_fixed(study, planned, out, on_event=on_event, **options)
-    # The folder may hold runs of arms as they were before they were edited.
+    # The folder may also hold runs of arms from before they were edited.
     wanted = {task.key for task in planned}
     records = [record for record in result.records if task_of(record).key in wanted and record.status != "failed"]
     if not records and result.interrupted is not None:
-        return Comparison(arms=[], effects=[], stop_reason=result.stop_reason, interrupted=result.interrupted)
+        return ArmsComparison(arms=[], effects=[], stop_reason=result.stop_reason, interrupted=result.interrupted)
     if not records:
         raise RunFailedError(f"arms: no run of any arm ended ({result.stop_reason}); see {out}/records.jsonl")
     return compare_records(records, study, stop_reason=result.stop_reason, interrupted=result.interrupted)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lrtune.compare.arms import QUARTERS, ArmResult
-from lrtune.compare.effects import Comparison, Effect
+from lrtune.compare.effects import ArmsComparison, Effect
 
 TITLE = "Arms compared"
 
@@ -78,7 +78,7 @@ class Section:
     key: int = 0
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def sections(comparison: ArmsComparison) -> list[Section]:
     """The whole comparison: what each arm did, which factor decides, and the trainer's further columns."""
     recorded = {name for arm in comparison.arms for record in arm.records.values() for name in record.curve}
     titles = {name: title for name, title in comparison.column_titles.items() if name in recorded}
@@ -94,7 +94,7 @@ def sections(comparison: Comparison) -> list[Section]:
     return found
 
 
-def to_markdown(comparison: Comparison) -> str:
+def to_markdown(comparison: ArmsComparison) -> str:
     """The whole comparison as Markdown tables."""
     parts = [f"# {TITLE}\n"]
     for section in sections(comparison):

@@ -1,4 +1,4 @@
-"""verification.json beside a rule: what `lrtune verify` and `lrtune check` found, kept in sections."""
+"""verification.json next to a rule: what `lrtune verify` and `lrtune check` found, a section each."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _SCHEMA = 1
 
 
 def path_beside(rule: Rule, otherwise: Path) -> Path:
-    """Where the verification of a rule goes: beside its file; for the packaged rule, or none, into `otherwise`."""
+    """The verification file of a rule: next to the rule's file, or in `otherwise` for the packaged rule or none."""
     file = Path(rule.source).absolute() if rule.source else None
     return (otherwise if file is None or file.parent == Path(PACKAGED).parent else file.parent) / FILE
 

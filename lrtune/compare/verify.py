@@ -17,7 +17,7 @@ from lrtune.study.study import Study
 from lrtune.trainer.find import resolve_trainer
 
 RECOMMENDED = "recommended"
-FRESH = 1000  # added to the study's first seed: a search does not get so far
+FRESH = 1000  # added to the study's first seed: beyond the seeds of a search
 _SOUND = {"healthy", "recovered"}
 
 
@@ -107,7 +107,7 @@ def run_verification(
     on_event: OnEvent | None = None,
     **options: Any,
 ) -> Verification:
-    """Train each rate for `study.steps` and `study.seeds`, and write verification.json beside the rule.
+    """Train each rate for `study.steps` and `study.seeds`, and write verification.json next to the rule.
 
     The verification of a rule that comes with the package goes into `out`.
 

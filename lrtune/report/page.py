@@ -30,7 +30,7 @@ def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = N
 
     Args:
         folder: the run folder.
-        images: also each figure as SVG and PNG, in ``figures/`` beside it.
+        images: also each figure as SVG and PNG, in ``figures/`` next to it.
         fit: see `read_run`.
 
     Raises:
@@ -55,7 +55,7 @@ def write_images(figures: "Sequence[Figure]", folder: Path) -> list[Path]:
     from lrtune.report.plots import image_spec
 
     if folder.is_symlink():
-        raise InputError(f"{folder}: expected a folder, but it is a link")
+        raise InputError(f"{folder}: cannot write figures there: it is a link")
     converter = vl_convert()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -54,7 +54,7 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         InputError: there is no such folder, or nothing of a run in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected the folder of a search, but there is none")
+        raise InputError(f"{folder}: no such folder; expected the folder of a search")
     if not any((folder / name).exists() for name in ("records.jsonl", "study.toml", "study.db")):
         raise InputError(f"{folder}: expected the folder of a search, with study.toml and records.jsonl in it")
     path = folder / "records.jsonl"

@@ -286,7 +286,7 @@ BAD = [
     (["lr", "0"], "expected a positive number"),
     (["lr", "x"], "valid integer"),
     (["lr", "64", "--rule", "none.json"], "none.json: expected a rule file"),
-    (["lr", "64", "--plain", "--json"], "--plain: expected alone"),
+    (["lr", "64", "--plain", "--json"], "--plain: cannot be combined with --json"),
     (["lr", "64", "--given", "128"], "--given: expected SIZE=LR"),
     (["lr", "64", "--scale", "depth"], "--scale: expected NAME=VALUE"),
     (["lr", "64", "--scale", "depth=deep"], "--scale: expected a number for depth"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lrtune.compare import verify as module
-from lrtune.compare.effects import Comparison
+from lrtune.compare.effects import ArmsComparison
 from lrtune.compare.verify import run_verification, to_markdown, verification_study
 from lrtune.errors import InputError
 from lrtune.rule import load_rule, save_rule
@@ -52,7 +52,7 @@ def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file
 
 
 def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
-    stopped = Comparison(arms=[], effects=[], stop_reason="interrupted", interrupted=2)
+    stopped = ArmsComparison(arms=[], effects=[], stop_reason="interrupted", interrupted=2)
     monkeypatch.setattr(module, "train_arms", lambda *arguments, **options: stopped)
     assert run_verification(64, STUDY, tmp_path / "run", rule=rule_file).interrupted == 2
     assert not (tmp_path / "verification.json").exists()

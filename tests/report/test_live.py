@@ -10,7 +10,7 @@ from rich.console import Console
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.chart import Axis, Chart, log_ticks
-from lrtune.report.terminal.frame import clock, describe_law, draw, sparkline
+from lrtune.report.terminal.frame import clock, describe_law, render_frame, sparkline
 from lrtune.report.terminal.live import JsonLinesView, PlainView, choose_view
 from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
@@ -79,7 +79,7 @@ def folded(events: list[Event], **more: object) -> Progress:
 
 def drawn(progress: Progress, width: int, height: int = 30) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, record=True)
-    console.print(draw(progress, width, height, "quick"))
+    console.print(render_frame(progress, width, height, "quick"))
     return console.export_text().splitlines()
 
 

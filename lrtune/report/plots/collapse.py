@@ -1,4 +1,4 @@
-"""Figure (d): the map of collapse, every run by its size and rate."""
+"""Figure (d): the collapse map, every run by its size and rate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,9 +50,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
         if lowest is None
         else f"{len(bad)} of {len(records)} runs collapsed or diverged, the lowest rate of them {lowest:.3g}."
     )
-    return Figure(
-        name="collapse", title="The map of collapse", says=says, panels=[alt.layer(*layers).properties(height=340)]
-    )
+    return Figure(name="collapse", title="Collapse map", says=says, panels=[alt.layer(*layers).properties(height=340)])
 
 
 def _boundary_layers(rule: Rule, widths: Sequence[int], x: alt.X, y: Any, top: float) -> list[Any]:

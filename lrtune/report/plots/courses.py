@@ -29,7 +29,7 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
         return None
     total = len(shown)
     if total > _MOST_COURSES:
-        # Evenly over the rates of every width, so that both ends stay in sight.
+        # Evenly over the rates of every width, so that both ends stay visible.
         ordered = sorted(shown, key=lambda record: (record.hidden_size, record.learning_rate))
         shown = [ordered[index * total // _MOST_COURSES] for index in range(_MOST_COURSES)]
     rows = [row for record in shown for row in _course_rows(record)]
@@ -43,9 +43,9 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
         name="courses",
-        title="Courses of the runs",
+        title="Training curves",
         says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict, which "
-        f"the mark at its end shows too: {counts(records)}.{some}",
+        f"the mark at its end also shows: {counts(records)}.{some}",
         panels=panels,
         verdicts=present_statuses(records),
         minimum=340,

@@ -40,11 +40,11 @@ def law_figure(rule: Rule | None) -> Figure | None:
     published = _published_rows(rule, sizes[0], sizes[-1] * 4)
     values = [row[key] for row in line for key in ("low", "high")] + [row["learning_rate"] for row in published]
     domain = [max(min(values), 1e-5) / 1.3, min(max(values), 3.0) * 1.3]
-    room = _NAMES_WIDTH if published else 12
+    margin = _NAMES_WIDTH if published else 12
     x = alt.X(
         "hidden_size:Q",
         title="hidden size",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {room}")]),
+        scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {margin}")]),
         axis=alt.Axis(format="~g", labelOverlap=True, values=_doublings(low, high)),
     )
     y = rate_axis(alt.Y, *domain)
@@ -121,12 +121,12 @@ def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any, domain: Sequ
 
 
 def _named(ends: list[dict[str, Any]], domain: Sequence[float]) -> list[dict[str, Any]]:
-    """The ends of lines that are in sight, moved apart as little as their names need to stand below one another."""
+    """The visible ends of lines, moved as little as needed so that their names do not overlap."""
     unit = math.log(domain[1] / domain[0]) / _HEIGHT
     seen = sorted(
         (row for row in ends if domain[0] < row["learning_rate"] < domain[1]), key=lambda row: row["learning_rate"]
     )
-    groups: list[list[float]] = []  # neighbours that touch move together, about the middle of where they belong
+    groups: list[list[float]] = []  # neighbours that touch move together around their common centre
     for index, row in enumerate(seen):
         groups.append([math.log(row["learning_rate"]) / unit - index * _NAME_HEIGHT])
         while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):

@@ -51,7 +51,7 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
         f"ended early, or higher than the panel shows, stand at the upper edge. {sentence(lowest)}",
         panels=panels,
         verdicts=present_statuses(records),
-        minimum=380 if len(panels) == 4 else 280,  # two and two rather than three and one
+        minimum=380 if len(panels) == 4 else 280,  # two rows of two
     )
 
 
@@ -68,7 +68,7 @@ def _loss_panel(
     curve = fitted_curve(fit, width, [r.learning_rate for r in own], 160)
     bottom = min([*finished[:1], *(loss for _, loss in curve)], default=0.0)
     span = finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0
-    span = max(span, 0.015 * abs(bottom)) or 1.0  # a flat curve shall look flat
+    span = max(span, 0.015 * abs(bottom)) or 1.0  # keeps a flat curve flat
     top = bottom + 1.8 * span
     rows = [
         {**trial_row(r), "shown": top if r.status != "finished" or r.loss is None else min(r.loss, top)} for r in own
@@ -80,7 +80,7 @@ def _loss_panel(
     layers = _zones(width, low, high, rule)
     if curve:
         layers.append(
-            # What is far above the panel would be drawn at coordinates that no renderer knows how to clip.
+            # Points far above the panel would get coordinates that renderers cannot clip.
             alt.Chart(inline({"learning_rate": at, "shown": min(loss, top + span)} for at, loss in curve))
             .mark_line(color=LINE, strokeWidth=2, clip=True)
             .encode(x=x, y=y)

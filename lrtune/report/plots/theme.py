@@ -10,7 +10,7 @@ from lrtune.errors import plain
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.terminal.chart import log_ticks
 
-# Okabe & Ito's palette, told apart by the colour-blind; shapes say the same again.
+# Okabe & Ito's palette, which colour-blind readers can tell apart; each verdict has its own shape, too.
 COLOURS = {
     "finished": "#0072b2",
     "beaten": "#e69f00",
@@ -102,7 +102,7 @@ TRIAL_TOOLTIP = [
 
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
-    """What the tooltip of a trial tells."""
+    """What the tooltip of a trial shows."""
     return {
         "trial": record.trial,
         "hidden_size": record.hidden_size,

@@ -25,21 +25,21 @@ _NARROW, _WIDE = 60, 90
 _EARLY = "ended early"
 
 
-def draw(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
+def render_frame(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
     """The whole view for a terminal of `width` × `height` characters; more detail where there is room."""
     parts: list[RenderableType] = [_headline(progress, title, width), _widths_table(progress, width)]
     if not progress.running and not progress.ended:
         parts.append(_fit("preparing data, then starting workers", width, "dim"))
-    room = height - len(progress.widths) - 5
-    running = list(progress.running.values())[: max(1, room // 2)]
+    lines = height - len(progress.widths) - 5
+    running = list(progress.running.values())[: max(1, lines // 2)]
     parts += [_running_line(trial, width) for trial in running]
-    room -= len(running)
-    if progress.rule is not None and room > 0:
+    lines -= len(running)
+    if progress.rule is not None and lines > 0:
         parts.append(_fit(f"law  {describe_law(progress.rule)}", width, "bold"))
-        room -= 1
-    ends: list[Text] = [_verdict_line(record, width) for record in list(progress.verdicts)[-max(0, min(5, room)) :]]
-    notes = [_fit(text, width, "dim") for text in list(progress.notes)[-2:]] if room > 7 else []
-    return Group(*parts, *(ends if room > 0 else []), *notes)
+        lines -= 1
+    ends: list[Text] = [_verdict_line(record, width) for record in list(progress.verdicts)[-max(0, min(5, lines)) :]]
+    notes = [_fit(text, width, "dim") for text in list(progress.notes)[-2:]] if lines > 7 else []
+    return Group(*parts, *(ends if lines > 0 else []), *notes)
 
 
 def _headline(progress: Progress, title: str, width: int) -> Text:

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from lrtune.errors import plain
-from lrtune.report.terminal.frame import clock, describe_end, describe_law, draw
+from lrtune.report.terminal.frame import clock, describe_end, describe_law, render_frame
 from lrtune.report.terminal.progress import Progress
 from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, TrialEnded
@@ -113,7 +113,7 @@ class LiveView(_Base):
 
     def _draw(self) -> RenderableType:
         with self._lock:
-            return draw(self.progress, self.console.width, self.console.height, self.title)
+            return render_frame(self.progress, self.console.width, self.console.height, self.title)
 
     def __call__(self, event: Event) -> None:
         with self._lock:

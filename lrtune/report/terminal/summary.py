@@ -130,7 +130,7 @@ def show(
 
 
 def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:
-    """Print tables one under the other; one too wide for the console goes on below, its rows named again."""
+    """Print tables one below the other; one wider than the console is split, and each part repeats the row names."""
     console.print(Text(title, "bold"))
     for section in sections:
         console.print("", Text(section.title, "bold"), sep="\n")
@@ -173,7 +173,7 @@ def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[
     others = [part for name, at in largest.items() if name != "hidden_size" for part in ("--scale", f"{name}={at:g}")]
     size = largest.get("hidden_size", 128.0)
     return [
-        (command("lr", f"{size * 2:g}", *others), "ask for a size"),
-        (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "train the answer again"),
-        (command("export", "--format", "python", "-o", "learning_rate.py"), "carry the rule elsewhere"),
+        (command("lr", f"{size * 2:g}", *others), "ask for another size"),
+        (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "check the answer on whole runs"),
+        (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
