@@ -4,11 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lrtune.errors import InputError
-from lrtune.law.cells import gather
-from lrtune.law.curve import cell_evidence
-from lrtune.law.forms import table_fit
-from lrtune.law.lawcell import describe_cell
+from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
@@ -68,23 +64,17 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
         RunFailedError: the records have no optimum to compare it with.
     """
     scales = tuple(rule.scales)
-    gathered = gather(records, scales, rule.tolerance)
-    if any(reason.startswith("no ") for reason in gathered.left_out) and not gathered.cells:
-        raise InputError(f"check: expected runs with the rule's scales {', '.join(scales)}")
-    evidence = cell_evidence([cell.data for cell in gathered.cells])
-    own = table_fit(evidence)
+    own = fit_law(records, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True)
     rows = []
-    for cell, one, post in zip(gathered.cells, evidence, own.posterior, strict=True):
-        measured = describe_cell(cell, one, post, rule.tolerance, rule.level)
-        hidden_size = cell.scales.get("hidden_size")
-        found = answer(rule, hidden_size, {name: v for name, v in cell.scales.items() if name != "hidden_size"})
+    for measured in own.cells:
+        found = answer(rule, None, measured.scales)
         regret = None
         if measured.loss:
             least = measured.loss_at(measured.learning_rate)
             regret = max(0.0, (measured.loss_at(found.learning_rate) - least) / abs(measured.loss))
         rows.append(
             CheckRow(
-                scales=cell.scales,
+                scales=measured.scales,
                 predicted=found.learning_rate,
                 low=found.low,
                 high=found.high,
@@ -98,7 +88,7 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
                 trials=measured.trials,
             )
         )
-    return Check(tuple(rows), gathered.left_out)
+    return Check(tuple(rows), own.left_out)
 
 
 def _line(row: CheckRow) -> tuple[str, ...]:

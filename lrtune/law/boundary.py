@@ -6,15 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize
 
-from lrtune.law.cells import Cell
-from lrtune.law.curve import Array
-from lrtune.law.lawforms import design, terms
+from lrtune.law.atoms import Array
+from lrtune.law.observations import Cell
 from lrtune.rule.data import Boundary, Polynomial
 
 # Prior of the width, in e-folds of learning rate: with rates a factor 2 apart and nothing failing twice, a wide
 # logistic would put the 10% line below rates that worked.
 _WIDTH, _WIDTH_SPREAD = 0.1, 0.6
-_LEVEL_SPREAD, _SLOPE_SPREAD = 3.0, 0.4
+_LEVEL_SPREAD, _SLOPE_SPREAD, _UNSEEN_SLOPE = 3.0, 0.4, 0.02
 
 
 def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) -> Boundary | None:
@@ -40,10 +39,14 @@ def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) 
                 row.append(i)
     if not any(failed):
         return None
-    exponents = terms(z.shape[1], 1)
-    log_rates, bad, h = np.array(x), np.array(failed), design(z, exponents)[row]
-    centre = np.concatenate([[float(log_rates[bad].min())], slopes])
-    spread = np.array([_LEVEL_SPREAD, *[_SLOPE_SPREAD] * z.shape[1]])
+    scales = z.shape[1]
+    exponents = ((0,) * scales, *(tuple(int(i == j) for j in range(scales)) for i in range(scales)))
+    log_rates, bad = np.array(x), np.array(failed)
+    h = np.concatenate([np.ones((len(z), 1)), z], axis=1)[row]
+    centre = np.concatenate([[float((log_rates[bad] - h[bad, 1:] @ slopes).min())], slopes])
+    # Failures at one value of a scale say nothing of how the boundary moves along it.
+    several = [len(np.unique(np.round(h[bad, 1 + i], 9))) > 1 for i in range(scales)]
+    spread = np.array([_LEVEL_SPREAD, *(np.where(several, _SLOPE_SPREAD, _UNSEEN_SLOPE))])
 
     def loss(theta: Array) -> float:
         width = math.exp(float(np.clip(theta[-1], -12, 5)))

@@ -8,11 +8,10 @@ will be at another size is known only by its scatter about the scales.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from lrtune.law.cells import Cell
-from lrtune.law.curve import Array
-from lrtune.law.lawforms import design, terms
+from lrtune.law.atoms import Array
+from lrtune.law.observations import Cell
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import ADVICE
 
@@ -27,7 +26,7 @@ def apart(cells: Sequence[Cell], z: Array) -> dict[str, float]:
         cells: with their runs; a companion has one positive value in each cell and several over all.
         z: centred log scales, shape (cells, scales).
     """
-    h = design(z, terms(z.shape[1], 1))
+    h = np.concatenate([np.ones((len(z), 1)), z], axis=1)
     free = len(cells) - h.shape[1]
     if free < 1:
         return {}
@@ -44,12 +43,12 @@ def apart(cells: Sequence[Cell], z: Array) -> dict[str, float]:
     return found
 
 
-def variance(scatters: Mapping[str, float], free: int, quantile: float, level: float) -> float:
-    """What companions add to the variance of an optimum, in octaves², for an interval of that quantile of t.
+def variance(scatters: Mapping[str, float], free: int) -> float:
+    """What companions add to the variance of an optimum, in octaves².
 
-    So few cells tell little of the scatter itself: Student's t of `free` degrees instead of the law's own.
+    So few cells tell little of the scatter itself: a normal as wide as Student's t of `free` degrees at 90%.
     """
-    wider = float(stdtrit(free, (1 + level) / 2)) / quantile if scatters else 1.0
+    wider = float(stdtrit(free, 0.95) / ndtri(0.95)) if scatters else 1.0
     return sum((_SLOPE * wider * scatter) ** 2 for scatter in scatters.values())
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lrtune.law.cells import Cell
-from lrtune.law.curve import Array, CellEvidence, blurred
-
-_BLUR = 1.4  # a curve's shape is common to all cells: what it gets wrong does not average out
+from lrtune.law.model import Model
+from lrtune.law.observations import Cell, Measure
+from lrtune.rule.data import Recommendation, Rule, RuleCell
+from lrtune.rule.drawn import Place, curve, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +17,9 @@ class LawCell:
     """What is known of one combination of scales, all runs of all others taken into account.
 
     Attributes:
-        learning_rate, low, high: the optimum with its interval.
+        learning_rate, low, high: the rate of least expected regret, and the interval of the optimum.
         bound: ``lower`` or ``upper`` where only that side of the optimum was sampled.
-        safe_low, safe_high: rates that cost at most the tolerance.
+        safe_low, safe_high: rates that cost at most the tolerance with 90% probability; None where not supported.
         trials, loss: runs, and the least loss that the curve reaches.
         sensitivity: mean rise of the loss over the sampled rates (arXiv 2309.14322, §2.2).
         loss_at: expected loss at a learning rate.
@@ -38,85 +38,91 @@ class LawCell:
     loss_at: Callable[[float], float] = field(repr=False)
 
 
-def describe_cell(cell: Cell, evidence: CellEvidence, post: Array, tolerance: float, level: float) -> LawCell:
-    """The cell's optimum, safe range and curve from its posterior over the grid; `LawCell` says what each is."""
-    grid = evidence.grid
-    post = _blur(evidence, post)
-    low, middle, high = _quantiles(grid, post, level)
-    curve = post @ evidence.rise
-    least = float(post @ evidence.least)
-    known = math.isfinite(least)
-    safe = _safe(grid, curve, middle, tolerance * abs(least)) if known else (None, None)
+def rule_cell(cell: Cell, model: Model, index: int) -> RuleCell:
+    """What the rule says of a cell besides its draws; its answer is written there afterwards."""
+    finished = [record.learning_rate for record in cell.records if record.status == "finished"]
+    return RuleCell(
+        scales=cell.scales,
+        learning_rate=1.0,
+        low=1.0,
+        high=1.0,
+        bound=_bound(cell, model, index),
+        trials=len(cell.records),
+        tried_low=min(finished, default=None),
+        tried_high=max(finished, default=None),
+    )
+
+
+def _bound(cell: Cell, model: Model, index: int) -> str | None:
+    """Whether the optimum likely lies outside of the rates that were run, or below all of them because all failed."""
+    data, grid = cell.data, model.tables[index].grid
+    density = model.posterior.weight @ model.posterior.tilted[index]
+    if not len(data.x):
+        return "upper" if data.failed_x is not None else None
+    low, high = float(data.x.min()), float(data.x.max())
+    above, below = density[grid > high + 1e-9].sum(), density[grid < low - 1e-9].sum()
+    if len(data.x) == 1:
+        return "upper" if data.failed_x is not None else "lower" if above > below else "upper"
+    return "lower" if above > 0.5 else "upper" if below > 0.5 else None
+
+
+def describe_cell(rule: Rule, cell: Cell, said: Recommendation, known: RuleCell, measure: Measure) -> LawCell:
+    """A cell by its rule's answer there, with the curve through its runs."""
+    assert rule.draws is not None
+    place = locate(rule, rule.draws, cell.scales)
+    floor = _floor(cell, place)
 
     def loss_at(learning_rate: float) -> float:
-        return least + float(np.interp(math.log2(learning_rate), grid, curve - curve.min()))
+        return measure.loss(floor + _rise(place, math.log2(learning_rate)))
 
+    least = loss_at(said.learning_rate) if math.isfinite(floor) else math.nan
     return LawCell(
         scales=cell.scales,
-        learning_rate=2.0**middle,
-        low=2.0**low,
-        high=2.0**high,
-        bound=_bound(cell, grid, post, evidence.sampled),
-        safe_low=safe[0],
-        safe_high=safe[1],
-        trials=len(cell.records),
-        loss=least if known else None,
+        learning_rate=said.learning_rate,
+        low=said.low,
+        high=said.high,
+        bound=known.bound,
+        safe_low=said.safe_low,
+        safe_high=said.safe_high,
+        trials=known.trials,
+        loss=least if math.isfinite(least) else None,
         sensitivity=_sensitivity(cell),
         loss_at=loss_at,
     )
 
 
-def _quantiles(grid: Array, post: Array, level: float) -> tuple[float, float, float]:
-    """Both ends of the central interval and the median, a uniform density within each step of the grid."""
-    step = grid[1] - grid[0]
-    edges = np.concatenate([[grid[0] - step / 2], grid + step / 2])
-    total = np.concatenate([[0.0], np.cumsum(post)]) / post.sum()
-    low, middle, high = np.interp([(1 - level) / 2, 0.5, (1 + level) / 2], total, edges)
-    return float(low), float(middle), float(high)
+def _rise(place: Place, x: float) -> float:
+    """Expected relative height at log2 rate x."""
+    heights = [
+        height * curve(shape, x - optimum)
+        for optimum, shape, height in zip(place.optimum, place.shape, place.height, strict=True)
+    ]
+    return sum(heights) / len(heights)
 
 
-def _bound(cell: Cell, grid: Array, post: Array, sampled: tuple[float, float]) -> str | None:
-    """Whether the optimum likely lies outside of the rates that were run, or below all of them because all failed."""
-    if not len(cell.data.x):
-        return "upper" if cell.data.failed.any() else None
-    if post[grid > sampled[1]].sum() > 0.5:
-        return "lower"
-    return "upper" if post[grid < sampled[0]].sum() > 0.5 else None
-
-
-def _safe(grid: Array, curve: Array, middle: float, allowed: float) -> tuple[float, float]:
-    """Ends of the interval around the optimum in which the expected rise stays within what is allowed."""
-    rise = curve - curve.min()
-    best = int(np.argmin(curve))
-    over = np.flatnonzero(rise > allowed)
-    left = over[over < best].max() if (over < best).any() else 0
-    right = over[over > best].min() if (over > best).any() else len(grid) - 1
-    low = _crossing(grid, rise, left, left + 1, allowed)
-    high = _crossing(grid, rise, right, right - 1, allowed)
-    return 2.0 ** min(low, middle), 2.0 ** max(high, middle)
-
-
-def _crossing(grid: Array, rise: Array, outside: int, inside: int, allowed: float) -> float:
-    a, b = rise[outside], rise[inside]
-    share = 0.0 if a == b else float(np.clip((a - allowed) / (a - b), 0, 1))
-    return float(grid[outside] + share * (grid[inside] - grid[outside]))
+def _floor(cell: Cell, place: Place) -> float:
+    """Relative loss at the optimum: a mean over the runs in which those near the best count."""
+    data = cell.data
+    if not len(data.x):
+        return math.nan
+    rise = np.array([_rise(place, float(x)) for x in data.x])
+    weight = data.count / (np.square(0.2 * rise) + np.square(0.05 * np.median(rise) + 1e-6))
+    return float((weight * (data.y - rise)).sum() / weight.sum())
 
 
 def _sensitivity(cell: Cell) -> float | None:
     """Mean over the sampled log rates of min(loss, loss at init) less the best loss (arXiv 2309.14322)."""
     start = [r.curve["loss"][0] for r in cell.records if r.curve.get("loss") and r.curve["step"][0] == 0]
     at_init = [value for value in start if value is not None]
-    if len(np.unique(cell.data.x)) < 2:
+    runs = [(math.log2(r.learning_rate), r.loss) for r in cell.records if r.status == "finished" and r.loss is not None]
+    failed = [math.log2(r.learning_rate) for r in cell.records if r.status in ("collapsed", "diverged")]
+    if len({x for x, _ in runs}) < 2:
         return None
-    ceiling = max(at_init) if at_init else float(cell.data.loss.max())
-    x = np.concatenate([cell.data.x, cell.data.censored_x[cell.data.failed]])
-    loss = np.concatenate([np.minimum(cell.data.loss, ceiling), np.full(int(cell.data.failed.sum()), ceiling)])
+    ceiling = max(at_init) if at_init else max(loss for _, loss in runs)
+    x = np.array([*(x for x, _ in runs), *failed])
+    loss = np.array([*(min(loss, ceiling) for _, loss in runs), *[ceiling] * len(failed)])
     places, inverse = np.unique(np.round(x, 6), return_inverse=True)
     mean = np.bincount(inverse, loss) / np.bincount(inverse)
-    return float(np.trapezoid(mean - mean.min(), places) / (places[-1] - places[0]))
-
-
-def _blur(evidence: CellEvidence, post: Array) -> Array:
-    step = float(evidence.grid[1] - evidence.grid[0])
-    density = np.exp(blurred(np.log(np.maximum(post, 1e-300)), step, _BLUR * evidence.unseen))
-    return np.asarray(density / density.sum())
+    mean = mean / max(float(np.abs(mean).max()), 1e-300)
+    area = float(np.trapezoid(mean - mean.min(), places) / (places[-1] - places[0]))
+    return area * max(float(np.abs(loss).max()), 1e-300)

@@ -1,89 +1,93 @@
-"""A rule asked at one place: the law evaluated, its interval, and what the data do not support said.
+"""A rule asked at one place: its rate, its interval, what it costs, and what the data do not support said.
 
 Pure functions of a `Rule`; `lrtune.rule.ask` finds the rule, `lrtune.rule.export` copies this file into a module of
-its own.
+its own, with `lrtune.rule.drawn` and `lrtune.rule.former`, which it asks.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
+from lrtune.rule.data import Recommendation, Rule, RuleCell, Transfer
+from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
+from lrtune.rule.former import predict, ratio_variance, row
 
-SUPPORTED_FACTOR = 2.0  # an interval that passes this factor either way is no answer to rely on
-HORIZON_FACTOR = 4.0  # so many times beyond the measured horizon, a rate is no longer supported
+SUPPORTED_FACTOR = 2.0  # of rules of schema 1: an interval that passes it either way is no answer to rely on
+HORIZON_FACTOR = 2.0  # so far from the one horizon that was measured, either way, a rate is no longer supported
+WORST_FACTOR = 3.0  # times the tolerance: what 90% of the draws may cost
 _UNSUPPORTED = "not supported by the data"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures one of your own"
-_SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: published slopes span −1 … +0.3
-_GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
-_STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
 _WIDEST = 100.0  # an interval is said up to this factor either way; beyond, "nobody knows" is said once already
 _SAME = 1e-6
 
 
 class _Place(NamedTuple):
-    """Where a question lies: its scales, log rate with variance, and how it relates to what was measured."""
+    """Where a question lies: its scales, and how it relates to what was measured."""
 
     scales: dict[str, float]
-    log_rate: float
-    variance: float
     basis: str
     factor: float
     cell: RuleCell | None
 
 
-def answer(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> Recommendation:
-    """What `rule` says at this hidden size and these further scales.
+class _Verdict(NamedTuple):
+    """What is known at a place: rate, interval, safe range, regret of the rate and of another, and doubts."""
+
+    rate: float
+    low: float
+    high: float
+    safe: tuple[float, float] | None
+    regret: tuple[float, float] | None
+    at: tuple[float, float] | None
+    doubt: str
+    notes: list[str]
+
+
+def answer(
+    rule: Rule, hidden_size: float | None, scales: Mapping[str, float], at: float | None = None
+) -> Recommendation:
+    """What `rule` says at this hidden size and these further scales; `at` is another rate to judge.
 
     Raises:
         InputError: a scale is missing, unknown or not positive.
     """
     asked = _asked(rule, hidden_size, scales)
+    if at is not None:
+        _check_rate("at", at)
+        if rule.draws is None:
+            raise InputError("at: this rule is of an older kind and knows no costs; write it anew with `lrtune fit`")
     place = _locate(rule, {name: asked[name] for name in rule.scales})
-    if place.cell:
-        rate, low, high = place.cell.learning_rate, place.cell.low, place.cell.high
-    else:
-        rate, low, high = _interval(place.log_rate, place.variance, rule.quantile)
+    collapse_10, collapse_50 = _collapse(rule, place.scales)
     notes, far = _departures(rule, asked)
     if place.basis == "extrapolated":
         notes.insert(0, f"extrapolated by a factor of {place.factor:.3g} beyond what was measured ({_ranges(rule)})")
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
-    collapse_10, collapse_50 = _collapse(rule, place.scales)
-    supported = (
-        not far and high <= rate * SUPPORTED_FACTOR * (1 + _SAME) and low * SUPPORTED_FACTOR * (1 + _SAME) >= rate
-    )
-    if not supported:
-        notes.insert(
-            0, f"{_UNSUPPORTED}: the interval is {low:.3g} … {high:.3g}" if not far else f"{_UNSUPPORTED}: {far}"
-        )
+    found = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
+    doubt = far or found.doubt
+    if doubt:
+        notes.insert(0, f"{_UNSUPPORTED}: {doubt}")
     if rule.provisional:
         notes.append(PROVISIONAL)
-    if collapse_10 is not None and rate > collapse_10:
-        notes.append(
-            f"held at the rate where one run in ten collapses, {collapse_10:.3g} (the law alone says {rate:.3g})"
-        )
-        rate = collapse_10
-        low, high = min(low, rate), max(min(high, collapse_50 or high), rate)
-    safe_low, safe_high = _safe_range(rule, place, rate, collapse_10)
+    notes += found.notes
     ratio, steps = rule.advice.get("stage2_ratio"), _steps(rule, asked)
+    safe_low, safe_high = found.safe if found.safe and not (rule.draws and doubt) else (None, None)
     return Recommendation(
-        learning_rate=rate,
-        low=low,
-        high=high,
+        learning_rate=found.rate,
+        low=found.low,
+        high=found.high,
         level=rule.level,
         basis=place.basis,
         extrapolation=place.factor,
-        supported=supported,
+        supported=not doubt,
         why=_why(rule, place),
         scales=asked,
         safe_low=safe_low,
         safe_high=safe_high,
         collapse_10=collapse_10,
         collapse_50=collapse_50,
-        stage2_learning_rate=None if ratio is None else rate * ratio,
+        stage2_learning_rate=None if ratio is None else found.rate * ratio,
         weight_decay=rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
         warmup_steps=_warmup(rule, steps),
@@ -92,27 +96,104 @@ def answer(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -
         conditions=rule.conditions,
         warnings=tuple(notes),
         source=rule.source,
+        regret=found.regret[0] if found.regret else None,
+        regret_90=found.regret[1] if found.regret else None,
+        at=at,
+        at_regret=found.at[0] if found.at else None,
+        at_regret_90=found.at[1] if found.at else None,
     )
 
 
-def carry(rule: Rule, learning_rate: float, from_size: float, to_size: float, scales: Mapping[str, float]) -> Transfer:
-    """A rate tuned at `from_size`, carried to `to_size` by the ratio of the law between the two.
+def _drawn(rule: Rule, place: _Place, collapse_10: float | None, at: float | None) -> _Verdict:
+    """By the draws: the rate of least expected regret, where runs do not collapse."""
+    assert rule.draws is not None
+    known = locate(rule, rule.draws, place.scales)
+    low, high = -60.0, 60.0
+    cell = place.cell
+    if cell and cell.tried_low and cell.tried_high:
+        low, high = math.log2(cell.tried_low), math.log2(cell.tried_high)
+    best = advise(known, low, high)
+    notes = []
+    if collapse_10 is not None and math.log2(collapse_10) < best:
+        notes.append(
+            f"held at the rate where one run in ten collapses, {collapse_10:.3g} (least loss alone: {2.0**best:.3g})"
+        )
+        best = math.log2(collapse_10)
+    lost = regrets(known, best)
+    mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
+    ends = interval(known.optimum, rule.level, smooth=known.measured is None)
+    reach = math.log2(_WIDEST)
+    ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
+    doubt = ""
+    if mean > rule.tolerance or worst > WORST_FACTOR * rule.tolerance:
+        doubt = f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten ({rule.tolerance:.2g} is wanted)"
+    elif cell and cell.bound:
+        doubt = "runs lie on one side of the optimum only"
+    elif not cell and rule.left_out is not None and rule.left_out > rule.tolerance:
+        doubt = f"sizes left out of the fit were predicted at a cost of {_share(rule.left_out)} of loss"
+    safe = safe_range(known, best, rule.tolerance) if not doubt else None
+    if safe and collapse_10 is not None:
+        safe = safe[0], max(min(safe[1], math.log2(collapse_10)), best)
+    other = regrets(known, math.log2(at)) if at is not None else None
+    return _Verdict(
+        rate=2.0**best,
+        low=2.0 ** ends[0],
+        high=2.0 ** ends[1],
+        safe=(2.0 ** safe[0], 2.0 ** safe[1]) if safe else None,
+        regret=(mean, worst),
+        at=(sum(other) / len(other), quantile(other, 0.9)) if other else None,
+        doubt=doubt,
+        notes=notes,
+    )
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%} or more" if value >= 0.3 else f"{value:.2%}" if value < 0.0995 else f"{value:.0%}"
+
+
+def _former(rule: Rule, place: _Place, collapse_10: float | None, collapse_50: float | None) -> _Verdict:
+    """By the one law of a rule of schema 1."""
+    cell = place.cell
+    if cell:
+        rate, low, high = cell.learning_rate, cell.low, cell.high
+    else:
+        rate, low, high = _interval(*predict(rule, place.scales), rule.quantile)
+    law, notes = rate, []
+    wide = high > rate * SUPPORTED_FACTOR * (1 + _SAME) or low * SUPPORTED_FACTOR * (1 + _SAME) < rate
+    doubt = f"the interval is {low:.3g} … {high:.3g}" if wide else ""
+    if collapse_10 is not None and rate > collapse_10:
+        notes.append(
+            f"held at the rate where one run in ten collapses, {collapse_10:.3g} (the law alone says {rate:.3g})"
+        )
+        rate = collapse_10
+        low, high = min(low, rate), max(min(high, collapse_50 or high), rate)
+    safe = None
+    if cell and cell.safe_low is not None and cell.safe_high is not None:
+        safe = cell.safe_low, cell.safe_high
+    elif rule.safe_below is not None and rule.safe_above is not None:
+        middle = rate if cell else law
+        safe = middle * math.exp(-rule.safe_below), middle * math.exp(rule.safe_above)
+    if safe:
+        safe = min(safe[0], rate), max(min(safe[1], collapse_10 or safe[1]), rate)
+    return _Verdict(rate=rate, low=low, high=high, safe=safe, regret=None, at=None, doubt=doubt, notes=notes)
+
+
+def carry(
+    rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]
+) -> Transfer:
+    """A rate tuned at `start`, carried to `end` by the ratio of the law between the two.
 
     Raises:
         InputError: as `answer`, or the given rate is not a positive number.
     """
-    if not (isinstance(learning_rate, int | float) and math.isfinite(learning_rate) and learning_rate > 0):
-        raise InputError(f"learning rate: expected a positive number, but got {learning_rate!r:.40}")
+    _check_rate("learning rate", learning_rate)
     places = []
-    for size in (from_size, to_size):
-        asked = _asked(rule, size, scales)
+    for scales in (start, end):
+        asked = _asked(rule, None, scales)
         places.append(_locate(rule, {name: asked[name] for name in rule.scales}))
-    start, end = places
-    variance = 0.0 if start.scales == end.scales else _ratio_variance(rule, start, end)
-    ratio, low, high = _interval(end.log_rate - start.log_rate, variance, rule.quantile)
+    ratio, low, high, doubt = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
     worst = max(places, key=lambda place: place.factor)
-    supported = high <= ratio * SUPPORTED_FACTOR and low * SUPPORTED_FACTOR >= ratio
-    notes = [] if supported else [f"{_UNSUPPORTED}: the ratio's interval is {low:.3g} … {high:.3g}"]
+    notes = [f"{_UNSUPPORTED}: {doubt}"] if doubt else []
     if worst.basis == "extrapolated":
         notes.append(f"extrapolated by a factor of {worst.factor:.3g} beyond what was measured ({_ranges(rule)})")
     return Transfer(
@@ -125,11 +206,41 @@ def carry(rule: Rule, learning_rate: float, from_size: float, to_size: float, sc
         ratio_high=high,
         basis="extrapolated" if worst.basis == "extrapolated" else "interpolated",
         extrapolation=worst.factor,
-        supported=supported,
-        why=f"{learning_rate:g} at {from_size:g} times the law's ratio {ratio:.3g}; {rule.reason}",
+        supported=not doubt,
+        why=f"{learning_rate:g} at {_at(places[0].scales)} times the law's ratio {ratio:.3g}; {rule.reason}",
         warnings=tuple(notes),
         source=rule.source,
     )
+
+
+def _check_rate(where: str, rate: float) -> None:
+    if not (isinstance(rate, int | float) and math.isfinite(rate) and rate > 0):
+        raise InputError(f"{where}: expected a positive number, but got {rate!r:.40}")
+
+
+def _drawn_ratio(rule: Rule, start: _Place, end: _Place) -> tuple[float, float, float, str]:
+    assert rule.draws is not None
+    first, last = (locate(rule, rule.draws, place.scales) for place in (start, end))
+    moved = [b - a for a, b in zip(first.optimum, last.optimum, strict=True)]
+    low, high = interval(moved, rule.level, smooth=True)
+    middle = sum(moved) / len(moved)
+    centred = last._replace(optimum=[value - middle for value in moved])
+    lost = regrets(centred, 0.0)
+    mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
+    doubt = ""
+    if mean > rule.tolerance or worst > WORST_FACTOR * rule.tolerance:
+        doubt = f"the ratio may cost {_share(mean)} of loss, {_share(worst)} in one case of ten"
+    return 2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt
+
+
+def _former_ratio(rule: Rule, start: _Place, end: _Place) -> tuple[float, float, float, str]:
+    rates = [
+        math.log(place.cell.learning_rate) if place.cell else predict(rule, place.scales)[0] for place in (start, end)
+    ]
+    variance = 0.0 if start.scales == end.scales else ratio_variance(rule, start.scales, end.scales)
+    ratio, low, high = _interval(rates[1] - rates[0], variance, rule.quantile)
+    wide = high > ratio * SUPPORTED_FACTOR or low * SUPPORTED_FACTOR < ratio
+    return ratio, low, high, f"the ratio's interval is {low:.3g} … {high:.3g}" if wide else ""
 
 
 def _steps(rule: Rule, asked: Mapping[str, float]) -> float | None:
@@ -179,77 +290,8 @@ def _locate(rule: Rule, scales: dict[str, float]) -> _Place:
         factor = max(factor, value / rule.scales[name].high, rule.scales[name].low / value)
     for cell in rule.cells:
         if all(abs(value / cell.scales[name] - 1) < _SAME for name, value in scales.items()):
-            spread = math.log(cell.high / cell.low) / (2 * rule.quantile)
-            return _Place(scales, math.log(cell.learning_rate), spread**2, "measured", 1.0, cell)
-    basis = "extrapolated" if factor > 1 + _SAME else "interpolated"
-    log_rate, variance = _predict(rule, scales)
-    return _Place(scales, log_rate, variance, basis, factor, None)
-
-
-def _predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
-    """Log rate and its variance, that of a single optimum about the law included."""
-    if rule.form == "step" and rule.step:
-        scale = rule.scales[rule.step.scale]
-        value = scales[rule.step.scale]
-        beyond = math.log(max(value / scale.high, scale.low / value, 1.0))
-        return _predict_step(rule.step, value, rule.discrepancy + _STEP_DRIFT * beyond**2)
-    if rule.law is None:
-        return _predict_table(rule, scales)
-    row = _row(rule.law, rule.scales, scales)
-    mean = sum(c * term for c, term in zip(rule.law.coefficients, row, strict=True))
-    return mean, _form(rule.law.covariance, row) + rule.discrepancy
-
-
-def _predict_step(step: Step, value: float, discrepancy: float) -> tuple[float, float]:
-    if value <= step.low:
-        return step.below, step.below_variance + discrepancy
-    if value >= step.high:
-        return step.above, step.above_variance + discrepancy
-    # Somewhere between the two sizes the rate jumps; where, nobody measured.
-    half = (step.above - step.below) / 2
-    return step.below + half, half**2 + (step.below_variance + step.above_variance) / 2 + discrepancy
-
-
-def _predict_table(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
-    """Between the two nearest cells on a line of one scale; the nearest cell else, with a wide variance."""
-    if len(rule.scales) == 1:
-        ((name, value),) = scales.items()
-        cells = sorted(rule.cells, key=lambda cell: cell.scales[name])
-        for left, right in itertools.pairwise(cells):
-            low, high = left.scales[name], right.scales[name]
-            if low < value < high:
-                share = math.log(value / low) / math.log(high / low)
-                ends = (math.log(left.learning_rate), math.log(right.learning_rate))
-                spread = (1 - share) ** 2 * _cell_variance(left, rule) + share**2 * _cell_variance(right, rule)
-                bend = _GAP_VARIANCE * share * (1 - share) * math.log(high / low) ** 2
-                return (1 - share) * ends[0] + share * ends[1], spread + bend + rule.discrepancy
-    distance = {id(cell): sum(math.log(scales[n] / cell.scales[n]) ** 2 for n in scales) for cell in rule.cells}
-    nearest = min(rule.cells, key=lambda cell: distance[id(cell)])
-    return (
-        math.log(nearest.learning_rate),
-        _cell_variance(nearest, rule) + _SLOPE_VARIANCE * distance[id(nearest)] + rule.discrepancy,
-    )
-
-
-def _cell_variance(cell: RuleCell, rule: Rule) -> float:
-    return (math.log(cell.high / cell.low) / (2 * rule.quantile)) ** 2
-
-
-def _row(line: Polynomial, scales: Mapping[str, Scale], at: Mapping[str, float]) -> list[float]:
-    z = [math.log(at[name] / scale.centre) for name, scale in scales.items()]
-    return [math.prod(v**p for v, p in zip(z, exponents, strict=True)) for exponents in line.exponents]
-
-
-def _form(covariance: tuple[tuple[float, ...], ...], row: list[float]) -> float:
-    size = range(len(row))
-    return max(0.0, sum(row[i] * covariance[i][j] * row[j] for i in size for j in size))
-
-
-def _ratio_variance(rule: Rule, start: _Place, end: _Place) -> float:
-    if rule.law is None:
-        return start.variance + end.variance
-    rows = [_row(rule.law, rule.scales, place.scales) for place in (end, start)]
-    return _form(rule.law.covariance, [a - b for a, b in zip(*rows, strict=True)]) + 2 * rule.discrepancy
+            return _Place(scales, "measured", 1.0, cell)
+    return _Place(scales, "extrapolated" if factor > 1 + _SAME else "interpolated", factor, None)
 
 
 def _interval(log_rate: float, variance: float, quantile: float) -> tuple[float, float, float]:
@@ -266,21 +308,8 @@ def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, fl
     if rule.boundary is None:
         return None, None
     line = rule.boundary.line
-    middle = sum(c * t for c, t in zip(line.coefficients, _row(line, rule.scales, scales), strict=True))
+    middle = sum(c * t for c, t in zip(line.coefficients, row(line, rule.scales, scales), strict=True))
     return _exp(middle - math.log(9) * rule.boundary.width), _exp(middle)
-
-
-def _safe_range(rule: Rule, place: _Place, rate: float, collapse_10: float | None) -> tuple[float | None, float | None]:
-    low = high = None
-    if place.cell and place.cell.safe_low is not None and place.cell.safe_high is not None:
-        low, high = place.cell.safe_low, place.cell.safe_high
-    elif rule.safe_below is not None and rule.safe_above is not None:
-        low, high = _exp(place.log_rate - rule.safe_below), _exp(place.log_rate + rule.safe_above)
-    if low is None or high is None:
-        return None, None
-    if collapse_10 is not None:
-        high = min(high, collapse_10)
-    return min(low, rate), max(high, rate)
 
 
 def _departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], str]:
@@ -291,12 +320,8 @@ def _departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], str]
             continue
         known = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
         if known is not None:
-            if value > known * HORIZON_FACTOR:
+            if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / known <= HORIZON_FACTOR:
                 far = f"{name} {value:.3g} is {value / known:.3g} times the measured horizon of {known:.3g}"
-            elif name not in rule.scales and not 0.5 <= value / known <= 2:
-                notes.append(
-                    f"measured at {name} {known:.3g}, asked for {value:.3g}: how the rate moves was not measured"
-                )
             continue
         condition = rule.conditions.get(name)
         low, high = condition if isinstance(condition, tuple) else (condition, condition)
@@ -306,6 +331,8 @@ def _departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], str]
         elif not low * (1 - _SAME) <= value <= high * (1 + _SAME):
             span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
             notes.append(f"measured at {name} {span}, asked for {value:g}: how the rate moves was not measured")
+            if value > high * HORIZON_FACTOR or value < low / HORIZON_FACTOR:
+                far = f"{name} was {span} in all runs, and {value:g} is more than twice as far"
     return notes, far
 
 
@@ -320,7 +347,11 @@ def _one_sided(cell: RuleCell) -> str:
 
 
 def _why(rule: Rule, place: _Place) -> str:
-    at = ", ".join(f"{name} {value:g}" for name, value in place.scales.items())
+    at = _at(place.scales)
     if place.cell:
         return f"measured at {at} with {place.cell.trials} runs; {rule.reason}"
     return f"{place.basis} at {at}; {rule.reason}"
+
+
+def _at(scales: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in scales.items())

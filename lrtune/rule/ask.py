@@ -45,18 +45,21 @@ def get_learning_rate(
     return found.stage2_learning_rate
 
 
-def recommend(hidden_size: float | None = None, *, rule: RuleLike = None, **scales: float) -> Recommendation:
+def recommend(
+    hidden_size: float | None = None, *, rule: RuleLike = None, at: float | None = None, **scales: float
+) -> Recommendation:
     """The peak learning rate with its interval, its safe range and what it rests on; see `Recommendation`.
 
     Args:
         hidden_size: the model's width; None only for a rule that has no such scale.
         rule: a `Rule`, a path, or None for the one that `find_rule` finds.
+        at: another rate, to be told what it would cost.
         **scales: further scales of the rule.
 
     Raises:
-        InputError: no such rule, or a scale that is missing, unknown or not positive.
+        InputError: no such rule, or a scale or the rate is missing, unknown or not positive.
     """
-    return answer(rule if isinstance(rule, Rule) else load_rule(rule), hidden_size, scales)
+    return answer(rule if isinstance(rule, Rule) else load_rule(rule), hidden_size, scales, at)
 
 
 def transfer_learning_rate(
@@ -70,4 +73,5 @@ def transfer_learning_rate(
     Raises:
         InputError: as `recommend`, or the given rate is not a positive number.
     """
-    return carry(rule if isinstance(rule, Rule) else load_rule(rule), learning_rate, from_size, to_size, scales)
+    start, end = ({"hidden_size": size, **scales} for size in (from_size, to_size))
+    return carry(rule if isinstance(rule, Rule) else load_rule(rule), learning_rate, start, end)

@@ -8,10 +8,11 @@ stands alone.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-FORMS = ("constant", "power", "curved", "effective", "step", "table")
+FORMS = ("drawn", "constant", "power", "curved", "effective", "step", "table")  # all but the first: schema 1
 BOUNDS = (None, "lower", "upper")
 ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps", "warmup_share")
 HORIZON = ("tokens", "steps")
+RATE_UNIT, HEIGHT_UNIT = 0.005, 0.05  # octaves that one unit of a drawn whole number is worth
 
 Condition = str | bool | float | tuple[float, float]
 
@@ -49,7 +50,11 @@ class Step(NamedTuple):
 
 
 class RuleCell(NamedTuple):
-    """One measured combination of scales; `bound` says that only one side of its optimum was sampled."""
+    """One measured combination of scales.
+
+    `bound` says that only one side of its optimum was sampled, `tried_low` and `tried_high` between which rates runs
+    came to their end.
+    """
 
     scales: Mapping[str, float]
     learning_rate: float
@@ -61,6 +66,55 @@ class RuleCell(NamedTuple):
     loss: float | None = None
     sensitivity: float | None = None
     trials: int = 0
+    tried_low: float | None = None
+    tried_high: float | None = None
+
+
+class CellDraws(NamedTuple):
+    """Of one measured cell, by draw: its optimum above that of the law, the index of its shape, and its height."""
+
+    off: tuple[int, ...]
+    shape: tuple[int, ...]
+    height: tuple[int, ...]
+
+
+class Draws(NamedTuple):
+    """Equally likely draws of everything that the runs leave open, each column with one whole number a draw.
+
+    The law of a draw, in octaves of learning rate, z_s = ln(scale_s / centre_s):
+
+        optimum = level + Σ slopes_s z_s + Σ_{s ≤ t} bends_st z_s z_t (½ where s = t) + Σ wander_s(z_s) + steps_s + own
+
+    Attributes:
+        shapes: loss curves: kind, low and high factor, power, bend, wall, where it stands, and the scale of the rest.
+        level, slopes, bends: in units of RATE_UNIT octaves; one column a scale, one a pair of scales.
+        reach: e-folds over which `wander` is forgotten.
+        wander, wander_sd: deviation along each scale at each of its measured values, and its standard deviation.
+        steps, steps_sd: what a value of a scale has of its own, the same way; empty where there is one scale.
+        own_sd: standard deviation of what a cell has of its own.
+        inert: probability by scale that the best rate does not depend on it.
+        shape, height: of a cell that was not measured; log2 of the relative loss an octave off, in HEIGHT_UNIT.
+        cells: in the order of the rule's cells.
+        ratio: heights are logs of loss, not shares of it.
+        values: measured values of each scale, in order.
+    """
+
+    shapes: tuple[tuple[float, ...], ...]
+    level: tuple[int, ...]
+    slopes: tuple[tuple[int, ...], ...]
+    bends: tuple[tuple[int, ...], ...]
+    reach: float
+    wander: tuple[tuple[tuple[int, ...], ...], ...]
+    wander_sd: tuple[tuple[int, ...], ...]
+    steps: tuple[tuple[tuple[int, ...], ...], ...]
+    steps_sd: tuple[tuple[int, ...], ...]
+    own_sd: tuple[int, ...]
+    inert: tuple[float, ...]
+    shape: tuple[int, ...]
+    height: tuple[int, ...]
+    cells: tuple[CellDraws, ...]
+    ratio: bool
+    values: tuple[tuple[float, ...], ...]
 
 
 class Boundary(NamedTuple):
@@ -74,8 +128,8 @@ class Rule(NamedTuple):
     """Hidden size (and other scales) → peak learning rate, with what is known of its uncertainty.
 
     Attributes:
-        form: one of `FORMS`; ``effective`` is a law found in relative update sizes and written in rates.
-        reason: one sentence on why this form.
+        form: one of `FORMS`: ``drawn``, or what schema 1 chose between.
+        reason: the law in one sentence.
         scales: the scales of the law, in the order of the exponents.
         cells: what was measured.
         law: the polynomial (None for ``step`` and ``table``).
@@ -91,6 +145,8 @@ class Rule(NamedTuple):
         horizon: ``tokens`` and ``steps`` of the longest runs measured.
         provenance: where the rule came from.
         provisional: stands in until better is measured.
+        draws: the posterior; None in rules of schema 1.
+        left_out: mean regret at whole sizes that were predicted without their own runs; None where there is one.
         source: the file that it was read from; not part of the file.
     """
 
@@ -112,6 +168,8 @@ class Rule(NamedTuple):
     horizon: Mapping[str, float] = {}
     provenance: Mapping[str, str] = {}
     provisional: bool = False
+    draws: Draws | None = None
+    left_out: float | None = None
     source: str = ""
 
 
@@ -121,16 +179,21 @@ class Recommendation(NamedTuple):
     Attributes:
         learning_rate: the peak of stage 1, never above `collapse_10`.
         low, high: its interval at `level`.
-        safe_low, safe_high: rates that cost at most the rule's tolerance of loss; None where not known.
+        safe_low, safe_high: rates that cost at most the rule's tolerance of loss with 90% probability; None where
+            the answer is not supported.
         collapse_10, collapse_50: rates at which a run in ten, in two, collapses or diverges; None where none did.
         basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
-        supported: the interval stays within a factor of 2 either way and the conditions are not far off.
+        supported: `regret` is within the rule's tolerance, `regret_90` within three times that, and the conditions
+            are not far off (in rules of schema 1: the interval stays within a factor of 2 either way).
         why: one sentence.
         stage2_learning_rate, weight_decay, …: the rest of the advice, None where the rule has none.
         horizon_tokens, horizon_steps: the training length that the answer is for.
         conditions: what the rule holds for.
         warnings: what to know before relying on it, a sentence each.
         source: the file of the rule.
+        regret, regret_90: expected relative loss above the best at `learning_rate`, and what it stays under with 90%
+            probability; None in rules of schema 1.
+        at, at_regret, at_regret_90: a rate that was asked about, and the same of it.
     """
 
     learning_rate: float
@@ -155,6 +218,11 @@ class Recommendation(NamedTuple):
     conditions: Mapping[str, object] = {}
     warnings: tuple[str, ...] = ()
     source: str = ""
+    regret: float | None = None
+    regret_90: float | None = None
+    at: float | None = None
+    at_regret: float | None = None
+    at_regret_90: float | None = None
 
 
 class Transfer(NamedTuple):

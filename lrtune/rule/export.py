@@ -12,6 +12,7 @@ from lrtune.errors import InputError
 from lrtune.extras import import_extra
 from lrtune.rule import answer as answer_module
 from lrtune.rule import data as ruledata
+from lrtune.rule import drawn, former
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
 from lrtune.rule.file import rule_to_json
@@ -102,10 +103,10 @@ def get_learning_rate(hidden_size: float | None = None, *, stage: int = 1, **sca
 
 
 def _python(rule: Rule) -> str:
-    """The definitions of `lrtune.rule.data` and `lrtune.rule.answer`, the rule as a literal, and two functions."""
+    """The definitions that an answer needs, the rule as a literal, and two functions."""
     imports: set[str] = set()
     definitions = []
-    for module in (ruledata, answer_module):
+    for module in (ruledata, former, drawn, answer_module):
         source = inspect.getsource(module)
         begin = 0
         for node in ast.parse(source).body:

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 from typing import Any
 
 from lrtune.errors import InputError
@@ -16,6 +17,7 @@ RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
 _MAX_BYTES = 4 * MIB
+_ROW = re.compile(r"\[[-\d.e+,\s]+\]")
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
@@ -100,7 +102,14 @@ def rule_to_json(rule: Rule) -> str:
     data["step"] = rule.step._asdict() if rule.step else None
     if rule.boundary:
         data["boundary"] = {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
+    if rule.draws:
+        data["draws"] = {**rule.draws._asdict(), "cells": [cell._asdict() for cell in rule.draws.cells]}
     try:
-        return json.dumps(data, allow_nan=False, indent=1) + "\n"
+        return _ROW.sub(_on_one_line, json.dumps(data, allow_nan=False, indent=1)) + "\n"
     except ValueError as error:
         raise InputError("rule: expected finite numbers, but got NaN or an infinity") from error
+
+
+def _on_one_line(row: "re.Match[str]") -> str:
+    """A list of numbers: one line, as few blanks as can be."""
+    return "".join(row.group().split())

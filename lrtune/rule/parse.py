@@ -15,6 +15,8 @@ from lrtune.rule.data import (
     FORMS,
     HORIZON,
     Boundary,
+    CellDraws,
+    Draws,
     Polynomial,
     Rule,
     RuleCell,
@@ -22,7 +24,8 @@ from lrtune.rule.data import (
     Step,
 )
 
-SCHEMA = 1
+SCHEMA = 2
+_SCHEMAS = (1, SCHEMA)  # in 1 a law of one form stands for the draws
 
 
 def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
@@ -39,7 +42,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     if not isinstance(data, dict):
         raise InputError(f"expected a JSON object with a rule, but got {type(data).__name__}")
     schema = data.pop("schema", None)
-    if type(schema) is not int or schema != SCHEMA:
+    if type(schema) is not int or schema not in _SCHEMAS:
         raise InputError(f"schema: expected {SCHEMA}, but got {show(schema)}; a newer lrtune may read it")
     rule = Rule(**_RULE("", data), source=source)
     _check_whole(rule)
@@ -60,11 +63,36 @@ def _check_whole(rule: Rule) -> None:
             raise InputError(f"law: expected {len(rule.scales)} exponents a term, one for each scale")
     if rule.form == "step" and not (rule.step and rule.step.scale in rule.scales):
         raise InputError("step: expected a threshold on one of the rule's scales")
-    if rule.form not in ("step", "table") and rule.law is None:
+    if rule.draws:
+        _check_draws(rule, rule.draws)
+    elif rule.form == "drawn":
+        raise InputError("draws: expected those of the posterior, but got null")
+    if rule.form not in ("drawn", "step", "table") and rule.law is None:
         raise InputError(f"law: expected a polynomial for the form {rule.form!r}, but got null")
 
 
-_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell)
+def _check_draws(rule: Rule, draws: Draws) -> None:
+    """That the columns are of one length, and of this rule's scales and cells."""
+    scales, sizes = len(rule.scales), [len(values) for values in draws.values]
+    lengths = (len(draws.slopes), len(draws.wander_sd), len(draws.inert), len(sizes), len(draws.steps_sd) or scales)
+    if set(lengths) != {scales} or len(draws.bends) != scales * (scales + 1) // 2 or len(draws.cells) != len(rule.cells):
+        raise InputError("draws: expected a column for each scale, pair of scales and cell of the rule")
+    along = (draws.wander, draws.steps) if draws.steps_sd else (draws.wander,)
+    if any([len(part) for part in parts] != sizes for parts in along):
+        raise InputError("draws: expected a deviation for each measured value of each scale")
+    curves = [draws.shape, *(cell.shape for cell in draws.cells)]
+    rest = [draws.level, draws.own_sd, draws.height, *draws.slopes, *draws.bends, *draws.wander_sd, *draws.steps_sd]
+    rest += [column for cell in draws.cells for column in (cell.off, cell.height)]
+    rest += [column for parts in along for part in parts for column in part]
+    if {len(column) for column in (*curves, *rest)} != {len(draws.level)}:
+        raise InputError(f"draws: expected {len(draws.level)} numbers in each column")
+    if any(not 0 <= index < len(draws.shapes) for column in curves for index in column):
+        raise InputError(f"draws: expected indices of the {len(draws.shapes)} shapes")
+    if any(min(*shape[1:5], shape[7]) <= 0 for shape in draws.shapes):
+        raise InputError("draws.shapes: expected positive factors, powers, bends and scales")
+
+
+_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws)
 
 
 def _record(make: type[_T], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
@@ -147,11 +175,37 @@ _CELL = _record(
         "scales": mapping(_SIZE, key=_TEXT),
         **dict.fromkeys(("learning_rate", "low", "high"), _RATE),
         "bound": choice(*BOUNDS),
-        **dict.fromkeys(("safe_low", "safe_high"), optional(_RATE)),
+        **dict.fromkeys(("safe_low", "safe_high", "tried_low", "tried_high"), optional(_RATE)),
         **dict.fromkeys(("loss", "sensitivity"), optional(number())),
         "trials": number(0, 1e9, whole=True),
     },
     needed=("scales", "learning_rate", "low", "high"),
+)
+_COLUMN = sequence(number(-1e5, 1e5, whole=True), 1024, least=2)
+_SIZES = sequence(number(0, 1e5, whole=True), 1024, least=2)
+_ALONG = sequence(sequence(_COLUMN, 20_000, least=1), 8)
+_DRAWS = _record(
+    Draws,
+    {
+        "shapes": sequence(sequence(number(-1e4, 1e4), 8, least=8), 1024),
+        **dict.fromkeys(("level", "shape"), _COLUMN),
+        "height": sequence(number(-1e3, 1e3, whole=True), 1024, least=2),
+        **dict.fromkeys(("slopes", "bends"), sequence(_COLUMN, 64)),
+        "reach": number(1e-3, 1e3),
+        **dict.fromkeys(("wander", "steps"), _ALONG),
+        **dict.fromkeys(("wander_sd", "steps_sd"), sequence(_SIZES, 8)),
+        "own_sd": _SIZES,
+        "inert": sequence(number(0, 1), 8),
+        "cells": sequence(
+            _record(
+                CellDraws,
+                {"off": _COLUMN, "shape": _COLUMN, "height": sequence(number(-1e3, 1e3, whole=True), 1024, least=2)},
+            ),
+            20_000,
+        ),
+        "ratio": flag,
+        "values": sequence(sequence(_SIZE, 20_000, least=1), 8),
+    },
 )
 _RULE = table(
     {
@@ -173,6 +227,8 @@ _RULE = table(
         "horizon": table(dict.fromkeys(HORIZON, number(1e-9, 1e30))),
         "provenance": mapping(_TEXT, key=_TEXT),
         "provisional": flag,
+        "draws": optional(_DRAWS),
+        "left_out": _WIDTH,
     },
     needed=("form", "reason", "scales", "cells"),
 )

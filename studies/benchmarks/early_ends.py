@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrtune.law import cells
+from lrtune.law import observations
 from lrtune.law.fit import fit_law
 from lrtune.law.forecast import forecast
 from lrtune.records.jsonl import read_records
@@ -106,7 +106,7 @@ def main() -> None:
     print("|---" * 9 + "|")
     print(row("all to their end", whole, optima))
     print(row("beaten ones cut, bounds by forecast", cut, optima))
-    cells.forecast = lambda record, finished: None  # type: ignore[assignment]
+    observations.forecast = lambda record, finished: None  # type: ignore[assignment]
     print(row("beaten ones cut, 1% above the best", cut, optima))
 
 

@@ -58,9 +58,9 @@ def test_a_depth_that_varies_within_a_size_is_not_its_companion() -> None:
 
 
 def test_the_scatter_counts_as_an_undeclared_slope() -> None:
-    """Slope 1 octave an e-fold, scatter 0.7, one degree of freedom: t(0.95) is 6.314 there."""
-    assert variance({"depth": 0.7}, 1, 2.0, 0.9) == pytest.approx((0.7 * 6.314 / 2.0) ** 2, rel=1e-3)
-    assert variance({}, 0, 2.0, 0.9) == 0.0
+    """Slope 1 octave an e-fold, scatter 0.7, one degree of freedom: t(0.95) is 6.314 there, 1.645 of a normal."""
+    assert variance({"depth": 0.7}, 1) == pytest.approx((0.7 * 6.314 / 1.645) ** 2, rel=1e-3)
+    assert variance({}, 0) == 0.0
 
 
 def test_a_table_keeps_the_columns_that_move_the_rate(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ GOOD = json.loads(rule_to_json(power_rule()))
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "schema: expected 1, but got 2"),
-        ({"schema": True}, "schema: expected 1"),
+        ({"schema": 3}, "schema: expected 2, but got 3"),
+        ({"schema": True}, "schema: expected 2"),
         ({"form": "magic"}, "form: expected one of"),
         ({"form": ["power"]}, "form: expected one of"),
         ({"surprise": 1}, "unknown key 'surprise'"),
@@ -221,8 +221,8 @@ def test_intervals_widen_with_the_distance_and_end_as_not_supported() -> None:
 def test_far_beyond_the_horizon_is_not_supported() -> None:
     assert recommend(128, rule=power_rule()).horizon_tokens == 1e6
     assert recommend(128, rule=power_rule(), tokens=1e6).warnings == ()
-    within = recommend(128, rule=power_rule(), tokens=3.9e6)
-    assert within.supported and "how the rate moves was not measured" in within.warnings[0]
+    assert recommend(128, rule=power_rule(), tokens=1.9e6).supported
+    assert "2.1 times the measured horizon" in recommend(128, rule=power_rule(), tokens=2.1e6).warnings[0]
     beyond = recommend(128, rule=power_rule(), tokens=4.1e6)
     assert not beyond.supported and "4.1 times the measured horizon" in beyond.warnings[0]
 
@@ -254,7 +254,8 @@ def test_no_answer_lies_above_the_line_where_one_run_in_ten_collapses() -> None:
 
 def test_conditions_are_compared_and_unknown_scales_refused() -> None:
     assert recommend(128, rule=power_rule(), depth=4).warnings == ()
-    assert "measured at depth 4, asked for 12" in recommend(128, rule=power_rule(), depth=12).warnings[0]
+    assert "measured at depth 4, asked for 6" in recommend(128, rule=power_rule(), depth=6).warnings[0]
+    assert not recommend(128, rule=power_rule(), depth=12).supported
     with pytest.raises(InputError, match="detph: this rule knows no such scale"):
         recommend(128, rule=power_rule(), detph=12)
     with pytest.raises(InputError, match="hidden_size: this rule's law is over hidden_size"):

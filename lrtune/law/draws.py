@@ -1,0 +1,200 @@
+"""Equally likely draws from the posterior, as a rule carries them: law, deviations, optima and curves of the cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from lrtune.law import priors
+from lrtune.law.atoms import Array, atoms, body, kinship
+from lrtune.law.geometry import Geometry, Strays, bends
+from lrtune.law.model import Model
+from lrtune.law.posterior import Posterior, cell_weights, kernels
+from lrtune.law.tables import STEP, CellTable
+from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, CellDraws, Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent:
+    """The law's own quantities by draw, beside the optima.
+
+    Attributes:
+        level, slopes, bends: of the polynomial, (D,), (D, p), (D, q).
+        wander, steps: deviations at the levels of each scale, one (D, levels) a scale.
+    """
+
+    level: Array
+    slopes: Array
+    bends: Array
+    wander: tuple[Array, ...]
+    steps: tuple[Array, ...]
+
+
+def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[float]], extra: float = 0.0) -> Draws:
+    """So many draws (an even number); they depend on nothing but what is given.
+
+    Args:
+        ratio: relative losses are logs.
+        values: measured values of each scale, in order.
+        extra: variance in octaves² that an optimum which was not measured has beside the model's.
+    """
+    tables, posterior, geometry, unit = model.tables, model.posterior, model.geometry, model.unit
+    rng = np.random.default_rng(20)
+    component = np.repeat(_spread(posterior.weight, count // 2), 2)
+    optima = _optima(tables, posterior, component, rng)
+    latent = _latents(geometry, posterior.strays, component, optima, rng)
+    law = latent.level[:, None] + latent.slopes @ geometry.z.T + latent.bends @ bends(geometry.z).T
+    used: dict[int, int] = {}
+    cells = []
+    for i, table in enumerate(tables):
+        shape, k = _curves(table, posterior, component, optima[:, i], rng)
+        cells.append(
+            CellDraws(_whole(optima[:, i] - law[:, i], RATE_UNIT), _indices(shape, used), _heights(k, unit))
+        )
+    _, own_k = kernels()
+    shape = _pick(kinship()[posterior.shared[component, 2]], rng)
+    k = _pick(own_k[posterior.shared[component, 3]], rng)
+    strays = posterior.strays.take(component)
+    several = len(geometry.scales) > 1
+    own = np.hypot(strays.own if several else np.hypot(strays.own, strays.level[:, 0]), np.sqrt(extra))
+    return Draws(
+        shapes=(),
+        level=_whole(latent.level, RATE_UNIT),
+        slopes=tuple(_whole(column, RATE_UNIT) for column in latent.slopes.T),
+        bends=tuple(_whole(column, RATE_UNIT) for column in latent.bends.T),
+        reach=priors.REACH,
+        wander=tuple(tuple(_whole(column, RATE_UNIT) for column in part.T) for part in latent.wander),
+        wander_sd=tuple(_whole(column, RATE_UNIT) for column in strays.wander.T),
+        steps=tuple(tuple(_whole(column, RATE_UNIT) for column in part.T) for part in latent.steps) if several else (),
+        steps_sd=tuple(_whole(column, RATE_UNIT) for column in strays.level.T) if several else (),
+        own_sd=_whole(own, RATE_UNIT),
+        inert=tuple(round(float(posterior.weight @ column), 3) for column in posterior.strays.inert.T),
+        shape=_indices(shape, used),
+        height=_heights(k, unit),
+        cells=tuple(cells),
+        ratio=ratio,
+        values=tuple(tuple(float(v) for v in column) for column in values),
+    )._replace(shapes=_shapes(used))
+
+
+def _whole(values: Array, unit: float) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.rint(values / unit))
+
+
+def _heights(k: Array, unit: float) -> tuple[int, ...]:
+    octaves = (k - priors.K_COUNT // 2) * np.log2(priors.K_GRID) + np.log2(unit)
+    return _whole(octaves, HEIGHT_UNIT)
+
+
+def _indices(shape: Array, used: dict[int, int]) -> tuple[int, ...]:
+    return tuple(used.setdefault(int(s), len(used)) for s in shape)
+
+
+def _shapes(used: dict[int, int]) -> tuple[tuple[float, ...], ...]:
+    """Rows of the table of atoms, each with the factor by which it averages 1 an octave from the best."""
+    rows = atoms()[list(used)]
+    average = 0.5 * (body(np.ones(len(rows)), rows) + body(-np.ones(len(rows)), rows))
+    return tuple(
+        tuple(float(f"{value:.4g}") for value in (*row, 1 / factor)) for row, factor in zip(rows, average, strict=True)
+    )
+
+
+def _spread(weight: Array, count: int) -> Array:
+    total = np.cumsum(weight)
+    return np.minimum(np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1]), len(weight) - 1)
+
+
+def _pick(weight: Array, rng: np.random.Generator) -> Array:
+    """One index a row, as likely as its weight."""
+    total = np.cumsum(weight, axis=1)
+    target = rng.permutation((np.arange(len(weight)) + 0.5) / len(weight))[:, None] * total[:, -1:]
+    return np.asarray(np.minimum((total < target).sum(axis=1), weight.shape[1] - 1))
+
+
+def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Array, rng: np.random.Generator) -> Array:
+    """Joint draws of the cells' optima, (D, n): each cell's own marginal, the Gaussians' dependence."""
+    count, n = len(component), len(tables)
+    half = rng.standard_normal((count // 2, n))
+    normal = np.stack([half, -half], axis=1).reshape(count, n)
+    root = np.linalg.cholesky(posterior.covariance[component] + 1e-9 * np.eye(n))
+    deviation = np.einsum("dij,dj->di", root, normal)
+    score = ndtr(deviation / np.sqrt(np.diagonal(posterior.covariance[component], axis1=1, axis2=2)))
+    found = np.empty((count, n))
+    for i, table in enumerate(tables):
+        edges = np.concatenate([[table.grid[0] - STEP / 2], table.grid + STEP / 2])
+        density = posterior.tilted[i]
+        total = np.concatenate([np.zeros((len(density), 1)), np.cumsum(density, axis=1)], axis=1)
+        raw = np.array([np.interp(score[d, i], total[m] / total[m, -1], edges) for d, m in enumerate(component)])
+        whole = posterior.weight @ total
+        rank = np.argsort(np.argsort(raw))
+        found[:, i] = np.interp((rank + 0.5) / count, whole / whole[-1], edges)
+    return found
+
+
+def _latents(
+    geometry: Geometry, strays: Strays, component: Array, optima: Array, rng: np.random.Generator
+) -> Latent:
+    """Law and deviations given the optima: Gaussian."""
+    z, p = geometry.z, geometry.z.shape[1]
+    levels = geometry.levels
+    q = p * (p + 1) // 2
+    sizes = [1, p, q, *(len(v) for v in levels), *(len(v) for v in levels)]
+    places = np.cumsum([0, *sizes])
+    total = int(places[-1])
+    count = len(component)
+    out = np.empty((count, total))
+    half = rng.standard_normal((count // 2, total))
+    normal = np.stack([half, -half], axis=1).reshape(count, total)
+    for m in np.unique(component):
+        one = strays.take(np.array([m]))
+        here = np.flatnonzero(component == m)
+        prior = np.zeros((total, total))
+        cross = np.zeros((total, len(z)))
+        mean = np.zeros(total)
+        prior[0, 0], cross[0], mean[0] = priors.PLACE**2, priors.PLACE**2, geometry.place
+        slope = slice(places[1], places[2])
+        prior[slope, slope] = np.diag(np.square(one.slope_sd[0]))
+        cross[slope] = np.square(one.slope_sd[0])[:, None] * z.T
+        mean[slope] = one.slope_mean[0]
+        bend = slice(places[2], places[3])
+        prior[bend, bend] = one.curvature[0] ** 2 * np.eye(q)
+        cross[bend] = one.curvature[0] ** 2 * bends(z).T
+        for i, values in enumerate(levels):
+            at = slice(places[3 + i], places[4 + i])
+            prior[at, at] = one.wander[0, i] ** 2 * np.exp(-np.abs(values[:, None] - values) / priors.REACH)
+            cross[at] = one.wander[0, i] ** 2 * np.exp(-np.abs(values[:, None] - z[:, i]) / priors.REACH)
+            at = slice(places[3 + p + i], places[4 + p + i])
+            prior[at, at] = one.level[0, i] ** 2 * np.eye(len(values))
+            cross[at] = one.level[0, i] ** 2 * (np.abs(values[:, None] - z[:, i]) < 1e-9)
+        whole = geometry.covariance(one)[0] + 1e-8 * np.eye(len(z))
+        gain = np.linalg.solve(whole, cross.T).T
+        left = prior - gain @ cross.T
+        value, vector = np.linalg.eigh((left + left.T) / 2)
+        root = vector * np.sqrt(np.maximum(value, 0.0))
+        out[here] = mean + (optima[here] - geometry.mean(one)) @ gain.T + normal[here] @ root.T
+    parts = [out[:, places[i] : places[i + 1]] for i in range(len(sizes))]
+    return Latent(
+        level=parts[0][:, 0],
+        slopes=parts[1],
+        bends=parts[2],
+        wander=tuple(parts[3 : 3 + p]),
+        steps=tuple(parts[3 + p :]),
+    )
+
+
+def _curves(
+    table: CellTable, posterior: Posterior, component: Array, optima: Array, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Shape and height index of a cell's curve by draw, given its optimum."""
+    at = np.clip(np.rint((optima - table.grid[0]) / STEP).astype(int), 0, len(table.grid) - 1)
+    chance = np.empty((len(component), priors.ATOMS * priors.K_COUNT))
+    size = (len(priors.MISFIT) * len(priors.NOISE_GRID), priors.ATOMS * priors.K_COUNT)
+    columns = np.ascontiguousarray(np.moveaxis(table.likelihood[..., np.unique(at)], -1, 0)).reshape(-1, *size)
+    column = {g: i for i, g in enumerate(np.unique(at))}
+    for m in np.unique(component):
+        weight = cell_weights(posterior.shared[[m]])[0].reshape(size)
+        for d in np.flatnonzero(component == m):
+            chance[d] = (weight * columns[column[at[d]]]).sum(axis=0)
+    chosen = _pick(chance + 1e-30, rng)
+    return chosen // priors.K_COUNT, chosen % priors.K_COUNT

@@ -1,0 +1,57 @@
+"""The law in one sentence: a formula with intervals, and how well it foresees sizes that it has not seen."""
+
+import math
+from collections.abc import Mapping
+
+from lrtune.rule.data import RATE_UNIT, Draws, Rule
+from lrtune.rule.drawn import interval
+
+_FLAT = 0.12  # an exponent within it, the interval over zero, is said to be none
+
+
+def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
+    """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and what leaving out each size would have cost."""
+    assert rule.draws is not None
+    factors, remarks = [], []
+    log_rate = sum(rule.draws.level) / len(rule.draws.level) * RATE_UNIT
+    for index, (name, scale) in enumerate(rule.scales.items()):
+        if scale.low == scale.high:
+            remarks.append(f"one {name} was measured: how the rate moves with it is a guess")
+            continue
+        exponents = [value / math.log2(scale.high / scale.low) for value in _moved(rule, rule.draws, index)]
+        middle = sum(exponents) / len(exponents)
+        low, high = interval(exponents, rule.level, smooth=True)
+        log_rate += middle * math.log2(scale.low / scale.centre)
+        factors.append(f"({name}/{scale.low:g})^{middle:.2f} ({low:.2f} … {high:.2f})")
+        if low <= 0 <= high and max(-low, high) < _FLAT:
+            remarks.append(f"the best rate does not depend on {name} here")
+    law = " · ".join([f"lr ≈ {2.0**log_rate:.3g}", *factors])
+    return "; ".join([law, *remarks, *_foresight(rule, left_out)])
+
+
+def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:
+    """Octaves that the optimum moves along one scale from its least to its largest value, by draw."""
+    scale = list(rule.scales.values())[index]
+    start, end = (math.log(value / scale.centre) for value in (scale.low, scale.high))
+    count = len(rule.scales)
+    bend = draws.bends[[(i, j) for i in range(count) for j in range(i, count)].index((index, index))]
+    wander = draws.wander[index]
+    return [
+        (
+            draws.slopes[index][d] * (end - start)
+            + bend[d] * (end**2 - start**2) / 2
+            + wander[-1][d]
+            - wander[0][d]
+        )
+        * RATE_UNIT
+        for d in range(len(draws.level))
+    ]
+
+
+def _foresight(rule: Rule, left_out: Mapping[str, float]) -> list[str]:
+    if not left_out:
+        return []
+    mean, worst = sum(left_out.values()) / len(left_out), max(left_out, key=lambda key: left_out[key])
+    text = f"with each {next(iter(rule.scales))} left out in turn, the rest foresees its rate at a cost of {mean:.2%}"
+    text += f" of loss ({left_out[worst]:.2%} at {worst.split()[-1]})"
+    return [text if mean <= rule.tolerance else f"do not trust it between or beyond: {text}"]

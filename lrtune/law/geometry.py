@@ -1,0 +1,113 @@
+"""Where the optima may lie before any run: the prior over the law, Gaussian given how far optima stray from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from lrtune.law import priors
+from lrtune.law.atoms import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strays:
+    """How far optima stray from a power law, M settings of it; in octaves.
+
+    Attributes:
+        slope_mean, slope_sd: prior of each scale's slope, (M, p).
+        curvature: sd of a coefficient of curvature, (M,).
+        wander, level: sd of the short-range deviation and of a level's own, by scale, (M, p).
+        own: of a cell, (M,).
+        inert: whether the best rate does not depend on the scale, (M, p).
+    """
+
+    slope_mean: Array
+    slope_sd: Array
+    curvature: Array
+    wander: Array
+    level: Array
+    own: Array
+    inert: Array
+
+    def take(self, index: Array) -> "Strays":
+        """The settings at so many indices."""
+        return Strays(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Cells in log scale.
+
+    Attributes:
+        scales: names.
+        z: centred log scales of the cells, (n, p).
+        place: prior mean of the optimum in the middle of the cells, log2 rate.
+    """
+
+    scales: tuple[str, ...]
+    z: Array
+    place: float
+
+    @property
+    def levels(self) -> tuple[Array, ...]:
+        """The values of each scale that cells have, in order."""
+        return tuple(np.unique(column) for column in self.z.T)
+
+    @property
+    def prior_mean(self) -> Array:
+        """Of each cell's optimum, (n,)."""
+        slopes = np.array([priors.SLOPES.get(name, priors.OTHER_SLOPE)[0] for name in self.scales])
+        return np.asarray(self.place + self.z @ slopes)
+
+    def mean(self, strays: Strays, at: Array | None = None) -> Array:
+        """Prior mean of optima, (M, n)."""
+        return np.asarray(self.place + strays.slope_mean @ (self.z if at is None else at).T)
+
+    def covariance(self, strays: Strays, left: Array | None = None, right: Array | None = None) -> Array:
+        """Prior covariance between the optima at two sets of places (the cells' by default), (M, a, b)."""
+        a, b = (self.z if side is None else side for side in (left, right))
+        found = np.full((len(strays.own), len(a), len(b)), priors.PLACE**2)
+        found += np.einsum("ap,mp,bp->mab", a, np.square(strays.slope_sd), b, optimize=True)
+        bend_a, bend_b = bends(a), bends(b)
+        found += np.square(strays.curvature)[:, None, None] * (bend_a @ bend_b.T)
+        for i in range(a.shape[1]):
+            gap = np.abs(a[:, None, i] - b[None, :, i])
+            found += np.square(strays.wander[:, i])[:, None, None] * np.exp(-gap / priors.REACH)
+            found += np.square(strays.level[:, i])[:, None, None] * (gap < 1e-9)
+        same = (np.abs(a[:, None] - b[None]) < 1e-9).all(axis=2)
+        return np.asarray(found + np.square(strays.own)[:, None, None] * same)
+
+
+def bends(z: Array) -> Array:
+    """The second-degree terms at each place, (n, p (p + 1) / 2)."""
+    p = z.shape[1]
+    return np.stack([z[:, i] * z[:, j] * (0.5 if i == j else 1.0) for i in range(p) for j in range(i, p)], axis=1)
+
+
+def stray_set(count: int, geometry: Geometry) -> Strays:
+    """A fixed set that is spread evenly over the priors (R-sequence, Roberts 2018)."""
+    p = len(geometry.scales)
+    dimensions = 2 + 3 * p
+    phi = 1.0
+    for _ in range(80):
+        phi = (1 + phi) ** (1 / (dimensions + 1))
+    u = (0.5 + np.arange(1, count + 1)[:, None] * phi ** -np.arange(1.0, dimensions + 1.0)) % 1
+    normal = ndtri(np.clip(u, 0.005, 0.995))
+    prior = np.array([priors.SLOPES.get(name, priors.OTHER_SLOPE) for name in geometry.scales])
+    own = _log_normal(priors.OWN, normal[:, 1])
+    own[-1] = priors.LAWLESS  # one of the set
+    inert = u[:, 2 : 2 + p] < priors.INERT
+    return Strays(
+        slope_mean=np.where(inert, 0.0, prior[:, 0]),
+        slope_sd=np.where(inert, priors.INERT_SLOPE, prior[:, 1]),
+        curvature=_log_normal(priors.CURVATURE, normal[:, 0]),
+        own=own,
+        wander=_log_normal(priors.WANDER, normal[:, 2 + p : 2 + 2 * p]),
+        level=_log_normal(priors.LEVEL, normal[:, 2 + 2 * p :]),
+        inert=inert,
+    )
+
+
+def _log_normal(prior: Sequence[float], normal: Array) -> Array:
+    return np.asarray(prior[0] * np.exp(prior[1] * normal))

@@ -1,0 +1,83 @@
+"""What all cells say together: their tables, where they stand to one another, and the posterior."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrtune.law.atoms import Array
+from lrtune.law.geometry import Geometry
+from lrtune.law.posterior import Posterior, Size, infer
+from lrtune.law.tables import CellData, CellTable, tabulate
+
+_FULL = 400  # cells times grid points, in thousands, from which fewer components do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The posterior with what it was made from.
+
+    Attributes:
+        unit: the pilot k: a typical rise of the relative loss an octave away from the best.
+        centres: the values that the scales' logarithms are centred on, (p,).
+    """
+
+    unit: float
+    centres: Array
+    geometry: Geometry
+    tables: tuple[CellTable, ...]
+    posterior: Posterior
+
+
+def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = Size()) -> Model:
+    """The model of cells with these values of the scales, (n, p)."""
+    logs = np.log(values)
+    centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
+    unit = pilot(data)
+    middles = [float(np.median(one.x)) if len(one.x) else float(np.mean(one.sampled)) for one in data]
+    geometry = Geometry(scales=tuple(scales), z=logs - centre, place=float(np.mean(middles)))
+    tables = tuple(tabulate(one, unit) for one in data)
+    return Model(
+        unit=unit,
+        centres=np.exp(centre),
+        geometry=geometry,
+        tables=tables,
+        posterior=infer(tables, geometry, size),
+    )
+
+
+def pilot(data: Sequence[CellData]) -> float:
+    """A typical k: the median over cells of the rise from the best loss to its neighbours an octave off."""
+    rises = []
+    for one in data:
+        if len(one.x) < 2:
+            continue
+        best = int(np.argmin(one.y))
+        distance = np.abs(one.x - one.x[best])
+        near = (distance > 0) & (distance <= 3.0)
+        if near.any():
+            rises.append(float(np.median((one.y[near] - one.y[best]) / distance[near] ** 1.5)))
+    positive = [rise for rise in rises if rise > 0]
+    return max(float(np.median(positive)), 1e-9) if positive else 1e-3
+
+
+def left_out(model: Model) -> Array:
+    """Each cell's optimum as the cells of other values of the first scale predict it, log2 rate, (n,).
+
+    NaN where there are no others.
+    """
+    geometry, found = model.geometry, model.posterior
+    size = geometry.z[:, 0]
+    prior, mean = geometry.covariance(found.strays), geometry.mean(found.strays)
+    predicted = np.full(len(size), np.nan)
+    for value in np.unique(size):
+        own, rest = np.flatnonzero(size == value), np.flatnonzero(size != value)
+        if not len(rest):
+            continue
+        noise = np.zeros((len(mean), len(rest), len(rest)))
+        noise[:, np.arange(len(rest)), np.arange(len(rest))] = 1 / found.site_precision[:, rest]
+        site = found.site_shift[:, rest] / found.site_precision[:, rest]
+        pull = np.linalg.solve(prior[:, rest[:, None], rest] + noise, (site - mean[:, rest])[..., None])
+        each = mean[:, own] + (prior[:, own[:, None], rest] @ pull)[..., 0]
+        predicted[own] = found.weight @ each
+    return predicted

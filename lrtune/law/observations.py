@@ -1,0 +1,207 @@
+"""Training records → what the model is told of each cell: relative losses, early ends, the lowest failed rate.
+
+A *cell* is one combination of scales (one width, say). The relative loss is log(loss) where all losses are positive,
+so that 0.01 is one per cent; else loss ÷ the size of the best.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrtune.errors import InputError, RunFailedError
+from lrtune.law.atoms import Array
+from lrtune.law.forecast import forecast
+from lrtune.law.priors import DOUBT, FAILED_SPREAD
+from lrtune.law.tables import CellData
+from lrtune.records.record import TrialRecord
+
+_BINS = 8  # an octave: rates closer than that are merged
+_FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
+_SURE = 0.5  # share of the rise that a beaten run was heading for which it very likely has
+_ROUNDS = 20
+_MEETINGS = 3  # runs of a seed below which its offset is not told from noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One combination of scales with its runs; `data` is what the model uses of them."""
+
+    scales: dict[str, float]
+    records: tuple[TrialRecord, ...]
+    data: CellData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """All cells, how a loss is made relative, and how many records were left out of the cells, by reason."""
+
+    cells: tuple[Cell, ...]
+    measure: "Measure"
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a loss is made relative: log(loss), or loss ÷ `unit` where losses are not all positive."""
+
+    unit: float | None = None
+
+    def relative(self, loss: Array) -> Array:
+        """The relative loss."""
+        return np.log(loss) if self.unit is None else np.asarray(loss) / self.unit
+
+    def loss(self, relative: float) -> float:
+        """Its inverse."""
+        return math.exp(min(relative, 700.0)) if self.unit is None else relative * self.unit
+
+
+def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: float) -> Observations:
+    """Group records by their scales.
+
+    Raises:
+        InputError: the scales are not in the records.
+        RunFailedError: nothing is left that a law could be fitted to.
+    """
+    groups: dict[tuple[float, ...], list[TrialRecord]] = {}
+    left_out: Counter[str] = Counter()
+    count = 0
+    for record in records:
+        count += 1
+        key = tuple(record.scale(name) for name in scales)
+        if any(value is None for value in key):
+            left_out[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
+        elif record.status == "failed":
+            left_out["failed for reasons of their own"] += 1
+        elif record.status == "finished" and (record.loss is None or not math.isfinite(record.loss)):
+            left_out["no final loss"] += 1
+        else:
+            groups.setdefault(tuple(float(value) for value in key if value is not None), []).append(record)
+    if not count:
+        raise InputError("records: expected at least one training run, but there is none")
+    missing = [name for name in scales if all(f"no {name}" in reason for reason in left_out)]
+    if not groups and missing and left_out:
+        raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
+    every = [record for group in groups.values() for record in group]
+    _check(groups, left_out)
+    measure = _measure([r.loss for r in every if r.status == "finished" and r.loss is not None])
+    cells = tuple(
+        Cell(
+            scales=dict(zip(scales, key, strict=True)),
+            records=tuple(group),
+            data=_data(group, measure, tolerance),
+        )
+        for key, group in sorted(groups.items())
+    )
+    return Observations(cells=cells, measure=measure, left_out=dict(left_out))
+
+
+def _measure(losses: Sequence[float]) -> Measure:
+    if min(losses) > 0:
+        return Measure()
+    middle = float(np.median(losses))
+    return Measure(unit=max(abs(min(losses)), min(abs(middle - min(losses)), 1e300), 1e-300))
+
+
+def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter[str]) -> None:
+    runs = [record for group in groups.values() for record in group]
+    finished = [record.loss for record in runs if record.status == "finished" and record.loss is not None]
+    if not finished:
+        ended = Counter(record.status for record in runs) + left_out
+        how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
+        advice = "search lower rates or longer runs" if runs else "`why` in records.jsonl says what to mend"
+        raise RunFailedError(f"no run finished ({how}): nothing to fit a learning rate to; {advice}")
+    if all(len({record.learning_rate for record in group}) < 2 for group in groups.values()):
+        raise RunFailedError("one learning rate at every size: expected at least two to compare, better five")
+    early = any(record.status != "finished" for record in runs)
+    if len(finished) > 1 and max(finished) == min(finished) and not early:
+        raise RunFailedError(
+            f"all {len(finished)} losses are {finished[0]:g}: nothing tells one learning rate from another"
+        )
+
+
+def _data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) -> CellData:
+    finished = [record for record in records if record.status == "finished"]
+    early = [record for record in records if record.status == "beaten"]
+    failed = [math.log2(record.learning_rate) for record in records if record.status in ("collapsed", "diverged")]
+    x = np.array([math.log2(record.learning_rate) for record in finished])
+    y = measure.relative(np.array([record.loss for record in finished], dtype=float))
+    if len(y):
+        y = _without_seed_offsets(x, y, [record.seed for record in finished])
+    best = min((record.loss for record in finished if record.loss is not None), default=math.nan)
+    above = [_known_above(record, finished, best, measure, tolerance) for record in early]
+    lowest, spread, doubt = _failing(x, y, failed)
+    merged = _merged(x, y)
+    return CellData(
+        x=merged[0],
+        y=merged[1],
+        count=merged[2],
+        squares=merged[3],
+        early_x=np.array([math.log2(record.learning_rate) for record in early]),
+        early_above=np.array(above),
+        failed_x=lowest,
+        failed_spread=spread,
+        failed_doubt=doubt,
+    )
+
+
+def _failing(x: Array, y: Array, failed: Sequence[float]) -> tuple[float | None, float, float]:
+    """The rate from which runs fail, how sharply that bounds the optimum, and how doubtful it is.
+
+    Failures below the cell's best run say nothing: whatever failed there was not the rate alone.
+    """
+    best = float(x[np.argmin(y)]) if len(x) else -math.inf
+    beyond = [rate for rate in failed if rate >= best]
+    if not beyond:
+        return None, FAILED_SPREAD, DOUBT
+    lowest = min(beyond)
+    reach = float(x.max()) - lowest if len(x) else 0.0
+    return lowest, FAILED_SPREAD + max(reach, 0.0), DOUBT ** min(len(set(beyond)), 3)
+
+
+def _merged(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """Runs at (nearly) one rate in one: mean x and y, count, squares about the mean."""
+    if not len(x):
+        return x, y, x, x
+    _, group = np.unique(np.round(x * _BINS), return_inverse=True)
+    exact = len(x) <= 24 and len(np.unique(np.round(x, 6))) == len(x)
+    if exact:
+        return x, y, np.ones(len(x)), np.zeros(len(x))
+    count = np.bincount(group).astype(float)
+    mean_x, mean_y = np.bincount(group, x) / count, np.bincount(group, y) / count
+    return mean_x, mean_y, count, np.bincount(group, np.square(y - mean_y[group]))
+
+
+def _known_above(
+    record: TrialRecord, finished: Sequence[TrialRecord], best: float, measure: Measure, tolerance: float
+) -> float:
+    """How far above the cell's best, relative, a run that was beaten is known to be."""
+    heading = forecast(record, finished)
+    if heading is None or not math.isfinite(best) or (measure.unit is None and heading <= 0):
+        return tolerance
+    rise = float(measure.relative(np.array(heading)) - measure.relative(np.array(best)))
+    return max(tolerance, _SURE * rise)
+
+
+def _without_seed_offsets(x: Array, y: Array, seeds: Sequence[int]) -> Array:
+    """Relative losses less what their seed adds to all rates alike.
+
+    Runs of one seed share data order and initial weights, hence noise. Offsets are found where seeds meet at the
+    same rate (alternating means, shrunk), and weigh little far above the best.
+    """
+    _, seed = np.unique(seeds, return_inverse=True)
+    _, rate = np.unique(np.round(x, 6), return_inverse=True)
+    if seed.max() == 0 or len(np.unique(rate)) == len(x):
+        return y
+    shared = np.bincount(seed) >= _MEETINGS
+    spread = np.median(y) - y.min() or 1.0
+    weight = 1.0 / (1.0 + ((y - y.min()) / spread) ** 2)
+    offset = np.zeros(seed.max() + 1)
+    for _ in range(_ROUNDS):
+        level = np.bincount(rate, weight * (y - offset[seed])) / np.bincount(rate, weight)
+        residual = y - level[rate]
+        offset = shared * np.bincount(seed, weight * residual) / (np.bincount(seed, weight) + 0.5)
+        offset[shared] -= offset[shared].mean() if shared.any() else 0.0
+    return np.asarray(y - offset[seed])

@@ -1,0 +1,250 @@
+"""The posterior over the optima of all cells, their law and their shapes: a weighted mixture of Gaussians.
+
+    o(s) = β₀ + β·z + ½ zᵀΓz + Σ_scale [wander(z) + level] + own
+
+Given what all cells share (noise, shape, how far optima stray from a power law: a *component*), everything but the
+cells' likelihoods is Gaussian, and each likelihood is replaced by the Gaussian that acts alike in its place:
+expectation propagation (Minka 2001; Rasmussen & Williams 2006, §3.6). Components are spread over the posterior of
+the shapes, which is exact for cells on their own, and over the priors of the law; their evidence weighs them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from lrtune.law import priors
+from lrtune.law.atoms import Array, kinship
+from lrtune.law.geometry import Geometry, Strays, stray_set
+from lrtune.law.tables import CellTable
+
+_ROUNDS = 14
+_DAMPING = 0.6
+_UNSETTLED = 1e3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many components: shapes times strays."""
+
+    shapes: int = 16
+    strays: int = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """The mixture.
+
+    Attributes:
+        weight: of each component, (M,).
+        shared: index of (ρ, σ, s, k) of each component, (M, 4).
+        strays: of each component.
+        site_precision, site_shift: Gaussian that stands for each cell's likelihood, (M, n).
+        mean, covariance: of the cells' optima, (M, n) and (M, n, n).
+        left_mean, left_variance: each optimum predicted from the other cells, (M, n).
+        tilted: each cell's marginal over its grid, per component; one (M, G) a cell.
+        log_evidence: of each component, (M,).
+    """
+
+    weight: Array
+    shared: Array
+    strays: Strays
+    site_precision: Array
+    site_shift: Array
+    mean: Array
+    covariance: Array
+    left_mean: Array
+    left_variance: Array
+    tilted: tuple[Array, ...]
+    log_evidence: Array
+
+
+def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size = Size()) -> Posterior:
+    """The posterior given all cells' tables."""
+    place = [_broad(table, geometry, i) for i, table in enumerate(tables)]
+    found = _components(tables, place, size.shapes if size.shapes < 6 else 4, max(size.strays // 4, 6), geometry)
+    place = [_predicted(table, found, i) for i, table in enumerate(tables)]
+    return _components(tables, place, size.shapes, size.strays, geometry)
+
+
+def _broad(table: CellTable, geometry: Geometry, index: int) -> Array:
+    """Where a cell's optimum lies before any run: (G,)."""
+    log_p = -0.5 * np.square((table.grid - geometry.prior_mean[index]) / 2.5)
+    p = np.exp(log_p - log_p.max()) + 1e-6
+    return np.asarray(p / p.sum())
+
+
+def _predicted(table: CellTable, found: Posterior, index: int) -> Array:
+    """Where the other cells say that a cell's optimum lies: (G,)."""
+    mean, variance = found.left_mean[:, index, None], found.left_variance[:, index, None] + 0.05**2
+    p = found.weight @ (np.exp(-0.5 * np.square(table.grid - mean) / variance) / np.sqrt(variance))
+    return np.asarray((p + 1e-4 * p.max()) / (p + 1e-4 * p.max()).sum())
+
+
+def _components(
+    tables: Sequence[CellTable], place: Sequence[Array], shapes: int, strays: int, geometry: Geometry
+) -> Posterior:
+    log_shared = sum(_log_shared(t, p) for t, p in zip(tables, place, strict=True)) + _prior_shared()
+    probability = np.exp(log_shared - log_shared.max()).ravel()
+    probability /= probability.sum()
+    chosen, times = np.unique(_systematic(probability, shapes), return_counts=True)
+    shared = np.stack(np.unravel_index(chosen, log_shared.shape), axis=1)
+    likelihoods = [_given(table, shared) for table in tables]  # (shapes, G) each
+    # A shape's weight is corrected by what its cells say together, over what they said each on its own.
+    alone = sum(np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True))
+    sets = stray_set(strays, geometry)
+    pairs = [(i, j) for i in range(len(chosen)) for j in range(strays)]
+    shape_of, stray_of = (np.array(side) for side in zip(*pairs, strict=True))
+    chosen_strays = sets.take(stray_of)
+    state = _propagate(tables, [lik[shape_of] for lik in likelihoods], geometry, chosen_strays)
+    log_w = np.log(times)[shape_of] + state["evidence"] - alone[shape_of]
+    weight = np.exp(log_w - log_w.max())
+    return Posterior(
+        weight=weight / weight.sum(),
+        shared=shared[shape_of],
+        strays=chosen_strays,
+        site_precision=state["precision"],
+        site_shift=state["shift"],
+        mean=state["mean"],
+        covariance=state["covariance"],
+        left_mean=state["left_mean"],
+        left_variance=state["left_variance"],
+        tilted=state["tilted"],
+        log_evidence=state["evidence"],
+    )
+
+
+def _systematic(probability: Array, count: int) -> Array:
+    total = np.cumsum(probability)
+    return np.minimum(np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1]), len(probability) - 1)
+
+
+@cache
+def kernels() -> tuple[Array, Array]:
+    """P(σ | σ̄) and P(k | k̄), rows the shared value."""
+    found = []
+    for values, spread in (
+        (np.log(priors.NOISE_GRID), priors.NOISE_SPREAD),
+        (np.log(priors.K_GRID) * np.arange(priors.K_COUNT), priors.K_SPREAD),
+    ):
+        weight = np.exp(-0.5 * np.square((values[:, None] - values[None, :]) / spread))
+        found.append(weight / weight.sum(axis=1, keepdims=True))
+    return found[0], found[1]
+
+
+def _prior_shared() -> Array:
+    """log P(ρ, σ̄, s̄, k̄): (R, Σ, S, K)."""
+    rho = np.log([0.45, 0.35, 0.2])
+    noise = -0.5 * np.square((np.arange(len(priors.NOISE_GRID)) - 2.0) / 1.5)
+    k = -0.5 * np.square((np.arange(priors.K_COUNT) - priors.K_COUNT // 2) / 2.5)
+    return np.asarray(rho[:, None, None, None] + noise[:, None, None] + np.zeros((priors.ATOMS, 1)) + k)
+
+
+def _log_shared(table: CellTable, place: Array) -> Array:
+    """log P(runs of the cell | ρ, σ̄, s̄, k̄) for an optimum as in `place`: (R, Σ, S, K)."""
+    noise, k = kernels()
+    evidence = table.likelihood @ place.astype(np.float32)
+    mixed = np.einsum("ab,rbsk->rask", noise, evidence)
+    mixed = np.einsum("st,ratk->rask", kinship(), mixed, optimize=True) @ k.T
+    return np.asarray(np.log(np.maximum(mixed, 1e-30)))
+
+
+def cell_weights(shared: Array) -> Array:
+    """P(ρ, σ, s, k of a cell | what all share), (M, R · Σ · S · K), single precision."""
+    noise, k = kernels()
+    m = len(shared)
+    out = np.zeros((m, len(priors.MISFIT), len(priors.NOISE_GRID), priors.ATOMS, priors.K_COUNT), dtype=np.float32)
+    inner = np.einsum(
+        "ma,ms,mk->mask", noise[shared[:, 1]], kinship()[shared[:, 2]], k[shared[:, 3]], optimize=True
+    )
+    out[np.arange(m), shared[:, 0]] = inner
+    return out.reshape(m, -1)
+
+
+def _given(table: CellTable, shared: Array) -> Array:
+    """Likelihood of a cell's optimum for each setting of what all share: (M, G)."""
+    flat = table.likelihood.reshape(-1, len(table.grid))
+    found = table.blurred((cell_weights(shared) @ flat).astype(np.float64))
+    return np.asarray(found + priors.STRANGE * found.max(axis=1, keepdims=True))
+
+
+def _propagate(tables: Sequence[CellTable], likelihoods: Sequence[Array], geometry: Geometry, strays: Strays) -> dict:
+    """EP for all components at once; first axis M components, then n cells, then the grid."""
+    n, m = len(tables), len(strays.own)
+    longest = max(len(table.grid) for table in tables)
+    grid = np.zeros((n, longest))
+    log_l = np.full((m, n, longest), -np.inf)
+    for i, (table, lik) in enumerate(zip(tables, likelihoods, strict=True)):
+        grid[i, : len(table.grid)] = table.grid
+        log_l[:, i, : len(table.grid)] = np.log(lik)
+    step = tables[0].grid[1] - tables[0].grid[0]
+    prior = geometry.covariance(strays)  # (M, n, n)
+    prior_mean = geometry.mean(strays)  # (M, n)
+    own = np.exp(log_l - log_l.max(axis=2, keepdims=True))
+    own /= own.sum(axis=2, keepdims=True)
+    site_mean = (own * grid).sum(axis=2)
+    variance = (own * np.square(grid - site_mean[..., None])).sum(axis=2) + step**2 / 12
+    precision = 1 / variance
+    shift = precision * site_mean
+    low, high = (np.array([t.grid[at] for t in tables]) for at in (0, -1))
+    span = high - low
+    for _ in range(_ROUNDS):
+        _, left_mean, left_variance, _, _ = _cavities(prior, prior_mean, precision, shift)
+        moment, spread, _, _ = _tilt(grid, log_l, left_mean, left_variance, step)
+        new_precision = np.maximum(1 / spread - 1 / left_variance, 1 / (4 * span**2))
+        new_shift = moment * (new_precision + 1 / left_variance) - left_mean / left_variance
+        new_shift = np.clip(new_shift, new_precision * (low - span), new_precision * (high + span))
+        change = np.abs(new_precision - precision).max() / (1 + precision.max())
+        precision = precision + _DAMPING * (new_precision - precision)
+        shift = shift + _DAMPING * (new_shift - shift)
+        if change < 1e-3:
+            break
+    mean, left_mean, left_variance, covariance, gaussian = _cavities(prior, prior_mean, precision, shift)
+    moment, spread, log_mass, density = _tilt(grid, log_l, left_mean, left_variance, step)
+    # Where the Gaussians do not settle, a component says nothing.
+    unsettled = (np.abs(moment - mean) > 0.3 + np.sqrt(spread)).any(axis=1)
+    total = left_variance + 1 / precision
+    ratio = log_mass + 0.5 * (np.log(2 * np.pi * total) + np.square(shift / precision - left_mean) / total)
+    return {
+        "precision": precision,
+        "shift": shift,
+        "mean": mean,
+        "covariance": covariance,
+        "left_mean": left_mean,
+        "left_variance": left_variance,
+        "tilted": tuple(density[:, i, : len(t.grid)] for i, t in enumerate(tables)),
+        "evidence": gaussian + ratio.sum(axis=1) - np.where(unsettled, _UNSETTLED, 0.0),
+    }
+
+
+def _cavities(prior: Array, prior_mean: Array, precision: Array, shift: Array) -> tuple[Array, ...]:
+    """Posterior mean, each cell's prediction from the others, the covariance and the sites' Gaussian evidence."""
+    n = prior.shape[1]
+    noise = np.zeros_like(prior)
+    noise[:, np.arange(n), np.arange(n)] = 1 / precision
+    inverse = np.linalg.inv(prior + noise)
+    residual = shift / precision - prior_mean
+    pull = np.einsum("mij,mj->mi", inverse, residual)
+    diagonal = np.diagonal(inverse, axis1=1, axis2=2)
+    # Leave-one-out of a Gaussian process (Rasmussen & Williams 2006, eq. 5.12), less the site's own noise.
+    left_mean = shift / precision - pull / diagonal
+    left_variance = np.maximum(1 / diagonal - 1 / precision, 1e-6)
+    mean = prior_mean + np.einsum("mij,mj->mi", prior, pull)
+    covariance = prior - prior @ inverse @ prior
+    _, log_det = np.linalg.slogdet(inverse)
+    gaussian = 0.5 * (log_det - n * np.log(2 * np.pi) - (residual * pull).sum(axis=1))
+    return mean, left_mean, left_variance, covariance, gaussian
+
+
+def _tilt(grid: Array, log_l: Array, mean: Array, variance: Array, step: float) -> tuple[Array, ...]:
+    """Each likelihood times its prediction from the others: mean, variance, log of the mass, density on the grid."""
+    log_p = log_l - 0.5 * np.square(grid - mean[..., None]) / variance[..., None]
+    top = log_p.max(axis=2, keepdims=True)
+    weight = np.exp(log_p - top)
+    mass = weight.sum(axis=2)
+    weight /= mass[..., None]
+    moment = (weight * grid).sum(axis=2)
+    spread = (weight * np.square(grid - moment[..., None])).sum(axis=2) + step**2 / 12
+    log_mass = np.log(mass * step) + top[..., 0] - 0.5 * np.log(2 * np.pi * variance)
+    return moment, spread, log_mass, weight

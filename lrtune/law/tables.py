@@ -1,0 +1,172 @@
+"""What the runs of one cell say: a likelihood over where its optimum lies, for every noise and shape.
+
+    y_i = c + f(k · φ_s(x_i − o)) + ε_i,     ε_i ~ N(0, σ² / n_i + (ρ m_i)²)
+
+=====  ====================================================================================================
+x      log2 of a learning rate;   y   relative loss (see `lrtune.law.observations`);   n   runs averaged
+o      x of the least loss; on a grid that reaches past the rates that were run
+c      the least loss, integrated out
+k, s   height an octave away from the best, and the shape (`lrtune.law.atoms`)
+f      compression: f(h) = C ln(1 + h / C), applied to the data alike: a loss of 60 says only that it is far off
+σ, ρ   noise of a run, and what no shape carries; m_i is the observed height above the cell's best
+=====  ====================================================================================================
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.special import expit, log_ndtr
+
+from lrtune.law.atoms import Array, atoms, height
+from lrtune.law.priors import CAP, DOUBT, FAILED_SPREAD, K_COUNT, K_GRID, MISFIT, NOISE_GRID, UNSEEN
+
+STEP = 0.1  # octaves
+BEYOND = 3.2  # octaves past the rates that were run
+_FINE = 4  # heights are tabulated at so many points a step
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellData:
+    """The runs of one cell, those at (nearly) one rate merged.
+
+    Attributes:
+        x, y, count, squares: mean log2 rate, mean relative loss, runs, and sum of squares about that mean; (n,).
+        early_x, early_above: log2 rate of runs that were beaten, and how far above the best they are known to be; (m,).
+        failed_x: lowest log2 rate at which a run collapsed or diverged; None where none did.
+        failed_spread: how sharply that bounds the optimum, in octaves.
+        failed_doubt: probability that it does not bound it at all.
+    """
+
+    x: Array
+    y: Array
+    count: Array
+    squares: Array
+    early_x: Array
+    early_above: Array
+    failed_x: float | None = None
+    failed_spread: float = FAILED_SPREAD
+    failed_doubt: float = DOUBT
+
+    @property
+    def sampled(self) -> tuple[float, float]:
+        """Lowest and highest log2 rate that was run."""
+        failed = [] if self.failed_x is None else [self.failed_x]
+        every = np.concatenate([self.x, self.early_x, failed])
+        return float(every.min()), float(every.max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTable:
+    """A cell's likelihood over (ρ, σ, s, k, o), scaled to a largest value of 1.
+
+    Attributes:
+        grid: log2 rates, (G,), on whole multiples of STEP.
+        likelihood: (R, Σ, S, K, G), single precision.
+        unseen: sd, in octaves, of what the shapes leave open of the optimum: it grows with the spacing of the rates.
+    """
+
+    grid: Array
+    likelihood: Array
+    unseen: float
+
+    def blurred(self, density: Array) -> Array:
+        """A density over the grid, (…, G), spread by what no shape can tell."""
+        gap = self.grid[:, None] - self.grid[None, :]
+        kernel = np.exp(-0.5 * np.square(gap / self.unseen))
+        return np.asarray(density @ (kernel / kernel.sum(axis=0)))
+
+
+def grid_of(data: CellData) -> Array:
+    """The positions that the optimum of a cell may have."""
+    low, high = data.sampled
+    first, last = round((low - BEYOND) / STEP), round((high + BEYOND) / STEP)
+    return np.asarray(np.arange(first, last + 1) * STEP)
+
+
+@cache
+def _rises(cap: float) -> Array:
+    """f(k φ_s(u)) in units of the pilot k, at u = −REACH … REACH in steps of STEP / _FINE: (U, S, K)."""
+    u = np.arange(-_SPAN, _SPAN + 1) * (STEP / _FINE)
+    phi = height(u[:, None], atoms()[None])
+    k = K_GRID ** (np.arange(K_COUNT) - K_COUNT // 2)
+    rise = phi[..., None] * k
+    return np.asarray((cap * np.log1p(rise / cap)).astype(np.float32))
+
+
+_SPAN = round(18.0 / STEP * _FINE)
+
+
+def tabulate(data: CellData, unit: float) -> CellTable:
+    """The table of one cell; `unit` is the pilot k."""
+    grid = grid_of(data)
+    size = (len(MISFIT), len(NOISE_GRID), len(atoms()), K_COUNT, len(grid))
+    total = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
+    rise_mean = None
+    if len(data.x):
+        excess = (data.y - data.y.min()) / unit
+        y = CAP * np.log1p(excess / CAP)
+        misfit = np.array(MISFIT)[:, None] * y**2 / (y + 0.5)
+        sigma2 = np.square(NOISE_GRID)
+        variance = sigma2[None, :, None] / data.count + np.square(misfit)[:, None, :]  # (R, Σ, n)
+        weight = (1 / variance).reshape(-1, len(y))
+        mass = weight.sum(axis=1)
+        mean_y = weight @ y / mass
+        centred = y - mean_y[:, None]
+        rises = _at(data.x, grid)  # (n, S K G)
+        w = weight.astype(np.float32)
+        mean_h = (w @ rises) / mass[:, None].astype(np.float32)
+        cross = (w * centred.astype(np.float32)) @ rises
+        square = w @ np.square(rises)
+        quadratic = square - mass[:, None].astype(np.float32) * np.square(mean_h) - 2 * cross
+        constant = 0.5 * np.log(weight).sum(axis=1) - 0.5 * np.log(mass) - 0.5 * (weight * centred**2).sum(axis=1)
+        free = np.maximum(data.count - 1, 0).sum()
+        scatter = data.squares.sum() / unit**2
+        repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
+        constant = constant + np.tile(repeats, len(MISFIT))
+        total = constant[:, None].astype(np.float32) - np.float32(0.5) * quadratic
+        middle = size[0] * size[1] // 2
+        rise_mean = mean_y[middle] - mean_h[middle]  # the floor, above the cell's best
+    if len(data.early_x) and rise_mean is not None:
+        total = total + _early(data, grid, rise_mean, unit)[None].astype(np.float32)
+    total = total.reshape(size)
+    if data.failed_x is not None:
+        bound = np.log(
+            data.failed_doubt
+            + (1 - data.failed_doubt) * np.exp(log_ndtr((data.failed_x - grid) / data.failed_spread))
+        )
+        total = total + bound.astype(np.float32)
+    return CellTable(grid=grid, likelihood=np.exp(total - total.max()), unseen=_unseen(data))
+
+
+def _at(x: Array, grid: Array) -> Array:
+    """Rises at rates x (n,) for every (s, k, o): (n, S K G)."""
+    table = _rises(CAP)
+    index = np.rint((x[:, None] - grid[None, :]) / (STEP / _FINE)).astype(int)
+    index = np.clip(index + _SPAN, 0, len(table) - 1)
+    picked = table[index]  # (n, G, S, K)
+    return np.ascontiguousarray(picked.transpose(0, 2, 3, 1)).reshape(len(x), -1)
+
+
+def _early(data: CellData, grid: Array, floor: Array, unit: float) -> Array:
+    """Log probability that runs which were beaten are as bad as they were found to be: (S K G,)."""
+    total = np.zeros_like(floor)
+    places, inverse = np.unique(np.round(data.early_x * 8) / 8, return_inverse=True)
+    rises = _at(places, grid)
+    for i in range(len(places)):
+        excess = float(np.median(data.early_above[inverse == i])) / unit
+        above = CAP * np.log1p(excess / CAP)
+        spread = float(np.hypot(0.1, 0.4 * above))
+        chance = expit(1.702 * (floor + rises[i] - above) / spread)
+        total += np.log(DOUBT + (1 - DOUBT) * chance) * min(int((inverse == i).sum()), 2)
+    return total
+
+
+def _unseen(data: CellData) -> float:
+    """What lies between two rates no shape can tell."""
+    x = np.unique(np.concatenate([data.x, data.early_x]))
+    if len(x) < 2 or not len(data.x):
+        return UNSEEN[0]
+    best = int(np.argmin(np.abs(x - data.x[np.argmin(data.y)])))
+    spacing = np.diff(x[max(best - 1, 0) : best + 2]).mean()
+    return float(np.hypot(UNSEEN[0], UNSEEN[1] * min(spacing, 2.0)))

@@ -1,0 +1,203 @@
+"""The posterior of a rule asked at one place: where the optimum may lie there, and what a rate costs.
+
+Everything follows from the draws that the rule carries (`lrtune.rule.data.Draws`). Standard library only.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
+
+_COARSE, _FINE = 13, 9  # points of a search for the least expected regret
+_SMOOTH = 0.35  # share of a draw's spread that stands around each draw where the place was not measured
+_NORMAL = NormalDist()
+_TOP = 1.0  # all that a rate can cost, as a share of loss
+
+
+class Place(NamedTuple):
+    """One place, by draw: log2 of the best rate, the loss curve's parameters and its height an octave off."""
+
+    optimum: list[float]
+    shape: list[tuple[float, ...]]
+    height: list[float]
+    ratio: bool
+    measured: int | None
+
+
+def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
+    """The draws at a place; at a measured one, those of its own runs."""
+    z = [math.log(scales[name] / scale.centre) for name, scale in rule.scales.items()]
+    law = _law(draws, z)
+    for index, cell in enumerate(rule.cells):
+        if all(abs(value / cell.scales[name] - 1) < 1e-6 for name, value in scales.items()):
+            own = draws.cells[index]
+            optimum = [line + off * RATE_UNIT for line, off in zip(law, own.off, strict=True)]
+            return _place(draws, optimum, own.shape, own.height, index)
+    variance = [sd**2 for sd in draws.own_sd]
+    for s, name in enumerate(rule.scales):
+        values = [math.log(value / rule.scales[name].centre) for value in draws.values[s]]
+        left, right, share, least = _beside(values, z[s], draws.reach)
+        for d in range(len(law)):
+            wander = draws.wander[s]
+            law[d] += (left[1] * wander[left[0]][d] + right[1] * wander[right[0]][d]) * RATE_UNIT
+            variance[d] += share * draws.wander_sd[s][d] ** 2
+            if draws.steps:
+                if least is None:
+                    variance[d] += draws.steps_sd[s][d] ** 2
+                else:
+                    law[d] += draws.steps[s][least][d] * RATE_UNIT
+    count = len(law)
+    for d in range(count):
+        # Pairs of draws mirror each other: so do their deviations.
+        sign = 1 if d % 2 else -1
+        law[d] += sign * _NORMAL.inv_cdf((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
+    return _place(draws, law, draws.shape, draws.height, None)
+
+
+def _law(draws: Draws, z: Sequence[float]) -> list[float]:
+    terms = [(z[s], draws.slopes[s]) for s in range(len(z))]
+    pairs = [(i, j) for i in range(len(z)) for j in range(i, len(z))]
+    terms += [
+        (z[i] * z[j] * (0.5 if i == j else 1.0), column) for (i, j), column in zip(pairs, draws.bends, strict=True)
+    ]
+    return [
+        (level + sum(factor * column[d] for factor, column in terms)) * RATE_UNIT
+        for d, level in enumerate(draws.level)
+    ]
+
+
+def _place(
+    draws: Draws, optimum: list[float], shape: Sequence[int], height: Sequence[int], measured: int | None
+) -> Place:
+    return Place(
+        optimum,
+        [draws.shapes[index] for index in shape],
+        [2.0 ** (value * HEIGHT_UNIT) for value in height],
+        draws.ratio,
+        measured,
+    )
+
+
+def _beside(
+    values: Sequence[float], at: float, reach: float
+) -> tuple[tuple[int, float], tuple[int, float], float, int | None]:
+    """Neighbours of a value with their weights, the share of variance that they leave open, and which it is itself.
+
+    Between two neighbours a process that forgets exponentially depends on those alone (Ornstein & Uhlenbeck 1930).
+    """
+    for i, value in enumerate(values):
+        if abs(value - at) < 1e-6:
+            return (i, 1.0), (i, 0.0), 0.0, i
+    above = next((i for i, value in enumerate(values) if value > at), len(values))
+    if above in (0, len(values)):
+        end = 0 if above == 0 else len(values) - 1
+        tie = math.exp(-abs(at - values[end]) / reach)
+        return (end, tie), (end, 0.0), 1 - tie**2, None
+    low, high = (math.exp(-abs(at - values[i]) / reach) for i in (above - 1, above))
+    rest = 1 - (low * high) ** 2
+    return (
+        (above - 1, low * (1 - high**2) / rest),
+        (above, high * (1 - low**2) / rest),
+        (1 - low**2) * (1 - high**2) / rest,
+        None,
+    )
+
+
+def curve(shape: Sequence[float], u: float) -> float:
+    """Height of a loss curve `u` octaves above its best, 1 an octave away on average."""
+    kind, low, high, power, bend, wall, wall_at, scale = shape
+    u = max(-14.0, min(14.0, u))
+    if kind > 0.5:
+        size = abs(u)
+        rise = size**power / (1 + size / bend) ** (power - 1) * (high if u > 0 else low)
+    else:
+        base = math.expm1(min(high * u, 20)) / high + math.expm1(min(-low * u, 20)) / low
+        rise = bend * math.log1p(max(base, 0.0) ** power / bend)
+    return rise * scale + (wall * (u - wall_at) if u > wall_at else 0.0)
+
+
+def regrets(place: Place, x: float) -> list[float]:
+    """Share of loss that a rate costs above the best, by draw; x is its log2."""
+    found = []
+    for optimum, shape, height in zip(place.optimum, place.shape, place.height, strict=True):
+        rise = height * curve(shape, x - optimum)
+        found.append(min(math.expm1(min(rise, 1.0)) if place.ratio else rise, _TOP))
+    return found
+
+
+def advise(place: Place, low: float, high: float) -> float:
+    """log2 of the rate with the least expected regret, within [low, high]."""
+    order = sorted(place.optimum)
+    start, end = order[len(order) // 40], order[-1 - len(order) // 40]
+    start, end = max(min(start, high), low), max(min(end, high), low)
+    best = start
+    for points in (_COARSE, _FINE):
+        tries = [start + (end - start) * i / (points - 1) for i in range(points)]
+        cost = [sum(regrets(place, x)) for x in tries]
+        at = cost.index(min(cost))
+        best, start, end = tries[at], tries[max(at - 1, 0)], tries[min(at + 1, points - 1)]
+    return best
+
+
+def interval(values: Sequence[float], level: float, *, smooth: bool) -> tuple[float, float]:
+    """The central interval of draws, in their own unit; `smooth` where they scatter by chance."""
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    order = sorted(values)
+    count = len(order)
+    if not smooth:
+        return _interpolated(order, tails[0]), _interpolated(order, tails[1])
+    mean = sum(order) / count
+    spread = math.sqrt(sum((value - mean) ** 2 for value in order) / count)
+    if spread < 1e-12:
+        return mean, mean
+    drawn = [mean + math.sqrt(1 - _SMOOTH**2) * (value - mean) for value in order]
+
+    def below(at: float) -> float:
+        scale = _SMOOTH * spread * math.sqrt(2)
+        return sum(0.5 + 0.5 * math.erf((at - value) / scale) for value in drawn) / count
+
+    low, high = (_solve(lambda at, tail=tail: below(at) - tail, order[0] - spread, order[-1] + spread) for tail in tails)
+    return low, high
+
+
+def _interpolated(order: Sequence[float], share: float) -> float:
+    at = max(0.0, min(len(order) - 1.0, share * len(order) - 0.5))
+    base = min(int(at), len(order) - 2)
+    return order[base] + (at - base) * (order[base + 1] - order[base])
+
+
+def _solve(function: Callable[[float], float], low: float, high: float) -> float:
+    for _ in range(18):
+        middle = (low + high) / 2
+        if function(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Of draws, straight between them."""
+    return _interpolated(sorted(values), share)
+
+
+def safe_range(place: Place, best: float, tolerance: float) -> tuple[float, float] | None:
+    """log2 rates around `best` that cost at most the tolerance with 90% probability; None where there are none."""
+
+    def safe(x: float) -> bool:
+        return quantile(regrets(place, x), 0.9) <= tolerance
+
+    if not safe(best):
+        return None
+    ends = []
+    for way in (-1, 1):
+        inside, step = best, 0.4
+        while step > 0.015:
+            if abs(inside + way * step - best) < 8 and safe(inside + way * step):
+                inside += way * step
+            else:
+                step /= 2
+        ends.append(inside)
+    return ends[0], ends[1]

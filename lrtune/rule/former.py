@@ -1,0 +1,83 @@
+"""Rules of schema 1 asked at one place: one form of law, chosen, with a Gaussian about it.
+
+Such files are read for as long as they lie about; `lrtune fit` writes `lrtune.rule.drawn` instead.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+
+from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale, Step
+
+_SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: published slopes span −1 … +0.3
+_GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
+_STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
+
+
+def predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
+    """Log rate and its variance, that of a single optimum about the law included."""
+    if rule.form == "step" and rule.step:
+        scale = rule.scales[rule.step.scale]
+        value = scales[rule.step.scale]
+        beyond = math.log(max(value / scale.high, scale.low / value, 1.0))
+        return _predict_step(rule.step, value, rule.discrepancy + _STEP_DRIFT * beyond**2)
+    if rule.law is None:
+        return _predict_table(rule, scales)
+    terms = row(rule.law, rule.scales, scales)
+    mean = sum(c * term for c, term in zip(rule.law.coefficients, terms, strict=True))
+    return mean, quadratic(rule.law.covariance, terms) + rule.discrepancy
+
+
+def _predict_step(step: Step, value: float, discrepancy: float) -> tuple[float, float]:
+    if value <= step.low:
+        return step.below, step.below_variance + discrepancy
+    if value >= step.high:
+        return step.above, step.above_variance + discrepancy
+    # Somewhere between the two sizes the rate jumps; where, nobody measured.
+    half = (step.above - step.below) / 2
+    return step.below + half, half**2 + (step.below_variance + step.above_variance) / 2 + discrepancy
+
+
+def _predict_table(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
+    """Between the two nearest cells on a line of one scale; the nearest cell else, with a wide variance."""
+    if len(rule.scales) == 1:
+        ((name, value),) = scales.items()
+        cells = sorted(rule.cells, key=lambda cell: cell.scales[name])
+        for left, right in itertools.pairwise(cells):
+            low, high = left.scales[name], right.scales[name]
+            if low < value < high:
+                share = math.log(value / low) / math.log(high / low)
+                ends = (math.log(left.learning_rate), math.log(right.learning_rate))
+                spread = (1 - share) ** 2 * _cell_variance(left, rule) + share**2 * _cell_variance(right, rule)
+                bend = _GAP_VARIANCE * share * (1 - share) * math.log(high / low) ** 2
+                return (1 - share) * ends[0] + share * ends[1], spread + bend + rule.discrepancy
+    distance = {id(cell): sum(math.log(scales[n] / cell.scales[n]) ** 2 for n in scales) for cell in rule.cells}
+    nearest = min(rule.cells, key=lambda cell: distance[id(cell)])
+    return (
+        math.log(nearest.learning_rate),
+        _cell_variance(nearest, rule) + _SLOPE_VARIANCE * distance[id(nearest)] + rule.discrepancy,
+    )
+
+
+def _cell_variance(cell: RuleCell, rule: Rule) -> float:
+    return (math.log(cell.high / cell.low) / (2 * rule.quantile)) ** 2
+
+
+def row(line: Polynomial, scales: Mapping[str, Scale], at: Mapping[str, float]) -> list[float]:
+    """The terms of a polynomial at a place."""
+    z = [math.log(at[name] / scale.centre) for name, scale in scales.items()]
+    return [math.prod(v**p for v, p in zip(z, exponents, strict=True)) for exponents in line.exponents]
+
+
+def quadratic(covariance: tuple[tuple[float, ...], ...], terms: list[float]) -> float:
+    """The variance of a polynomial whose terms have these values."""
+    size = range(len(terms))
+    return max(0.0, sum(terms[i] * covariance[i][j] * terms[j] for i in size for j in size))
+
+
+def ratio_variance(rule: Rule, start: Mapping[str, float], end: Mapping[str, float]) -> float:
+    """Variance of the log of the ratio between the rates at two places."""
+    if rule.law is None:
+        return predict(rule, start)[1] + predict(rule, end)[1]
+    rows = [row(rule.law, rule.scales, place) for place in (end, start)]
+    return quadratic(rule.law.covariance, [a - b for a, b in zip(*rows, strict=True)]) + 2 * rule.discrepancy
