@@ -12,6 +12,7 @@ from lrtune.compare.arms import gather_arms  # noqa: E402
 from lrtune.compare.effects import effects  # noqa: E402
 from lrtune.compare.run import cost, run_comparison  # noqa: E402
 from lrtune.law.fit import fit_law  # noqa: E402
+from lrtune.rule import recommend  # noqa: E402
 from lrtune.study.toml import load_study  # noqa: E402
 from studies.phase4 import tables  # noqa: E402
 from studies.phase4.record import STUDY  # noqa: E402
@@ -73,7 +74,8 @@ def test_coupled_decay_learns_at_no_rate_and_adamw_up_to_its_boundary(recorded):
     coupled = tables.sweep(recorded, "threshold-adam-l2")
     assert len(coupled) >= 104 and all(run.status == "collapsed" for run in coupled)
     fit = fit_law(tables.sweep(recorded, "threshold-adamw"))
-    assert fit.rule.boundary.line.coefficients[1] < 0 > fit.rule.law.coefficients[1]
+    assert fit.rule.boundary.line.coefficients[1] < 0
+    assert recommend(256, rule=fit.rule).learning_rate < recommend(64, rule=fit.rule).learning_rate
     cell = next(cell for cell in fit.cells if cell.scales["hidden_size"] == 256)
     assert 0.0004 < cell.learning_rate < 0.0008
 

@@ -31,6 +31,9 @@ def lr(
             "--given", metavar="SIZE=LR", help="A rate that you tuned at SIZE; the law's slope carries it to HIDDEN."
         ),
     ] = None,
+    at: Annotated[
+        float | None, typer.Option("--at", metavar="RATE", help="Another rate: what it would cost there.")
+    ] = None,
     rule: Rule = None,
     plain: Annotated[bool, typer.Option("--plain", help="The number alone, for scripts.")] = False,
     json_: Json = False,
@@ -51,11 +54,13 @@ def lr(
     else:
         # Depth and parameters may be given for published rules alone.
         theirs = set(_PUBLISHED_ASK) - {*loaded.scales, *loaded.conditions} if compare else set()
-        advice = recommend(hidden, rule=loaded, **{k: v for k, v in scales.items() if k not in theirs})
+        advice = recommend(hidden, rule=loaded, at=at, **{k: v for k, v in scales.items() if k not in theirs})
     if strict and not advice.supported:
         say(f"lrtune: not supported by the data: {advice.why}")
         raise typer.Exit(1)
     if plain:
+        if not advice.supported:
+            say(f"lrtune: {advice.warnings[0]}")
         print_rate(advice)
     elif json_:
         result_json({k: list(v) if isinstance(v, tuple) else v for k, v in advice._asdict().items()})
@@ -114,6 +119,11 @@ def _more_advice(advice: "rules.Recommendation") -> list[tuple[str, str]]:
     rows = []
     if advice.safe_low is not None and advice.safe_high is not None:
         rows.append(("safe range", f"{rate(advice.safe_low)} … {rate(advice.safe_high)}"))
+    if advice.regret is not None and advice.regret_90 is not None:
+        rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
+    if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
+        cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
+        rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))
     if advice.collapse_10 is not None and advice.collapse_50 is not None:
         rows.append(("collapse", f"1 run in 10 at {rate(advice.collapse_10)}, 1 in 2 at {rate(advice.collapse_50)}"))
     if advice.stage2_learning_rate is not None:

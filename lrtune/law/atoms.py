@@ -16,6 +16,8 @@ from scipy.special import ndtri
 from lrtune.law.priors import APART, ATOMS, KIN
 
 Array = NDArray[np.floating]
+Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 # Columns of the table of atoms.
 KIND, LOW, HIGH, POWER, BEND, WALL, WALL_AT = range(7)

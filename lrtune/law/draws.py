@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from lrtune.law import priors
-from lrtune.law.atoms import Array, atoms, body, kinship
+from lrtune.law.atoms import Array, Indices, atoms, body, kinship
 from lrtune.law.geometry import Geometry, Strays, bends
 from lrtune.law.model import Model
-from lrtune.law.posterior import Posterior, cell_weights, kernels
+from lrtune.law.posterior import Posterior, cell_weights, kernels, systematic
 from lrtune.law.tables import STEP, CellTable
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, CellDraws, Draws
 
@@ -41,7 +41,7 @@ def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[flo
     """
     tables, posterior, geometry, unit = model.tables, model.posterior, model.geometry, model.unit
     rng = np.random.default_rng(20)
-    component = np.repeat(_spread(posterior.weight, count // 2), 2)
+    component = np.repeat(systematic(posterior.weight, count // 2), 2)
     optima = _optima(tables, posterior, component, rng)
     latent = _latents(geometry, posterior.strays, component, optima, rng)
     law = latent.level[:, None] + latent.slopes @ geometry.z.T + latent.bends @ bends(geometry.z).T
@@ -49,9 +49,7 @@ def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[flo
     cells = []
     for i, table in enumerate(tables):
         shape, k = _curves(table, posterior, component, optima[:, i], rng)
-        cells.append(
-            CellDraws(_whole(optima[:, i] - law[:, i], RATE_UNIT), _indices(shape, used), _heights(k, unit))
-        )
+        cells.append(CellDraws(_whole(optima[:, i] - law[:, i], RATE_UNIT), _indices(shape, used), _heights(k, unit)))
     _, own_k = kernels()
     shape = _pick(kinship()[posterior.shared[component, 2]], rng)
     k = _pick(own_k[posterior.shared[component, 3]], rng)
@@ -82,12 +80,12 @@ def _whole(values: Array, unit: float) -> tuple[int, ...]:
     return tuple(int(value) for value in np.rint(values / unit))
 
 
-def _heights(k: Array, unit: float) -> tuple[int, ...]:
+def _heights(k: Indices, unit: float) -> tuple[int, ...]:
     octaves = (k - priors.K_COUNT // 2) * np.log2(priors.K_GRID) + np.log2(unit)
     return _whole(octaves, HEIGHT_UNIT)
 
 
-def _indices(shape: Array, used: dict[int, int]) -> tuple[int, ...]:
+def _indices(shape: Indices, used: dict[int, int]) -> tuple[int, ...]:
     return tuple(used.setdefault(int(s), len(used)) for s in shape)
 
 
@@ -100,19 +98,14 @@ def _shapes(used: dict[int, int]) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def _spread(weight: Array, count: int) -> Array:
-    total = np.cumsum(weight)
-    return np.minimum(np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1]), len(weight) - 1)
-
-
-def _pick(weight: Array, rng: np.random.Generator) -> Array:
+def _pick(weight: Array, rng: np.random.Generator) -> Indices:
     """One index a row, as likely as its weight."""
     total = np.cumsum(weight, axis=1)
     target = rng.permutation((np.arange(len(weight)) + 0.5) / len(weight))[:, None] * total[:, -1:]
     return np.asarray(np.minimum((total < target).sum(axis=1), weight.shape[1] - 1))
 
 
-def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Array, rng: np.random.Generator) -> Array:
+def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Indices, rng: np.random.Generator) -> Array:
     """Joint draws of the cells' optima, (D, n): each cell's own marginal, the Gaussians' dependence."""
     count, n = len(component), len(tables)
     half = rng.standard_normal((count // 2, n))
@@ -132,9 +125,7 @@ def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Array,
     return found
 
 
-def _latents(
-    geometry: Geometry, strays: Strays, component: Array, optima: Array, rng: np.random.Generator
-) -> Latent:
+def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Array, rng: np.random.Generator) -> Latent:
     """Law and deviations given the optima: Gaussian."""
     z, p = geometry.z, geometry.z.shape[1]
     levels = geometry.levels
@@ -184,8 +175,8 @@ def _latents(
 
 
 def _curves(
-    table: CellTable, posterior: Posterior, component: Array, optima: Array, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    table: CellTable, posterior: Posterior, component: Indices, optima: Array, rng: np.random.Generator
+) -> tuple[Indices, Indices]:
     """Shape and height index of a cell's curve by draw, given its optimum."""
     at = np.clip(np.rint((optima - table.grid[0]) / STEP).astype(int), 0, len(table.grid) - 1)
     chance = np.empty((len(component), priors.ATOMS * priors.K_COUNT))

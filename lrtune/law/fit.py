@@ -21,7 +21,7 @@ from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
-from lrtune.law.observations import Cell, gather
+from lrtune.law.observations import Cell, Measure, gather
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule, Scale
@@ -138,7 +138,7 @@ def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[s
     return tuple(name for name in scales if len(values[name]) > 1 or None in values[name]) or scales[:1]
 
 
-def _described(rule: Rule, cells: Sequence[Cell], measure: object) -> tuple[Rule, tuple[LawCell, ...]]:
+def _described(rule: Rule, cells: Sequence[Cell], measure: Measure) -> tuple[Rule, tuple[LawCell, ...]]:
     """The rule's own answer written at each cell, and the cells with their curves."""
     found, described = [], []
     for known, cell in zip(rule.cells, cells, strict=True):

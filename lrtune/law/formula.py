@@ -37,12 +37,7 @@ def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:
     bend = draws.bends[[(i, j) for i in range(count) for j in range(i, count)].index((index, index))]
     wander = draws.wander[index]
     return [
-        (
-            draws.slopes[index][d] * (end - start)
-            + bend[d] * (end**2 - start**2) / 2
-            + wander[-1][d]
-            - wander[0][d]
-        )
+        (draws.slopes[index][d] * (end - start) + bend[d] * (end**2 - start**2) / 2 + wander[-1][d] - wander[0][d])
         * RATE_UNIT
         for d in range(len(draws.level))
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from lrtune.law import priors
-from lrtune.law.atoms import Array
+from lrtune.law.atoms import Array, Flags, Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Strays:
     wander: Array
     level: Array
     own: Array
-    inert: Array
+    inert: Flags
 
-    def take(self, index: Array) -> "Strays":
+    def take(self, index: Indices) -> "Strays":
         """The settings at so many indices."""
         return Strays(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 

@@ -10,7 +10,7 @@ from lrtune.law.geometry import Geometry
 from lrtune.law.posterior import Posterior, Size, infer
 from lrtune.law.tables import CellData, CellTable, tabulate
 
-_FULL = 400  # cells times grid points, in thousands, from which fewer components do
+FULL = Size()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Model:
     posterior: Posterior
 
 
-def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = Size()) -> Model:
+def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = FULL) -> Model:
     """The model of cells with these values of the scales, (n, p)."""
     logs = np.log(values)
     centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])

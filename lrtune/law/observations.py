@@ -171,7 +171,7 @@ def _merged(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
         return x, y, np.ones(len(x)), np.zeros(len(x))
     count = np.bincount(group).astype(float)
     mean_x, mean_y = np.bincount(group, x) / count, np.bincount(group, y) / count
-    return mean_x, mean_y, count, np.bincount(group, np.square(y - mean_y[group]))
+    return mean_x, mean_y, count, np.bincount(group, np.square(y - mean_y[group])).astype(float)
 
 
 def _known_above(

@@ -11,11 +11,12 @@ the shapes, which is exact for cells on their own, and over the priors of the la
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from lrtune.law import priors
-from lrtune.law.atoms import Array, kinship
+from lrtune.law.atoms import Array, Indices, kinship
 from lrtune.law.geometry import Geometry, Strays, stray_set
 from lrtune.law.tables import CellTable
 
@@ -48,7 +49,7 @@ class Posterior:
     """
 
     weight: Array
-    shared: Array
+    shared: Indices
     strays: Strays
     site_precision: Array
     site_shift: Array
@@ -60,7 +61,7 @@ class Posterior:
     log_evidence: Array
 
 
-def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size = Size()) -> Posterior:
+def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size) -> Posterior:
     """The posterior given all cells' tables."""
     place = [_broad(table, geometry, i) for i, table in enumerate(tables)]
     found = _components(tables, place, size.shapes if size.shapes < 6 else 4, max(size.strays // 4, 6), geometry)
@@ -85,14 +86,14 @@ def _predicted(table: CellTable, found: Posterior, index: int) -> Array:
 def _components(
     tables: Sequence[CellTable], place: Sequence[Array], shapes: int, strays: int, geometry: Geometry
 ) -> Posterior:
-    log_shared = sum(_log_shared(t, p) for t, p in zip(tables, place, strict=True)) + _prior_shared()
+    log_shared = np.sum([_log_shared(t, p) for t, p in zip(tables, place, strict=True)], axis=0) + _prior_shared()
     probability = np.exp(log_shared - log_shared.max()).ravel()
     probability /= probability.sum()
-    chosen, times = np.unique(_systematic(probability, shapes), return_counts=True)
+    chosen, times = np.unique(systematic(probability, shapes), return_counts=True)
     shared = np.stack(np.unravel_index(chosen, log_shared.shape), axis=1)
     likelihoods = [_given(table, shared) for table in tables]  # (shapes, G) each
     # A shape's weight is corrected by what its cells say together, over what they said each on its own.
-    alone = sum(np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True))
+    alone = np.sum([np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True)], axis=0)
     sets = stray_set(strays, geometry)
     pairs = [(i, j) for i in range(len(chosen)) for j in range(strays)]
     shape_of, stray_of = (np.array(side) for side in zip(*pairs, strict=True))
@@ -115,9 +116,11 @@ def _components(
     )
 
 
-def _systematic(probability: Array, count: int) -> Array:
+def systematic(probability: Array, count: int) -> Indices:
+    """So many indices, each as often as its share, to within one."""
     total = np.cumsum(probability)
-    return np.minimum(np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1]), len(probability) - 1)
+    at = np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1])
+    return np.asarray(np.minimum(at, len(probability) - 1))
 
 
 @cache
@@ -150,26 +153,26 @@ def _log_shared(table: CellTable, place: Array) -> Array:
     return np.asarray(np.log(np.maximum(mixed, 1e-30)))
 
 
-def cell_weights(shared: Array) -> Array:
+def cell_weights(shared: Indices) -> Array:
     """P(ρ, σ, s, k of a cell | what all share), (M, R · Σ · S · K), single precision."""
     noise, k = kernels()
     m = len(shared)
     out = np.zeros((m, len(priors.MISFIT), len(priors.NOISE_GRID), priors.ATOMS, priors.K_COUNT), dtype=np.float32)
-    inner = np.einsum(
-        "ma,ms,mk->mask", noise[shared[:, 1]], kinship()[shared[:, 2]], k[shared[:, 3]], optimize=True
-    )
+    inner = np.einsum("ma,ms,mk->mask", noise[shared[:, 1]], kinship()[shared[:, 2]], k[shared[:, 3]], optimize=True)
     out[np.arange(m), shared[:, 0]] = inner
     return out.reshape(m, -1)
 
 
-def _given(table: CellTable, shared: Array) -> Array:
+def _given(table: CellTable, shared: Indices) -> Array:
     """Likelihood of a cell's optimum for each setting of what all share: (M, G)."""
     flat = table.likelihood.reshape(-1, len(table.grid))
     found = table.blurred((cell_weights(shared) @ flat).astype(np.float64))
     return np.asarray(found + priors.STRANGE * found.max(axis=1, keepdims=True))
 
 
-def _propagate(tables: Sequence[CellTable], likelihoods: Sequence[Array], geometry: Geometry, strays: Strays) -> dict:
+def _propagate(
+    tables: Sequence[CellTable], likelihoods: Sequence[Array], geometry: Geometry, strays: Strays
+) -> dict[str, Any]:
     """EP for all components at once; first axis M components, then n cells, then the grid."""
     n, m = len(tables), len(strays.own)
     longest = max(len(table.grid) for table in tables)

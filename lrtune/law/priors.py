@@ -7,7 +7,7 @@ import math
 
 # Mean and standard deviation of the slope by scale; `OTHER_SLOPE` for scales that nobody knows.
 SLOPES = {
-    # −0.3 … −0.8 in published recipes, −0.8 … −3 in small models: Step Law, µP, BitNet (arXiv 2310.11453), nanochat
+    # −0.3 … −0.8 in published recipes, −0.8 … −3 in small models: Step Law, arXiv 2310.11453, nanochat
     "hidden_size": (-0.9, 1.2),
     "tokens": (-0.4, 0.7),  # D^-0.32 at a fixed batch (arXiv 2409.19913), D^+0.31 where it grows along (Step Law)
     "steps": (-0.4, 0.7),

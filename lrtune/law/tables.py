@@ -102,7 +102,7 @@ def tabulate(data: CellData, unit: float) -> CellTable:
     grid = grid_of(data)
     size = (len(MISFIT), len(NOISE_GRID), len(atoms()), K_COUNT, len(grid))
     total = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
-    rise_mean = None
+    floor = None
     if len(data.x):
         excess = (data.y - data.y.min()) / unit
         y = CAP * np.log1p(excess / CAP)
@@ -126,14 +126,13 @@ def tabulate(data: CellData, unit: float) -> CellTable:
         constant = constant + np.tile(repeats, len(MISFIT))
         total = constant[:, None].astype(np.float32) - np.float32(0.5) * quadratic
         middle = size[0] * size[1] // 2
-        rise_mean = mean_y[middle] - mean_h[middle]  # the floor, above the cell's best
-    if len(data.early_x) and rise_mean is not None:
-        total = total + _early(data, grid, rise_mean, unit)[None].astype(np.float32)
+        floor = mean_y[middle] - mean_h[middle]  # the floor, above the cell's best
+    if len(data.early_x) and floor is not None:
+        total = total + _early(data, grid, floor, unit)[None].astype(np.float32)
     total = total.reshape(size)
     if data.failed_x is not None:
         bound = np.log(
-            data.failed_doubt
-            + (1 - data.failed_doubt) * np.exp(log_ndtr((data.failed_x - grid) / data.failed_spread))
+            data.failed_doubt + (1 - data.failed_doubt) * np.exp(log_ndtr((data.failed_x - grid) / data.failed_spread))
         )
         total = total + bound.astype(np.float32)
     return CellTable(grid=grid, likelihood=np.exp(total - total.max()), unseen=_unseen(data))

@@ -17,7 +17,7 @@ def findings(run: Run) -> list[str]:
         return [f"No rule was found: {run.why_no_rule}.", done, _what_to_fix(run.records)]
     if not sizes(run.rule):
         return [
-            f"A {run.rule.form} law over {', '.join(run.rule.scales)} was fitted; {ended}.",
+            f"A law over {', '.join(run.rule.scales)} was fitted; {ended}.",
             sentence(run.rule.reason),
             "Ask it with lrtune lr, giving every scale.",
         ]

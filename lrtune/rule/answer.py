@@ -126,7 +126,9 @@ def _drawn(rule: Rule, place: _Place, collapse_10: float | None, at: float | Non
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
     doubt = ""
     if mean > rule.tolerance or worst > WORST_FACTOR * rule.tolerance:
-        doubt = f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten ({rule.tolerance:.2g} is wanted)"
+        doubt = (
+            f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten ({rule.tolerance:.2g} is wanted)"
+        )
     elif cell and cell.bound:
         doubt = "runs lie on one side of the optimum only"
     elif not cell and rule.left_out is not None and rule.left_out > rule.tolerance:
@@ -178,9 +180,7 @@ def _former(rule: Rule, place: _Place, collapse_10: float | None, collapse_50: f
     return _Verdict(rate=rate, low=low, high=high, safe=safe, regret=None, at=None, doubt=doubt, notes=notes)
 
 
-def carry(
-    rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]
-) -> Transfer:
+def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]) -> Transfer:
     """A rate tuned at `start`, carried to `end` by the ratio of the law between the two.
 
     Raises:

@@ -4,7 +4,7 @@ Everything follows from the draws that the rule carries (`lrtune.rule.data.Draws
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
 
 _COARSE, _FINE = 13, 9  # points of a search for the least expected regret
 _SMOOTH = 0.35  # share of a draw's spread that stands around each draw where the place was not measured
+_HALVINGS = 18
 _NORMAL = NormalDist()
 _TOP = 1.0  # all that a rate can cost, as a share of loss
 
@@ -35,7 +36,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
             own = draws.cells[index]
             optimum = [line + off * RATE_UNIT for line, off in zip(law, own.off, strict=True)]
             return _place(draws, optimum, own.shape, own.height, index)
-    variance = [sd**2 for sd in draws.own_sd]
+    variance: list[float] = [sd**2 for sd in draws.own_sd]
     for s, name in enumerate(rule.scales):
         values = [math.log(value / rule.scales[name].centre) for value in draws.values[s]]
         left, right, share, least = _beside(values, z[s], draws.reach)
@@ -63,8 +64,7 @@ def _law(draws: Draws, z: Sequence[float]) -> list[float]:
         (z[i] * z[j] * (0.5 if i == j else 1.0), column) for (i, j), column in zip(pairs, draws.bends, strict=True)
     ]
     return [
-        (level + sum(factor * column[d] for factor, column in terms)) * RATE_UNIT
-        for d, level in enumerate(draws.level)
+        (level + sum(factor * column[d] for factor, column in terms)) * RATE_UNIT for d, level in enumerate(draws.level)
     ]
 
 
@@ -111,10 +111,10 @@ def curve(shape: Sequence[float], u: float) -> float:
     u = max(-14.0, min(14.0, u))
     if kind > 0.5:
         size = abs(u)
-        rise = size**power / (1 + size / bend) ** (power - 1) * (high if u > 0 else low)
+        rise = math.pow(size, power) / math.pow(1 + size / bend, power - 1) * (high if u > 0 else low)
     else:
         base = math.expm1(min(high * u, 20)) / high + math.expm1(min(-low * u, 20)) / low
-        rise = bend * math.log1p(max(base, 0.0) ** power / bend)
+        rise = bend * math.log1p(math.pow(max(base, 0.0), power) / bend)
     return rise * scale + (wall * (u - wall_at) if u > wall_at else 0.0)
 
 
@@ -154,28 +154,22 @@ def interval(values: Sequence[float], level: float, *, smooth: bool) -> tuple[fl
         return mean, mean
     drawn = [mean + math.sqrt(1 - _SMOOTH**2) * (value - mean) for value in order]
 
-    def below(at: float) -> float:
+    def passed(share: float) -> float:
         scale = _SMOOTH * spread * math.sqrt(2)
-        return sum(0.5 + 0.5 * math.erf((at - value) / scale) for value in drawn) / count
+        start, end = order[0] - spread, order[-1] + spread
+        for _ in range(_HALVINGS):
+            middle = (start + end) / 2
+            below = sum(0.5 + 0.5 * math.erf((middle - value) / scale) for value in drawn) / count
+            start, end = (middle, end) if below < share else (start, middle)
+        return (start + end) / 2
 
-    low, high = (_solve(lambda at, tail=tail: below(at) - tail, order[0] - spread, order[-1] + spread) for tail in tails)
-    return low, high
+    return passed(tails[0]), passed(tails[1])
 
 
 def _interpolated(order: Sequence[float], share: float) -> float:
     at = max(0.0, min(len(order) - 1.0, share * len(order) - 0.5))
     base = min(int(at), len(order) - 2)
     return order[base] + (at - base) * (order[base + 1] - order[base])
-
-
-def _solve(function: Callable[[float], float], low: float, high: float) -> float:
-    for _ in range(18):
-        middle = (low + high) / 2
-        if function(middle) < 0:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
 
 
 def quantile(values: Sequence[float], share: float) -> float:

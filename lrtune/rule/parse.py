@@ -75,7 +75,11 @@ def _check_draws(rule: Rule, draws: Draws) -> None:
     """That the columns are of one length, and of this rule's scales and cells."""
     scales, sizes = len(rule.scales), [len(values) for values in draws.values]
     lengths = (len(draws.slopes), len(draws.wander_sd), len(draws.inert), len(sizes), len(draws.steps_sd) or scales)
-    if set(lengths) != {scales} or len(draws.bends) != scales * (scales + 1) // 2 or len(draws.cells) != len(rule.cells):
+    if (
+        set(lengths) != {scales}
+        or len(draws.bends) != scales * (scales + 1) // 2
+        or len(draws.cells) != len(rule.cells)
+    ):
         raise InputError("draws: expected a column for each scale, pair of scales and cell of the rule")
     along = (draws.wander, draws.steps) if draws.steps_sd else (draws.wander,)
     if any([len(part) for part in parts] != sizes for parts in along):

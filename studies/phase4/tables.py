@@ -121,13 +121,8 @@ def boundaries(records: Sequence[TrialRecord]) -> Iterator[str]:
         if fit and fit.rule.boundary:
             line = fit.rule.boundary.line
             slope, spread = line.coefficients[1], fit.rule.quantile * math.sqrt(line.covariance[1][1])
-            yield f"The boundary moves with hidden size to the power {slope:.2f} ± {spread:.2f} (90%)"
-            if fit.rule.law:
-                slope, spread = (
-                    fit.rule.law.coefficients[1],
-                    fit.rule.quantile * math.sqrt(fit.rule.law.covariance[1][1]),
-                )
-                yield f"and the best rate to the power {slope:.2f} ± {spread:.2f}: {fit.rule.reason}."
+            yield f"The boundary moves with hidden size to the power {slope:.2f} ± {spread:.2f} (90%);"
+            yield f"the best rate: {fit.rule.reason}."
             yield ""
 
 

@@ -73,6 +73,52 @@ def test_a_scale_that_does_not_matter_is_said_so() -> None:
     assert "does not depend" not in fit_law(sweep(power(-0.5))).reason
 
 
+def test_the_rule_file_answers_as_the_fit_does() -> None:
+    fit = fit_law(sweep(power(-0.7)))
+    read = parse_rule(rule_to_json(fit.rule))
+    assert read == fit.rule and len(rule_to_json(fit.rule)) < 20_000
+    for cell in fit.cells:
+        said = recommend(rule=read, **cell.scales)
+        assert (said.learning_rate, said.low, said.high) == (cell.learning_rate, cell.low, cell.high)
+
+
+def test_what_another_rate_would_cost_is_said() -> None:
+    """An octave above the best costs 4%, an octave below 2%."""
+    rule = fit_law(sweep(power(0.0))).rule
+    above, below = (recommend(128, rule=rule, at=0.01 * factor) for factor in (2, 0.5))
+    assert above.at_regret == pytest.approx(0.04, rel=0.25) and below.at_regret == pytest.approx(0.02, rel=0.25)
+    assert recommend(128, rule=rule).at_regret is None
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_further_failures_say_nothing_new(failures: int) -> None:
+    """Two finished rates, failures from the next on: the best measured rate stays inside, and no side is known."""
+    records = [
+        record
+        for width in (256, 512, 1024)
+        for record in (
+            run(width, 0.002, 3.30),
+            run(width, 0.004, 3.27),
+            *(run(width, 0.008 * 2.0**i, None, "diverged") for i in range(failures)),
+        )
+    ]
+    answer = recommend(512, rule=fit_law(records).rule)
+    assert answer.low < 0.004 < answer.high and not answer.supported
+    assert answer.learning_rate == pytest.approx(0.004, rel=0.05)
+
+
+def test_what_a_size_has_of_its_own_is_shared_by_its_token_counts() -> None:
+    """Every size is off by 0.4 octave, all its token counts alike: the interval of a new size must allow for it."""
+    off = {64: 0.4, 128: -0.4, 256: 0.4, 512: -0.4}
+    records = []
+    for tokens in (1e9, 2e9, 4e9, 8e9):
+        grid = sweep(lambda w: 0.01 * (w / 128) ** -0.8 * 2 ** off[int(w)], tuple(off))
+        records += [TrialRecord(**{**record.__dict__, "scales": {"tokens": tokens}}) for record in grid]
+    rule = fit_law(records, scales=("hidden_size", "tokens")).rule
+    new, known = recommend(1024, rule=rule, tokens=4e9), recommend(256, rule=rule, tokens=6e9)
+    assert math.log2(new.high / new.low) > 1.0 > 1.5 * math.log2(known.high / known.low)
+
+
 def test_a_jump_between_two_sizes_is_not_known_between_them() -> None:
     rule = fit_law(sweep(lambda width: 0.0005 if width < 200 else 0.002, (32, 64, 128, 256, 512, 1024))).rule
     assert recommend(128, rule=rule).learning_rate == pytest.approx(0.0005, rel=0.2)

@@ -120,7 +120,7 @@ def test_the_view_fits_any_width(width: int, rule: Rule) -> None:
 
 def test_a_wide_view_shows_sparklines_verdicts_and_the_law(rule: Rule) -> None:
     text = "\n".join(drawn(folded([*EVENTS, LawChanged(rule=rule)]), 140))
-    for said in ("loss 4.5", "diversity 0.30", "█", "collapsed at 0.03", "law  power", "widened"):
+    for said in ("loss 4.5", "diversity 0.30", "█", "collapsed at 0.03", "law  0.0", "widened"):
         assert said in text, said
 
 
@@ -167,7 +167,7 @@ def test_json_lines_are_strict_json_of_every_event(rule: Rule) -> None:
     assert len(read) == len(EVENTS) + 2
     assert read[1] | {"learning_rate": 0.001, "event": "trial_started"} == read[1]
     assert read[5]["record"]["status"] == "finished" and read[-1]["loss"] is None
-    assert read[-2]["rule"]["form"] == "power"
+    assert read[-2]["rule"]["form"] == "drawn"
 
 
 @pytest.mark.parametrize(

@@ -130,13 +130,12 @@ def describe_law(rule: Rule) -> str:
     """One line on the law as it stands: at the largest size measured and at twice that."""
     measured = sizes(rule)
     if not measured:
-        return f"{rule.form} over {', '.join(rule.scales)}, {len(rule.cells)} cells"
+        return rule.reason.split(";")[0]
     largest = max(rule.cells, key=lambda cell: cell.scales["hidden_size"])
     parts = [f"{largest.learning_rate:.3g} at {measured[-1]:g} ({largest.low:.2g} … {largest.high:.2g})"]
-    if rule.form != "table":
-        beyond = recommend(measured[-1] * 2, rule=rule)
-        parts.append(f"{beyond.learning_rate:.3g} at {measured[-1] * 2:g} ({beyond.low:.2g} … {beyond.high:.2g})")
-    return f"{rule.form}: {', '.join(parts)}"
+    beyond = recommend(measured[-1] * 2, rule=rule)
+    parts.append(f"{beyond.learning_rate:.3g} at {measured[-1] * 2:g} ({beyond.low:.2g} … {beyond.high:.2g})")
+    return ", ".join(parts)
 
 
 def clock(seconds: float) -> str:
