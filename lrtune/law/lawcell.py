@@ -11,6 +11,8 @@ from lrtune.law.observations import Cell, Measure
 from lrtune.rule.data import Recommendation, Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
 
+_CLOSE = 1.2  # octaves above the highest rate that ended well within which a failure bounds the optimum
+
 
 @dataclass(frozen=True, kw_only=True)
 class LawCell:
@@ -63,6 +65,8 @@ def _bound(cell: Cell, model: Model, index: int) -> str | None:
     above, below = density[grid > high + 1e-9].sum(), density[grid < low - 1e-9].sum()
     if len(data.x) == 1:
         return "upper" if data.failed_x is not None else "lower" if above > below else "upper"
+    if data.failed_x is not None and data.failed_x <= high + _CLOSE:
+        return "upper" if below > 0.5 else None  # the cliff is the other side
     return "lower" if above > 0.5 else "upper" if below > 0.5 else None
 
 

@@ -230,6 +230,7 @@ def test_a_column_may_say_that_a_run_diverged(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*rows could not be used")
+@pytest.mark.filterwarnings("ignore:lrtune. not supported")
 def test_the_right_rate_comes_out(name: str, columns: dict[str, str], size: int, right: float) -> None:
     rule = lrtune.fit(CASES / name, **columns)
     assert right / 1.25 < lrtune.get_learning_rate(size, rule=rule) < right * 1.25
