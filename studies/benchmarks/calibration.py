@@ -52,7 +52,7 @@ class Straight:
         covariance = np.linalg.inv(np.eye(2) + design.T @ design / self.noise**2)
         mean = covariance @ design.T @ runs / self.noise**2
         rng = np.random.default_rng(np.frombuffer(runs.tobytes(), np.uint32))
-        draws = rng.multivariate_normal(mean, covariance, size=63)
+        draws = rng.multivariate_normal(mean, covariance, size=64)
         return {"slope": draws[:, 1], "target": draws[:, 0] + 2 * draws[:, 1]}
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulator", default="calibration:Straight", help="module:name")
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--bins", type=int, default=16, help="a divisor of the posterior's draws and one")
+    parser.add_argument("--bins", type=int, default=13, help="a divisor of the posterior's draws and one")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     with ProcessPoolExecutor(given.jobs) as pool:
