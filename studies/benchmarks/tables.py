@@ -137,7 +137,10 @@ def slope(sweep: Sweep) -> str:
     low, high = sweep.sizes()[0], sweep.sizes()[-1]
     found = transfer_learning_rate(1.0, low, high, rule=rule)
     values = [math.log(v) / math.log(high / low) for v in (found.ratio, found.ratio_low, found.ratio_high)]
-    return f"exponent of the size in {sweep.name}: {values[0]:+.2f} ({values[1]:+.2f} … {values[2]:+.2f})"
+    inner = {key: truth.best for key, truth in sweep.truths().items() if truth.is_interior}
+    own = np.polyfit(np.log2([key[0] for key in inner]), list(inner.values()), 1)[0]
+    law = f"{values[0]:+.2f} ({values[1]:+.2f} … {values[2]:+.2f})"
+    return f"exponent of the size in {sweep.name}: {law}; a line through the sizes' own optima: {own:+.2f}"
 
 
 def listing(scored: Sequence[Scored], line: Line) -> list[str]:
