@@ -148,7 +148,12 @@ def find_columns(table: Table, columns: Columns) -> Found:
 
 def is_rate(name: str) -> bool:
     """Whether a column is called as learning rates are."""
-    return _is_one_of(name, _words(_RATES), last=True) or _is_one_of(name.rpartition("/")[2], _words(_RATES), last=True)
+    return _is_one_of(name.replace("/", "."), _words(_RATES), last=True)
+
+
+def is_size(name: str) -> bool:
+    """Whether a column is called as hidden sizes are."""
+    return _is_one_of(name.replace("/", "."), _words(_SIZES), last=True)
 
 
 def seed_column(table: Table, found: Found) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrtune.errors import InputError, plain
 from lrtune.records.columns import Found
 from lrtune.records.history import Reading
 from lrtune.records.left_out import LeftOut
@@ -126,11 +127,20 @@ def _may_have_diverged(reading: Reading, state: State | None) -> bool:
 
 
 def best_over(runs: Sequence[Run], over: Sequence[str], maximize: bool, left_out: LeftOut) -> list[Run]:
-    """At each size and rate, the runs whose other settings have the best mean loss."""
+    """At each size and rate, the runs whose other settings have the best mean loss.
+
+    Raises:
+        InputError: no size and rate has two settings, so that there is nothing to choose from.
+    """
     groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         settings = tuple(str(run.reading.cells.get(column)) for column in over)
         groups[run.reading.setting][settings].append(run)
+    if runs and all(len(settings) < 2 for settings in groups.values()):
+        raise InputError(
+            f"--minimize-over {plain(', '.join(over))}: expected several values at one size and rate, but there is one "
+            "at each; with values that differ in every run, the best of them cannot be told from the best rate"
+        )
     kept = [
         run for settings in groups.values() for run in min(settings.values(), key=lambda g: _mean_loss(g, maximize))
     ]

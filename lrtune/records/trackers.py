@@ -11,6 +11,7 @@ from typing import Any
 from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.records.columns import is_rate
 from lrtune.records.mlflow_files import mlflow_rows, read_yaml
+from lrtune.records.ray_files import ray_rows
 from lrtune.records.table import Row, Table, flat, table_of
 from lrtune.records.tables import read_bytes
 from lrtune.records.wandb_files import wandb_rows
@@ -44,28 +45,6 @@ def _files(folder: Path) -> list[Path]:
         if len(found) > _MOST_FILES:
             raise InputError(f"{folder}: expected at most {_MOST_FILES:,} files, but there are more")
     return found
-
-
-def _ray_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
-    """Ray Tune appends each result of a trial to its ``result.json``, with the configuration in it."""
-    for file in files:
-        last = _last_line(read_bytes(file, folder).decode("utf-8", errors="replace"))
-        metrics = {name: value for name, value in last.items() if name != "config"}
-        failed = (file.parent / "error.txt").exists() or (file.parent / "error.pkl").exists()
-        state = "failed" if failed else "finished" if last.get("done") else "running"
-        cells = {**dict(flat({"config": last.get("config") or {}})), **dict(flat(metrics)), "state": state}
-        yield Row(plain(file.parent.relative_to(folder)), cells)
-
-
-def _last_line(text: str) -> dict[str, Any]:
-    for line in reversed(text.split("\n")):
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(data, dict):
-            return data
-    return {}
 
 
 def _huggingface_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
@@ -146,7 +125,7 @@ def _events(file: Path, folder: Path) -> dict[str, Any]:
 
 
 _TOOLS: list[tuple[Callable[[Path], bool], _Reader]] = [
-    (lambda file: file.name == "result.json", _ray_rows),
+    (lambda file: file.name == "result.json", ray_rows),
     (lambda file: file.suffix == ".wandb", wandb_rows),
     (lambda file: file.name == "meta.yaml", mlflow_rows),
     (lambda file: file.name == "trainer_state.json", _huggingface_rows),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrtune.errors import InputError
+from lrtune.records.columns import parse_scale_columns
 from lrtune.records.importers import Columns, Imported, read_sources, read_table
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
@@ -146,6 +147,63 @@ def test_the_best_over_another_setting_counts(tmp_path: Path) -> None:
     assert "set aside, not the best over bs: 3 rows" in imported.summary
     plain = read_table(path, Columns(scales={"hidden_size": "width"}))
     assert len(plain.records) == 6 and any(line.startswith("bs vary") for line in plain.summary)
+
+
+def test_a_best_over_values_that_never_meet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("width,lr,wd,loss\n64,0.1,0.013,3\n64,0.2,0.027,3.2\n")
+    with pytest.raises(InputError, match="--minimize-over wd: expected several values at one size and rate"):
+        read_sources([path], Columns(minimize_over=("wd",)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "flag"),
+    [
+        (Columns(minimize_over=("adam_ratio",)), "--minimize-over"),
+        (Columns(scales={"hidden_size": "hidden_size"}), "--scale"),
+        (Columns(maximize=True), "--maximize"),
+        (Columns(drop_when="loss > 5"), "--drop-when"),
+    ],
+)
+def test_a_flag_for_tables_is_refused_where_there_is_none(tmp_path: Path, columns: Columns, flag: str) -> None:
+    record = TrialRecord(
+        trial=0, hidden_size=64, learning_rate=0.1, seed=0, status="finished", steps=9, steps_done=9, loss=3.0
+    )
+    write_records(tmp_path / "records.jsonl", [record])
+    for source in (tmp_path, tmp_path / "records.jsonl"):
+        with pytest.raises(InputError, match=f"{flag}: applies to tables"):
+            read_sources([source], columns)
+    assert len(read_sources([tmp_path, _csv(tmp_path / "a.csv")], Columns(drop_when="loss >= 5")).records) == 5
+
+
+def test_a_bare_scale_is_the_hidden_size_or_the_scale_of_its_name() -> None:
+    assert parse_scale_columns(["d_model", "tokens", "batch=bs"]) == {
+        "hidden_size": "d_model",
+        "tokens": "tokens",
+        "batch": "bs",
+    }
+    for given in (["d_model", "width"], ["=x"], [""], ["a="]):
+        with pytest.raises(InputError, match="--scale: expected"):
+            parse_scale_columns(given)
+
+
+def test_columns_are_guessed_and_the_guess_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("params.learning_rate,metrics.lr,config.model.n_embd,loss,metrics.eval/loss\n0.1,0.01,64,2,3\n")
+    imported = read_sources([path])
+    assert _essence(imported) == [(64, 0.1, 3.0, "finished")]
+    assert imported.summary[1:] == (
+        "--lr: took column 'params.learning_rate'",
+        "--loss: took column 'metrics.eval/loss'",
+        "--scale hidden_size: took column 'config.model.n_embd'",
+    )
+    assert _essence(read_sources([path], Columns(learning_rate="lr"))) == [(64, 0.01, 3.0, "finished")]
+    path.write_text("lr,width,d_model,loss\n0.1,64,32,3\n")
+    with pytest.raises(InputError, match="--scale hidden_size: expected the name .* it may be width, d_model"):
+        read_sources([path])
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"--lr: .* none is called lr, learning_rate, .*; its columns are a, b"):
+        read_sources([path])
 
 
 def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path: Path) -> None:

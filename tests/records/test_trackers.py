@@ -26,16 +26,29 @@ def essence(imported: Imported) -> set[tuple[int, float, float | None, str]]:
 
 
 def ray(folder: Path) -> None:
+    trials = []
     for name, (size, rate, losses, ended) in RUNS.items():
         run = folder / f"train_{name}"
         run.mkdir()
+        config = {"lr": rate, "model": {"d_model": size}}
         lines = [
-            {"val_loss": loss, "training_iteration": n, "done": ended and n == len(losses) - 1, "trial_id": name,
-             "config": {"lr": rate, "model": {"d_model": size}}}
-            for n, loss in enumerate(losses)
-        ]  # fmt: skip
+            {"val_loss": loss, "training_iteration": n, "done": False, "trial_id": name, "config": config}
+            for n, loss in enumerate(losses, start=1)
+        ]
         (run / "result.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (run / "params.json").write_text(json.dumps(lines[0]["config"]))
+        trials.append([json.dumps({"trial_id": name, "status": "TERMINATED" if ended else "RUNNING"}), "{}"])
+    (folder / "experiment_state-2025.json").write_text(json.dumps({"trial_data": trials, "stats": {}}))
+
+
+def test_a_trial_that_a_scheduler_of_ray_ended_was_beaten(tmp_path: Path) -> None:
+    ray(tmp_path)
+    state = tmp_path / "experiment_state-2025.json"
+    state.write_text(state.read_text().replace("RUNNING", "TERMINATED"))
+    assert essence(read_sources([tmp_path])) == WHOLE | {(64, 0.3, 9.0, "beaten")}
+    state.unlink()
+    assert essence(read_sources([tmp_path])) == WHOLE, "without states, a trial that others overtook did not end"
+    (tmp_path / "train_two" / "error.txt").write_text("no memory")
+    assert essence(read_sources([tmp_path])) == WHOLE - {(64, 0.2, 3.0, "finished")}
 
 
 def _varint(value: int) -> bytes:
