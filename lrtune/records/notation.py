@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ def _digits(text: str) -> tuple[str, bool]:
     return (match["digits"], match["exponent"] is not None) if match else ("", False)
 
 
+@lru_cache(maxsize=10_000)
 def _sign(text: str) -> tuple[str, str]:
     """(the decimal sign where it is sure, the sign where it is open) of one cell."""
     digits, exponent = _digits(text)
@@ -197,6 +199,7 @@ def _plainly(value: str) -> float | None:
         return None
 
 
+@lru_cache(maxsize=10_000)
 def _written(text: str, kind: Kind, sign: str) -> float | None:
     """A number as people and spreadsheets write it."""
     power = _POWER.fullmatch(text)
