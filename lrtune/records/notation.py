@@ -102,6 +102,7 @@ def _clean(text: str) -> str:
     return text.translate(_MINUS).translate(_BLANKS).strip()
 
 
+@lru_cache(maxsize=10_000)
 def _digits(text: str) -> tuple[str, bool]:
     """The digits with their signs, and whether an exponent follows; empty for what is no number."""
     match = _NUMBER.fullmatch(_clean(text))
@@ -178,12 +179,7 @@ def _refuse_some_percent(source: str, name: str, cells: Iterable[Cell]) -> None:
 
 def _reader(name: str, kind: Kind, cells: Iterable[Cell], sign: str) -> Reader:
     def read(value: Any) -> float | None:
-        if not isinstance(value, str):
-            return number(value)
-        text = _clean(value)
-        if text.lower() in _NOT_FINITE:
-            return _NOT_FINITE[text.lower()]
-        return _written(text, kind, sign)
+        return _written(value, kind, sign) if isinstance(value, str) else number(value)
 
     for _, value in cells:
         meant = read(value)
@@ -202,6 +198,9 @@ def _plainly(value: str) -> float | None:
 @lru_cache(maxsize=10_000)
 def _written(text: str, kind: Kind, sign: str) -> float | None:
     """A number as people and spreadsheets write it."""
+    text = _clean(text)
+    if text.lower() in _NOT_FINITE:
+        return _NOT_FINITE[text.lower()]
     power = _POWER.fullmatch(text)
     if power:
         return float(power["factor"] or 1) * math.pow(float(power["base"]), float(power["power"]))
