@@ -1,12 +1,13 @@
 """`lrtune dashboard`: optuna-dashboard on a run's storage."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrtune.cli.flags import Run, Storage
 from lrtune.cli.terminal import say
-from lrtune.errors import InputError
+from lrtune.errors import InputError, redact
 from lrtune.extras import import_extra
 
 
@@ -20,9 +21,12 @@ def dashboard(
     server = import_extra("optuna_dashboard", extra="dashboard", purpose="the dashboard", package="optuna-dashboard")
     from lrtune.search.workers.storage import normalise, sqlite_url
 
-    if storage is None and not (run / "study.db").exists():
+    file = run / "study.db"
+    if storage is None and not (file.is_file() and file.resolve().parent == run.resolve()):
         raise InputError(f"{run}: expected a run with a study.db in it; for another storage, name it with --storage")
     url = normalise(storage) if storage is not None else sqlite_url(run)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
+        raise InputError(f"--storage: no such file: {redact(url)}")  # SQLite would make it
     say(f"http://{host}:{port}  (Ctrl-C ends it)")
     try:
         server.run_server(url, host=host, port=port)

@@ -20,7 +20,7 @@ def status(run: Run, storage: Storage = None, json_: Json = False) -> None:
 def _data(found: "Status") -> dict[str, Any]:
     best = {
         str(size): {"learning_rate": record.learning_rate, "loss": record.loss, "trial": record.trial}
-        for size, record in sorted(found.best.items())
+        for size, record in found.best.items()
     }
     return {
         "run": str(found.out),

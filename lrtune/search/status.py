@@ -11,6 +11,7 @@ from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import best_by_size
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import normalise, open_to_read, sqlite_url
 from lrtune.study.study import Study
@@ -57,13 +58,7 @@ class Status:
     @property
     def best(self) -> dict[int, TrialRecord]:
         """The finished record with the lowest loss of each width, arms left out."""
-        best: dict[int, TrialRecord] = {}
-        for record in self.records.values():
-            if record.status == "finished" and record.loss is not None and record.arm is None:
-                known = best.get(record.hidden_size)
-                if known is None or known.loss is None or record.loss < known.loss:
-                    best[record.hidden_size] = record
-        return best
+        return best_by_size(record for record in self.records.values() if record.arm is None)
 
     @property
     def is_whole(self) -> bool:
@@ -76,7 +71,7 @@ class Status:
         if self.waiting or self.running:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
         lines.append(f"  a search is {'' if self.searching else 'not '}at work here")
-        for width, record in sorted(self.best.items()):
+        for width, record in self.best.items():
             lines.append(f"  hidden {width}: best so far {record.learning_rate:g} (loss {record.loss:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)

@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for number, (width, rate) in enumerate((w, r) for w in (32, 64) for r in (0.003, 0.01, 0.03))
     ]
     write_records(run / "records.jsonl", records)
-    for name in (".lock", "rule.json", "rule.json.bak", "report.html"):
+    for name in (".lock", "study.db", "rule.json", "rule.json.bak", "report.html"):
         (run / name).symlink_to(tmp_path / "mine")
     (run / "figures").symlink_to(tmp_path)
     return run
@@ -64,6 +64,7 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
         ["fit", "run"],
         ["lr", "64"],
         ["dashboard", "run"],
+        ["dashboard", "run", "--storage", "sqlite:///typo.db"],
     ],
     ids=" ".join,
 )
