@@ -46,4 +46,4 @@ class RunFailedError(LrtuneError):
 
 
 class TrainerFailedError(RunFailedError):
-    """The program that trains one run failed; the search goes on with the next."""
+    """The program that trains one run failed; the search continues with the next run."""

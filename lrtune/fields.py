@@ -145,7 +145,7 @@ def mapping(kind: Kind, most: int = 64, *, key: Kind | None = None) -> Kind:
 
 
 def table(kinds: Mapping[str, Kind], needed: Iterable[str] = (), *, others_pass: bool = False) -> Kind:
-    """A table with known keys, each of its own kind. Unknown ones are refused, or left out where `others_pass`."""
+    """A table with known keys, each with a kind. Unknown keys are errors, or left out with `others_pass`."""
 
     def read(where: str, value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping):

@@ -99,7 +99,7 @@ def test_no_content_of_an_unreadable_line_is_shown(tmp_path: Path) -> None:
 
 def test_a_file_of_nothing_but_complaints_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text("x\n" * 50_000)
-    assert "its first 1,000 lines are none" in refused(lambda: read_records(tmp_path / "records.jsonl"))
+    assert "the first 1,000 lines hold none" in refused(lambda: read_records(tmp_path / "records.jsonl"))
 
 
 NAMES = (".lock", ".fingerprint", "study.toml", "records.jsonl", "logs", "checkpoints", "study.db", "study.db-wal")

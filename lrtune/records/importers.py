@@ -121,7 +121,7 @@ def _open(source: Any) -> Table | Imported:
     path = Path(source)
     if path.is_dir():
         records = path / "records.jsonl"
-        return _read_run(records) if records.exists() else read_folder(path)
+        return _read_run(records, within=path) if records.exists() else read_folder(path)
     if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
         return _read_run(path)
     return read_file(path)
@@ -133,9 +133,9 @@ def _holds_records(path: Path) -> bool:
     return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
 
 
-def _read_run(path: Path) -> Imported:
+def _read_run(path: Path, *, within: Path | None = None) -> Imported:
     """A run's own records and the scales that it swept; those of arms belong to comparisons and stay out."""
-    found = read_records(path)
+    found = read_records(path, within=within)
     records = [record for record in found.records if record.arm is None]
     scales = tuple(dict.fromkeys(["hidden_size", *(name for record in records for name in record.scales)]))
     lines = [f"{path}: {len(records)} records"]

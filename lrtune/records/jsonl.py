@@ -1,11 +1,12 @@
 """Records as lines of strict JSON: ``records.jsonl``, and what workers hand in."""
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lrtune.errors import InputError
 from lrtune.fields import LARGEST
@@ -21,7 +22,7 @@ _MOST_COMPLAINTS = 1000
 def to_json(record: TrialRecord) -> str:
     """The record as one line of strict JSON (no NaN), with keys in a fixed order.
 
-    Numbers of numpy become plain ones; None stands for what is not finite, or so large that it is no measurement.
+    NumPy numbers become plain ones; a value that is not finite, or too large to be a measurement, becomes null.
     """
     return json.dumps(_simple(asdict(record)), allow_nan=False, separators=(",", ":"))
 
@@ -64,7 +65,7 @@ def from_json(line: str) -> TrialRecord:
     try:
         data = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"expected a JSON object, but this is none ({type(error).__name__})") from error
+        raise InputError(f"not a JSON object ({type(error).__name__})") from error
     if not isinstance(data, dict):
         raise InputError(f"expected a JSON object, but got {type(data).__name__}")
     return parse_record(data)
@@ -76,43 +77,49 @@ def _no_constant(name: str) -> float:
 
 @dataclass(frozen=True)
 class RecordsFile:
-    """What was read from a records file: the records, and the lines that are none, each with its reason."""
+    """What a records file holds: its records, and the lines that are not records, each with the reason."""
 
     records: list[TrialRecord]
     bad_lines: list[tuple[int, str]]
 
 
 def read_records(path: Path, *, within: Name | None = None) -> RecordsFile:
-    """Read a ``records.jsonl``. A line that is no record is named by its number; the rest is still read.
+    """Read a ``records.jsonl``. A line that holds no record is reported by its number; the others are read.
 
     Args:
         within: the run folder that the file must lie in, links resolved.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or its first thousand lines are no records.
+        InputError: there is no such file, it cannot be read, or its first thousand lines hold no record.
     """
     records: list[TrialRecord] = []
     bad: list[tuple[int, str]] = []
     try:
         with open_file(path, within=within, most=_MAX_FILE) as file:
-            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE + 1), b""), start=1):
-                is_torn = not line.endswith(b"\n")
-                if is_torn and len(line) > _MAX_LINE:
-                    while (rest := file.readline(MIB)) and not rest.endswith(b"\n"):
-                        pass
-                if not line.strip():
-                    continue
+            for number, line in _lines(file):
                 try:
                     records.append(from_json(line.decode("utf-8", "replace")))
                 except InputError as error:
+                    is_torn = not line.endswith(b"\n")
                     bad.append((number, f"torn last line: {error}" if is_torn else str(error)))
-                if len(bad) >= _MOST_COMPLAINTS:
-                    if not records:
-                        raise InputError(f"{path}: expected a records file, but its first {len(bad):,} lines are none")
-                    del bad[_MOST_COMPLAINTS:]
+                if len(bad) >= _MOST_COMPLAINTS and not records:
+                    raise InputError(f"{path}: expected records, but the first {len(bad):,} lines hold none")
     except OSError as error:
-        raise InputError(f"{path}: expected a records file, but it cannot be read ({error.strerror})") from error
-    return RecordsFile(records, bad)
+        raise InputError(f"{path}: cannot read the records: {error.strerror}") from error
+    return RecordsFile(records, bad[:_MOST_COMPLAINTS])
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank with their numbers; of one that is too long, its beginning."""
+    for number in itertools.count(1):
+        line = file.readline(_MAX_LINE + 1)
+        if not line:
+            return
+        if len(line) > _MAX_LINE:
+            while (rest := file.readline(MIB)) and not rest.endswith(b"\n"):
+                pass
+        if line.strip():
+            yield number, line
 
 
 def write_records(path: Path, records: Iterable[TrialRecord]) -> None:

@@ -2,7 +2,7 @@
 
 ``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"``, where there are
 several) under ``[options]`` tries a search on surfaces measured before, in seconds. Rates between the recorded ones
-are smoothed over; noise is drawn anew by seed, as large as the records show it, in a part that all rates of a seed
+are smoothed over. Noise is drawn for each seed, as large as the records show it, in a part that all rates of a seed
 share and a part of each run's own.
 """
 
@@ -41,7 +41,7 @@ class Surface:
         x: recorded log2 rates, rising, (R,).
         y: their smoothed log loss, (R,).
         dead: log2 rates from which on every recorded run diverged; inf where none did.
-        shared, own: sd of log loss by seed (alike for all rates), and by run.
+        shared, own: sd of log loss by seed (the same for all rates), and by run.
         best_x, best_y: the minimum of the smoothed curve.
     """
 
@@ -124,7 +124,7 @@ def _local(x: Array, y: Array, at: float) -> float:
 
 
 def _curve(x: Array, y: Array, at: Array) -> Array:
-    """A monotone cubic (PCHIP) through the points; outside, lines that rise at least a little go on from its ends."""
+    """A monotone cubic (PCHIP) through the points; outside, straight lines that rise at least a little."""
     cubic = PchipInterpolator(x, y)
     first, last = cubic(x[[0, -1]], nu=1)
     below, above = np.maximum(x[0] - at, 0.0), np.maximum(at - x[-1], 0.0)

@@ -186,7 +186,7 @@ def _without_null(value: Any) -> Any:
 
 
 def _literal(value: Any) -> Any:
-    """The same with every ``${`` escaped: OmegaConf and Hydra evaluate it wherever it stands in a text."""
+    """The same value with every ``${`` in its texts escaped, so that OmegaConf and Hydra do not evaluate it."""
     if isinstance(value, dict):
         return {_literal(key): _literal(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -24,17 +24,17 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
     """Read a rule; without a path, the one that `find_rule` finds.
 
     Raises:
-        InputError: no such file, or it is no rule; one line that names the file, the field and what to do.
+        InputError: the file is missing or not a rule; one line that names the file, the field and what to do.
     """
     name = os.fspath(path) if path is not None else find_rule()[0]
     try:
         data = read_bytes(name, most=_MAX_BYTES)
     except OSError as error:
-        raise InputError(f"{name}: expected a rule file, but it cannot be read ({error.strerror})") from error
+        raise InputError(f"{name}: cannot read the rule: {error.strerror}") from error
     try:
         return parse_rule(data, source=name)
     except InputError as error:
-        raise InputError(f"{name}: {error}; write it anew with `lrtune fit`") from None
+        raise InputError(f"{name}: {error}; run `lrtune fit` to write it again") from None
 
 
 def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False, follow_links: bool = False) -> None:
@@ -69,7 +69,7 @@ def find_rule(start: str | None = None) -> tuple[str, str]:
     named = os.environ.get(ENVIRONMENT)
     if named:
         if not os.path.isfile(named):
-            raise InputError(f"${ENVIRONMENT}: expected a rule file, but there is none at {named}; correct or unset it")
+            raise InputError(f"${ENVIRONMENT}: no rule file at {named}; correct or unset the variable")
         return named, f"${ENVIRONMENT}"
     folder = os.path.abspath(start or os.getcwd())
     while True:

@@ -38,7 +38,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
         data = json.loads(content, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"expected a rule in JSON, but it is none ({what:.80})") from error
+        raise InputError(f"expected a rule in JSON, but {what:.80}") from error
     if not isinstance(data, dict):
         raise InputError(f"expected a JSON object with a rule, but got {type(data).__name__}")
     schema = data.pop("schema", None)

@@ -54,7 +54,7 @@ class Opinion(NamedTuple):
     source: str
 
 
-class Comparison(NamedTuple):
+class PublishedRates(NamedTuple):
     """Our answer, where there is one, and what the published rules say; prints as a table."""
 
     hidden_size: float
@@ -206,7 +206,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
 )
 
 
-def compare(hidden_size: float, *, ours: float | None = None, **scales: float) -> Comparison:
+def published_rates(hidden_size: float, *, ours: float | None = None, **scales: float) -> PublishedRates:
     """What every published rule says of this size; ``str()`` of the result is a table.
 
     Args:
@@ -225,7 +225,7 @@ def compare(hidden_size: float, *, ours: float | None = None, **scales: float) -
         known["parameters"] = 12.0 * known["depth"] * hidden_size**2
     if "compute" not in known and "parameters" in known and "tokens" in known:
         known["compute"] = 6.0 * known["parameters"] * known["tokens"]
-    return Comparison(hidden_size, ours, tuple(_opinion(rule, known) for rule in PUBLISHED))
+    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, known) for rule in PUBLISHED))
 
 
 _FROM = {"parameters": "--scale depth=… or --scale parameters=…", "tokens": "--tokens", "compute": "size and --tokens"}

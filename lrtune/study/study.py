@@ -87,7 +87,7 @@ _BUDGET: dict[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way of training that ``lrtune compare`` sets beside others; what it does not say is its study's.
+    """One way of training that ``lrtune compare`` measures against others. Its study supplies what it leaves out.
 
     Attributes:
         name: as in study.toml.
@@ -155,13 +155,13 @@ class Study:
         """One of `arms`, complete.
 
         Raises:
-            InputError: there is no such arm, it names no learning rate, or a value is not accepted.
+            InputError: the study has no such arm, or the arm lacks a learning rate or has a value that is not accepted.
         """
         if name not in self.arms:
             raise InputError(unknown_key("arms", name, self.arms))
         options = dict(self.arms[name])
         if "learning_rate" not in options:
-            raise InputError(f"arms.{name}: expected a learning_rate, but there is none")
+            raise InputError(f"arms.{name}: expected a learning_rate, but it is missing")
         usual = {"learning_rate": None, "hidden_size": self.widths[0], "steps": self.steps, "seeds": self.seeds}
         own = {key: _ARM[key](f"arms.{name}.{key}", options.pop(key, value)) for key, value in usual.items()}
         return Arm(name=name, **own, options={**self.options, **options}, departures=options)

@@ -44,7 +44,7 @@ def group_name(
 
 
 def scale_combinations(study: Study) -> list[dict[str, float]]:
-    """Every combination of the scales that the study sweeps beside the width; one empty one where there are none."""
+    """Every combination of the swept scales other than the width; one empty mapping if only the width is swept."""
     values = [[(name, value) for value in column] for name, column in study.scales.items()]
     return [dict(combination) for combination in product(*values)]
 

@@ -26,7 +26,7 @@ def load_study(path: Path, *, within: Name | None = None) -> Study:
         content = read_text(path, within=within, most=MIB)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise InputError(f"{path}: expected a study.toml, but it cannot be read ({reason})") from error
+        raise InputError(f"{path}: cannot read the study: {reason}") from error
     return parse_study(content, source=str(path))
 
 

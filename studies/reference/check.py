@@ -20,7 +20,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, recommend
 from lrtune.rule.data import Rule
 from lrtune.rule.file import save_rule
-from lrtune.rule.published import compare
+from lrtune.rule.published import published_rates
 
 STUDIES = Path(__file__).parents[1]
 ARM = "adamw-two-stage"
@@ -48,7 +48,7 @@ def rivals(rule: Rule, hidden_size: int, tokens: float, depth: int) -> dict[str,
     smallest = rule.scales["hidden_size"].low
     base = recommend(smallest, rule=rule, tokens=tokens).learning_rate
     found = {"1/width from the smallest": base * smallest / hidden_size}
-    for opinion in compare(hidden_size, tokens=tokens, depth=depth).opinions:
+    for opinion in published_rates(hidden_size, tokens=tokens, depth=depth).opinions:
         if opinion.learning_rate is not None:
             found[opinion.name] = opinion.learning_rate
     return found

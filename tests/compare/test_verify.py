@@ -87,7 +87,7 @@ def test_the_seeds_are_not_those_of_the_search_unless_asked_for():
 @pytest.mark.parametrize(
     ("hidden_size", "arguments", "words"),
     [
-        (64, {"rule": "no-such-rule.json"}, "no-such-rule.json: expected a rule file"),
+        (64, {"rule": "no-such-rule.json"}, "no-such-rule.json: cannot read the rule"),
         (64, {"baseline": 0.0}, "baseline: expected a positive learning rate"),
         (64, {"baseline": float("nan")}, "baseline: expected a positive learning rate"),
         (0, {}, "hidden_size: expected a positive whole number"),

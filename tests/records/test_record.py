@@ -70,7 +70,7 @@ def test_a_file_is_in_order_of_trials_and_names_its_bad_lines(tmp_path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path) -> None:
-    with pytest.raises(InputError, match="expected a records file, but it cannot be read"):
+    with pytest.raises(InputError, match="cannot read the records: No such file"):
         read_records(tmp_path / "none.jsonl")
 
 

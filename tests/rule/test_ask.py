@@ -141,14 +141,14 @@ def test_a_bad_field_is_named_in_one_line(tmp_path: Path, change: dict[str, obje
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "it is none"),
+        (b"", "expected a rule in JSON, but Expecting value"),
         (b"[]", "expected a JSON object"),
         (json.dumps(GOOD).replace("0.01", "NaN", 1).encode(), "NaN"),
         (json.dumps(GOOD).replace("0.01", "1e999", 1).encode(), "expected"),
         (b"[" * 1_000_000, "nested too deep"),
         (b"[" * 10_000_000, "larger than 4 MiB"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "expected"),
-        (b"\xff\xfe\x00", "it is none"),
+        (b"\xff\xfe\x00", "expected a rule in JSON, but "),
     ],
 )
 def test_a_file_that_is_no_rule_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:

@@ -118,7 +118,7 @@ def test_what_is_not_understood_is_one_clear_line(text: str, message: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.toml: expected a study\.toml"):
+    with pytest.raises(InputError, match=r"nowhere\.toml: cannot read the study: No such file"):
         load_study(tmp_path / "nowhere.toml")
 
 

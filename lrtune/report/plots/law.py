@@ -12,7 +12,7 @@ from lrtune.report.advice import sizes as measured_sizes
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
-from lrtune.rule.published import compare
+from lrtune.rule.published import published_rates
 
 _HEIGHT = 360
 _NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels that the names of published rules take
@@ -92,7 +92,7 @@ def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]
             "why": opinion.why,
         }
         for size in geometric(low, high, 40)
-        for opinion in compare(size, **known).opinions
+        for opinion in published_rates(size, **known).opinions
         if opinion.learning_rate is not None
     ]
 
