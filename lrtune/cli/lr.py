@@ -139,7 +139,7 @@ def _more_advice(advice: "rules.Recommendation") -> list[tuple[str, str]]:
 def _published(hidden: float, ours: float, rule: "rules.Rule", scales: dict[str, float]) -> str:
     """What published rules say of this size; what else they ask for comes from the rule's own conditions."""
     from lrtune.report.advice import asked_of_published
-    from lrtune.rule.published import compare
+    from lrtune.rule.published import published_rates
 
     asked = {name: value for name, value in scales.items() if name in ("tokens", *_PUBLISHED_ASK)}
-    return str(compare(hidden, ours=ours, **{**asked_of_published(rule), **asked}))
+    return str(published_rates(hidden, ours=ours, **{**asked_of_published(rule), **asked}))
