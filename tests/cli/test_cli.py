@@ -285,7 +285,7 @@ def test_doctor_exits_1_when_the_active_rule_is_damaged(cli: Cli, tmp_path: Path
 BAD = [
     (["lr", "0"], "expected a positive number"),
     (["lr", "x"], "valid integer"),
-    (["lr", "64", "--rule", "none.json"], "none.json: expected a rule file"),
+    (["lr", "64", "--rule", "none.json"], "none.json: cannot read the rule"),
     (["lr", "64", "--plain", "--json"], "--plain: cannot be combined with --json"),
     (["lr", "64", "--given", "128"], "--given: expected SIZE=LR"),
     (["lr", "64", "--scale", "depth"], "--scale: expected NAME=VALUE"),
