@@ -12,7 +12,7 @@ from lrtune.search.plan import hopeless
 from lrtune.search.queue import TaskQueue
 from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
-from lrtune.search.workers.leases import is_gone
+from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.signals import Stopping
 from lrtune.trainer.trial import Trainer
 

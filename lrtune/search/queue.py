@@ -19,7 +19,8 @@ from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.silence import Silences
-from lrtune.search.workers.leases import Lease, Leases, is_gone
+from lrtune.search.workers.leases import Lease, Leases
+from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.storage import is_passing, patiently, raise_described
 from lrtune.study.study import Study
 from lrtune.study.task import Task

@@ -18,8 +18,10 @@ from lrtune.search.loop import Loop
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
-from lrtune.search.workers.leases import Leases, new_owner
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.owner import new_owner
 from lrtune.search.workers.signals import Stopping
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import to_toml
@@ -93,7 +95,7 @@ class Session:
                     "choose another with --name"
                 )
             spec = self._spec(mark)
-            leases.create(spec, mark)
+            leases.create(spec)
             holder = leases.hold(me, _SILENCE)
             if holder is not None:
                 raise InputError(
@@ -110,17 +112,17 @@ class Session:
         finally:
             leases.close()
 
-    def _spec(self, mark: str) -> dict[str, object]:
-        """What workers read in the storage; no password is in it."""
-        return {
-            "study": to_toml(self.study),
-            "fingerprint": mark,
-            "checkpoints": str(self.folder.checkpoints.resolve()),
-            "members": self.options.members,
-            "trial_timeout": self.options.trial_timeout,
-            "lease_seconds": self.options.lease_seconds,
-            "checkpoint_seconds": self.options.checkpoint_seconds,
-        }
+    def _spec(self, mark: str) -> StudySpec:
+        """What workers read in the storage."""
+        return StudySpec(
+            study=to_toml(self.study),
+            fingerprint=mark,
+            checkpoints=str(self.folder.checkpoints.resolve()),
+            members=self.options.members,
+            trial_timeout=self.options.trial_timeout,
+            lease_seconds=self.options.lease_seconds,
+            checkpoint_seconds=self.options.checkpoint_seconds,
+        )
 
 
 def study_fingerprint(study: Study, trainer: Trainer) -> str:

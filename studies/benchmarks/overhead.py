@@ -35,7 +35,9 @@ from lrtune.search.optuna_study import Trials
 from lrtune.search.pruning.pruner import CollapsePruner
 from lrtune.search.queue import TaskQueue
 from lrtune.search.sampling.sampler import ScaleAwareSampler
-from lrtune.search.workers.leases import Leases, new_owner
+from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.owner import new_owner
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url, tune
 from lrtune.study.study import Study
 from lrtune.study.task import Task
@@ -145,7 +147,7 @@ class Search:
         found.records_path.write_text("".join(lines))  # a search takes what its storage lacks from this file
         url = sqlite_url(folder)
         self.leases, self.worker = Leases(open_engine(url), "s"), Leases(open_engine(url), "s")
-        self.leases.create({}, "f")
+        self.leases.create(StudySpec(study="", fingerprint="f"))
         self.queue = TaskQueue(self.leases, Trials(url, "s"), found, study, 5, lambda event: None)
         self.queue.restore()
         self.design = AdaptiveDesign(study)

@@ -110,14 +110,16 @@ def size(url: str | None, trials: int, folder: Path) -> bool:
     from lrtune.records.jsonl import from_json, to_json
     from lrtune.records.record import TrialRecord
     from lrtune.search.optuna_study import Trials
-    from lrtune.search.workers.leases import Leases, new_owner
+    from lrtune.search.workers.leases import Leases
+    from lrtune.search.workers.owner import new_owner
+    from lrtune.search.workers.spec import StudySpec
     from lrtune.search.workers.storage import open_engine, sqlite_url
     from lrtune.study.task import Task
     from lrtune.study.toml import to_toml
 
     where, name = url or sqlite_url(folder), f"size{time.time_ns()}"
     leases, optuna_side = Leases(open_engine(where), name), Trials(where, name)
-    leases.create({"study": to_toml(scene.study(name=name)), "fingerprint": "f"}, "f")
+    leases.create(StudySpec(study=to_toml(scene.study(name=name)), fingerprint="f"))
     owner, curve = new_owner(), [float(step) for step in range(13)]
 
     def one(number: int) -> float:

@@ -19,7 +19,8 @@ from lrtune.errors import LrtuneError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.search.run import run_fixed, run_search
-from lrtune.search.workers.leases import Lease, Leases, is_gone
+from lrtune.search.workers.leases import Lease, Leases
+from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.task import Task

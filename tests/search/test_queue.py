@@ -14,6 +14,7 @@ from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialSt
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
 from lrtune.study.task import Task
@@ -28,7 +29,7 @@ class Scene:
         url = sqlite_url(folder)
         self.events: list[Event] = []
         self.leases, self.worker = Leases(open_engine(url), "study"), Leases(open_engine(url), "study")
-        self.leases.create({}, "f")
+        self.leases.create(StudySpec(study="", fingerprint="f"))
         self.trials = Trials(url, "study")
         self.queue = TaskQueue(self.leases, self.trials, RunFolder(folder), Study(name="study"), 1, self.events.append)
         self.queue.add([Task(hidden_size=64, learning_rate=0.02)])

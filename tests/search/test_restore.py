@@ -19,6 +19,7 @@ from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
 from lrtune.search.run import SearchResult, run_search, status
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
 from lrtune.study.task import Task
@@ -100,7 +101,7 @@ def _restored(out: Path, tasks: int, ended: int, then: Callable[[Path], None]) -
 
     def queue(events: list[Event]) -> TaskQueue:
         leases = Leases(open_engine(sqlite_url(out)), "study")
-        leases.create({}, "f")
+        leases.create(StudySpec(study="", fingerprint="f"))
         return TaskQueue(leases, Trials(sqlite_url(out), "study"), RunFolder(out), STUDY, 1, events.append)
 
     first = queue([])

@@ -18,6 +18,7 @@ from lrtune.search.optuna_study import Trials
 from lrtune.search.plan import shortfall
 from lrtune.search.run import plan, run_fixed, run_search, status
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
@@ -100,12 +101,12 @@ def test_a_second_search_of_a_study_is_refused_and_changes_nothing(tmp_path: Pat
     task = Task(hidden_size=32, learning_rate=0.01)
     run_fixed(study(), [task], tmp_path / "run", workers=1, storage=url)
     first = Leases(open_engine(url), "study")
-    first.open({"study": "as the first says"})
+    first.open(StudySpec(study="as the first says", fingerprint="f"))
     first.report_members("group", 3)
     assert first.hold("another machine:1:2:3", 60.0) is None
     with pytest.raises(InputError, match="another machine:1:2:3"):
         run_fixed(study(), [task], tmp_path / "other", workers=1, storage=url)
-    assert first.spec() == {"study": "as the first says"} and first.members() == [3]
+    assert first.spec() == StudySpec(study="as the first says", fingerprint="f") and first.members() == [3]
     assert first.state()[0] == "open"
     assert not (tmp_path / "other").exists()
     first.close()

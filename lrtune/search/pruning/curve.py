@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
+from lrtune.trainer.trial import Facts, Report
 
 # Relative width of "at" the unigram entropy: the held-out estimate of a loss is not better than this.
 AT_UNIGRAM = 0.02
@@ -73,6 +74,23 @@ class Curve:
             vocabulary_size=record.facts.vocabulary_size,
             unigram_entropy=record.facts.unigram_entropy,
             learning_rate=record.learning_rate,
+        )
+
+    @classmethod
+    def from_reports(
+        cls, reports: Sequence[Report], facts: Facts, *, planned_steps: int, learning_rate: float
+    ) -> "Curve":
+        """The curve of a run that is being trained, from what its trainer reported so far."""
+        has_diversity = any(report.diversity is not None for report in reports)
+        return cls(
+            steps=[report.step for report in reports],
+            losses=[report.loss for report in reports],
+            diversities=[report.diversity for report in reports] if has_diversity else None,
+            planned_steps=planned_steps,
+            regime_changes=facts.regime_changes,
+            vocabulary_size=facts.vocabulary_size,
+            unigram_entropy=facts.unigram_entropy,
+            learning_rate=learning_rate,
         )
 
     @cached_property

@@ -1,5 +1,6 @@
 """One attempt at one trial: what the trainer reports becomes a curve, a verdict, and in the end a record."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -22,7 +23,7 @@ _SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class WorkerSettings:
     """How a worker runs its trials; nothing of it changes what a trial finds, except through the execution plan."""
 
     fingerprint: str
@@ -38,7 +39,9 @@ class Setting:
 class Attempt:
     """A lease being worked off. `trial` is what the trainer gets; `finish` hands the record in."""
 
-    def __init__(self, lease: Lease, study: Study, leases: Leases, setting: Setting, micro_batch: int | None) -> None:
+    def __init__(
+        self, lease: Lease, study: Study, leases: Leases, setting: WorkerSettings, micro_batch: int | None
+    ) -> None:
         self.lease, self.study, self.leases, self.setting = lease, study, leases, setting
         self.task = Task(**lease.task)
         self.steps = int(self.task.scales.get("steps", study.steps))
@@ -119,15 +122,19 @@ class Attempt:
         if self.study.pruner == "none":
             return None
         peers = self.peers() if self.study.pruning.beaten else ()
-        return verdict(Curve.from_record(self.record("finished")), self.study.pruning, peers)
+        curve = Curve.from_reports(
+            self.rows, self.facts, planned_steps=self.steps, learning_rate=self.task.learning_rate
+        )
+        return verdict(curve, self.study.pruning, peers)
 
     def peers(self) -> list[Curve]:
-        """Curves of the finished runs of the same width and seed; looked up when the trial is saved, not oftener."""
+        """Curves of the finished runs of the same width and seed, refreshed at most once per save interval."""
         if not self._peers or time.monotonic() - self._saved > _SAVE_SECONDS:
             for trial, result in self.leases.results(self.lease.peers, list(self._peers)):
-                record = from_json(result)
-                if record.seed == self.task.seed and record.status == "finished":
-                    self._peers[trial] = Curve.from_record(record)
+                with contextlib.suppress(InputError):  # one that cannot be read is the search's to fail
+                    record = from_json(result)
+                    if record.seed == self.task.seed and record.status == "finished":
+                        self._peers[trial] = Curve.from_record(record)
         return list(self._peers.values())
 
     def save(self) -> None:

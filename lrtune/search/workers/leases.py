@@ -10,17 +10,15 @@ longer write to it, so a trial is completed once however often it was begun.
 import contextlib
 import hashlib
 import json
-import os
-import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from lrtune.search.workers.owner import is_gone
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import patiently
 
 _FIRST_PATIENCE = 10.0
@@ -70,46 +68,6 @@ class Lease:
     task: Mapping[str, Any]
     renewed: float = 0.0
     progress: Mapping[str, Any] = field(default_factory=dict)
-
-
-def machine_id() -> str:
-    """This machine, as far as process ids go: its host name and, on Linux, its boot and the process-id namespace."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-        parts.append(os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]"))
-    return "/".join(parts)
-
-
-def new_owner(token: str = "") -> str:
-    """A name for this process that no other has, on any machine, now or later; it ends with `token`, if given."""
-    return f"{machine_id()}:{os.getpid()}:{_started(os.getpid())}:{token or secrets.token_hex(4)}"
-
-
-def is_gone(owner: str) -> bool:
-    """True when `owner` was a process of this machine that has ended; False where that cannot be known."""
-    try:
-        where, pid, started, _ = owner.rsplit(":", 3)
-        process = int(pid)
-    except ValueError:
-        return False
-    if where != machine_id():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return bool(started) and _started(process) != started
-
-
-def _started(pid: int) -> str:
-    """The kernel's start time of a process, where it says: a process id can come again, this pair cannot."""
-    with contextlib.suppress(OSError, IndexError):
-        status = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return "gone" if status[0] == "Z" else status[19]
-    return ""
 
 
 class Leases:
@@ -170,26 +128,26 @@ class Leases:
 
     # The study's own row
 
-    def create(self, spec: Mapping[str, Any], fingerprint: str) -> None:
+    def create(self, spec: StudySpec) -> None:
         """Make the tables and the study's row, where there are none; a row that is there stays as it is."""
         patiently(lambda: _tables.create_all(self.engine))
-        row = {"name": self.study, "spec": json.dumps(spec), "fingerprint": fingerprint, "state": "open"}
+        row = {"name": self.study, "spec": spec.to_json(), "fingerprint": spec.fingerprint, "state": "open"}
         self._run(self._insert(_studies).values(row).on_conflict_do_nothing())
 
-    def open(self, spec: Mapping[str, Any]) -> None:
+    def open(self, spec: StudySpec) -> None:
         """Have workers work on the study as `spec` says; for the search that holds it."""
         opened = sa.update(_studies).where(_studies.c.name == self.study)
-        self._run(opened.values(spec=json.dumps(spec), state="open"))
+        self._run(opened.values(spec=spec.to_json(), state="open"))
         self._run(sa.delete(_members).where(_members.c.study == self.study))  # workers of an earlier search said those
 
     def _insert(self, table: sa.Table) -> Any:
         """An INSERT that can say what happens where the row is there already."""
         return (sqlite.insert if self.engine.name == "sqlite" else postgresql.insert)(table)
 
-    def spec(self) -> dict[str, Any] | None:
+    def spec(self) -> StudySpec | None:
         """What a worker needs to know of the study, or None where there is no such study."""
         rows = self._own_row(_studies.c.spec)
-        return dict(json.loads(rows[0][0])) if rows else None
+        return StudySpec.from_json(rows[0][0]) if rows else None
 
     def fingerprint(self) -> str | None:
         """The fingerprint that the study was begun with, or None where there is no such study."""

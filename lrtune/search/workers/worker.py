@@ -8,14 +8,15 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lrtune.errors import InputError, LrtuneError, plain, redact
-from lrtune.search.workers.attempt import Attempt, Setting
-from lrtune.search.workers.leases import Lease, Leases, new_owner
+from lrtune.search.workers.attempt import Attempt, WorkerSettings
+from lrtune.search.workers.leases import Lease, Leases
+from lrtune.search.workers.owner import new_owner
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine
 from lrtune.search.workers.training import Training
 from lrtune.study.study import Study, fingerprint
@@ -69,22 +70,21 @@ class Worker:
         give_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.leases = Leases(open_engine(spec.url), spec.study)
-        told, self.study = _study(self.leases, spec)
+        study_spec, self.study = _study(self.leases, spec)
         self.patience = math.inf if spec.patience is None else spec.patience
         self.stop = stop or threading.Event()
         self.give_up = give_up
-        self.members: int | None = told.get("members")
-        self.trial_timeout: float | None = told.get("trial_timeout")
-        self.lease_seconds = float(told.get("lease_seconds", 60.0))
+        self.members, self.trial_timeout = study_spec.members, study_spec.trial_timeout
+        self.lease_seconds = study_spec.lease_seconds
         self.trainer: Trainer = resolve_trainer(self.study.trainer, self.study.command)
-        self.setting = Setting(
-            fingerprint=told["fingerprint"],
+        self.setting = WorkerSettings(
+            fingerprint=study_spec.fingerprint,
             owner=new_owner(spec.token),
             source=self.trainer.source,
             device=spec.device,
             threads=spec.threads,
-            checkpoints=_checkpoints(spec, told),
-            checkpoint_seconds=float(told.get("checkpoint_seconds", 30.0)),
+            checkpoints=_checkpoints(spec, study_spec),
+            checkpoint_seconds=study_spec.checkpoint_seconds,
             is_stopping=self.stop.is_set,
         )
         self.training = Training(self.trainer, self._begin, self._at_work)
@@ -211,35 +211,35 @@ def check_here(spec: WorkerSpec) -> None:
     """
     leases = Leases(open_engine(spec.url), spec.study)
     try:
-        told, study = _study(leases, spec)
+        study_spec, study = _study(leases, spec)
     finally:
         leases.close()
     trainer = resolve_trainer(study.trainer, study.command)
     data = trainer.prepare(study) if trainer.prepare is not None else None
-    if fingerprint(study, data) != told["fingerprint"]:
+    if fingerprint(study, data) != study_spec.fingerprint:
         raise InputError(
             f"study: expected the data that study {spec.study!r} was begun with, but this machine's are others; "
             "give every machine the same files, tokenizer and Python version"
         )
 
 
-def _study(leases: Leases, spec: WorkerSpec) -> tuple[dict[str, Any], Study]:
+def _study(leases: Leases, spec: WorkerSpec) -> tuple[StudySpec, Study]:
     """What the storage tells workers of the study, and the study."""
-    told = leases.spec()
-    if told is None:
+    study_spec = leases.spec()
+    if study_spec is None:
         raise InputError(f"study: expected the name of a study in {redact(spec.url)}, but got {spec.study!r}")
-    study = parse_study(told["study"])
+    study = parse_study(study_spec.study)
     named = "a command line" if study.command else repr(study.trainer)
     if spec.trainer is not None and (study.command or study.trainer != spec.trainer):
         raise InputError(f"trainer: expected {spec.trainer!r} (--trainer), but study {spec.study!r} names {named}")
-    return told, study
+    return study_spec, study
 
 
-def _checkpoints(spec: WorkerSpec, told: Mapping[str, Any]) -> Path | None:
+def _checkpoints(spec: WorkerSpec, study_spec: StudySpec) -> Path | None:
     """Where this worker keeps checkpoints: as told, else the run folder's where this machine has it."""
     if spec.checkpoints is not None:
         return Path(spec.checkpoints)
-    folder = told.get("checkpoints")
+    folder = study_spec.checkpoints
     return Path(folder) if folder and Path(folder).parent.is_dir() else None
 
 

@@ -12,6 +12,7 @@ from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
 from lrtune.search.workers.engine import ENGINES, Engine, make_engine
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
 from lrtune.study.task import Task
@@ -66,7 +67,7 @@ class Scene:
         options = {"mark": str(self.folder / "mark")}
         study = Study(trainer=f"test_engines:{trainer}", steps=10, report_every=2, widths=(32,), options=options)
         spec = {"study": to_toml(study), "fingerprint": "f", "checkpoints": str(self.folder / "checkpoints"), **more}
-        self.leases.create(spec, "f")
+        self.leases.create(StudySpec(**spec))
         for number, rate in enumerate(rates or RATES):
             task = Task(hidden_size=32, learning_rate=rate)
             self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})

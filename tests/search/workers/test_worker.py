@@ -14,6 +14,7 @@ from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.search.workers.worker import Worker, WorkerSpec, check_here
 from lrtune.study.study import PruningPolicy, Study
@@ -34,7 +35,7 @@ class Desk:
         self.spec = {"study": to_toml(self.study), "fingerprint": "f", "checkpoints": str(folder / "checkpoints")}
 
     def queue(self, *rates: float, **more: object) -> None:
-        self.leases.create({**self.spec, **more}, "f")
+        self.leases.create(StudySpec(**{**self.spec, **more}))
         for number, rate in enumerate(rates or RATES):
             task = Task(hidden_size=32, learning_rate=rate)
             self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})
@@ -230,7 +231,7 @@ class Crowd(Desk):
 
     def work_off(self, device: str = "cpu", **more: object) -> list[tuple[int, int]]:
         """The (width, members) of each call of the trainer."""
-        self.leases.create({**self.spec, **more}, "f")
+        self.leases.create(StudySpec(**{**self.spec, **more}))
         for number in range(12):
             task = Task(hidden_size=32 if number < 6 else 64, learning_rate=0.01 + 0.001 * number)
             named = {"hidden_size": task.hidden_size, "learning_rate": task.learning_rate}
