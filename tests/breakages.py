@@ -425,7 +425,7 @@ BREAKAGES = (
     ),
     Breakage(
         "search: a stop of the search is taken for the silence of its workers",
-        "lrtune/search/silence.py",
+        "lrtune/search/running.py",
         "min(now - self._looked, _LONGEST_LOOK)",
         "now - self._looked",
         ("search/test_queue.py",),

@@ -98,14 +98,14 @@ class Loop:
                 return reason
             if time.monotonic() - self.held > _HOLD_SECONDS:
                 self._hold()
-            self._say_what_it_waits_for(engine)
+            self._note_waiting(engine)
             if ended:
                 stillborn = 0
             else:
                 time.sleep(_POLL)
 
-    def _say_what_it_waits_for(self, engine: Engine) -> None:
-        running, records = self.queue.running, self.queue.folder.records
+    def _note_waiting(self, engine: Engine) -> None:
+        running, records = self.queue.running.leases, self.queue.folder.records
         waiting = len(self.queue.pending) - len(running)
         text = self._waiting.look(
             running, waiting=waiting, ended=len(records), workers=engine.alive(), now=time.monotonic()

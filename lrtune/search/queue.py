@@ -16,16 +16,16 @@ from lrtune.errors import InputError
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json, to_json
 from lrtune.records.record import TrialRecord, task_of
-from lrtune.search.events import Note, OnEvent, Planned, TrialEnded, TrialReported, TrialStarted
+from lrtune.search.events import Note, OnEvent, Planned, TrialEnded
 from lrtune.search.optuna_study import Trials
-from lrtune.search.silence import Silences
+from lrtune.search.running import RunningTrials
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.storage import is_passing, patiently, raise_described
 from lrtune.study.study import Study
-from lrtune.study.task import Task
+from lrtune.study.task import Task, steps_of
 
-_LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: ages of leases grow all the same
+_LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: silences grow all the same
 
 
 class TaskQueue:
@@ -37,13 +37,11 @@ class TaskQueue:
         self.leases, self.trials, self.folder, self.study = leases, trials, folder, study
         self.attempts, self.emit = attempts, emit
         self.pending: dict[int, Task] = {}
-        self._forgiven: set[int] = set()
-        self._shown: dict[int, tuple[int, int]] = {}
+        self._retried: set[int] = set()
         self._failures: list[TrialRecord] = []
         self._tokens = 0.0
         self._planned: Planned | None = None
-        self.running: Sequence[Lease] = ()
-        self._silences = Silences()
+        self.running = RunningTrials(study, emit, trials.begin)
         self._looked = -math.inf
 
     def restore(self) -> None:
@@ -62,8 +60,8 @@ class TaskQueue:
             self.leases.told(trial)
         for note in self.folder.project(records.values(), file):
             self.emit(Note(text=note))
-        # A run that failed then is tried again now: whoever starts the search anew may have mended the cause.
-        self._forgiven = {record.trial for record in records.values() if record.status == "failed"}
+        # Runs that failed then are tried again: the user may have fixed the cause.
+        self._retried = {record.trial for record in records.values() if record.status == "failed"}
         self._tokens = sum(_tokens(record) for record in records.values())
         self._adopt(stored.unfinished)
         for lease in self.leases.running():
@@ -121,7 +119,7 @@ class TaskQueue:
             if number is not None:
                 self.leases.add(number, task.group, _task_json(task))
                 self.pending[number] = task
-        self._show_plan()
+        self._emit_plan()
 
     def _new_trial(self, task: Task) -> int | None:
         """A trial for the task; None when the answer was lost on the way, but the trial was made and adopted."""
@@ -137,16 +135,17 @@ class TaskQueue:
         return self._new_trial(task)
 
     def known(self) -> list[TrialRecord]:
-        """The records that the design is to know: all but the failed ones of an earlier search."""
-        return [record for number, record in self.folder.records.items() if number not in self._forgiven]
+        """The records for the design: all but the failed ones of an earlier search."""
+        return [record for number, record in self.folder.records.items() if number not in self._retried]
 
     def collect(self) -> int:
-        """Take in what workers handed in, and show what they are at; returns how many trials ended."""
+        """Take in what workers handed in, and emit how far they are; returns how many trials ended."""
         now = time.monotonic()
         if not self.leases.has_news() and now - self._looked < _LOOK_SECONDS:
             return 0
         self._looked = now
-        self._show_running()
+        self.running.look(self.leases.running(), now)
+        self._emit_plan()
         ended = [(trial, self._take_in(trial, result)) for trial, result in self.leases.done()]
         for trial, _ in ended:
             self.pending.pop(trial, None)
@@ -157,7 +156,7 @@ class TaskQueue:
             self._failures = [*self._failures, record] if record.status == "failed" else []
             self.emit(TrialEnded(record=record))
         if ended:
-            self._show_plan()
+            self._emit_plan()
         return len(ended)
 
     def failures_in_a_row(self) -> list[TrialRecord]:
@@ -169,16 +168,16 @@ class TaskQueue:
         return self._tokens
 
     def take_back(self, mark: str, how: str) -> int:
-        """Free what a worker that is known to be dead was at; returns how many trials that were."""
-        mine = [lease for lease in self.leases.running() if mark in lease.owner]
-        for lease in mine:
+        """Free the trials of a dead worker, whose name contains `mark`; returns how many there were."""
+        held = [lease for lease in self.leases.running() if mark in lease.owner]
+        for lease in held:
             self._retry(lease, how)
-        return len(mine)
+        return len(held)
 
     def take_back_silent(self, lease_seconds: float) -> None:
         """Free the trials of workers that were silent for so long."""
-        for lease in self.running:
-            silent = self._silences.of(lease)
+        for lease in self.running.leases:
+            silent = self.running.silence(lease)
             if silent > lease_seconds:
                 self._retry(lease, f"silent for {silent:.0f} s")
 
@@ -203,7 +202,7 @@ class TaskQueue:
             seed=task.seed,
             status="failed",
             why=why,
-            steps=self._steps(task),
+            steps=steps_of(task, self.study),
             steps_done=0,
             loss=None,
             scales=dict(task.scales),
@@ -212,56 +211,15 @@ class TaskQueue:
             fingerprint=self.leases.fingerprint() or "",
         )
 
-    def _steps(self, task: Task) -> int:
-        return int(task.scales.get("steps", self.study.steps))
-
     def cancel(self) -> None:
-        """Take what nobody has begun off the queue, for good."""
+        """Take the waiting trials off the queue, for good."""
         for lease in self.leases.waiting():
             if self.leases.cancel(lease.trial):
                 self.trials.drop(lease.trial)
                 self.pending.pop(lease.trial, None)
 
-    # Events for the live view
-
-    def _show_running(self) -> None:
-        self.running = self.leases.running()
-        self._silences.look(self.running, self._looked)
-        for lease in self.running:
-            step = lease.progress["reports"][-1][0] if lease.progress.get("reports") else -1
-            seen = self._shown.get(lease.trial)
-            if seen is None or seen[0] != lease.attempt:
-                self._show_started(lease)
-            if step >= 0 and (seen is None or seen != (lease.attempt, step)):
-                self._show_report(lease)
-            self._shown[lease.trial] = (lease.attempt, step)
-        self._show_plan()
-
-    def _show_started(self, lease: Lease) -> None:
-        task = self.pending.get(lease.trial) or Task(**lease.task)
-        if lease.trial not in self._shown:
-            self.trials.begin(lease.trial)
-        self.emit(
-            TrialStarted(
-                trial=lease.trial,
-                hidden_size=task.hidden_size,
-                learning_rate=task.learning_rate,
-                seed=task.seed,
-                scales=task.scales,
-                arm=task.arm,
-                steps=self._steps(task),
-                worker=lease.owner,
-                attempt=lease.attempt,
-            )
-        )
-
-    def _show_report(self, lease: Lease) -> None:
-        step, loss, diversity, _ = lease.progress["reports"][-1]
-        steps = int(lease.progress.get("steps", self.study.steps))
-        self.emit(TrialReported(trial=lease.trial, step=step, steps=steps, loss=loss, diversity=diversity))
-
-    def _show_plan(self) -> None:
-        running = sum(lease.trial in self.pending for lease in self.running)
+    def _emit_plan(self) -> None:
+        running = sum(lease.trial in self.pending for lease in self.running.leases)
         known = len(self.folder.records) + len(self.pending)
         plan = Planned(trials=known, waiting=len(self.pending) - running, running=running)
         if plan != self._planned:

@@ -43,6 +43,11 @@ def group_name(
     return json.dumps(parts, separators=(",", ":"), default=str)
 
 
+def steps_of(task: Task, study: Study) -> int:
+    """The optimizer steps of a task's run."""
+    return int(task.scales.get("steps", study.steps))
+
+
 def scale_combinations(study: Study) -> list[dict[str, float]]:
     """Every combination of the swept scales other than the width; one empty mapping if only the width is swept."""
     values = [[(name, value) for value in column] for name, column in study.scales.items()]

@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_as_a_trial_is_made_is_said_in_one_line() -> None:
         cause = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from cause
 
-    queue = TaskQueue(None, SimpleNamespace(add=full), None, Study(), 5, print)  # type: ignore[arg-type]
+    queue = TaskQueue(None, SimpleNamespace(add=full, begin=print), None, Study(), 5, print)  # type: ignore[arg-type]
     with pytest.raises(RunFailedError) as caught:
         queue.add([Task(hidden_size=32, learning_rate=0.01)])
     assert str(caught.value) == ("storage: database or disk is full; free some space and run the same command again")

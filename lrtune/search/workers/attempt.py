@@ -16,7 +16,7 @@ from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.study.study import Study
-from lrtune.study.task import Task
+from lrtune.study.task import Task, steps_of
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
 
 _SAVE_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Attempt:
     ) -> None:
         self.lease, self.study, self.leases, self.setting = lease, study, leases, setting
         self.task = Task(**lease.task)
-        self.steps = int(self.task.scales.get("steps", study.steps))
+        self.steps = steps_of(self.task, study)
         self.micro_batch = micro_batch
         self.members = 1
         self.began = time.monotonic()
