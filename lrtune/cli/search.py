@@ -1,6 +1,7 @@
 """`lrtune search`: train short runs at several sizes and rates, and fit the rule."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def search(
 
         say_import(settings.study)
         planned = plan(settings.study, folder, **options)
-        result_json(vars(planned)) if watching.json_lines else result(str(planned))
+        result_json(asdict(planned)) if watching.json_lines else result(str(planned))
         return
     from lrtune.search.run import run_search
 

@@ -55,7 +55,7 @@ class RunFolder:
         remove_leftovers(self.out)
 
     def forget_checkpoints(self) -> None:
-        """Remove the checkpoints of trials that nobody will go on with."""
+        """Remove the checkpoints of trials that will not be resumed."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def try_lock(self) -> bool:

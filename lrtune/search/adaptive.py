@@ -1,7 +1,7 @@
 """The adaptive design: asks the model what to run next, and ends when that is sure enough.
 
-What it proposes follows from the records and from what is under way, so a search that was killed goes on as if it had
-not been. However sure the model is, no width stays without a run: a rule should not rest on a size never trained.
+Its proposals follow from the records and the pending tasks alone, so a search that was killed resumes as if it had not
+been. However sure the model is, every width gets a run: a rule should not rest on a size that was never trained.
 """
 
 import math
@@ -96,7 +96,7 @@ class _WidthSearch:
         self.model.take(record.trial, observation(record, self.study.pruning.floor), record.facts.parameters)
 
     def assess(self) -> None:
-        """Judge anew what is known."""
+        """Assess what is known."""
         self.assessment = self.model.assess(self.space(), look_ahead=False)
 
     def next_task(self, under_way: Sequence[Task]) -> Task:

@@ -1,4 +1,4 @@
-"""Why a search ended, as data: `Ending` for whoever decides by it, a line of text for whoever reads it."""
+"""Why a search ended, as data: `Ending` for programs, a line of text for people."""
 
 from dataclasses import dataclass
 from enum import Enum

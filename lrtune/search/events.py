@@ -58,7 +58,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """One line for whoever watches: a widened range, a lost worker, a repaired file."""
+    """One line for the user: a widened range, a lost worker, a repaired file."""
 
     text: str
 
@@ -68,4 +68,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Nobody listens."""
+    """A listener that does nothing."""

@@ -126,7 +126,7 @@ class Loop:
         return self.design.verdict(known, list(self.queue.pending.values()))
 
     def _members(self, engine: Engine) -> int:
-        """Trials that one worker trains together; half of what it could, for a design that learns from each."""
+        """How many trials one worker is to train together."""
         if self.trainer.train_population is None:
             return 1
         asks = self.options.members is None and self.trainer.members_at_once is not None
@@ -175,7 +175,7 @@ class Loop:
                 self.leases.release(lease)
 
     def _clear(self, reason: StopReason) -> None:
-        """Give up what nobody has begun, and all checkpoints, where nobody would go on with them."""
+        """After a final ending, cancel the waiting trials and remove all checkpoints."""
         if reason.ending.is_final:
             self.queue.cancel()
             self.queue.folder.forget_checkpoints()
@@ -187,7 +187,7 @@ def members_wanted(given: int | None, reported: Sequence[int], *, is_gpu: bool) 
     Args:
         given: what the user said.
         reported: what workers train at once, one number a group, in ascending order; half of the middle one is given.
-        is_gpu: whether they train on a GPU, where nobody said anything.
+        is_gpu: whether they train on a GPU; decides where neither is known.
     """
     if given is not None:
         return given

@@ -90,10 +90,10 @@ class SearchResult:
 
     @property
     def ending(self) -> Ending:
-        """Why it ended, for whoever decides by it."""
+        """Why it ended, for programs."""
         return self.reason.ending
 
     @property
     def stop_reason(self) -> str:
-        """Why it ended, in one line."""
+        """Why it ended, in one line for people."""
         return self.reason.text

@@ -142,8 +142,8 @@ class Trials:
     def tell(self, record: TrialRecord, floor: float) -> None:
         """Tell how a trial ended; `floor` is the least diversity. Telling twice changes nothing.
 
-        As `optuna.Study.tell` does it, in fewer transactions: a pruned trial's value is its last loss. The state comes
-        last: a trial that is told in part is unfinished.
+        As `optuna.Study.tell` does it, in fewer transactions: a pruned trial's value is its last loss. The state is
+        written last, so a trial that was told in part stays unfinished.
         """
         trial_id = self._id(record.trial)
         state = _STATES[record.status] if record.loss is not None or record.status == "failed" else TrialState.PRUNED

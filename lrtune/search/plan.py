@@ -1,5 +1,6 @@
 """What a search would run and what that would cost, and whether a budget or a range can be enough."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,37 @@ _LOST_AT_THE_LOWEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """The runs at one width and combination of scales.
+
+    Attributes:
+        hidden_size, scales: the width and the other scales.
+        runs, done: how many are expected, and how many of them were made already.
+        steps: of one run.
+        compute: of one run, in tokens × parameters where known, else in steps × hidden_size².
+        seconds: of one run; None where none was timed yet.
+    """
+
+    hidden_size: int
+    scales: Mapping[str, float]
+    runs: int
+    done: int
+    steps: int
+    compute: float
+    seconds: float | None
+
+    @property
+    def left(self) -> int:
+        """How many are still to be made."""
+        return max(0, self.runs - self.done)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a search would run.
 
     Attributes:
-        rows: one per width and combination of scales: ``hidden_size``, ``scales``, ``runs`` expected, ``done``
-            already, ``steps`` of one run, ``seconds`` of one run (None where no run of it was ever timed).
+        rows: one per width and combination of scales.
         design, how: the design, and how the runs were counted.
         runs, done: over all rows.
         tokens: of the runs to come; None until a run has said its tokens per step.
@@ -35,7 +61,7 @@ class Plan:
     """
 
     study: str
-    rows: list[dict[str, Any]]
+    rows: tuple[PlanRow, ...]
     design: str
     how: str
     runs: int
@@ -44,19 +70,19 @@ class Plan:
     compute: float
     seconds: float | None
     workers: int
-    notes: list[str]
+    notes: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [f"study {self.study}: {self.runs} runs ({self.how}), {self.done} of them done"]
         for row in self.rows:
-            scales = "".join(f", {name} {value:g}" for name, value in row["scales"].items())
-            time = f", about {row['seconds']:.1f} s each" if row["seconds"] is not None else ""
-            lines.append(f"  hidden {row['hidden_size']}{scales}: {row['runs']} runs of {row['steps']} steps{time}")
+            scales = "".join(f", {name} {value:g}" for name, value in row.scales.items())
+            time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
+            lines.append(f"  hidden {row.hidden_size}{scales}: {row.runs} runs of {row.steps} steps{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
         lines.append(f"  to come: {tokens}compute {self.compute:.3g}")
         if self.seconds is not None:
             lines.append(f"  about {self.seconds:.0f} s with {self.workers} workers")
-        return "\n".join(lines + [f"  {note}" for note in self.notes])
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
 def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
@@ -74,26 +100,25 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
-    rows = [_row(study, width, scales, counts[width], records) for width, scales in cells(study)]
-    left = [(row, max(0, row["runs"] - row["done"])) for row in rows]
+    rows = tuple(_row(study, width, scales, counts[width], records) for width, scales in cells(study))
     workers = given.workers or len(shares(None, given.device))
-    timed = all(row["seconds"] is not None for row, _ in left)
+    timed = [row.seconds * row.left for row in rows if row.seconds is not None]
     per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
     notes = [f"budget: {text}" for text in _budget(study)]
-    if not timed:
+    if len(timed) < len(rows):
         notes.append("time: not known before the first runs; the search shows it as soon as it is")
     return Plan(
         study=study.name,
         rows=rows,
         design=study.design,
         how=how,
-        runs=sum(row["runs"] for row in rows),
-        done=sum(row["done"] for row in rows),
-        tokens=None if per_step is None else float(sum(per_step * row["steps"] * more for row, more in left)),
-        compute=float(sum(row["compute"] * more for row, more in left)),
-        seconds=sum(row["seconds"] * more for row, more in left) / workers if timed else None,
+        runs=sum(row.runs for row in rows),
+        done=sum(row.done for row in rows),
+        tokens=None if per_step is None else float(sum(per_step * row.steps * row.left for row in rows)),
+        compute=float(sum(row.compute * row.left for row in rows)),
+        seconds=sum(timed) / workers if len(timed) == len(rows) else None,
         workers=workers,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -104,8 +129,6 @@ def _grid(study: Study) -> Mapping[int, int]:
 
 def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
     """Runs per width of an adaptive search, played through on a law of exponent −1 in the middle of the range."""
-    import math
-
     from lrtune.search.adaptive import AdaptiveDesign
 
     design = AdaptiveDesign(study)
@@ -136,24 +159,22 @@ def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
     return {width: counts[width] for width in study.widths}, "as many as an adaptive search needs on a smooth law"
 
 
-def _row(
-    study: Study, width: int, scales: Mapping[str, float], runs: int, records: Sequence[TrialRecord]
-) -> dict[str, Any]:
+def _row(study: Study, width: int, scales: Mapping[str, float], runs: int, records: Sequence[TrialRecord]) -> PlanRow:
     steps = int(scales.get("steps", study.steps))
     here = [r for r in records if r.hidden_size == width and dict(r.scales) == dict(scales) and r.status != "failed"]
-    timed = [r for r in here if r.status == "finished" and r.seconds > 0]
+    timed = [r.seconds for r in here if r.status == "finished" and r.seconds > 0]
     facts = next((r.facts for r in here if r.facts.parameters), None)
     size = facts.parameters if facts is not None and facts.parameters else width**2
     tokens = steps * (facts.tokens_per_step or 1) if facts is not None else steps
-    return {
-        "hidden_size": width,
-        "scales": dict(scales),
-        "runs": max(runs, len(here)),
-        "done": len(here),
-        "steps": steps,
-        "compute": float(size * tokens),
-        "seconds": sum(r.seconds for r in timed) / len(timed) if timed else None,
-    }
+    return PlanRow(
+        hidden_size=width,
+        scales=dict(scales),
+        runs=max(runs, len(here)),
+        done=len(here),
+        steps=steps,
+        compute=float(size * tokens),
+        seconds=sum(timed) / len(timed) if timed else None,
+    )
 
 
 def _budget(study: Study) -> list[str]:

@@ -66,7 +66,7 @@ class TaskQueue:
         self._adopt(stored.unfinished)
         for lease in self.leases.running():
             if is_gone(lease.owner) and self.leases.release(lease):
-                self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it goes on"))
+                self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it is resumed"))
 
     def _take_in(self, number: int, result: str) -> TrialRecord:
         """Tell Optuna the record that was handed in for a trial; one that cannot be read fails this trial alone."""
@@ -194,7 +194,7 @@ class TaskQueue:
         self.leases.finish(lease, to_json(replace(record, worker=lease.owner, attempt=lease.attempt)))
 
     def _failed(self, number: int, task: Task, why: str) -> TrialRecord:
-        """The record of a run that left none of its own."""
+        """The failed record of a run whose worker left none."""
         return TrialRecord(
             trial=number,
             hidden_size=task.hidden_size,

@@ -87,7 +87,7 @@ def _design(study: Study) -> Design:
 
 
 class _Law:
-    """The law through the records of a session, for whoever listens while it runs, and at its end."""
+    """Fits the law through the records of a session, while it runs and at its end."""
 
     def __init__(self, session: Session, emit: OnEvent) -> None:
         self.session, self.emit = session, emit
@@ -97,7 +97,7 @@ class _Law:
         self._fit: LawFit | None = None
 
     def listen(self, event: Event) -> None:
-        """Pass an event on, and after a trial the law too, as long as fitting it costs little beside the training."""
+        """Emit the event, and after a trial the current law, unless fits have taken more than 1% of the run time."""
         self.emit(event)
         now = time.monotonic()
         if self.emit is ignore or not isinstance(event, TrialEnded) or self._spent > _LAW_SHARE * (now - self._began):

@@ -1,8 +1,7 @@
 """One session of a search: it opens the run folder and the storage, has tasks trained, and closes them again.
 
-The search is one process. It queues tasks and reads records back through the storage, and workers, wherever they run,
-meet it only there. So it can be killed at any moment: what was handed in stays handed in, and the same command
-goes on from it.
+The search is one process. It queues tasks and reads records through the storage; workers, wherever they run, meet it
+only there. So it can be killed at any moment: what was handed in is kept, and the same command resumes from it.
 """
 
 import contextlib
@@ -84,7 +83,7 @@ class Session:
 
     @contextlib.contextmanager
     def _held(self, mark: str) -> Iterator[tuple[Leases, str]]:
-        """The leases of the study, held by this search alone, which is known there by the name given beside them."""
+        """The leases of the study, held by this search alone, and the name under which it holds them."""
         me, name = new_owner(), self.study.name
         leases = Leases(open_engine(self.url), name)
         try:

@@ -31,7 +31,7 @@ class Status:
         unknown: trials that records.jsonl has and the storage does not know.
         changed: trials whose record differs between the two.
         bad_lines: lines of records.jsonl that are no records, each with its reason.
-        repaired: whether records.jsonl was written anew from the storage.
+        repaired: whether records.jsonl was rewritten from the storage.
         storage: where the trials are, without a password; empty where it could not be looked at.
         why_no_storage: why not.
     """
@@ -90,7 +90,7 @@ class Status:
         elif not lines:
             lines.append("records.jsonl and the storage agree")
         if self.repaired:
-            lines.append("records.jsonl was written anew from the storage")
+            lines.append("records.jsonl was rewritten from the storage")
         return lines
 
 
@@ -100,7 +100,7 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
     Args:
         run: the run folder; it may be read-only.
         storage: the URL that the search was given, where that was not the folder's own file.
-        repair: write records.jsonl anew where it lacks records or has bad lines and no search is at work.
+        repair: rewrite records.jsonl where it lacks records or has bad lines and no search is at work.
 
     Raises:
         InputError: this is no run folder, or the storage cannot be read.

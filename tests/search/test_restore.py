@@ -155,7 +155,7 @@ def test_a_snapshot_that_was_gone_on_with_takes_back_the_others_under_new_number
 
 
 def test_records_that_were_put_back_are_not_put_back_again(tmp_path: Path) -> None:
-    """Killed before records.jsonl was written anew, with the numbers that they have now."""
+    """Killed before records.jsonl was rewritten, with the numbers that they have now."""
     queue, _ = _restored(tmp_path, tasks=2, ended=2, then=lambda out: (out / "study.db").unlink())
     before = list(queue.folder.records.values())
     shifted = [replace(record, trial=record.trial + 5) for record in before]

@@ -138,7 +138,7 @@ class Attempt:
         return list(self._peers.values())
 
     def save(self) -> None:
-        """Keep the curve so far, so that a restarted attempt goes on with it and the live view sees it."""
+        """Store the curve so far: a restarted attempt resumes from it, and the live view shows it."""
         self._saved = time.monotonic()
         reports = [(row.step, row.loss, row.diversity, dict(row.numbers)) for row in self.rows]
         kept = self.leases.save_progress(self.lease, {"reports": reports, "texts": self.texts, "steps": self.steps})
@@ -218,7 +218,7 @@ class Attempt:
         return handed
 
     def release(self) -> None:
-        """Put the trial back for whoever goes on with it."""
+        """Put the trial back into the queue; the next worker resumes it."""
         if not self.is_lost:
             self.save()
             self.leases.release(self.lease)

@@ -138,7 +138,7 @@ class Leases:
         """Have workers work on the study as `spec` says; for the search that holds it."""
         opened = sa.update(_studies).where(_studies.c.name == self.study)
         self._run(opened.values(spec=spec.to_json(), state="open"))
-        self._run(sa.delete(_members).where(_members.c.study == self.study))  # workers of an earlier search said those
+        self._run(sa.delete(_members).where(_members.c.study == self.study))  # reported to an earlier search
 
     def _insert(self, table: sa.Table) -> Any:
         """An INSERT that can say what happens where the row is there already."""
@@ -197,7 +197,7 @@ class Leases:
         """One queued trial, now this owner's, or none; trials begun least often come first."""
         return self._take(owner, _leases.c.trial == self._queued().limit(1).scalar_subquery())
 
-    def claim_beside(self, lease: Lease, count: int) -> list[Lease]:
+    def claim_peers(self, lease: Lease, count: int) -> list[Lease]:
         """Up to `count` more queued trials of the group that `lease` is of, for its owner."""
         if count < 1:
             return []
@@ -297,7 +297,7 @@ class Leases:
         self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result, progress=None))
 
     def done(self) -> list[tuple[int, str]]:
-        """The records that were handed in and are not yet told to Optuna."""
+        """The records that were handed in and that Optuna's study does not have yet."""
         c = _leases.c
         rows = self._run(sa.select(c.trial, c.result).where(self._mine, c.state == "done").order_by(c.trial))
         return [(int(row[0]), str(row[1])) for row in rows]

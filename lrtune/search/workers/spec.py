@@ -34,7 +34,7 @@ class StudySpec:
         """The specification that a storage keeps; what a newer version adds to it is left out.
 
         Raises:
-            InputError: it is none.
+            InputError: the text is no specification.
         """
         names = {field.name for field in fields(cls)}
         try:

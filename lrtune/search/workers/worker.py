@@ -143,7 +143,7 @@ class Worker:
         if first.peers not in self._members:
             self._members[first.peers] = self.members or self._worthwhile(first)
         members = min(self._members[first.peers], self.training.fits.get(first.peers, sys.maxsize))
-        return [first, *self.leases.claim_beside(first, members - 1)]
+        return [first, *self.leases.claim_peers(first, members - 1)]
 
     def _worthwhile(self, lease: Lease) -> int:
         """How many trials of this group to train at once; the search is told what the trainer said."""
