@@ -177,7 +177,8 @@ class Search:
 
     def propose(self) -> list[Task]:
         pending = list(self.queue.pending.values())
-        return self.design.propose(self.queue.known(), pending, len(pending) + 1)
+        self.design.propose(self.queue.known(), pending, 0)  # takes in the records
+        return [self.design.searches[0].next_task(pending)]
 
     def trial(self) -> tuple[float, ...]:
         """One trial from the proposal to its record, while another one waits: CPU seconds of each step."""
