@@ -7,7 +7,7 @@ that what a rule carries, `lrtune.law.boundary` finds where runs collapse, `lrtu
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from lrtune.rule.drawn import locate, regrets
 __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
 
 _LN2 = math.log(2.0)
+_LARGEST = 1e100  # of losses
 DRAWS = 64
 
 
@@ -74,7 +75,7 @@ def fit_law(
         InputError: the scales are not in the records.
         RunFailedError: there is nothing to fit (no run finished, one learning rate only, losses all the same).
     """
-    runs = list(records)
+    runs = [_measured(record) for record in records]
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
     cells = gathered.cells
@@ -130,6 +131,15 @@ def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFi
     names = sorted({name for record in own for name in record.scales})
     swept = [name for name in names if len({record.scales.get(name) for record in own}) > 1]
     return fit_law(own, scales=("hidden_size", *swept), tolerance=tolerance)
+
+
+def _measured(record: TrialRecord) -> TrialRecord:
+    """The record with a loss that can be squared: beyond `_LARGEST` it has diverged, below its inverse it is zero."""
+    if record.loss is None or 1 / _LARGEST <= abs(record.loss) <= _LARGEST:
+        return record
+    if abs(record.loss) < 1:
+        return replace(record, loss=0.0)
+    return replace(record, loss=None, status="diverged" if record.status == "finished" else record.status)
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:

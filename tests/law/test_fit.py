@@ -235,12 +235,20 @@ def test_optima_that_follow_nothing_are_taken_as_they_are() -> None:
         ([run(64, r, None, "failed") for r in (0.1, 0.2)], "failed for reasons of their own"),
         ([run(w, 0.1, 3.0 + w) for w in WIDTHS], "one learning rate at every size"),
         ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 3"),
+        ([run(w, r, 1e299 * r) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "no run finished (15 diverged)"),
+        ([run(w, r, 1e-310 * r) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 0"),
     ],
 )
 def test_what_cannot_be_fitted_is_said_in_one_line(records: list[TrialRecord], said: str) -> None:
     with pytest.raises((InputError, RunFailedError)) as caught:
         fit_law(records)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_no_measurement_does_not_take_the_others_along() -> None:
+    runs = sweep(power(-1.0))
+    fit = fit_law([*runs, run(64, 5.0, 1e299)])
+    assert recommend(128, rule=fit.rule).learning_rate == pytest.approx(power(-1.0)(128), rel=0.2)
 
 
 def test_a_scale_that_no_record_has_is_named() -> None:
