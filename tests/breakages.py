@@ -540,7 +540,7 @@ BREAKAGES = (
         "lrtune/cli/terminal.py",
         "print(_fitted(plain(text), sys.stderr)",
         "print(_fitted(text, sys.stderr)",
-        ("cli/test_looking.py",),
+        ("cli/test_terminal.py",),
     ),
     Breakage(
         "report: pictures are written where a stranger's link leads",
