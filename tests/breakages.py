@@ -81,6 +81,13 @@ BREAKAGES = (
         ("bitnet/ternary/test_kernels.py",),
     ),
     Breakage(
+        "gradients by pairs: sums over tokens are taken out after they can overflow",
+        "bitnet/ternary/pairs.c",
+        "#define PAIRS 256 ",
+        "#define PAIRS 512 ",
+        ("bitnet/ternary/test_fused.py",),
+    ),
+    Breakage(
         "gradients by floats: the norm's own part is left out",
         "bitnet/ternary/floats.c",
         "to[i] = (from[i] - at[i] * inner) * r + plus[i];",

@@ -37,9 +37,10 @@ class Options:
         init_std: deviation of the initial weights.
         precision: of the backward matrix products, ``fp32`` or ``bf16``; the ternary layers' forward products are
             exact either way. On a CPU with int8 products in hardware the two are 24 and 16 bits in fixed point (see
-            `bitnet.ternary.digits`): as close as float32, and closer than bfloat16. Other CPUs compute ``bf16`` as
-            ``fp32``, which is the faster one there, and say so. On a GPU, ``bf16`` also rounds in attention and in
-            the head while training; held-out text is measured in full precision.
+            `bitnet.ternary.digits`): as close as float32, and closer than bfloat16. With AVX2 alone ``bf16`` is the
+            same 16 bits where that is faster, else exact; other CPUs compute it as ``fp32``, and say so. On a GPU,
+            ``bf16`` also rounds in attention and in the head while training; held-out text is measured in full
+            precision.
         compile: whether to compile the blocks; ``auto`` does where a probe says that the run repays it.
         report_tokens: held-out tokens that a report is measured on; None goes by the steps between reports, so
             that reports take a few per cent of the time. final_tokens: the same for the loss of the last report.

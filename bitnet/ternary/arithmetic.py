@@ -47,20 +47,32 @@ class Arithmetic:
     keeps_squares: bool = True
 
 
+_DIGITS_PAY = 96  # the hidden size from which two digits of our own products beat float32 ones (step.md)
+
 REFERENCE = Arithmetic(name="reference", layer=reference.layer)
 DEVICE = Arithmetic(name="device", layer=plain.layer)
 CUDA = Arithmetic(name="device", layer=plain.layer, logits_at_once=2**28, has_low_precision=True)
 TILES = Arithmetic(name="tiles", layer=tiles.layer, logits_at_once=2**18, keeps_squares=False)
 KERNELS = Arithmetic(
     name="kernels",
-    layer=fused.Fused(product="ours", backward=lambda gradient: Floats()),
+    layer=fused.Fused(product="ours", backward=lambda gradient, width: Floats()),
     cross_entropy=fused.cross_entropy,
     logits_at_once=2**20,
     keeps_squares=False,
 )
+AVX2_KERNELS = replace(
+    KERNELS,
+    layer=fused.Fused(
+        product="ours",
+        backward=lambda gradient, width: (
+            Digits(2, product="ours") if gradient == "bf16" and width >= _DIGITS_PAY else Floats()
+        ),
+    ),
+    has_low_precision=True,
+)
 INT8_KERNELS = replace(
     KERNELS,
-    layer=fused.Fused(product="torch", backward=lambda gradient: Digits(3 if gradient == "fp32" else 2)),
+    layer=fused.Fused(product="torch", backward=lambda gradient, width: Digits(3 if gradient == "fp32" else 2)),
     has_low_precision=True,
 )
 
@@ -70,7 +82,9 @@ def choose(device: torch.device) -> Arithmetic:
     if device.type == "cpu":
         if kernels.library() is None:
             return TILES
-        return INT8_KERNELS if kernels.int8_in_hardware() else KERNELS
+        if kernels.int8_in_hardware():
+            return INT8_KERNELS
+        return AVX2_KERNELS if kernels.uses_avx2() else KERNELS
     return CUDA if device.type == "cuda" else DEVICE
 
 

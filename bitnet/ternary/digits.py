@@ -1,4 +1,4 @@
-"""The gradients of a fused layer by integer products, for processors that multiply int8 matrices in hardware.
+"""The gradients of a fused layer by integer products.
 
 One factor of every product of a ternary layer is an integer already: the weights (−1, 0, 1) in the gradient of the
 activations, the activations (int8) in that of the weights. The other, the gradient g, is written in fixed point,
@@ -6,9 +6,10 @@ activations, the activations (int8) in that of the weights. The other, the gradi
     g = unit · (65536 a + 256 b + c),  with a, b, c in −128 … 127,
 
 24 bits below its largest value, so that three int8 products with exact int32 sums give what one float32 product
-gives, to float32's precision, in a third of its time or less. The unit is one a token where the sum is over outputs,
-and one an output where it is over tokens. A gradient that may be rounded to bfloat16 takes two digits, 16 bits: more
-than bfloat16 keeps.
+gives, to float32's precision, in a third of its time or less where int8 products run in hardware. The unit is one a
+token where the sum is over outputs, and one an output where it is over tokens. A gradient that may be rounded to
+bfloat16 takes two digits, 16 bits: more than bfloat16 keeps. Two digits also pay where products are our own: twice the
+ternary one, and for the weights' gradient one of 16 bits by 8 (`pairs.c`).
 """
 
 from collections.abc import Callable
@@ -17,15 +18,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitnet.ternary.fused import Attended, FedForward, Weights, scratch, tiles_of
+from bitnet.ternary.fused import Attended, FedForward, IntegerProduct, Weights, scratch, tiles_of
 from bitnet.ternary.kernels import run
 
 
 @dataclass(frozen=True)
 class Digits:
-    """See `bitnet.ternary.fused.Backward`; `planes` are the digits of a number."""
+    """See `bitnet.ternary.fused.Backward`.
+
+    Attributes:
+        planes: digits of a number; two where products are our own.
+        product: whose integer products run.
+    """
 
     planes: int
+    product: IntegerProduct = "torch"
 
     def attend(self, x: Tensor, grad: Tensor, way: Attended) -> tuple[Tensor, Tensor, Tensor]:
         """See `bitnet.ternary.fused.Backward.attend`."""
@@ -37,14 +44,14 @@ class Digits:
             run("norm_backward", sums, planes, len(unit), width, *own)
 
         columns = _input_gradient(grad, way.out, way.mixed_rows.scale, planes, before_out)
-        grad_out = _weight_gradient(grad, way.mixed_rows.integers, way.mixed_rows.scale, columns, planes)
+        grad_out = self._weights(grad, way.mixed_rows.integers, way.mixed_rows.scale, columns)
         mixing = way.mixing_gradient(grad_mixed)
 
         def before_qkv(i: slice, sums: Tensor, unit: Tensor) -> None:
             run("norm_backward", sums, planes, len(unit), width, unit, x[i], way.rows.rstd[i], grad[i], grad_x[i])
 
         columns = _input_gradient(mixing, way.qkv, way.rows.scale, planes, before_qkv)
-        return grad_x, _weight_gradient(mixing, way.rows.integers, way.rows.scale, columns, planes), grad_out
+        return grad_x, self._weights(mixing, way.rows.integers, way.rows.scale, columns), grad_out
 
     def ffn(self, x: Tensor, grad: Tensor, way: FedForward) -> tuple[Tensor, Tensor, Tensor]:
         """See `bitnet.ternary.fused.Backward.ffn`."""
@@ -56,18 +63,18 @@ class Digits:
             digits = scratch.take(torch.int8, size * planes, wide)
             of_tile = unit, p[i], way.z_rstd[i], way.up.scale, way.rows.scale[i], digits, own, up_columns
             run("squared_relu_backward", sums, planes, size, wide, *of_tile)
-            sums = _product(digits, way.up.integers)
+            sums = way.up.product_back(digits)
             run("norm_backward", sums, planes, size, width, own, x[i], way.rows.rstd[i], grad[i], grad_x[i])
 
         columns = _input_gradient(grad, way.down, way.z_scale, planes, before_down)
-        grad_down = _weight_gradient(grad, way.z, way.z_scale, columns, planes)
-        grad_up = _weight_gradient(p, way.rows.integers, way.rows.scale, up_columns, planes)
+        grad_down = self._weights(grad, way.z, way.z_scale, columns)
+        grad_up = self._weights(p, way.rows.integers, way.rows.scale, up_columns)
         return grad_x, grad_up, grad_down
 
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Sums in int32 of a (R, C) @ b (C, O), valid until the next product."""
-    return torch._int_mm(a, b, out=scratch.take(torch.int32, a.shape[0], b.shape[1]))
+    def _weights(self, g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tensor) -> Tensor:
+        if self.product == "ours":
+            return _weight_gradient_by_pairs(g, x_integers, scale, columns)
+        return _weight_gradient(g, x_integers, scale, columns, self.planes)
 
 
 def _input_gradient(
@@ -84,7 +91,7 @@ def _input_gradient(
         digits, unit = scratch.take(torch.int8, size * planes, width), torch.empty(size)
         groups = len(w.scale)
         run("row_digits", g[i], size, width, groups, w.scale, scale[i], planes, digits, unit, columns)
-        consume(i, _product(digits, w.integers), unit)
+        consume(i, w.product_back(digits), unit)
     return columns
 
 
@@ -96,5 +103,26 @@ def _weight_gradient(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tens
         size = i.stop - i.start
         digits, unit = scratch.take(torch.int8, rows, planes * size), torch.empty(size)
         run("column_digits", g, rows, width, i.start, size, scale, columns, planes, digits, unit)
-        run("join", _product(digits.t(), x_integers), planes, size, inputs, unit, gradient[i])
+        sums = torch._int_mm(digits.t(), x_integers, out=scratch.take(torch.int32, planes * size, inputs))
+        run("join", sums, planes, size, inputs, unit, gradient[i])
     return gradient
+
+
+def _weight_gradient_by_pairs(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tensor) -> Tensor:
+    """The same by products of 16 bits and 8."""
+    (rows, width), inputs = g.shape, x_integers.shape[1]
+    of_x, unit, gradient = (
+        torch.empty(_room(rows, inputs), dtype=torch.int16),
+        torch.empty(width),
+        torch.empty(width, inputs),
+    )
+    of_g = scratch.take(torch.int16, _room(rows, width))
+    run("pack_pairs", x_integers, rows, inputs, of_x)
+    run("column_pairs", g, rows, width, scale, columns, of_g, unit)
+    run("pair_product", of_g, of_x, rows, width, inputs, unit, gradient)
+    return gradient
+
+
+def _room(rows: int, width: int) -> int:
+    """Numbers that (rows, width) take in pairs of rows and panels of eight columns."""
+    return (rows + 1) // 2 * 2 * ((width + 7) // 8 * 8)

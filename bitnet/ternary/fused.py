@@ -32,11 +32,8 @@ class Weights:
     def __init__(self, w: Tensor, product: IntegerProduct, groups: int = 1) -> None:
         self.integers, self.scale = torch.empty_like(w, dtype=torch.int8), torch.empty(groups)
         run("ternary", w.contiguous(), groups, w.numel() // groups, SCALE_FLOOR, self.integers, self.scale)
-        self.packed: Tensor | None = None
-        if product == "ours":
-            outputs, inputs = w.shape
-            self.packed = torch.empty((outputs + 7) // 8 * 8 * ((inputs + 3) // 4 * 4), dtype=torch.int8)
-            run("pack_ternary", self.integers, outputs, inputs, self.packed)
+        self.packed = _packed(self.integers) if product == "ours" else None
+        self.packed_back: Tensor | None = None
 
     def product(self, x: Tensor) -> Tensor:
         """Sums in int32 of int8 x (R, I) with each of the outputs: (R, G · O), valid until the next product."""
@@ -47,10 +44,29 @@ class Weights:
         run("ternary_product", x, len(x), inputs, self.packed, outputs, sums)
         return sums
 
+    def product_back(self, x: Tensor) -> Tensor:
+        """Sums of int8 x (R, G · O) with each of the inputs: (R, I), valid until the next product."""
+        outputs, inputs = self.integers.shape
+        sums = scratch.take(torch.int32, len(x), inputs)
+        if self.packed is None:
+            return torch._int_mm(x, self.integers, out=sums)
+        if self.packed_back is None:
+            self.packed_back = _packed(self.integers.t().contiguous())
+        run("ternary_product", x, len(x), outputs, self.packed_back, inputs, sums)
+        return sums
+
     def values(self) -> Tensor:
         """The weights that the integers stand for, in float32."""
         flat = self.integers.view(len(self.scale), -1)
         return values(flat, self.scale).view_as(self.integers)
+
+
+def _packed(integers: Tensor) -> Tensor:
+    """Ternary weights (O, I) as `product.c` reads them."""
+    outputs, inputs = integers.shape
+    packed = torch.empty((outputs + 7) // 8 * 8 * ((inputs + 3) // 4 * 4), dtype=torch.int8)
+    run("pack_ternary", integers, outputs, inputs, packed)
+    return packed
 
 
 class Rows:
@@ -130,7 +146,7 @@ class Fused:
     """The layer, by one kind of integer products and one kind of gradients for each precision."""
 
     product: IntegerProduct
-    backward: Callable[[Gradient], Backward]
+    backward: Callable[[Gradient, int], Backward]  # of the precision asked for, and the hidden size
 
     def __call__(
         self,
@@ -147,7 +163,7 @@ class Fused:
         """See `bitnet.ternary.arithmetic.Layer`. SwiGLU is computed by the plain form."""
         if x.shape[1] > _MOST_TOKENS:
             return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient)
-        by = self.backward(gradient)
+        by = self.backward(gradient, x.shape[2])
         x = _each(lambda a, b, c: _Attend.apply(a, b, c, turns, sequences, self.product, by), x, qkv, out)
         if ffn == "squared-relu":
             return _each(lambda a, b, c: _Ffn.apply(a, b, c, self.product, by), x, up, down)

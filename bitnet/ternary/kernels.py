@@ -26,7 +26,7 @@ from bitnet.cache import is_private, private_folder, write_whole
 from lrtune.trainer import InputError
 
 _log = logging.getLogger("bitnet")
-_NAMES = ("kernels", "attention", "cross_entropy", "floats", "product")
+_NAMES = ("kernels", "attention", "cross_entropy", "floats", "pairs", "product")
 _SOURCES = [Path(__file__).with_name(f"{name}.c") for name in _NAMES]
 _HEADER = Path(__file__).with_name("rows.h")
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC")
@@ -40,7 +40,7 @@ _LEVELS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # The prototypes in the C files are the one list of the kernels and their arguments; the last one is the threads.
 _PROTOTYPE = re.compile(r"^void (\w+)\(([^)]*),\s+int threads\) \{", re.MULTILINE)
-_POINTERS = {"float": torch.float32, "int8_t": torch.int8, "int32_t": torch.int32, "int64_t": torch.int64}
+_POINTERS = {"float": torch.float32} | {f"int{bits}_t": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)}
 _NUMBERS = {"long": (ctypes.c_long, int), "float": (ctypes.c_float, float)}
 
 
@@ -86,12 +86,13 @@ def describe() -> str:
         return "torch's operations alone: no C compiler, or it failed"
     if int8_in_hardware():
         return "all kernels; products, and gradients as digits, by int8 hardware"
-    unit = "AVX2" if _uses_avx2() else "plain C"
+    unit = "AVX2" if uses_avx2() else "plain C"
     capped = f", capped by {CAP_VARIABLE}={_cap()}" if _cap() else ", no int8 products in hardware"
     return f"all kernels; forward products by our own {unit}, gradients by float32 products{capped}"
 
 
-def _uses_avx2() -> bool:
+def uses_avx2() -> bool:
+    """Whether our own products are those made for AVX2."""
     return "avx2" in _processor_flags() and _cap() != "plain"
 
 

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.ternary import fused, kernels  # noqa: E402
-from bitnet.ternary.arithmetic import DEVICE, INT8_KERNELS, KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
+from bitnet.ternary import arithmetic, digits, fused, kernels  # noqa: E402
+from bitnet.ternary.arithmetic import AVX2_KERNELS, DEVICE, INT8_KERNELS, KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
 
 MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
@@ -81,10 +81,12 @@ def normal_up(ffn: str, dtype: Any) -> Any:
 
 
 @pytest.mark.usefixtures("built")
-def test_two_digits_are_closer_than_bfloat16() -> None:
+@pytest.mark.parametrize("way", [AVX2_KERNELS, INT8_KERNELS])
+def test_two_digits_are_closer_than_bfloat16(way: Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "_DIGITS_PAY", 0)  # also at this hidden size
     exact, ours = (
         value_and_gradients(torch.float64, way=REFERENCE),
-        value_and_gradients(torch.float32, "bf16", way=INT8_KERNELS),
+        value_and_gradients(torch.float32, "bf16", way=way),
     )
     rounded = value_and_gradients(torch.float32, "bf16", way=TILES)
     for fixed, floating, wanted in zip(ours[1:], rounded[1:], exact[1:], strict=True):
@@ -132,11 +134,11 @@ def test_what_is_not_a_number_stays_so(bad: float, way: Arithmetic) -> None:
 @pytest.mark.usefixtures("built")
 def test_a_row_of_zeros_and_the_largest_digits() -> None:
     g = torch.tensor([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0**-22]])
-    one, digits, unit = torch.ones(2), torch.empty(2, 3, 3, dtype=torch.int8), torch.empty(2)
-    kernels.run("row_digits", g, 2, 3, 1, one, one, 3, digits, unit, torch.zeros(4))
-    assert not digits[0].any() and unit[0] == 0
+    one, made, unit = torch.ones(2), torch.empty(2, 3, 3, dtype=torch.int8), torch.empty(2)
+    kernels.run("row_digits", g, 2, 3, 1, one, one, 3, made, unit, torch.zeros(4))
+    assert not made[0].any() and unit[0] == 0
     # 1 is 0x7F7F00 units, and 2⁻²² rounds to 2 of them: 65536 a + 256 b + c.
-    assert digits[1].T.tolist() == [[127, 127, 0], [-127, -127, 0], [0, 0, 2]]
+    assert made[1].T.tolist() == [[127, 127, 0], [-127, -127, 0], [0, 0, 2]]
     assert unit[1].item() == pytest.approx(1 / 0x7F7F00)
 
 
@@ -188,3 +190,14 @@ def test_kernels_are_compiled_once_and_where_the_cache_is_closed_each_time(
     (elsewhere / library.name).write_bytes(b"damaged")
     monkeypatch.setenv("LRTUNE_CACHE", str(elsewhere.parent))
     assert build() is not None and len(compiled) == 3
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(("rows", "outputs", "inputs"), [(1, 1, 1), (7, 9, 17), (1030, 12, 8), (1200, 20, 40)])
+def test_sums_over_tokens_do_not_overflow(rows: int, outputs: int, inputs: int) -> None:
+    """All digits at their largest, of one sign: the sum of 1,200 tokens is more than twice what an int32 holds."""
+    g, x = torch.ones(rows, outputs), torch.full((rows, inputs), 127, dtype=torch.int8)
+    g[:, -1], x[:, -1] = -1.0, -128
+    columns = torch.cat([torch.ones(outputs), torch.zeros(1)])
+    got = digits._weight_gradient_by_pairs(g, x, torch.ones(rows), columns)
+    assert torch.allclose(got, g.t() @ x.float(), rtol=1e-5)
