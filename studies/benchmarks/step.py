@@ -8,7 +8,7 @@ all of them alike; the table gives the median step. Others' layers stand in the 
 where the layer has none.
 
 ``LRTUNE_CPU=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2`` lets a newer processor stand in for one with
-AVX2 alone.
+AVX2 alone. What torch compiled for one kind crashes on another, so each set of caps has a folder of its own for it.
 
 The floor is the sum of the bare matrix products of the step: forward ones at the rate of the fastest product that is
 exact for ternary × int8 (int8, bfloat16), the head's and the backward ones in float32.
@@ -18,10 +18,12 @@ PyPI's `bitlinear` is measured where it can be imported: ``pip install --no-deps
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -213,12 +215,16 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also ours with compiled blocks")
     options = parser.parse_args()
     device = torch.device(options.device)
+    capped = " ".join(f"{name}={os.environ[name]}" for name in CAPS if name in os.environ)
+    if capped:
+        own = f"step-{hashlib.sha256(capped.encode()).hexdigest()[:12]}"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), own)))
     settle(options.threads)
     torch._dynamo.config.recompile_limit = 64  # others' compiled layers would give up after eight shapes
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step")
-    print(f"{kernels.describe()}; {' '.join(f'{v}={os.environ[v]}' for v in CAPS if v in os.environ)}\n")
+    print(f"{kernels.describe()}; {capped or 'no caps'}\n")
     print("| hidden | what | ms a step | tokens/s | × AutoBitLinear | share of the bf16 floor |")
     print("|---|---|---|---|---|---|")
     missing: list[str] = []

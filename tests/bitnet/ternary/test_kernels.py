@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 from bitnet.model.loss import training_loss  # noqa: E402
 from bitnet.ternary import arithmetic, fused, kernels  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
+from lrtune.trainer import InputError  # noqa: E402
 
 
 def normal(*shape: int, seed: int) -> Any:
@@ -213,3 +215,18 @@ def test_arguments_that_a_kernel_does_not_take_are_refused() -> None:
         kernels.run("values", y, 2.0, 3, scale, x)
     with pytest.raises(AssertionError, match="dense"):
         kernels.run("values", y.t(), 3, 2, scale, x)
+
+
+@pytest.mark.parametrize("processor", ["generic", "neoverse-n1", "neoverse-v1"])
+def test_the_c_files_compile_for_arm(processor: str, tmp_path: Path) -> None:
+    compiler = shutil.which("aarch64-linux-gnu-gcc")
+    if compiler is None:
+        pytest.skip("no cross-compiler for 64-bit ARM")
+    kernels._compile(f"{compiler} -Wall -Werror", (*kernels._FLAGS, f"-mcpu={processor}"), tmp_path / "kernels.so")
+    assert (tmp_path / "kernels.so").stat().st_size > 0
+
+
+def test_a_cap_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.CAP_VARIABLE, "avx3")
+    with pytest.raises(InputError, match="LRTUNE_CPU: expected one of plain, avx2, avx512, but got 'avx3'"):
+        kernels.int8_in_hardware()
