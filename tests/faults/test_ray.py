@@ -8,6 +8,26 @@ import scene
 pytestmark = pytest.mark.server
 
 
+def test_a_cluster_of_its_own_is_reached_by_nobody_and_ends_with_a_killed_search(tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'lrtune[cluster]'")
+    psutil = pytest.importorskip("psutil")
+    out = tmp_path / "run"
+    search = scene.start(out, "steady", engine="ray", workers=1)
+    scene.until(lambda: scene.running(out), 120, "a run")
+    family = [psutil.Process(search.pid), *psutil.Process(search.pid).children(recursive=True)]
+    assert any("raylet" in process.name() for process in family)
+    ports = {
+        entry.laddr.ip.removeprefix("::ffff:")
+        for process in family
+        for entry in process.net_connections("tcp")
+        if entry.status == psutil.CONN_LISTEN
+    }
+    assert ports == {"127.0.0.1"}
+    scene.kill(search.pid)
+    scene.finish(search)
+    scene.until(lambda: not any(scene.is_alive(process.pid) for process in family), 10, "the end of all")
+
+
 def test_a_lost_nodes_trials_go_back_to_the_queue(postgres, tmp_path: Path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'lrtune[cluster]'")
     code, said = scene.finish(scene.start(tmp_path / "untouched", "steady"))

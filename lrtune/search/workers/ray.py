@@ -1,8 +1,12 @@
 """Workers as actors of a Ray cluster: Ray places them and notices lost nodes, everything else is as on one machine."""
 
+import contextlib
 import os
 import secrets
+import socket
+import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,18 @@ from typing import Any
 from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.search.workers.process import to_json
 from lrtune.search.workers.worker import WorkerSpec
+from lrtune.trainer import guard
 
 try:
     import ray
+
+    from lrtune.search.workers import ray_head
 except ImportError:
     raise MissingExtraError("cluster", "ray", "--engine ray") from None
 
 _MOST_WORKERS = 8
+_START_SECONDS = 60.0
+_KILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class RayEngine:
         self._members: list[_Member] = []
         self._is_stopping = False
         self._is_ours = False
+        self._cluster: _OwnCluster | None = None
         self._last = ""
 
     def start(self) -> None:
@@ -55,15 +65,19 @@ class RayEngine:
             self._place()
 
     def _connect(self) -> None:
-        address = self.address or os.environ.get("RAY_ADDRESS")
-        # Without an address a cluster of this search's own, not whichever one happens to run here; nobody else may
-        # reach it, since whoever reaches a Ray cluster runs code there.
-        where = {"address": address} if address else {"address": "local", "_node_ip_address": "127.0.0.1"}
-        try:
-            ray.init(**where, log_to_driver=False, logging_level="error", include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"address: cannot connect to a Ray cluster: {plain(error)}") from None
+        how = {"log_to_driver": False, "logging_level": "error"}
         self._is_ours = True
+        try:
+            if self.address is not None:
+                ray.init(address=self.address, **how)
+                return
+            # Not whichever cluster happens to run here.
+            self._cluster = _OwnCluster()
+            with ray_head.on_loopback():
+                ray.init(address=self._cluster.address, _node_ip_address=ray_head.LOOPBACK, **how)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            self.kill()
+            raise InputError(f"address: cannot connect to a Ray cluster: {plain(error)}") from None
 
     def _place(self) -> None:
         spec = replace(self.spec, token=secrets.token_hex(4))
@@ -112,6 +126,9 @@ class RayEngine:
         if self._is_ours:
             ray.shutdown()
             self._is_ours = False
+        if self._cluster is not None:
+            self._cluster.end()
+            self._cluster = None
 
     def alive(self) -> int:
         """See `Engine`."""
@@ -120,6 +137,44 @@ class RayEngine:
     def tail(self) -> str:
         """See `Engine`."""
         return self._last
+
+
+class _OwnCluster:
+    """A cluster on this machine for this process alone, which ends with it, also where it is killed.
+
+    Whoever reaches a Ray cluster runs code there, so it listens on loopback alone. Ray reads whether to ask for a token
+    when it is imported, which is too early here.
+    """
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind((ray_head.LOOPBACK, 0))
+            port = probe.getsockname()[1]
+        self.address = f"{ray_head.LOOPBACK}:{port}"
+        self._head = guard.start(
+            [sys.executable, "-P", ray_head.__file__, str(port)],
+            grace=0,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._listens(port):
+            if self._head.poll() is not None or time.monotonic() > deadline:
+                self.end()
+                raise ConnectionError("its head does not start on this machine")
+            time.sleep(0.1)
+
+    @staticmethod
+    def _listens(port: int) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((ray_head.LOOPBACK, port), 1.0).close()
+            return True
+        return False
+
+    def end(self) -> None:
+        """End it with all its processes."""
+        guard.end(self._head, _KILL_SECONDS)
 
 
 class _Actor:
@@ -146,6 +201,7 @@ def make(
     *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
 ) -> RayEngine:
     """See `lrtune.search.workers.engine.MakeEngine`; by default one worker a core (or a GPU) of the cluster."""
+    address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and url.startswith("sqlite"):
         raise InputError("storage: expected postgresql:// for a Ray cluster, since its nodes do not share a file")
     gpus = 1.0 if device.startswith("cuda") else 0.0
