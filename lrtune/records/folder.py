@@ -24,6 +24,7 @@ class RunFolder:
         self.logs = out / "logs"
         self.checkpoints = out / "checkpoints"
         self.records: dict[int, TrialRecord] = {}
+        self.has_locks = True
         self._lock: int | None = None
         self._is_new = False
 
@@ -70,9 +71,11 @@ class RunFolder:
         assert self._lock is not None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self.close()
             return False
+        except OSError:  # a file system without locks; the storage lets in one search only, too
+            self.has_locks = False
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         return True

@@ -12,7 +12,7 @@ from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.record import TrialRecord
 from lrtune.search.designs import Design
-from lrtune.search.events import OnEvent, ignore
+from lrtune.search.events import Note, OnEvent, ignore
 from lrtune.search.loop import Loop
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.optuna_study import Trials
@@ -48,6 +48,8 @@ class Session:
         trainer = resolve_trainer(self.study.trainer, self.study.command)
         mark = study_fingerprint(self.study, trainer)
         self.folder.open(self.study, mark)
+        if not self.folder.has_locks:
+            emit(Note(text=f"out: {self.folder.out} cannot be locked; the storage alone keeps a second search out"))
         try:
             if not self.options.accept_changed_trainer:
                 self._refuse_changed_trainer(trainer)
@@ -92,6 +94,11 @@ class Session:
                 raise InputError(
                     f"storage: expected no other study named {name!r} in {redact(self.url)}, but there is one; "
                     "choose another with --name"
+                )
+            if known is None and leases.is_anothers():
+                raise InputError(
+                    f"storage: expected no study named {name!r} in {redact(self.url)} that lrtune did not begin, but "
+                    "there is one; choose another with --name"
                 )
             spec = self._spec(mark)
             leases.create(spec)

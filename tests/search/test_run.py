@@ -1,6 +1,8 @@
 """A search from the outside: real workers, real storage, a trainer whose answer is known."""
 
+import errno
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule import recommend
 from lrtune.search.ending import Ending
-from lrtune.search.events import Note, TrialEnded
+from lrtune.search.events import Event, Note, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.plan import shortfall
 from lrtune.search.run import plan, run_fixed, run_search, status
@@ -110,6 +112,26 @@ def test_a_second_search_of_a_study_is_refused_and_changes_nothing(tmp_path: Pat
     assert first.state()[0] == "open"
     assert not (tmp_path / "other").exists()
     first.close()
+
+
+def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'mine.db'}"
+    accuracy = optuna.create_study(study_name="study", storage=url, direction="maximize")
+    accuracy.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=1)
+    with pytest.raises(InputError, match="that lrtune did not begin, but there is one; choose another with --name"):
+        run_fixed(study(), [Task(hidden_size=32, learning_rate=0.01)], tmp_path / "run", workers=1, storage=url)
+    assert len(accuracy.trials) == 1
+
+
+def test_a_file_system_without_locks_is_no_other_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    seen: list[Event] = []
+    tasks = [Task(hidden_size=32, learning_rate=0.01)]
+    run_fixed(study(), tasks, tmp_path / "run", workers=1, engine="inline", on_event=seen.append)
+    assert any(isinstance(event, Note) and "cannot be locked" in event.text for event in seen)
 
 
 def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched, tmp_path: Path, monkeypatch):

@@ -160,6 +160,13 @@ class Leases:
         there = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
         return self._run(sa.select(column).where(_studies.c.name == self.study)) if there else []
 
+    def is_anothers(self) -> bool:
+        """Whether Optuna's tables hold a study of this name although no search of lrtune began one."""
+        if self.fingerprint() is not None or not patiently(lambda: sa.inspect(self.engine).has_table("studies")):
+            return False
+        names = sa.table("studies", sa.column("study_name"))
+        return bool(self._run(sa.select(names.c.study_name).where(names.c.study_name == self.study)))
+
     def state(self) -> tuple[str, float | None]:
         """``open``, ``stopping`` or ``done``, and when the search last showed itself, by the database's clock."""
         rows = self._run(sa.select(_studies.c.state, _studies.c.planner_renewed).where(_studies.c.name == self.study))
