@@ -82,12 +82,14 @@ class Loop:
         return reason
 
     def _work(self, engine: Engine) -> StopReason:
-        stillborn, is_to_fill = 0, True
+        stillborn, has_begun, is_to_fill = 0, False, True
         while True:
             ended = self.queue.collect()
+            has_begun = has_begun or bool(self.queue.running.leases)
             for mark, how in engine.replace_dead():
                 held = self.queue.take_back(mark, how)
-                stillborn = 0 if held or ended else stillborn + 1
+                stillborn = 0 if held or ended or has_begun else stillborn + 1
+                has_begun = False
                 if stillborn > 2 * engine.count:
                     raise RunFailedError(f"workers: they end before they train ({how}): {engine.tail()}")
             self.queue.take_back_silent(self.options.lease_seconds)

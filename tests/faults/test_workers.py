@@ -19,18 +19,24 @@ def test_a_worker_that_ends_with_code_0_is_replaced(tmp_path: Path) -> None:
     assert (record.status, record.attempt) == ("finished", 2)
 
 
-@pytest.mark.parametrize("whom", ["the guard", "the worker"])
-def test_a_worker_that_is_told_to_end_is_replaced(whom: str, tmp_path: Path) -> None:
-    search = scene.start(tmp_path / "run", "steady", **ONE)
-    (lease,) = scene.until(lambda: scene.running(tmp_path / "run"), what="a run")
-    worker = int(lease.owner.rsplit(":", 3)[1])
-    (guard,) = (pid for pid in scene.workers_of(search.pid) if worker in scene.workers_of(pid))
-    scene.kill(guard if whom == "the guard" else worker, signal.SIGTERM)
+@pytest.mark.parametrize(("whom", "times"), [("the guard", 1), ("the worker", 4)])
+def test_a_worker_that_is_told_to_end_is_replaced(whom: str, times: int, tmp_path: Path) -> None:
+    search, told = scene.start(tmp_path / "run", "slow", **ONE), set[int]()
+    for _ in range(times):
+        worker = scene.until(lambda: _at_work(tmp_path / "run") - told, what="a run by another worker").pop()
+        (guard,) = (pid for pid in scene.workers_of(search.pid) if worker in scene.workers_of(pid))
+        scene.kill(guard if whom == "the guard" else worker, signal.SIGTERM)
+        told.add(worker)
     code, said = scene.finish(search)
     assert code == 0, said
     (record,) = scene.records(tmp_path / "run")
-    assert record.status == "finished" and str(worker) not in record.worker
+    assert record.status == "finished" and not any(str(worker) in record.worker for worker in told)
     assert record.attempt == 1, "its trial was released, not lost"
+
+
+def _at_work(out: Path) -> set[int]:
+    """Process ids of the workers that have a trial."""
+    return {int(lease.owner.rsplit(":", 3)[1]) for lease in scene.running(out)}
 
 
 def test_a_trainer_that_reads_its_input_finds_it_empty(tmp_path: Path) -> None:

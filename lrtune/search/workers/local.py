@@ -172,7 +172,7 @@ def join(
     spec = WorkerSpec(
         url=normalise(storage),
         study=study,
-        checkpoints=str(checkpoints) if checkpoints else None,
+        checkpoints=str(checkpoints.resolve()) if checkpoints else None,
         patience=patience,
         trainer=trainer,
     )

@@ -2,7 +2,6 @@
 
 import faulthandler
 import json
-import os
 import signal
 import sys
 import threading
@@ -10,10 +9,11 @@ import time
 from dataclasses import asdict
 
 from lrtune.errors import LrtuneError, redact
-from lrtune.search.workers.training import explain
+from lrtune.search.workers.training import explain, leave
 from lrtune.search.workers.worker import Worker, WorkerSpec
 
 TIMED_OUT = 75
+_LEAVE_SECONDS = 5.0
 OVER = 76  # the search is over; any other end, 0 included, comes too early
 
 
@@ -40,7 +40,9 @@ def main() -> int:
             spec = from_json(pipe.read())
         worker = Worker(spec, stop, give_up)
         threading.Thread(target=_end_when_stuck, args=(worker.lease_seconds,), daemon=True).start()
-        return OVER if worker.run() else 0
+        code = OVER if worker.run() else 0
+        threading.Thread(target=_leave, args=(code,), daemon=True).start()
+        return code
     except LrtuneError as error:
         print(f"error: {redact(error)}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -51,9 +53,13 @@ def main() -> int:
 
 def give_up() -> None:
     """End this process at once, from any thread."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(TIMED_OUT)
+    leave(TIMED_OUT)
+
+
+def _leave(code: int) -> None:
+    """End a process that waits in vain for threads and processes that its trainer left."""
+    time.sleep(_LEAVE_SECONDS)
+    leave(code)
 
 
 def _end_when_stuck(seconds: float) -> None:

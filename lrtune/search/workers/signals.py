@@ -28,10 +28,12 @@ class Stopping:
 
     @property
     def is_asked(self) -> bool:
+        """Whether a signal came."""
         return self.count > 0
 
     @property
     def is_now(self) -> bool:
+        """Whether a second one came."""
         return self.count > 1
 
     def __exit__(self, *_: object) -> None:

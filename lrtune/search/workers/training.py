@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
 
 from lrtune.errors import LrtuneError, RunFailedError, TrainerFailedError, plain, redact
@@ -135,16 +135,23 @@ def _end_child(error: BaseException | None) -> NoReturn:
     code = getattr(error, "code", None) or 0 if isinstance(error, SystemExit) else int(error is not None)
     if code == 1 and error is not None:
         traceback.print_exception(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)
+    leave(code if isinstance(code, int) else 1)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, with what it printed, where the trainer has left it a place to print to."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for Python's, torch's and CUDA's ways of saying that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+    text = "".join(traceback.format_exception_only(error)).lower()  # str(error) may raise
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)
 
 
 def _free_memory() -> None:

@@ -1,5 +1,7 @@
 """What every engine must do: keep its workers at work, replace those that end, and stop when it is asked to."""
 
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +49,20 @@ def hangs_at_the_lowest_rate(trial: Trial) -> None:
     while trial.learning_rate == RATES[0]:
         time.sleep(0.02)
     good(trial)
+
+
+def leaves_a_thread(trial: Trial) -> None:
+    """Which ends never, and which an interpreter waits for at its end."""
+    if trial.learning_rate == RATES[0]:
+        threading.Thread(target=threading.Event().wait).start()
+    good(trial)
+
+
+def hangs_mute(trial: Trial) -> None:
+    """With nowhere to print to."""
+    sys.stdout.close()
+    sys.stderr = None
+    hangs_at_the_lowest_rate(trial)
 
 
 def hangs(trial: Trial) -> None:
@@ -157,6 +173,20 @@ def test_a_hanging_trial_ends_with_its_worker_and_another_goes_on_with_the_other
     why = {record.learning_rate: record.why for record in scene.records()}
     assert why.pop(0.01) == "no end after 0.5 s (--trial-timeout); last report at step 0"
     assert set(why.values()) == {""}
+
+
+@pytest.mark.parametrize("scene", ["local"], indirect=True)
+def test_a_process_ends_whatever_its_trainer_left_in_it(scene: Scene) -> None:
+    engine = scene.start("leaves_a_thread")
+    scene.until(lambda _: len(scene.records()) == 3)
+    engine.ask_to_stop()
+    assert engine.wait(60)
+
+
+@pytest.mark.parametrize("scene", ["local"], indirect=True)
+def test_a_hanging_trainer_that_closed_the_output_ends_too(scene: Scene) -> None:
+    scene.start("hangs_mute", trial_timeout=0.5)
+    assert len(scene.until(lambda _: len(scene.records()) == 3)) == 1
 
 
 def test_killed_it_leaves_no_worker(scene: Scene) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from lrtune.search.optuna_study import Trials
 from lrtune.search.workers.leases import Leases
+from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, open_to_read, sqlite_url
 from lrtune.study.task import Task
 
@@ -16,7 +17,7 @@ def test_the_database_lies_in_the_run_folder(name: str, tmp_path: Path) -> None:
     folder.mkdir()
     url = sqlite_url(folder)
     leases = Leases(open_engine(url), "study")
-    leases.create({"study": ""}, "f")
+    leases.create(StudySpec(study="", fingerprint="f"))
     trials = Trials(url, "study")
     trials.add(Task(hidden_size=8, learning_rate=0.1))
     trials.close()

@@ -96,6 +96,15 @@ def is_interrupted(trial: Trial) -> None:
     raise KeyboardInterrupt
 
 
+class Speechless(RuntimeError):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def is_speechless(trial: Trial) -> None:
+    raise Speechless
+
+
 def says_nan(trial: Trial) -> None:
     trial.describe(unigram_entropy=math.nan)
 
@@ -170,6 +179,7 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tm
         ("exits_early", "failed", "the trainer returned after reporting step 4 of 10"),
         ("is_cancelled", "failed", "in is_cancelled"),
         ("is_interrupted", "failed", "KeyboardInterrupt"),
+        ("is_speechless", "failed", "in is_speechless"),
         ("says_nan", "failed", "describe: expected a finite number for unigram_entropy, but got nan"),
         ("drives_the_terminal", "failed", "ValueError: ]52;c;YQ==postgresql://me:***@db is no file"),
         ("starving", "failed", "out of memory also in micro-batches of 4"),
