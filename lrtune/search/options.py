@@ -55,6 +55,8 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name}: expected a positive number of seconds, but got {value:g}")
+        if self.engine == "inline" and self.workers not in (None, 1):
+            raise InputError(f"workers: expected 1 with --engine inline, but got {self.workers}")
         if self.engine not in ENGINES:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, but got {self.engine!r}")
 

@@ -96,6 +96,17 @@ def test_a_program_that_exits_with_an_error_fails_its_run_and_not_the_worker(
     assert _gone([int(child) for child in children])
 
 
+def test_workers_that_cannot_start_end_the_search_with_the_last_line_of_their_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("starts_nowhere.py").write_text(f"import os\nassert os.getpid() == {os.getpid()}, 'not here'\ntrain = print")
+    line = search(tmp_path / "run", trainer="starts_nowhere:train")
+    assert line.startswith("workers: they end before they train (it ended with code 2): error: trainer: ")
+    assert line.endswith("cannot be imported: AssertionError: not here")
+
+
 def _gone(pids: list[int]) -> bool:
     """Whether all of these processes end within a moment; a zombie has."""
     deadline = time.monotonic() + 10

@@ -87,6 +87,7 @@ def test_another_studys_folder_is_refused_and_left_as_it_was(searched):
     [
         ({"workers": 0}, "workers: expected a positive whole number, but got 0"),
         ({"trial_timeout": 0.0}, "trial_timeout: expected a positive"),
+        ({"engine": "inline", "workers": 2}, "workers: expected 1 with --engine inline, but got 2"),
         ({"engine": "slurm"}, "engine: expected one of local, inline, ray"),
         ({"storage": "redis://x"}, "storage: expected postgresql://"),
         ({"storage": "sqlite://"}, "storage: expected a file"),

@@ -55,7 +55,7 @@ class Engine(Protocol):
         ...
 
     def tail(self) -> str:
-        """The last lines that a worker wrote, for an error message; empty where it wrote none."""
+        """The last line that a worker wrote, for an error message; empty where it wrote none."""
         ...
 
 

@@ -9,7 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from lrtune.errors import InputError, plain, redact
+from lrtune.errors import plain, redact
 from lrtune.search.workers.machine import shares
 from lrtune.search.workers.worker import Worker, WorkerSpec
 
@@ -93,7 +93,5 @@ def make(
     *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
 ) -> InlineEngine:
     """See `lrtune.search.workers.engine.MakeEngine`."""
-    if workers not in (None, 1):
-        raise InputError(f"workers: expected 1 with --engine inline, but got {workers}")
     (part,) = shares(1, device)
     return InlineEngine(WorkerSpec(url=url, study=study, device=part.device, threads=part.threads))

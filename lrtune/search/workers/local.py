@@ -107,7 +107,7 @@ class LocalEngine:
         """See `Engine`."""
         return sum(member.process.poll() is None for member in self._members.values())
 
-    def tail(self, lines: int = 5) -> str:
+    def tail(self) -> str:
         """See `Engine`."""
         if self.logs is None or not self.logs.is_dir():
             return ""
@@ -116,7 +116,8 @@ class LocalEngine:
             return ""
         with contextlib.suppress(OSError), open_file(newest, within=self.logs.parent) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 65_536))
-            return plain("\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:]))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+            return plain(next((line for line in reversed(lines) if line.strip()), ""))
         return ""
 
     def ask_to_stop(self) -> None:
