@@ -181,8 +181,8 @@ BREAKAGES = (
     Breakage(
         "worker: an interruption that the trainer swallowed fails its run",
         "lrtune/search/workers/training.py",
-        "if any(attempt.is_interrupted for attempt in attempts):",
-        "if False:",
+        "return any(attempt.is_interrupted for attempt in attempts)",
+        "return False",
         ("search/workers/test_worker.py",),
     ),
     Breakage(

@@ -54,6 +54,8 @@ class Training:
             except BaseException as error:
                 if isinstance(error, SystemExit) and error.code in (None, 0):
                     self._hand_in(attempts)
+                elif _is_interrupted(attempts):  # and the trainer made another error of it
+                    self._hand_in_or_release(attempts)
                 elif is_out_of_memory(error):
                     self._in_smaller_pieces(attempts, error)
                 elif len(attempts) > 1:
@@ -79,7 +81,7 @@ class Training:
 
     def _hand_in(self, attempts: Sequence[Attempt]) -> None:
         """Of trials whose trainer returned; one that swallowed an interruption is taken for interrupted."""
-        if any(attempt.is_interrupted for attempt in attempts):
+        if _is_interrupted(attempts):
             self._hand_in_or_release(attempts)
             return
         for attempt in attempts:
@@ -123,6 +125,10 @@ class Training:
         )
         advice = f"out of memory {tried}; use fewer workers, a smaller batch or a smaller hidden size"
         _end(attempt, "failed", f"{advice}\n{explain(error)}")
+
+
+def _is_interrupted(attempts: Sequence[Attempt]) -> bool:
+    return any(attempt.is_interrupted for attempt in attempts)
 
 
 def _end(attempt: Attempt, status: Any, why: str) -> None:

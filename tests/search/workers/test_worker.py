@@ -374,8 +374,20 @@ def deaf(trial: Trial) -> None:
             return
 
 
-def test_an_interruption_that_the_trainer_swallows_is_no_failure(tmp_path: Path):
-    desk = Desk(tmp_path, "test_worker:deaf")
+def rude(trial: Trial) -> None:
+    """Makes another error of the interruption."""
+    for step in range(0, trial.steps, trial.report_every):
+        if step == 4:
+            seen["stop"].set()
+        try:
+            trial.report(step, loss=3.0)
+        except BaseException as error:
+            raise RuntimeError("the run was cut off") from error
+
+
+@pytest.mark.parametrize("trainer", ["deaf", "rude"])
+def test_an_interruption_that_the_trainer_swallows_is_no_failure(trainer: str, tmp_path: Path):
+    desk = Desk(tmp_path, f"test_worker:{trainer}")
     desk.queue(0.01)
     seen["stop"] = stop = threading.Event()
     Worker(WorkerSpec(url=desk.url, study="study"), stop).run()
