@@ -13,7 +13,7 @@ from lrtune.records.notation import is_blank, number
 
 _STEPS = ("_step", "step", "global_step", "trainer_global_step", "training_iteration", "iteration", "iter", "epoch")
 _IDS = ("run_id", "runid", "trial_id", "uuid", "id")  # name one run each
-_NAMES = ("run", "run_name", "trial", "trial_number", "trial_name", "number", "name", "experiment", "experiment_name")
+_NAMES = ("run", "run_name", "trial", "trial_number", "trial_name", "number", "name")
 _DIGITS = 5  # losses of so many digits are not alike by chance
 _SHARED = 0.9
 _LEAST = 4  # rows of a run that make a history where no column names the run

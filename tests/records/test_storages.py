@@ -3,6 +3,7 @@
 import math
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 from lrtune.errors import InputError
 from lrtune.records.columns import Columns
 from lrtune.records.importers import Imported, read_sources
+from lrtune.records.sqlite_files import connector
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SPACE = {"lr": FloatDistribution(1e-5, 1, log=True), "hidden_size": IntDistribution(1, 1024)}
@@ -106,6 +108,20 @@ def test_a_journal_and_a_read_only_database_are_read(tmp_path: Path) -> None:
     finally:
         os.chmod(folder, 0o700)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_database_in_use_is_read_and_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    sweep = study(path)
+    for lr, loss in LOSSES.items():
+        add(sweep, lr, value=loss)
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("UPDATE trial_values SET value = 9 WHERE value = 3.5")
+        writer.commit()
+        assert losses(read_sources([path])) == {**LOSSES, 0.1: 9.0}
+        with closing(connector(path)()) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.execute("DELETE FROM trial_values")
 
 
 def test_a_slip_in_a_url_makes_no_file_and_shows_no_password(tmp_path: Path) -> None:
