@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, plain
-from lrtune.files import open_text
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
 from lrtune.records.history import Reading, last_of_each_run, without_copies_across
-from lrtune.records.jsonl import read_records
 from lrtune.records.left_out import LeftOut
-from lrtune.records.mlflow_files import TABLES, read_mlflow_database
 from lrtune.records.notation import Kind, Reader, is_blank, number, readers
 from lrtune.records.outcome import Run, best_over, runs_of
 from lrtune.records.record import TrialRecord
-from lrtune.records.sqlite_files import is_sqlite, table_names
-from lrtune.records.storages import is_journal, read_study
+from lrtune.records.sources import Recorded, open_source
 from lrtune.records.table import Row, Table
-from lrtune.records.tables import frame_table, read_file
-from lrtune.records.trackers import read_folder
+from lrtune.records.tables import read_file
 from lrtune.trainer.trial import Facts
 
 __all__ = ["Columns", "Imported", "read_sources", "read_table"]
@@ -71,7 +66,7 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     if not sources:
         raise InputError("sources: expected a table, a run folder or a storage URL, but got none")
     columns = columns or Columns()
-    opened = [_open(source) for source in sources]
+    opened = [open_source(source) for source in sources]
     tables = [found for found in opened if isinstance(found, Table)]
     flags = columns.flags()
     if flags and not tables:
@@ -82,7 +77,7 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     alone = without_copies_across([part.readings for part in parts], [part.left_out for part in parts])
     seeds: dict[str, int] = {}
     read = [_records(replace(part, readings=own), seeds) for part, own in zip(parts, alone, strict=True)]
-    ordered = [found if isinstance(found, Imported) else read.pop(0) for found in opened]
+    ordered = [_imported(found) if isinstance(found, Recorded) else read.pop(0) for found in opened]
     records = [record for part in ordered for record in part.records]
     lines = tuple(line for part in ordered for line in part.summary)
     if not records:
@@ -105,46 +100,9 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
     return _records(part, {})
 
 
-def _open(source: Any) -> Table | Imported:
-    if not isinstance(source, str | Path):
-        return frame_table(source)
-    text = str(source).removeprefix("sqlite:///")
-    if "://" in text:
-        return read_study(text)
-    database = Path(text.partition("#")[0].partition("?")[0] if text != str(source) else text.partition("#")[0])
-    if text != str(source) and not is_sqlite(database):
-        raise InputError(f"{database}: expected a SQLite database, but there is none")
-    if is_sqlite(database) and table_names(database) >= TABLES:
-        return read_mlflow_database(database)
-    if is_sqlite(database) or is_journal(database):
-        return read_study(text)
-    path = Path(source)
-    if path.is_dir():
-        records = path / "records.jsonl"
-        return _read_run(records, within=path) if records.exists() else read_folder(path)
-    if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
-        return _read_run(path)
-    return read_file(path)
-
-
-def _holds_records(path: Path) -> bool:
-    with open_text(path, errors="replace") as file:
-        first = file.readline(1 << 20)
-    return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
-
-
-def _read_run(path: Path, *, within: Path | None = None) -> Imported:
-    """A run's own records and the scales that it swept; those of arms belong to comparisons and stay out."""
-    found = read_records(path, within=within)
-    records = [record for record in found.records if record.arm is None]
-    scales = tuple(dict.fromkeys(["hidden_size", *(name for record in records for name in record.scales)]))
-    lines = [f"{path}: {len(records)} records"]
-    if len(records) < len(found.records):
-        lines.append(f"left out: {len(found.records) - len(records)} of comparison arms")
-    lines += [f"left out: line {number}: {why}" for number, why in found.bad_lines[:5]]
-    if len(found.bad_lines) > 5:
-        lines.append(f"left out: {len(found.bad_lines) - 5} further lines that are no records")
-    return Imported(records=tuple(records), scales=scales, summary=tuple(lines))
+def _imported(found: Recorded) -> Imported:
+    scales = dict.fromkeys(["hidden_size", *(name for record in found.records for name in record.scales)])
+    return Imported(records=found.records, scales=tuple(scales), summary=found.lines)
 
 
 def _part(table: Table, columns: Columns) -> _Part:

@@ -31,19 +31,18 @@ def is_journal(path: Path) -> bool:
     return head.startswith(b"{") and b'"op_code"' in head
 
 
-def read_study(source: str) -> Table:
+def read_study(place: str, name: str = "") -> Table:
     """The trials of a study: parameters, user attributes, the value, and the state in the column ``state``.
 
     Args:
-        source: a URL, or the path of a SQLite file or a journal; ``#NAME`` after it names the study where there are
-            several.
+        place: a URL, or the path of a SQLite file or a journal.
+        name: of the study, needed where there are several.
 
     Raises:
         InputError: no such storage or study, or no trial in it.
     """
     import optuna
 
-    place, _, name = source.partition("#")
     shown = redact(place)
     try:
         storage = _open(place)

@@ -104,6 +104,8 @@ def test_a_journal_and_a_read_only_database_are_read(tmp_path: Path) -> None:
         assert losses(read_sources([tmp_path / "journal.log"])) == LOSSES
         os.symlink(folder, tmp_path / "link")
         assert losses(read_sources([tmp_path / "link" / "a.db"])) == LOSSES
+        assert losses(read_sources([f"{folder}/a.db#sweep"])) == LOSSES
+        assert losses(read_sources([f"sqlite:///{tmp_path}/link/a.db?timeout=5#sweep"])) == LOSSES
         os.unlink(tmp_path / "link")
     finally:
         os.chmod(folder, 0o700)
@@ -129,6 +131,7 @@ def test_a_slip_in_a_url_makes_no_file_and_shows_no_password(tmp_path: Path) -> 
         f"sqlite:///{tmp_path}/typo.db",
         str(tmp_path / "typo.db"),
         "postgresql://me:s3cret@localhost:1/none",
+        "postgresql://me:s3cret#more@localhost:1/none#study",
     ):
         with pytest.raises(InputError) as caught:
             read_sources([source])

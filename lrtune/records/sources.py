@@ -1,0 +1,81 @@
+"""A source by what it is: a table of others, to be read by its columns, or records of lrtune, which name everything."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrtune.errors import InputError
+from lrtune.files import open_text
+from lrtune.records.jsonl import read_records
+from lrtune.records.mlflow_files import TABLES, read_mlflow_database
+from lrtune.records.record import TrialRecord
+from lrtune.records.sqlite_files import is_sqlite, table_names
+from lrtune.records.storages import is_journal, read_study
+from lrtune.records.table import Table
+from lrtune.records.tables import frame_table, read_file
+from lrtune.records.trackers import read_folder
+
+_SQLITE = "sqlite:///"
+_MOST_SAID = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Records of lrtune, and a line for each thing that was read or left out."""
+
+    records: tuple[TrialRecord, ...]
+    lines: tuple[str, ...]
+
+
+def open_source(source: Any) -> Table | Recorded:
+    """What a path, a storage URL or a table in memory holds.
+
+    Raises:
+        InputError: it is not there, of no known kind, or cannot be read.
+    """
+    if not isinstance(source, str | Path):
+        return frame_table(source)
+    text = str(source)
+    place, study = _parted(text.removeprefix(_SQLITE))
+    if "://" in place:
+        return read_study(place, study)
+    if text.startswith(_SQLITE) and not is_sqlite(Path(place)):
+        raise InputError(f"{place}: expected a SQLite database, but there is none")
+    if is_sqlite(Path(place)) and table_names(Path(place)) >= TABLES:
+        return read_mlflow_database(Path(place))
+    if is_sqlite(Path(place)) or is_journal(Path(place)):
+        return read_study(place, study)
+    path = Path(source)
+    if path.is_dir():
+        records = path / "records.jsonl"
+        return _recorded(records, within=path) if records.exists() else read_folder(path)
+    if path.suffix == ".jsonl" and path.is_file() and _holds_records(path):
+        return _recorded(path)
+    return read_file(path)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A storage and the name of a study after it; the sign may stand in the name of a file or in a password too."""
+    place, sign, study = text.rpartition("#")
+    if not sign or "@" in study or Path(text).exists():
+        place, study = text, ""
+    return (place if "://" in place or Path(place).exists() else place.partition("?")[0]), study
+
+
+def _holds_records(path: Path) -> bool:
+    with open_text(path, errors="replace") as file:
+        first = file.readline(1 << 20)
+    return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
+
+
+def _recorded(path: Path, *, within: Path | None = None) -> Recorded:
+    """The records of a search; those of arms belong to comparisons and stay out."""
+    found = read_records(path, within=within)
+    records = tuple(record for record in found.records if record.arm is None)
+    lines = [f"{path}: {len(records)} records"]
+    if len(records) < len(found.records):
+        lines.append(f"left out: {len(found.records) - len(records)} of comparison arms")
+    lines += [f"left out: line {number}: {why}" for number, why in found.bad_lines[:_MOST_SAID]]
+    if len(found.bad_lines) > _MOST_SAID:
+        lines.append(f"left out: {len(found.bad_lines) - _MOST_SAID} further lines that are no records")
+    return Recorded(records=records, lines=tuple(lines))
