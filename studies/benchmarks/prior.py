@@ -1,0 +1,72 @@
+"""Truths and runs drawn from the law's own prior, for `calibration.py`: four sizes, rates from far below to far above.
+
+    python studies/benchmarks/calibration.py --simulator prior:LawPrior --draws 1000
+
+The rates do not depend on where the optima lie, so some sizes show one side only, as the prior has it. Loss is made
+relative to a rough height that the fit estimates from the runs, so the prior of heights is met within that estimate.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from drawn import make_record
+from lrtune.law.atoms import atoms, height, kinship
+from lrtune.law.geometry import Geometry, bends, stray_set
+from lrtune.law.posterior import _prior_shared, kernels
+from lrtune.rule.drawn import locate
+
+from lrtune.law import priors
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
+from lrtune.rule.data import RATE_UNIT
+
+SIZES = (64, 128, 256, 512)
+TARGET = 1024
+PLACE, REACH, STEP = -7.0, 10.0, 0.75  # log2 of the middle rate; rates so many octaves to either side; between two
+UNIT = 0.02  # height an octave away from the best, relative
+STRAYS = 1023  # settings of the prior, of which each draw takes one
+
+
+class LawPrior:
+    """See `calibration.Simulator`: the exponent of the size, and the optimum at twice the largest."""
+
+    def simulate(self, seed: int) -> tuple[Mapping[str, float], list[TrialRecord]]:
+        rng = np.random.default_rng([seed, 21])
+        z = np.log([*SIZES, TARGET])
+        geometry = Geometry(scales=("hidden_size",), z=(z - z[:-1].mean())[:, None], place=PLACE)
+        stray = stray_set(STRAYS, geometry).take(np.array([rng.integers(STRAYS)]))
+        slope = rng.normal(stray.slope_mean[0, 0], stray.slope_sd[0, 0])
+        optima = PLACE + priors.PLACE * rng.standard_normal() + slope * geometry.z[:, 0]
+        optima += stray.curvature[0] * rng.standard_normal() * bends(geometry.z)[:, 0]
+        gap = np.abs(geometry.z - geometry.z.T)
+        kin = np.linalg.cholesky(np.exp(-gap / priors.REACH) + 1e-9 * np.eye(len(z)))
+        optima += stray.wander[0, 0] * (kin @ rng.standard_normal(len(z)))
+        optima += np.hypot(stray.level[0, 0], stray.own[0]) * rng.standard_normal(len(z))
+        return {"slope": slope, "target": optima[-1]}, self._runs(rng, optima[:-1])
+
+    def _runs(self, rng: np.random.Generator, optima: np.ndarray) -> list[TrialRecord]:
+        """One run at each rate of each size."""
+        shared = np.exp(_prior_shared())
+        chosen = rng.choice(shared.size, p=(shared / shared.sum()).ravel())
+        rho, noise, shape, k = np.unravel_index(chosen, shared.shape)
+        noises, heights = kernels()
+        records: list[TrialRecord] = []
+        for size, optimum in zip(SIZES, optima, strict=True):
+            sigma = priors.NOISE_GRID[rng.choice(len(noises), p=noises[noise])]
+            factor = priors.K_GRID ** (rng.choice(len(heights), p=heights[k]) - priors.K_COUNT // 2)
+            atom = atoms()[rng.choice(priors.ATOMS, p=kinship()[shape])]
+            x = PLACE + rng.uniform(-0.3, 0.3) + np.arange(-REACH, REACH + 0.1, STEP)
+            rise = priors.CAP * np.log1p(factor * height(x - optimum, atom[None]) / priors.CAP)
+            spread = np.hypot(sigma, priors.MISFIT[rho] * rise**2 / (rise + 0.5))
+            seen = np.maximum(rise + spread * rng.standard_normal(len(x)), -0.9 * priors.CAP)
+            for rate, value in zip(2.0**x, UNIT * priors.CAP * np.expm1(seen / priors.CAP), strict=True):
+                loss = 3.0 * math.exp(min(value, 500.0))
+                records.append(make_record(len(records), size, float(rate), len(records), "finished", loss))
+        return records
+
+    def posterior(self, runs: list[TrialRecord]) -> Mapping[str, Sequence[float]]:
+        rule = fit_law(runs).rule
+        assert rule.draws is not None
+        target = locate(rule, rule.draws, {"hidden_size": float(TARGET)})
+        return {"slope": [value * RATE_UNIT for value in rule.draws.slopes[0]], "target": target.optimum}
