@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from drawn import make_record
-from lrtune.law.atoms import atoms, height, kinship
-from lrtune.law.geometry import Geometry, bends, stray_set
-from lrtune.law.posterior import _prior_shared, kernels
-from lrtune.rule.drawn import locate
 
 from lrtune.law import priors
+from lrtune.law.atoms import atoms, height, kinship
 from lrtune.law.fit import fit_law
+from lrtune.law.geometry import Geometry, bends, stray_set
+from lrtune.law.posterior import _prior_shared, kernels
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import RATE_UNIT
+from lrtune.rule.drawn import locate
 
 SIZES = (64, 128, 256, 512)
 TARGET = 1024
