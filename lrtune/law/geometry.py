@@ -17,6 +17,7 @@ class Strays:
     Attributes:
         slope_mean, slope_sd: prior of each scale's slope, (M, p).
         curvature: sd of a coefficient of curvature, (M,).
+        upward: mean of the same, (M, p (p + 1) / 2).
         wander, level: sd of the short-range deviation and of a level's own, by scale, (M, p).
         own: of a cell, (M,).
         inert: whether the best rate does not depend on the scale, (M, p).
@@ -25,6 +26,7 @@ class Strays:
     slope_mean: Array
     slope_sd: Array
     curvature: Array
+    upward: Array
     wander: Array
     level: Array
     own: Array
@@ -62,7 +64,8 @@ class Geometry:
 
     def mean(self, strays: Strays, at: Array | None = None) -> Array:
         """Prior mean of optima, (M, n)."""
-        return np.asarray(self.place + strays.slope_mean @ (self.z if at is None else at).T)
+        z = self.z if at is None else at
+        return np.asarray(self.place + strays.slope_mean @ z.T + strays.upward @ bends(z).T)
 
     def covariance(self, strays: Strays, left: Array | None = None, right: Array | None = None) -> Array:
         """Prior covariance between the optima at two sets of places (the cells' by default), (M, a, b)."""
@@ -98,7 +101,13 @@ def stray_set(count: int, geometry: Geometry) -> Strays:
     own = _log_normal(priors.OWN, normal[:, 1])
     own[-1] = priors.LAWLESS  # one of the set
     inert = u[:, 2 : 2 + p] < priors.INERT
+    upward = [
+        priors.UPWARD.get(name, 0.0) * (i == j) * ~inert[:, i]
+        for i, name in enumerate(geometry.scales)
+        for j in range(i, p)
+    ]
     return Strays(
+        upward=np.stack(upward, axis=1),
         slope_mean=np.where(inert, 0.0, prior[:, 0]),
         slope_sd=np.where(inert, priors.INERT_SLOPE, prior[:, 1]),
         curvature=_log_normal(priors.CURVATURE, normal[:, 0]),
