@@ -115,7 +115,7 @@ class _Law:
         if records != self._of:
             self._of = records
             try:
-                self._fit = fit_run(records, tolerance=self.session.study.tolerance)
+                self._fit = fit_run(records, tolerance=self.session.study.budget.tolerance)
             except LrtuneError as error:
                 self._fit, self.why_none = None, str(error)
         return self._fit
