@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
                 from lrtune.cli.app import app
 
                 code = int(app(words, prog_name="lrtune", standalone_mode=False) or 0)
-                sys.stdout.flush()
+                print(end="", flush=True)  # here a closed pipe is no error, at the end of the process it is
                 return code
     except LrtuneError as error:
         return _complain(error, str(error), error.exit_code, debug)

@@ -37,14 +37,15 @@ def print_rate(advice: "Recommendation | Transfer") -> None:
 def say(text: str) -> None:
     """Print to stderr whatever is not a result; nothing once stderr is closed (``2>&1 | head``)."""
     try:
-        print(_fitted(plain(text), sys.stderr), file=sys.stderr, flush=True)
+        if sys.stderr is not None:
+            print(_fitted(plain(text), sys.stderr), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _fitted(text: str, stream: TextIO) -> str:
+def _fitted(text: str, stream: TextIO | None) -> str:
     """The text as a terminal shows it best: long lines wrap between words, indented to their last column."""
-    if not stream.isatty():
+    if stream is None or not stream.isatty():  # None: the process was started without it (``>&-``)
         return text
     width = shutil.get_terminal_size().columns
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))

@@ -12,7 +12,7 @@ from lrtune.records.record import task_of
 from lrtune.search.events import OnEvent
 from lrtune.search.run import run_fixed
 from lrtune.study.study import Study
-from lrtune.study.task import Task
+from lrtune.study.task import Task, steps_of
 from lrtune.trainer.find import resolve_trainer
 
 REPORT = "compare.md"
@@ -45,7 +45,7 @@ def tasks(study: Study) -> list[Task]:
 def cost(study: Study) -> str:
     """One line on what `run_comparison` is about to train."""
     planned = tasks(study)
-    steps = sum(int(task.scales.get("steps", study.steps)) for task in planned)
+    steps = sum(steps_of(task, study) for task in planned)
     sizes = sorted({task.hidden_size for task in planned})
     widths = ", ".join(map(str, sizes))
     return f"{len(planned)} runs of {len(study.arms)} arms at hidden size {widths}: {steps:,} optimizer steps in all"

@@ -442,6 +442,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert done.stdout.count("\n") == 1 and " at hidden 256 " in done.stdout and done.stderr == ""
 
 
+@pytest.mark.parametrize(("closed", "code"), [("lr 256 >&-", 0), ("lr 0 2>&-", 2), ("lr 256 --plain >&- 2>&-", 0)])
+def test_without_stdout_or_stderr_the_exit_code_is_the_same(tmp_path: Path, closed: str, code: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(f"{sys.executable} -m lrtune {closed}", shell=True, cwd=tmp_path, env=environment)
+    assert done.returncode == code
+
+
 def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
     flags = "--trainer mine:train --widths 32 --steps 20 --trials 2 --workers 1"
