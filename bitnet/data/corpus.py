@@ -46,8 +46,8 @@ class Source:
     Attributes:
         name: what to call it in messages and in the cache.
         signature: changes when the settings or the files (path, size, time of change) do; costs no reading.
-        documents: opens the corpus anew: the same texts in the same order each time.
-        facts: what else the tokens depend on, kept beside them (the Python version of `stdlib`).
+        documents: opens the corpus again: the same texts in the same order.
+        facts: what else the tokens depend on, kept with them (the Python version of `stdlib`).
         once: the corpus must be read in one go (a stream), and no more than `STREAMED_BYTES` of it.
     """
 

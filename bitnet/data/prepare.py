@@ -1,4 +1,4 @@
-"""Text → tokens on disk → seeded batches: one process tokenises, once, and all others find the folder.
+"""Text → token folder: one process tokenises, once; all others find the folder.
 
 Preparing needs `tokenizers` (and `datasets`, for tables and the Hub); what `bitnet.data.tokens` reads needs neither.
 """
@@ -45,7 +45,7 @@ def prepare_tokens(
     cache: Path | None = None,
     progress: bool = False,
 ) -> Path:
-    """Tokenise a corpus once and give the folder, the same one to everybody who asks again.
+    """Tokenise a corpus once; the same question returns the same folder.
 
     Any number of processes may call it at once: one works, the others wait for it. A folder appears whole or
     not at all, and is found again by the content of the corpus and these settings.
@@ -91,7 +91,7 @@ def prepare_tokens(
 
 
 def open_tokens(options: Options, *, progress: bool = False) -> Tokens:
-    """The tokens that a study's options name, prepared where nobody has yet."""
+    """The tokens that a study's options name, prepared if they are not there yet."""
     if options.tokens is not None:
         return load_tokens(options.tokens)
     folder = prepare_tokens(
@@ -120,7 +120,7 @@ def _find_or_build(
     with FileLock(index.with_suffix(".lock")):
         if folder := _known(root, index):
             return folder
-        for left in root.glob(f".{asked}-*"):  # of a process that was killed: nobody else works under this lock
+        for left in root.glob(f".{asked}-*"):  # of a killed process: this one holds the lock
             shutil.rmtree(left, ignore_errors=True)
         with (
             tempfile.TemporaryDirectory(prefix=f".{asked}-", dir=root) as work,

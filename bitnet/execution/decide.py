@@ -26,7 +26,7 @@ def members_that_fit(trials: Sequence[Trial]) -> int:
 
 
 def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
-    """Whether to compile: as asked, never without a compiler or beside our own kernels, else where it pays."""
+    """Whether to compile: as asked; never without a compiler or with our own kernels; else where a probe says so."""
     if isinstance(options.compile, bool):
         return options.compile
     device = trials[0].device.partition(":")[0]

@@ -20,7 +20,7 @@ _in_this_process: dict[str, dict[str, float]] = {}
 
 
 def measured(question: Mapping[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The answer to `question`, measured if nobody has yet.
+    """The answer to `question`, measured if it is not kept yet.
 
     Args:
         question: all that the answer depends on, of what JSON holds.

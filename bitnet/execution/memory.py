@@ -18,8 +18,8 @@ Per member, in bytes, from what `bitnet.training` and `bitnet.ternary` keep (leg
         once    8 N V               logits and their softmax, of as many tokens as are taken at once
                 12 N max(F', 3 D)   gradients on their way through the widest layer, F' = gates · F
 
-A layer in tiles does not keep the input of its `down` (4 N F less). A captured graph has memory of its own for what a
-step allocates, beside that of the steps before it: on a GPU the part of a step counts twice.
+A layer in tiles does not keep the input of its `down` (4 N F less). A captured graph has its own memory for what a
+step allocates, apart from that of the steps before it: on a GPU the part of a step counts twice.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def most_that_fit(count: int, each: int, free: int | None) -> int:
-    """`count`, halved until as many members fit into the free memory; one at least, which nobody can halve."""
+    """`count`, halved until as many members fit into the free memory; at least one."""
     while count > 1 and free is not None and count * each > _SHARE * free:
         count //= 2
     return max(1, count)

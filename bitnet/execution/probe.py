@@ -106,7 +106,7 @@ def time_doublings(
     Args:
         step_seconds: measures; may raise `torch.OutOfMemoryError`.
         holds: whether so many should fit into memory.
-        say: told (members that do not fit, half of them), where it was memory that ended the doubling.
+        say: called with (members that do not fit, half of them) when memory ends the doubling.
         clock: seconds.
     """
     seconds: dict[int, float] = {}

@@ -1,6 +1,6 @@
-"""What a model is, said without torch: its shape, and the precision of its gradients.
+"""The shape of a model and the precision of its gradients.
 
-So that whoever only checks a study, as the process of a search does, need not load torch.
+Loads no torch, so that the process of a search can check a study without it.
 """
 
 import math
@@ -50,7 +50,7 @@ class ModelConfig:
 
     @property
     def gates(self) -> int:
-        """Matrices that lead into the FFN: SwiGLU has a gate beside the values."""
+        """Matrices that lead into the FFN: SwiGLU has gates and values."""
         return 2 if self.ffn == "swiglu" else 1
 
     @property

@@ -88,6 +88,6 @@ def choose(device: torch.device) -> Arithmetic:
     return CUDA if device.type == "cuda" else DEVICE
 
 
-def compiled(compiler: Callable[[Layer], Layer], beside: Arithmetic) -> Arithmetic:
-    """Layers by torch's operations, compiled; the rest as in `beside`."""
-    return replace(beside, name="compiled", layer=compiler(plain.layer_as_real), keeps_squares=True)
+def compiled(compiler: Callable[[Layer], Layer], base: Arithmetic) -> Arithmetic:
+    """Layers by torch's operations, compiled; the rest as in `base`."""
+    return replace(base, name="compiled", layer=compiler(plain.layer_as_real), keeps_squares=True)

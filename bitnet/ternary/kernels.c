@@ -1,6 +1,6 @@
-/* What lies between the integer products of a step on a CPU, each in one walk over its rows; the products are torch's.
+/* Fused elementwise kernels around the integer products of a training step: one pass over each row.
 
-   Arrays are dense and row-major. `planes` are the digits of `bitnet.fixed_point`, the greatest first. Every sum runs
+   Arrays are dense and row-major. `planes` are the digits of `bitnet.ternary.digits`, the greatest first. Every sum runs
    within a row or within a block of fixed size, so the number of threads changes no bit. A value that is not a number
    makes its row's unit, and all column units, not a number either. */
 

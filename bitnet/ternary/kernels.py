@@ -1,4 +1,4 @@
-"""Builds and loads the C files beside it: once for each machine, by its own C compiler, kept in the cache folder.
+"""Builds and loads the C files of this folder: once per machine, by its C compiler, kept in the cache folder.
 
 Without a compiler there are no kernels, and the steps run on torch's operations alone. What runs follows from the
 machine, never from a timing: equal runs on one machine stay equal to the bit. ``$LRTUNE_CPU`` caps what the kernels
@@ -176,7 +176,7 @@ def _compile(compiler: str, options: tuple[str, ...], target: Path) -> None:
 
 
 def _declared(loaded: ctypes.CDLL) -> dict[str, Kernel]:
-    """The functions that the C files define, with their prototypes told to ctypes."""
+    """The functions that the C files define, declared to ctypes by their prototypes."""
     found = {}
     for source in _SOURCES:
         for name, text in _PROTOTYPE.findall(source.read_text(encoding="utf-8")):

@@ -76,7 +76,6 @@ void column_pairs(const float *g, long rows, long width, const float *scale, con
 
 #ifdef __AVX2__
 #include <immintrin.h>
-#define IN_ORDER(x) __asm__ volatile("" : "+x"(x)) /* all products first, then all sums, would take half the speed */
 #endif
 
 /* HEIGHT outputs by `panels` panels of inputs over `count` pairs → sums. */

@@ -13,7 +13,6 @@
 #define OUTPUTS 8 /* of a register; a panel of weights holds as many, four inputs of each side by side */
 #define PANELS 2 /* at once */
 #define HEIGHT 6 /* rows at once: with two panels, their sums, and what is multiplied, all 16 registers are in use */
-#define IN_ORDER(x) __asm__ volatile("" : "+x"(x)) /* all products first, then all sums, would take half the speed */
 #define GROUPS 64 /* groups of four inputs whose 16-bit sums cannot overflow */
 #define CHUNK 16384 /* bytes of rows at once: they stay in the nearest cache, with the panels */
 

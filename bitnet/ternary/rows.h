@@ -12,6 +12,9 @@
 #define SIMD _Pragma("omp simd")
 #define INLINE static inline __attribute__((always_inline))
 
+/* Keeps a sum where it is written: GCC would move all products of a block before all sums and spill half of them. */
+#define IN_ORDER(x) __asm__ volatile("" : "+x"(x))
+
 #ifdef __AVX512F__
 #define LANES 16
 #else

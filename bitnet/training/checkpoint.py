@@ -72,7 +72,7 @@ def load(
 ) -> tuple[State | None, Tensor | None, bool | None]:
     """The state to go on from, the last report's ternary weights, whether its steps were compiled.
 
-    All None where a run begins anew; the last also where that is not known, or members differ in it.
+    All None where a run starts from step 0; the last also where it is unknown, or members differ in it.
 
     A population goes on only where all of its members were stopped at the same step. A file that is damaged or
     belongs to another run is passed over, with a warning.

@@ -414,3 +414,18 @@ def test_on_a_cpu_memory_that_would_not_suffice_halves_before_the_system_ends_th
     assert sizes == [2, 2, 1]
     assert all(each[-1].step == 12 for each in reports)
     assert caplog.messages == ["5 models of width 32 do not fit into memory; 2 at once"]
+
+
+def test_low_precision_that_would_not_be_faster_is_exact_and_says_so(
+    tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "choose", lambda device: arithmetic.TILES)
+    module._say_exact.cache_clear()
+    facts: list[Facts] = []
+    runs = []
+    for precision in ("bf16", "bf16", "fp32"):
+        one, reports = trial(tokens, changes={"precision": precision}, on_describe=facts.append)
+        train(one)
+        runs.append([report.loss for report in reports])
+    assert runs[0] == runs[1] == runs[2] and [each.plan["gradients"] for each in facts] == ["fp32"] * 3
+    assert caplog.messages == ["precision bf16 is no faster than fp32 on this processor; gradients are fp32"]
