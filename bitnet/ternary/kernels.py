@@ -77,7 +77,14 @@ class Kernel(NamedTuple):
 
 def int8_in_hardware() -> bool:
     """Whether torch multiplies int8 matrices by units made for it, several times faster than float32 ones."""
-    return _cap() is None and bool(_INT8_PRODUCTS & _processor_flags())
+    return _cap() is None and bool(_INT8_PRODUCTS & _processor_flags()) and torch_is_exact()
+
+
+@functools.cache
+def torch_is_exact() -> bool:
+    """Whether torch's int8 products are exact at the extremes; by AVX2 alone, 16-bit sums in them saturate."""
+    x = torch.full((64, 64), 127, dtype=torch.int8)
+    return all(bool((torch._int_mm(sign * x, x) == sign * 127 * 127 * 64).all()) for sign in (1, -1))
 
 
 def describe() -> str:

@@ -55,7 +55,7 @@ def test_steps_as_a_gpu_makes_them_equal_those_of_a_cpu() -> None:
     # sets the two apart a little; a large epsilon keeps Adam from magnifying gradients of next to nothing.
     staged = population(members(), epsilon=1e-3, stepper=DeviceSteps(compiled=False, graph=False))
     plain = population(members(), epsilon=1e-3)
-    for step, tolerance in ((1, 1e-5), (4, 1e-2)):
+    for step, tolerance in ((1, 1e-5), (4, 5e-2)):
         plain.advance(step), staged.advance(step)
         difference = (plain.state.parameters - staged.state.parameters).norm(dim=1)
         assert (difference < tolerance * plain.state.parameters.norm(dim=1)).all()
