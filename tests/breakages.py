@@ -417,6 +417,13 @@ BREAKAGES = (
         ("search/test_restore.py",),
     ),
     Breakage(
+        "search: what is handed in while it starts counts as taken in",
+        "lrtune/search/queue.py",
+        "            if trial in records:  #",
+        "            if True:  #",
+        ("search/test_queue.py",),
+    ),
+    Breakage(
         "search: records that were put back are put back again",
         "lrtune/search/queue.py",
         "if _content(record) not in known]",

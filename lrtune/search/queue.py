@@ -57,7 +57,8 @@ class TaskQueue:
                 stored.unfinished.pop(number, None)
         self._take_back(file.records, records, stored.unfinished)
         for trial, _ in self.leases.done():
-            self.leases.told(trial)
+            if trial in records:  # others were handed in meanwhile: `collect` takes them in
+                self.leases.told(trial)
         for note in self.folder.project(records.values(), file):
             self.emit(Note(text=note))
         # Runs that failed then are tried again: the user may have fixed the cause.

@@ -36,7 +36,7 @@ class Session:
     def __init__(self, study: Study, out: Path, design: Design, options: SearchOptions) -> None:
         self.study, self.design, self.options = study, design, options
         self.folder = RunFolder(Path(out))
-        self.url = normalise(options.storage) if options.storage else sqlite_url(self.folder.out)
+        self.storage = normalise(options.storage) if options.storage else None
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -53,12 +53,13 @@ class Session:
         try:
             if not self.options.accept_changed_trainer:
                 self._refuse_changed_trainer(trainer)
-            with Stopping() as stopping, self._held(mark) as (leases, me):
+            url = self.storage or sqlite_url(self.folder.out)
+            with Stopping() as stopping, self._held(url, mark) as (leases, me):
                 self.folder.settle(self.study, mark)
-                with contextlib.closing(Trials(self.url, self.study.name)) as trials:
+                with contextlib.closing(Trials(url, self.study.name)) as trials:
                     queue = TaskQueue(leases, trials, self.folder, self.study, self.options.attempts, emit)
                     queue.restore()
-                    loop = Loop(queue, self.design, trainer, self.options, stopping, me=me, url=self.url)
+                    loop = Loop(queue, self.design, trainer, self.options, stopping, me=me, url=url)
                     reason = loop.run()
             self.folder.write_records()
             return SearchResult(
@@ -84,20 +85,20 @@ class Session:
             )
 
     @contextlib.contextmanager
-    def _held(self, mark: str) -> Iterator[tuple[Leases, str]]:
+    def _held(self, url: str, mark: str) -> Iterator[tuple[Leases, str]]:
         """The leases of the study, held by this search alone, and the name under which it holds them."""
         me, name = new_owner(), self.study.name
-        leases = Leases(open_engine(self.url), name)
+        leases = Leases(open_engine(url), name)
         try:
             known = leases.fingerprint()
             if known is not None and known != mark:
                 raise InputError(
-                    f"storage: expected no other study named {name!r} in {redact(self.url)}, but there is one; "
+                    f"storage: expected no other study named {name!r} in {redact(url)}, but there is one; "
                     "choose another with --name"
                 )
             if known is None and leases.is_anothers():
                 raise InputError(
-                    f"storage: expected no study named {name!r} in {redact(self.url)} that lrtune did not begin, but "
+                    f"storage: expected no study named {name!r} in {redact(url)} that lrtune did not begin, but "
                     "there is one; choose another with --name"
                 )
             spec = self._spec(mark)

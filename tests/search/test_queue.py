@@ -141,6 +141,24 @@ def test_a_record_that_cannot_be_read_fails_its_trial_alone(scene: Scene) -> Non
     assert list(again.folder.records.values()) == [bad, good]
 
 
+def test_what_a_worker_hands_in_while_the_search_starts_is_taken_in(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [lease] = scene.worker.claim("worker")
+    states = scene.leases.states
+
+    def then_hand_in() -> dict[int, str]:
+        before = states()
+        scene.worker.finish(lease, finished(lease.trial))
+        return before
+
+    monkeypatch.setattr(scene.leases, "states", then_hand_in)
+    again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
+    again.restore()
+    assert again.collect() == 1
+    assert again.pending == {} and [record.status for record in again.known()] == ["finished"]
+
+
 def test_a_trial_whose_taking_off_the_queue_was_cut_short_is_waited_for_no_more(scene: Scene) -> None:
     assert scene.leases.cancel(0)  # killed here, before Optuna was told
     again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
