@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lrtune.cli.terminal import print_rate, say
+from lrtune.cli.rates import print_rate
 from lrtune.errors import LrtuneError
 
 _MOST_CHARACTERS = 2000  # of an error message
@@ -75,6 +75,8 @@ def _complain(error: BaseException, message: str, code: int, debug: bool) -> int
 
         traceback.print_exception(error)
     elif message:
+        from lrtune.cli.terminal import say
+
         cut = message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]} … (cut)"
         say(f"lrtune: {cut}")
     return code

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtune.cli.flags import Columns, Output
-from lrtune.cli.terminal import command, rate, result, say, table
+from lrtune.cli.rates import rate
+from lrtune.cli.terminal import command, result, say, table
 from lrtune.errors import InputError, redact
 
 if TYPE_CHECKING:

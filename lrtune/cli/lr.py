@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrtune.cli.flags import Hidden, Json, Rule
-from lrtune.cli.terminal import print_rate, rate, result, result_json, say
+from lrtune.cli.rates import print_rate, rate
+from lrtune.cli.terminal import result, result_json, say
 from lrtune.cli.values import parse_numbers, parse_tuned
 from lrtune.errors import InputError
 from lrtune.rule.file import PACKAGED

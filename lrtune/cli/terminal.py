@@ -16,8 +16,6 @@ from lrtune.errors import plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrtune.rule import Recommendation, Transfer
-
 
 def result(text: str) -> None:
     """Print a result to stdout; what others wrote in it cannot drive the terminal."""
@@ -27,11 +25,6 @@ def result(text: str) -> None:
 def result_json(value: Any) -> None:
     """Print a result as JSON to stdout: indented for a person, one object."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def print_rate(advice: "Recommendation | Transfer") -> None:
-    """Print the learning rate alone, for scripts: what ``lrtune lr HIDDEN --plain`` prints."""
-    print(rate(advice.learning_rate))
 
 
 def say(text: str) -> None:
@@ -76,11 +69,6 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
-
-
-def rate(value: float) -> str:
-    """A learning rate with three significant digits, in the form that configs use: 0.00123, 1.2e-05."""
-    return f"{value:.3g}"
 
 
 def command(*words: str) -> str:
