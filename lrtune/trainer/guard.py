@@ -110,12 +110,14 @@ def _end_children(number: int, seconds: float) -> None:
 
 
 def _children() -> set[int]:
-    """The living children of this process, where /proc tells."""
+    """The children of this process, where /proc tells; one counts until it is waited for.
+
+    A process of several threads looks dead before all have ended, and only then are its own children handed on.
+    """
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
                 found.add(int(stat.parent.name))
     return found
 
