@@ -275,7 +275,7 @@ def test_the_wrong_bitnet_is_named(tmp_path: Path, init: str) -> None:
     _entry_point(tmp_path)
     done = fresh(ENTRY, folder=tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("lrtune.errors.InputError: trainer: 'default' expected lrtune's own package 'bitnet'")
+    assert last.startswith("lrtune.errors.InputError: trainer: 'default' expected lrtune's package 'bitnet'")
     assert "pip uninstall bitnet" in last
 
 

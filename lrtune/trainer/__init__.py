@@ -1,4 +1,4 @@
-"""How one run is trained: the contract, and every way to fulfil it."""
+"""Training one run: the contract with a trainer, and the kinds of trainer."""
 
 from lrtune.errors import InputError, MissingExtraError
 from lrtune.trainer.find import resolve_trainer

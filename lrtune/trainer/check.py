@@ -1,4 +1,4 @@
-"""Runs a trainer for a few steps at two sizes and says what is right, what is missing and what is wrong."""
+"""Runs a trainer for a few steps at two sizes and lists what is right, missing or wrong."""
 
 import math
 import os
@@ -18,7 +18,7 @@ Level = Literal["right", "missing", "wrong"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check: ``right``, ``missing`` (a search works without it) or ``wrong`` (it does not)."""
+    """One line of the check: ``right``, ``missing`` (a search works without it) or ``wrong`` (a search fails)."""
 
     level: Level
     text: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(kw_only=True)
 class _Run:
-    """What one short run did."""
+    """The results of one short run."""
 
     trial: Trial
     reports: list[Report] = field(default_factory=list)
@@ -40,18 +40,18 @@ class _Run:
 def check_trainer(study: Study) -> Iterator[Finding]:
     """Run the study's trainer at its two smallest widths and yield findings as they come.
 
-    Seven short runs at most: each width twice with one seed, one with another learning rate, one turned down at its
-    second report. A trainer that is wrong in one way may be wrong in more: the rest is then not run.
+    At most five short runs: three at the smaller width (two with the same seed, one with another learning rate), one
+    stopped at its second report, one at the larger width. If the first run is wrong, the others are skipped.
 
     Raises:
-        InputError: the trainer cannot be found, or refuses the study.
+        InputError: the trainer was not found, or refuses the study.
     """
     trainer = resolve_trainer(study.trainer, study.command)
     if trainer.check is not None:
         trainer.check(study)
     if trainer.prepare is not None:
         trainer.prepare(study)
-    yield Finding("right", f"{trainer.target} is found" + (" (a population trainer)" if trainer.train is None else ""))
+    yield Finding("right", f"found {trainer.target}" + (" (a population trainer)" if trainer.train is None else ""))
     small, *_ = widths = sorted(study.widths)[:2]
     first = _run(trainer, study, small)
     if first.error:
@@ -124,8 +124,8 @@ def _run(trainer: Trainer, study: Study, width: int, *, learning_rate: float | N
 
 def _check_reports(run: _Run, study: Study) -> Iterator[Finding]:
     if not run.reports:
-        said = f"; it returned {run.returned!r:.40}, which is not looked at" if run.returned is not None else ""
-        yield Finding("wrong", f"reports: expected trial.report(step, loss=…) to be called, but it never was{said}")
+        ignored = f"; lrtune ignores its return value {run.returned!r:.40}" if run.returned is not None else ""
+        yield Finding("wrong", f"reports: the trainer never called trial.report(step, loss=…){ignored}")
         return
     losses = [report.loss for report in run.reports]
     if not all(map(math.isfinite, losses)):
@@ -137,11 +137,11 @@ def _check_reports(run: _Run, study: Study) -> Iterator[Finding]:
     if last == study.steps:
         yield Finding("right", f"reports: {len(run.reports)}, the last one at step {last} of {study.steps}")
     else:
-        yield Finding("wrong", f"reports: expected the last one at step {study.steps}, but it was at step {last}")
+        yield Finding("wrong", f"reports: expected the last one at step {study.steps}, but got it at step {last}")
     expected = study.steps // study.report_every
     if len(run.reports) < expected:
         yield Finding(
-            "missing", f"reports: {len(run.reports)}, where trial.report_every asks for {expected}; pruning is late"
+            "missing", f"reports: expected {expected} by trial.report_every, but got {len(run.reports)}; late pruning"
         )
     steps = [report.step for report in run.reports]
     if steps != sorted(set(steps)):
@@ -154,10 +154,10 @@ def _check_reports(run: _Run, study: Study) -> Iterator[Finding]:
                 "missing", f"loss: {losses[0]:.4g} → {losses[-1]:.4g}, finite but not falling in so few steps"
             )
     if run.returned is not None:
-        yield Finding("missing", f"the trainer returned {run.returned!r:.40}, which is not looked at: reports count")
+        yield Finding("missing", f"lrtune ignores the return value {run.returned!r:.40}; only reports count")
     diversities = [report.diversity for report in run.reports if report.diversity is not None]
     if not diversities:
-        yield Finding("missing", "diversity: not given; collapse pruning is off, only divergence is watched")
+        yield Finding("missing", "diversity: not given; lrtune stops diverged runs, but not collapsed ones")
     elif not all(0 <= value <= 2 for value in diversities):
         worst = max(diversities, key=abs)
         yield Finding(
@@ -198,15 +198,15 @@ def _check_repeat(first: _Run, second: _Run) -> Finding:
 
 def _check_rate(first: _Run, other: _Run) -> Finding:
     if other.error:
-        return Finding("wrong", f"at a fourth of the learning rate: {other.error}")
+        return Finding("wrong", f"at a quarter of the learning rate: {other.error}")
     if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
-        return Finding("wrong", "learning rate: a fourth of it gave the very same losses; is trial.learning_rate used?")
+        return Finding("wrong", "learning rate: a quarter of it gave the same losses; is trial.learning_rate used?")
     return Finding("right", "learning rate: another one gives another loss")
 
 
 def _check_stop(run: _Run, study: Study) -> Finding:
     if run.error:
-        return Finding("wrong", f"turned down at its second report: {run.error}")
+        return Finding("wrong", f"stopped at its second report: {run.error}")
     if run.after_stop:
         return Finding(
             "wrong",
@@ -214,18 +214,18 @@ def _check_stop(run: _Run, study: Study) -> Finding:
             "times; pruned runs would cost as much as full ones",
         )
     if len(run.reports) < 2:
-        return Finding("missing", f"keep: not seen, with {len(run.reports)} report in {study.steps} steps")
+        return Finding("missing", f"keep: not tested, with {len(run.reports)} report in {study.steps} steps")
     return Finding("right", "keep: stops when report gives False")
 
 
 def _check_size(small: _Run, large: _Run) -> Finding:
     if [report.loss for report in small.reports] == [report.loss for report in large.reports]:
-        return Finding("wrong", "hidden size: both sizes gave the very same losses; is trial.hidden_size used?")
+        return Finding("wrong", "hidden size: both sizes gave the same losses; is trial.hidden_size used?")
     return Finding("right", "hidden size: another one gives another loss")
 
 
 def _estimate(seconds: dict[int, float]) -> str:
-    """What a search of usual size would cost, by the measured steps."""
+    """The cost of a search of usual size, from the measured step times."""
     usual = Study()
     width, cost = max(seconds.items())
     runs = 6

@@ -1,4 +1,4 @@
-"""A trainer that is a command line: run without a shell, read as JSON lines, stopped by signals."""
+"""A trainer that runs a command line without a shell, reads its JSON lines and stops it with signals."""
 
 import contextlib
 import json
@@ -32,12 +32,12 @@ GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 def command_trainer(command: Sequence[str]) -> Trainer:
     """A trainer that runs `command` once per trial.
 
-    In each argument ``{learning_rate}``, ``{hidden_size}``, ``{seed}``, ``{steps}``, ``{report_every}``, ``{device}``,
-    the name of a further scale or of an option is replaced by the trial's value, and ``{output}`` by the path of a
-    file; other braces stay as they are. The program prints one JSON object a line on stdout, or appends it
-    to that file: ``{"step": 100, "loss": 4.2, "diversity": 0.3}``, with any other numbers. An object without
-    ``step`` whose keys are those of `Trial.describe` describes the run. Other lines are ignored, so that a program may
-    print what it likes. A run ends early by SIGTERM, then SIGKILL, to the program and all that it started.
+    Each argument may contain ``{learning_rate}``, ``{hidden_size}``, ``{seed}``, ``{steps}``, ``{report_every}``,
+    ``{device}``, the name of another scale or option in braces, and ``{output}``, the path of a file. The trial's
+    values replace them; other braces stay. The program writes one JSON object per line to stdout or to ``{output}``:
+    ``{"step": 100, "loss": 4.2, "diversity": 0.3}``, with any other numbers. An object without ``step`` that has only
+    keys of `Trial.describe` describes the run. Other lines are ignored. To stop a run early, lrtune sends SIGTERM and
+    then SIGKILL to the program and its child processes.
 
     Raises:
         InputError: the command is empty or takes no learning rate.
@@ -48,7 +48,7 @@ def command_trainer(command: Sequence[str]) -> Trainer:
     places = {name for argument in arguments for name in _PLACE.findall(argument)}
     if "learning_rate" not in places:
         raise InputError(
-            "command: expected {learning_rate} among its arguments (--lr {learning_rate}, say), "
+            "command: expected {learning_rate} in its arguments (for example --lr {learning_rate}), "
             f"but got {' '.join(arguments)!r:.100}"
         )
 
@@ -60,20 +60,20 @@ def command_trainer(command: Sequence[str]) -> Trainer:
 
 
 class _CommandTrain:
-    """The training function; a class so that it can be handed to a spawned process."""
+    """The training function; a class because a spawned process must unpickle it."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.arguments = tuple(arguments)
 
     def __call__(self, trial: Trial) -> None:
-        # Beside the checkpoints, which go when the trial has its record, even where this worker is killed.
+        # The search removes the checkpoint folder with the trial's record, even after this worker was killed.
         with tempfile.TemporaryDirectory(prefix="lrtune-", dir=trial.checkpoint_dir) as folder:
             output = Path(folder) / "reports.jsonl"
             run_command(fill(self.arguments, trial, output), trial, output)
 
 
 def fill(arguments: Sequence[str], trial: Trial, output: Path) -> list[str]:
-    """The arguments with the trial's values in their places."""
+    """The arguments with the trial's values in place of the names in braces."""
     values: dict[str, Any] = {
         **{name: value for name, value in trial.options.items() if isinstance(value, str | int | float)},
         **{name: f"{value:.15g}" for name, value in trial.scales.items()},
@@ -91,10 +91,10 @@ def fill(arguments: Sequence[str], trial: Trial, output: Path) -> list[str]:
 
 
 def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
-    """Run the program and hand its reports to `trial` until it ends or is not to go on.
+    """Run the program and pass its reports to `trial` until it ends or the trial stops it.
 
     Raises:
-        InputError: there is no such program.
+        InputError: the program was not found.
         TrainerFailedError: it exited with an error, or ended without its last report.
     """
     if shutil.which(arguments[0]) is None:
@@ -129,7 +129,7 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
 
 
 class _Said:
-    """What a program printed, as far as an error quotes it."""
+    """The last output of a program, for error messages."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_SHOWN_LINES)
@@ -141,7 +141,7 @@ class _Said:
             self.no_json = line[:100]
 
     def tail(self, errors: IO[bytes]) -> str:
-        """The last lines of stderr, else of stdout, for the record."""
+        """The last lines of stderr, or of stdout if stderr is empty."""
         errors.seek(0, os.SEEK_END)
         errors.seek(max(0, errors.tell() - 4000))
         lines = errors.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:] or list(self._lines)
@@ -149,7 +149,7 @@ class _Said:
 
 
 def _environment(trial: Trial) -> Mapping[str, str]:
-    """The parent's environment, with threads and device as the worker was given them; output unbuffered."""
+    """The parent's environment with the trial's threads and checkpoint folder, and unbuffered output."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if trial.threads is not None:
         environment["OMP_NUM_THREADS"] = str(trial.threads)
@@ -159,7 +159,7 @@ def _environment(trial: Trial) -> Mapping[str, str]:
 
 
 def _report(line: str, trial: Trial) -> dict[str, Any] | None:
-    """The arguments of `Trial.report` in one line; None where it is none. A line of facts describes the trial."""
+    """The arguments of `Trial.report` from a line, or None if it is not a report; passes facts to `Trial.describe`."""
     data = _parse(line)
     if data is None:
         return None
@@ -168,13 +168,13 @@ def _report(line: str, trial: Trial) -> dict[str, Any] | None:
             trial.describe(**data)
         return None
     if "loss" not in data:
-        raise InputError(f"command: expected a loss beside the step in {line!r:.80}")
+        raise InputError(f"command: expected a loss with the step in {line!r:.80}")
     report = {name: value for name, value in data.items() if name in ("step", "loss", "diversity") or _is_number(value)}
     return report | {"loss": math.nan if data["loss"] is None else data["loss"]}
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """The JSON object in a line, "nan" and "inf" as C, Go or Rust print them included."""
+    """The JSON object in a line, or None. Accepts "nan" and "inf" as C, Go or Rust print them."""
     if not line.lstrip().startswith("{"):
         return None
     for text in (line, _NO_NUMBER.sub("NaN", line)):
@@ -193,9 +193,9 @@ def _is_number(value: object) -> bool:
 
 
 def _lines(process: "subprocess.Popen[bytes]", output: Path) -> Iterator[str]:
-    """Lines of stdout and of the output file as they come, until the program itself has ended.
+    """Lines of stdout and of the output file as they come, until the program ends.
 
-    Not until stdout closes: a background child that the program left behind may hold it open for ever.
+    It does not wait for stdout to close: a background child of the program may hold it open forever.
     """
     assert process.stdout is not None
     printed: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -205,7 +205,7 @@ def _lines(process: "subprocess.Popen[bytes]", output: Path) -> Iterator[str]:
         file, rest, has_ended = None, b"", False
         while not has_ended:
             has_ended = process.poll() is not None
-            if has_ended:  # what it wrote is in the pipe: the pump needs a moment
+            if has_ended:  # its last output may still be in the pipe
                 pump.join(_LAST_WORDS_SECONDS)
             yield from _taken(printed, wait=0.0 if has_ended else _POLL_SECONDS)
             if file is None and output.exists():
@@ -218,7 +218,7 @@ def _lines(process: "subprocess.Popen[bytes]", output: Path) -> Iterator[str]:
 
 
 def _taken(lines: "queue.SimpleQueue[str]", wait: float) -> Iterator[str]:
-    """What is in the queue now; `wait` seconds for the next one."""
+    """The lines in the queue; waits up to `wait` seconds for each."""
     with contextlib.suppress(queue.Empty):
         while True:
             yield lines.get(timeout=wait) if wait else lines.get_nowait()

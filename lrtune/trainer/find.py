@@ -1,4 +1,4 @@
-"""How a trainer is found: by entry-point name, by ``module:function``, or as a command line."""
+"""Finds a trainer by entry-point name, by ``module:function``, or as a command line."""
 
 import importlib
 import importlib.machinery
@@ -20,13 +20,13 @@ _DISTRIBUTION = "lrtune"
 
 
 def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
-    """Find a trainer by entry-point name (``default``), by ``module:function``, or make one of a command line.
+    """Find a trainer by entry-point name (``default``) or by ``module:function``, or make one from a command line.
 
-    A module that is named is looked for in the working folder first. For what it imports, that folder comes last: a
-    file there cannot take the place of an installed package.
+    The working folder comes first for the named module and last for its imports: a file there cannot shadow an
+    installed package.
 
     Raises:
-        InputError: no such trainer, or its import failed.
+        InputError: the trainer was not found, or its import failed.
     """
     if command:
         return command_trainer(command)
@@ -35,13 +35,13 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
         if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
             raise InputError(f"trainer: expected module:function, but got {target!r}{_meant(module_name, name)}")
         return _from_module(target, module_name, name)
-    found = installed_trainers()
-    if target not in found:
-        known = ", ".join(sorted(found)) or "none installed"
+    installed = installed_trainers()
+    if target not in installed:
+        names = ", ".join(sorted(installed)) or "none installed"
         raise InputError(
-            f"trainer: expected module:function or one of the installed names ({known}), but got {target!r}"
+            f"trainer: expected module:function or one of the installed names ({names}), but got {target!r}"
         )
-    point = found[target]
+    point = installed[target]
     module_name, _, name = point.value.partition(":")
     package = module_name.partition(".")[0]
     if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
@@ -50,41 +50,41 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
 
 
 def installed_trainers() -> dict[str, importlib.metadata.EntryPoint]:
-    """The trainers that installed distributions offer, by name."""
+    """The trainers of installed distributions, by name."""
     return {point.name: point for point in importlib.metadata.entry_points(group=_ENTRY_POINTS)}
 
 
 def _check_bundled(target: str, package: str) -> None:
-    """The bundled trainer must be ours: PyPI has another distribution that installs a package of the same name.
+    """Refuse a package of the bundled trainer's name from another distribution on PyPI.
 
-    Installed after lrtune it overwrites ``__init__.py`` and leaves our modules beside it, so their names prove
-    nothing; ours says whose it is.
+    Installed after lrtune, that one overwrites ``__init__.py`` and keeps our modules, so module names prove nothing;
+    only our ``__init__.py`` has ``__distribution__``.
     """
     spec = importlib.util.find_spec(package)
     try:
         owner = getattr(importlib.import_module(package), "__distribution__", None)
-    except Exception:  # theirs imports much that is not installed
+    except Exception:  # the other package imports modules that may not be installed
         owner = None
     if owner != _DISTRIBUTION:
         place = spec.origin if spec is not None else "no file"
         raise InputError(
-            f"trainer: {target!r} expected lrtune's own package {package!r}, but found another one ({place}); "
-            f"remove that (pip uninstall {package}), then pip install --force-reinstall --no-deps lrtune"
+            f"trainer: {target!r} expected lrtune's package {package!r}, but found another one ({place}); "
+            f"remove it (pip uninstall {package}), then pip install --force-reinstall --no-deps lrtune"
         )
 
 
 def _meant(path: str, name: str) -> str:
-    """What was probably meant by a path in the place of a module's name."""
+    """A hint for a user who gave a path instead of a module's name."""
     if not path.endswith(".py"):
         return ""
     parts = Path(path).with_suffix("").parts
     if all(part.isidentifier() for part in parts):
         return f"; did you mean {'.'.join(parts)}:{name}?"
-    return "; change to the folder of the file and give its name without .py"
+    return "; change to the file's folder and give its name without .py"
 
 
 def _import_here(module_name: str) -> ModuleType:
-    """Import a module, its package or file from the working folder if it is there."""
+    """Import a module, from the working folder if its package or file is there."""
     try:
         here = str(Path.cwd())
     except FileNotFoundError:  # the working folder was deleted
@@ -120,7 +120,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         raise InputError(f"trainer: {target!r} cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise InputError(f"trainer: expected a function {name!r} in module {module_name!r}, but there is none")
+        raise InputError(f"trainer: module {module_name!r} has no function {name!r}")
     if getattr(function, "__lrtune_population__", False):
         train, many = None, function
     else:

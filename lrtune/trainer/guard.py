@@ -1,9 +1,9 @@
-"""Runs one program, and ends it with all that it started once the process that asked for it is gone.
+"""Runs one program, and kills it with its child processes when its starter ends.
 
-Started as a script, ``python guard.py GRACE PROGRAM…``, with a pipe from its starter as standard input. The pipe closes
-when the starter closes it or ends, even by a kill; then the program's group gets SIGTERM, GRACE seconds, and SIGKILL.
-SIGTERM to the guard goes to the program alone. What the program leaves behind is ended too: on Linux also what left its
-process group, elsewhere the group.
+Runs as a script, ``python guard.py GRACE PROGRAM…``, with a pipe from its starter as standard input. The pipe closes
+when the starter closes it, ends or is killed. The guard then sends SIGTERM to the process group, waits GRACE seconds
+and sends SIGKILL. It forwards a SIGTERM to the program alone. After the program ends, the guard ends the rest of the
+process group, and on Linux also the descendants that left the group.
 """
 
 import contextlib
@@ -18,31 +18,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_LEFT_GRACE = 2.0  # between SIGTERM and SIGKILL for what a program that has ended left behind
+_LEFT_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for processes that outlive the program
 _SET_CHILD_SUBREAPER = 36
 _NOT_RUN = 126
 
 
 def start(arguments: Sequence[str], *, grace: float, **more: Any) -> "subprocess.Popen[bytes]":
-    """Start a program under a guard; its exit code is the guard's, 128 + the signal's number where one ended it."""
+    """Start a program under a guard. The guard exits with the program's code, or 128 + the signal that ended it."""
     command = [sys.executable, "-I", "-S", __file__, str(grace), *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **more)
 
 
 def end(guard: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """End a program with its guard and return when they are gone, after `seconds` at most by force."""
+    """End a program with its guard and wait for both; kill them after `seconds`."""
     assert guard.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         guard.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         guard.wait(seconds)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(guard.pid, signal.SIGKILL)  # what is left of the group
+        os.killpg(guard.pid, signal.SIGKILL)
     guard.wait()
 
 
 def how_it_ended(code: int) -> str:
-    """The exit code of a guard, or of a process without one, in words."""
+    """The exit code of a guard or of a bare process, in words."""
     number = -code if code < 0 else code - 128
     if 0 < number < 32:
         with contextlib.suppress(ValueError):
@@ -51,7 +51,7 @@ def how_it_ended(code: int) -> str:
 
 
 def main(grace: float, arguments: Sequence[str]) -> int:
-    """Run the program to its end, then end what it left behind; returns its exit code."""
+    """Run the program to its end, then end the processes that it left; returns its exit code."""
     is_linux = sys.platform == "linux"
     if is_linux:  # orphans of the program become children of this process
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -73,7 +73,7 @@ def main(grace: float, arguments: Sequence[str]) -> int:
 
 
 def _watch(grace: float, ending: threading.Event, is_linux: bool) -> None:
-    """End everything once the starter is gone."""
+    """End everything when the starter is gone."""
     while os.read(0, 1024):
         pass
     if grace:
@@ -86,7 +86,7 @@ def _watch(grace: float, ending: threading.Event, is_linux: bool) -> None:
 
 
 def _kill_descendants() -> None:
-    """SIGKILL for every child until there is none; the main thread waits for them."""
+    """Send SIGKILL to every child until none is left; the main thread waits for them."""
     while children := _children():
         for child in children:
             _send(child, signal.SIGKILL)
@@ -94,13 +94,13 @@ def _kill_descendants() -> None:
 
 
 def _end_children(number: int, seconds: float) -> None:
-    """Send a signal to every child, orphans that come in meanwhile included, until there is none or time is up."""
+    """Send a signal to every child, and to new orphans, until none is left or time is up."""
     deadline = time.monotonic() + seconds
-    told: set[int] = set()
+    signalled: set[int] = set()
     while time.monotonic() < deadline:
-        for child in _children() - told:
+        for child in _children() - signalled:
             _send(child, number)
-            told.add(child)
+            signalled.add(child)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -110,16 +110,16 @@ def _end_children(number: int, seconds: float) -> None:
 
 
 def _children() -> set[int]:
-    """The children of this process, where /proc tells; one counts until it is waited for.
+    """The children of this process from /proc, including dead ones until the guard waits for them.
 
-    A process of several threads looks dead before all have ended, and only then are its own children handed on.
+    A process with several threads looks dead before its last thread ends, and only then do we inherit its children.
     """
-    found = set()
+    children = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
-                found.add(int(stat.parent.name))
-    return found
+                children.add(int(stat.parent.name))
+    return children
 
 
 def _send(pid: int, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer as an lrtune trainer: a callback that reports and stops, and what goes with it.
+"""Hugging Face's Trainer as an lrtune trainer: a callback that reports and stops, its arguments and its metrics.
 
 In a training function::
 
@@ -29,7 +29,7 @@ _IGNORED = -100
 
 
 def training_arguments(trial: Trial) -> dict[str, Any]:
-    """The keyword arguments of ``TrainingArguments`` that a trial decides: rate, steps, seed, when to evaluate."""
+    """The keyword arguments of ``TrainingArguments`` that a trial sets: rate, steps, seed, evaluation interval."""
     return {
         "learning_rate": trial.learning_rate,
         "max_steps": trial.steps,
@@ -46,12 +46,12 @@ def training_arguments(trial: Trial) -> dict[str, Any]:
 
 
 class TrialCallback(TrainerCallback):  # type: ignore[misc]
-    """Reports every evaluation to a trial, and stops training when it is not to go on.
+    """Reports every evaluation to a trial, and stops training when the trial ends it.
 
     Args:
-        trial: what the training function was given.
-        describe: whether to tell the trial the model's parameters, vocabulary and tokens per step.
-        tokens_per_sequence: for the tokens of a step; None where it is not known.
+        trial: the training function's trial.
+        describe: whether to report the model's parameters, vocabulary and tokens per step.
+        tokens_per_sequence: sequence length, for the tokens per step; None if unknown.
     """
 
     def __init__(self, trial: Trial, *, describe: bool = True, tokens_per_sequence: int | None = None) -> None:
@@ -60,7 +60,7 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
         self.tokens_per_sequence = tokens_per_sequence
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Describe the run by its model."""
+        """Describe the run from its model."""
         if not self.describe or model is None:
             return
         batch = args.train_batch_size * args.gradient_accumulation_steps * max(1, args.world_size)
@@ -74,17 +74,15 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Have the last step evaluated, too, where it is no multiple of the interval."""
+        """Evaluate the last step too, even between two multiples of the interval."""
         if state.global_step >= self.trial.steps:
             control.should_evaluate = True
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> Any:
-        """Report, and stop where the search says so."""
+        """Report, and stop if the search ends the run."""
         if "eval_loss" not in metrics:
-            raise InputError(
-                "report: expected eval_loss among the metrics; give the Trainer labels and an eval_dataset"
-            )
+            raise InputError("report: the metrics have no eval_loss; give the Trainer labels and an eval_dataset")
         step = min(state.global_step, self.trial.steps)
         keep = self.trial.report(step, loss=metrics["eval_loss"], diversity=metrics.get("eval_diversity"))
         if not keep:
@@ -93,7 +91,7 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def most_likely_tokens(logits: Any, labels: Any) -> Any:
-    """For ``preprocess_logits_for_metrics``: keeps the most likely token instead of all logits."""
+    """For ``preprocess_logits_for_metrics``: reduces the logits to the most likely token."""
     if isinstance(logits, tuple):
         logits = logits[0]
     return logits.argmax(dim=-1)

@@ -1,4 +1,4 @@
-"""The source of a trainer in short, so that a change of it between two runs of one folder is noticed."""
+"""Hashes a trainer's source, to detect a change between two runs of one folder."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ _MOST_BYTES = 16 * 2**20
 
 
 def source_hash(files: Iterable[str | Path]) -> str:
-    """Sixteen digits that change with the content of the files; empty where none of them can be read."""
+    """Sixteen hexadecimal digits of the files' content; empty if no file can be read."""
     digest, count = hashlib.sha256(), 0
     for file in files:
         try:
@@ -21,9 +21,9 @@ def source_hash(files: Iterable[str | Path]) -> str:
 
 
 def files_named(words: Iterable[str]) -> list[Path]:
-    """The files of the working folder that a command line names: the program, not the interpreter that runs it."""
+    """The files in the working folder that a command line names: the program, but not its interpreter."""
     try:
         here = Path.cwd()
         return [path for word in words if (path := here / word).is_file() and path.resolve().is_relative_to(here)]
-    except (OSError, ValueError):  # the working folder was deleted; a word that no path can be
+    except (OSError, ValueError):  # the working folder was deleted, or a word cannot be a path
         return []

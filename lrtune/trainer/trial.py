@@ -1,4 +1,4 @@
-"""The contract with a training function: what it is given, what it reports, how it is found.
+"""The contract with a training function: its input, its reports, and the optional functions of its module.
 
 The simple form::
 
@@ -11,18 +11,18 @@ The simple form::
                     return
             train_one_step(model, optimizer)
 
-The last report, at ``step == trial.steps``, gives the final loss. A module with a trainer may also offer
-``check(study)`` (raise `InputError` before anything trains), ``prepare(study)`` (run once before the workers;
-may return a mapping of strings that identify the data, which become part of the study's fingerprint) and a
-population trainer (see `population`). Beside a population trainer it may offer ``members_at_once(trial)``: how many
-trials of the width, scales and options of `trial` are worth training at once on ``trial.device``, a whole number of
-at least 1. A worker asks it once for each such group, before it takes them; without it, or where it raises, a GPU
-gets 16 at once and a CPU one. What the user asks for with ``members`` comes before either.
+The last report, at ``step == trial.steps``, gives the final loss. The trainer's module may also define:
 
-For the verbs around a search it may offer ``column_titles`` (a mapping: column of its reports → title of that column's
-table in ``lrtune compare``), ``verification_options(study)`` (the options of a whole run for ``lrtune verify``, where
-those of the study leave something out) and ``doctor()`` (what it needs on this machine, as lines of name, state and
-text for ``lrtune doctor``; a state is ok, missing or problem).
+- ``check(study)``: raises `InputError` before anything trains.
+- ``prepare(study)``: runs once before the workers. It may return strings that identify the data, as a mapping; they
+  become part of the study's fingerprint.
+- a population trainer (see `population`), and with it ``members_at_once(trial)``: how many trials of the same width,
+  scales and options to train at once on ``trial.device``, a whole number of at least 1. A worker calls it once per
+  group. Without it, or if it raises, the default is 16 on a GPU and 1 on a CPU. The option ``members`` overrides both.
+- ``column_titles``: a mapping from columns of its reports to the titles of their tables in ``lrtune compare``.
+- ``verification_options(study)``: the options of a full run, for ``lrtune verify``.
+- ``doctor()``: its requirements on this machine, for ``lrtune doctor``: tuples of name, state (ok, missing or problem)
+  and text.
 """
 
 import math
@@ -34,34 +34,34 @@ from typing import Any, TypeVar
 from lrtune.errors import InputError, plain
 
 Scalar = str | int | float | bool
-LARGEST = 1e300  # of the numbers in a record; beyond, they count as infinite
+LARGEST = 1e300  # larger numbers count as infinite
 _LONGEST = 500
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
 class Interrupted(BaseException):
-    """Raised by `Trial.report` when the search is being stopped; let it pass through the trainer."""
+    """`Trial.report` raises it when the search stops. A trainer must not catch it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a trainer says of itself, once. Every field is optional and has a stated fallback.
+    """A trainer's description of its run. Every field is optional and has a fallback.
 
     Attributes:
-        parameters: number of trained parameters (fallback: cost ∝ hidden_size²).
+        parameters: trained parameters (fallback: cost ∝ hidden_size²).
         tokens_per_step: tokens in one optimizer step (fallback: horizons are counted in steps).
-        batch_size: sequences in one step; lets the search retry with a smaller micro-batch after out-of-memory.
+        batch_size: sequences in one step; after out-of-memory the search can retry with a smaller micro-batch.
         vocabulary_size: size of the output (fallback: divergence is judged against the first reported loss).
-        unigram_entropy: entropy of the reference token distribution, in nats (fallback: no collapse verdict
-            by loss; only by the loss not falling).
+        unigram_entropy: entropy of the reference token distribution, in nats (fallback: the collapse test uses only
+            a loss that does not fall).
         regime_changes: steps at which the schedule changes (learning-rate or weight-decay stages).
-        conditions: what the result holds for (depth, optimizer, schedule, weight_decay, …), kept in the rule.
-            ``model``, ``optimizer``, ``schedule`` and ``data`` are printed with each answer.
-            Known keys that the rule turns into advice: ``stage2_ratio`` (stage-2 peak ÷ stage-1 peak),
-            ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``.
-        plan: how it is run where that can change bits (members of a population, precision, compiled or not); joins
-            the record's execution plan.
+        conditions: the settings that the result depends on (depth, optimizer, schedule, weight_decay, …); the rule
+            keeps them. Each answer prints ``model``, ``optimizer``, ``schedule`` and ``data``. The rule derives advice
+            from ``stage2_ratio`` (stage-2 peak ÷ stage-1 peak), ``weight_decay``, ``weight_decay_stage2`` and
+            ``warmup_steps``.
+        plan: execution settings that can change bits (members of a population, precision, compilation); the record's
+            execution plan includes them.
     """
 
     parameters: int | None = None
@@ -91,17 +91,17 @@ class Trial:
     Attributes:
         hidden_size: the model's width.
         learning_rate: the peak learning rate, after warm-up.
-        seed: seeds data order and initial weights. Runs that share it share both, whatever their rate.
-        steps: optimizer steps to train for.
-        report_every: report at multiples of it, at 0 if cheap, and at `steps`.
-        options: the trainer's own settings, from ``[options]`` of study.toml.
+        seed: seeds data order and initial weights; runs of one seed share both at every rate.
+        steps: optimizer steps to train.
+        report_every: report at its multiples, at `steps`, and at 0 if that is cheap.
+        options: the trainer's settings, from ``[options]`` of study.toml.
         scales: the other swept scales (``depth``, ``batch``, …) by name.
         device: ``cpu``, ``cuda:0``, ``mps``.
         threads: threads this worker may use on a CPU, or None for the library's default.
-        micro_batch: sequences per forward pass; None for the whole batch at once. The gradient is that of
-            the whole batch either way.
-        checkpoint_dir: a folder of this trial's own that survives a restart, or None. A trainer that finds its
-            checkpoint there resumes from it; one that does not use it starts again from step 0.
+        micro_batch: sequences per forward pass, or None for the whole batch. The gradient is always that of the whole
+            batch.
+        checkpoint_dir: this trial's folder, which survives a restart, or None. A trainer resumes from its checkpoint
+            there, or starts again from step 0.
     """
 
     hidden_size: int
@@ -121,18 +121,18 @@ class Trial:
     is_checkpoint_due: Callable[[], bool] = field(default=lambda: False, repr=False)
 
     def report(self, step: int, *, loss: float, diversity: float | None = None, **numbers: float) -> bool:
-        """Hand over the measures of one step; returns whether to go on training.
+        """Report the measures of one step; returns whether to continue training.
 
         Args:
             step: optimizer steps done, 0 … `steps`.
-            loss: validation loss, nats per token. NaN, inf and 1e300 or more are taken as divergence.
-            diversity: share of the reference's variety that the model's answers have (see `lrtune.diversity`),
-                0 when one token is always the answer, about 1 when they vary as the text does.
-            **numbers: anything else worth keeping in the record's curves.
+            loss: validation loss, nats per token. NaN, inf and 1e300 or more count as divergence.
+            diversity: diversity of the predicted tokens relative to the reference (see `lrtune.diversity`): 0 if the
+                model always predicts one token, about 1 if its predictions are as diverse as the text.
+            **numbers: other numbers for the record's curves.
 
         Raises:
             InputError: a value is not a number, or the step is outside 0 … `steps`.
-            Interrupted: the search is being stopped.
+            Interrupted: the search stops.
         """
         at = _number("report", "step", step)
         if not 0 <= at <= self.steps:
@@ -153,10 +153,10 @@ class Trial:
         conditions: Mapping[str, Scalar] | None = None,
         plan: Mapping[str, Scalar] | None = None,
     ) -> None:
-        """Say once what this run is; see `Facts` for the fields and their fallbacks. numpy and torch scalars count.
+        """Describe this run once; see `Facts` for the fields and their fallbacks. Accepts numpy and torch scalars.
 
         Raises:
-            InputError: a value is not what its field holds.
+            InputError: a value has the wrong type for its field.
         """
         if isinstance(regime_changes, str) or not isinstance(regime_changes, Iterable):
             raise InputError(f"describe: expected a list of steps for regime_changes, but got {regime_changes!r:.60}")
@@ -174,21 +174,21 @@ class Trial:
         )
 
     def attach(self, name: str, text: str) -> None:
-        """Keep a text with the record: a sample of what the model writes, say. Cut at 4,000 characters."""
+        """Keep a text with the record, such as a sample from the model; at most 4,000 characters."""
         self.on_attach(_line(name), str(text)[:4000])
 
     @property
     def checkpoint_due(self) -> bool:
-        """True when a checkpoint is worth its time now: a while has passed, or the search is being stopped.
+        """True when a checkpoint is due: enough time has passed since the last one, or the search stops.
 
-        Ask for it at a report step, *before* measuring and reporting. A checkpoint then holds the state before
-        the report of its step, and a resumed run begins by making that report again; the search drops doubles.
+        Read it at a report step, *before* the measurement and the report. The checkpoint then holds the state before
+        that report; a resumed run repeats the report, and the search drops the duplicate.
         """
         return self.checkpoint_dir is not None and self.is_checkpoint_due()
 
 
 def _number(where: str, name: str, value: object) -> float:
-    """`value` as a float, infinite where it is larger than a record holds; strings and booleans are no numbers."""
+    """`value` as a float, infinite beyond `LARGEST`; refuses strings and booleans."""
     if isinstance(value, str | bytes | bool) or value is None:
         raise InputError(f"{where}: expected a number for {name}, but got {value!r:.60}")
     try:
@@ -219,7 +219,7 @@ def _whole(name: str, value: object) -> int:
 
 
 def _scalars(name: str, values: object) -> dict[str, Scalar]:
-    """Named texts, numbers and booleans, each text a line."""
+    """A mapping of strings, numbers and booleans, with each string on one line."""
     if not isinstance(values, Mapping):
         raise InputError(f"describe: expected a mapping for {name}, but got {values!r:.60}")
     return {_line(key): _scalar(f"{name}[{key!r:.60}]", value) for key, value in values.items()}
@@ -235,7 +235,7 @@ def _scalar(name: str, value: object) -> Scalar:
 
 
 def _line(text: object) -> str:
-    """Text of a trainer in one line of at most 500 characters."""
+    """A trainer's text as one line of at most 500 characters."""
     return " ".join(plain(text).split())[:_LONGEST]
 
 
@@ -244,9 +244,9 @@ PopulationTrain = Callable[[Sequence[Trial]], object]
 
 
 def population(function: _F) -> _F:
-    """Mark a function as a population trainer: it gets K trials of one width at once.
+    """Mark a function as a population trainer.
 
-    It trains them side by side and drops those whose `report` returned False.
+    It gets K trials of one width, trains them together and drops each one whose `report` returns False.
     """
     function.__lrtune_population__ = True  # type: ignore[attr-defined]
     return function
@@ -254,7 +254,7 @@ def population(function: _F) -> _F:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A resolved trainer: at least one of `train` and `train_population` is there."""
+    """A resolved trainer; it has `train`, `train_population` or both."""
 
     target: str
     train: Train | None
@@ -265,7 +265,7 @@ class Trainer:
     column_titles: Mapping[str, str] = field(default_factory=dict)
     verification_options: Callable[[Any], Mapping[str, Any]] | None = None
     doctor: Callable[[], Iterable[tuple[str, str, str]]] | None = None
-    source: str = ""  # hash of its source, empty where that is not known
+    source: str = ""  # hash of its source; empty if unknown
 
 
 def is_finite(value: float | None) -> bool:

@@ -57,12 +57,12 @@ def test_a_good_trainer_is_right_in_every_line(check: type[Check]) -> None:
 
 
 BAD = [
-    ("def train(trial): pass", "expected trial.report(step, loss=…) to be called, but it never was"),
-    ("def train(trial): return 3.2", "it returned 3.2, which is not looked at"),
+    ("def train(trial): pass", "the trainer never called trial.report(step, loss=…)"),
+    ("def train(trial): return 3.2", "lrtune ignores its return value 3.2"),
     ("def train(trial): trial.report(20, loss=float('nan'))", "expected a finite number, but got nan at step 20"),
     ("def train(trial): trial.report(20, loss='low')", "expected a number for loss, but got 'low'"),
     ("def train(trial): trial.report(99, loss=1.0)", "expected a step within 0 … 20, but got 99"),
-    ("def train(trial): trial.report(5, loss=1.0)", "expected the last one at step 20, but it was at step 5"),
+    ("def train(trial): trial.report(5, loss=1.0)", "expected the last one at step 20, but got it at step 5"),
     ("def train(trial): raise KeyError('lr')", "KeyError: 'lr'"),
     ("import sys\ndef train(trial): sys.exit(3)", "called exit(3)"),
     (GOOD.replace("            return", "            pass"), "reported 3 more times"),
@@ -78,11 +78,11 @@ def test_what_is_wrong_is_named(check: type[Check], source: str, message: str) -
 
 
 MISSING = [
-    (GOOD.replace(", diversity=step / 40", ""), "collapse pruning is off"),
+    (GOOD.replace(", diversity=step / 40", ""), "but not collapsed ones"),
     (GOOD.replace("parameters=trial.hidden_size**2, ", ""), "trial.describe(parameters=…): not given"),
     (GOOD.replace("5 - step / 20", "5 + step / 20"), "finite but not falling"),
     ("import random\n" + GOOD.replace("trial.seed / 10", "random.random()"), "same seed, another loss"),
-    (GOOD + "    return 1.5\n", "returned 1.5, which is not looked at"),
+    (GOOD + "    return 1.5\n", "lrtune ignores the return value 1.5"),
 ]
 
 
@@ -140,4 +140,4 @@ def test_a_command_line_is_checked(
     )
     assert run_cli(["check-trainer", line, "--widths", "8,16", "--lr-min", "0.001", "--lr-max", "0.1"]) == 0
     printed = capfd.readouterr().out
-    assert "same seed, same loss" in printed and "collapse pruning is off" in printed
+    assert "same seed, same loss" in printed and "but not collapsed ones" in printed

@@ -110,7 +110,7 @@ def test_a_program_that_fails_or_says_nothing_is_a_failed_run(run: Run, script: 
     ("line", "message"),
     [
         ('{"step": 1, "loss": "low"}', "expected a number for loss, but got 'low'"),
-        ('{"step": 1}', "expected a loss beside the step"),
+        ('{"step": 1}', "expected a loss with the step"),
         ('{"step": 99, "loss": 1}', r"expected a step within 0 … 30, but got 99"),
     ],
 )
@@ -228,7 +228,7 @@ def test_the_program_ends_when_the_worker_is_killed(tmp_path: Path) -> None:
     ("command", "message"),
     [
         ([], "expected a program"),
-        (["train", "--lr", "0.1"], "expected {learning_rate} among its arguments"),
+        (["train", "--lr", "0.1"], "expected {learning_rate} in its arguments"),
     ],
 )
 def test_a_command_that_cannot_be_tuned_is_refused(command: list[str], message: str) -> None:

@@ -177,13 +177,13 @@ def test_a_file_of_the_working_folder_takes_no_packages_place_but_is_found_by_it
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("mine_for_test:trian", "expected a function 'trian' in module 'mine_for_test'"),
-        ("mine_for_test:number", "expected a function 'number'"),
+        ("mine_for_test:trian", "module 'mine_for_test' has no function 'trian'"),
+        ("mine_for_test:number", "has no function 'number'"),
         ("broken_for_test:train", "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         ("no_such_module_here:train", "cannot be imported"),
         ("mine_for_test.py:train", r"got 'mine_for_test.py:train'; did you mean mine_for_test:train\?"),
         ("./lib/mine.py:train", r"did you mean lib.mine:train\?"),
-        ("/tmp/mine.py:train", "change to the folder of the file and give its name without .py"),
+        ("/tmp/mine.py:train", "change to the file's folder and give its name without .py"),
         (":train", "expected module:function, but got ':train'"),
         ("exits_for_test:train", "cannot be imported: SystemExit: usage"),
         ("in_src_for_test:train", r"it is in src: install it \(pip install -e .\) or set PYTHONPATH=src"),
