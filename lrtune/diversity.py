@@ -1,11 +1,11 @@
-"""What share of the text's variety a model's answers have."""
+"""Output diversity: the entropy of a model's predicted tokens relative to that of the text."""
 
 import math
 from collections.abc import Iterable
 
 
 def entropy(counts: Iterable[float]) -> float:
-    """Entropy in nats of the distribution that `counts` are proportional to; 0 where all is zero."""
+    """Entropy in nats of the distribution proportional to `counts`; 0 if all counts are zero."""
     positive = [count for count in counts if count > 0]
     total = math.fsum(positive)
     if not total:
@@ -17,17 +17,17 @@ def diversity(predicted: Iterable[float], reference: Iterable[float]) -> float:
     """Entropy of the argmax histogram ÷ entropy of the reference histogram.
 
     Args:
-        predicted: how often each token was the model's most likely next token, over held-out contexts.
-        reference: how often each token truly came next in the same contexts.
+        predicted: count of each token as the model's most likely next token, over held-out contexts.
+        reference: count of each token as the true next token in the same contexts.
 
     Returns:
-        0 when one token is always the answer, about 1 when the answers are as varied as the text; it can pass
-        1 a little. 0 where the reference itself has no variety.
+        0 if the model always predicts one token, about 1 if its predictions are as diverse as the text; slightly
+        above 1 is possible. 0 if the reference has entropy 0.
     """
     most = entropy(reference)
     return entropy(predicted) / most if most > 0 else 0.0
 
 
 def effective_vocabulary(predicted: Iterable[float]) -> float:
-    """exp(entropy) of the argmax histogram: the number of tokens that, used equally, are as varied."""
+    """exp(entropy) of the argmax histogram: the number of equally frequent tokens with the same entropy."""
     return math.exp(entropy(predicted))

@@ -1,21 +1,21 @@
-"""The errors that a user of lrtune can meet: each is one line that says what was expected and what to do."""
+"""The errors that lrtune raises on purpose. Each message is one line: the problem and its fix."""
 
 import re
 
-# Controls but tab and line feed, marks that reorder text, line separators, and bytes that were no UTF-8.
+# Control characters except tab and line feed, bidirectional marks, line separators and undecodable bytes.
 _UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-# Greedy up to the last @ of a line: a password may hold blanks, colons and an @ of its own.
+# Greedy up to the last @ of the line: a password may contain blanks, colons and @.
 _PASSWORD = r"(?P<head>\b[\w+.-]+://[^:/@\n]*):[^\n]*@"
 _PASSWORD_FIELD = r"""(?i)(?P<head>\w*(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*'|"[^"\n]*"|[^&'"\n]+)"""
 
 
 def plain(text: object) -> str:
-    """Text of others as a terminal may show it: without control characters, which could drive the terminal."""
+    """Untrusted text without the control characters that could drive a terminal."""
     return re.sub(_UNPRINTABLE, "", str(text))
 
 
 def redact(text: object) -> str:
-    """`text` with the passwords of URLs and connection strings in it replaced by ``***``."""
+    """Replace passwords in URLs and connection strings by ``***``."""
     return re.sub(_PASSWORD_FIELD, r"\g<head>***", re.sub(_PASSWORD, r"\g<head>:***@", str(text)))
 
 
@@ -26,24 +26,24 @@ class LrtuneError(Exception):
 
 
 class InputError(LrtuneError):
-    """Something that the user gave is not usable: a flag, a file, a field. Nothing was started or written.
+    """A flag, file or field is not usable. Nothing was started or written.
 
-    The message has the form ``field: what was expected, but got …`` with file and line where there is one.
+    The message has the form ``field: expected …, but got …``, with file and line if known.
     """
 
     exit_code = 2
 
 
 class MissingExtraError(InputError):
-    """A verb needs a package that is not installed; the message names the extra that brings it."""
+    """A command needs a package that is not installed; the message names the extra that installs it."""
 
     def __init__(self, extra: str, package: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'lrtune[{extra}]'")
 
 
 class RunFailedError(LrtuneError):
-    """A search, a fit or a check ran and could not deliver (all trials failed, storage lost, …)."""
+    """A search, a fit or a check started and failed (all trials failed, storage lost, …)."""
 
 
 class TrainerFailedError(RunFailedError):
-    """The program that trains one run failed; the search continues with the next run."""
+    """The training program of one run failed; the search continues with the next run."""

@@ -1,7 +1,7 @@
-"""One way to check values from a file, a table or another process.
+"""Validators for values from a file, a table or another process.
 
-A *kind* is a function of where a value stands and the value: it returns the value as the program uses it, or raises
-`InputError` in the form ``where: expected …, but got …``. Kinds of containers are made of kinds of items.
+A *kind* takes the field's name and its value. It returns the converted value or raises `InputError` in the form
+``where: expected …, but got …``. Kinds of containers are built from kinds of items.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,12 +11,12 @@ from lrtune.errors import InputError, plain
 
 Kind = Callable[[str, object], Any]
 
-LARGEST = 1e300  # beyond it, sums and squares of finite numbers are no longer finite
+LARGEST = 1e300  # sums and squares of larger numbers overflow
 _LONGEST = 60  # characters of a name or value in a message
 
 
 def show(value: object) -> str:
-    """A value as a message shows it: in one short line, whatever it is."""
+    """Any value as one short line for a message."""
     if isinstance(value, list | tuple) and len(value) <= 8 and all(isinstance(v, int | float | str) for v in value):
         return f"[{', '.join(map(show, value))}]"
     if not isinstance(value, str | bool | int | float | None):
@@ -28,7 +28,7 @@ def show(value: object) -> str:
 
 
 def at(where: str, key: object) -> str:
-    """The place of an entry: ``study.steps``, the bare key where there is nothing around it."""
+    """The full name of an entry: ``study.steps``, or the bare key at the top level."""
     return f"{where}.{_line(key)}" if where else _line(key)
 
 
@@ -37,12 +37,12 @@ def _line(key: object) -> str:
 
 
 def unexpected(where: str, expected: str, value: object) -> InputError:
-    """The error for a value that is not of its kind."""
+    """The error for a value of the wrong kind."""
     return InputError(f"{where}: expected {expected}, but got {show(value)}")
 
 
 def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
-    """One line about an unknown key, with the nearest known one, or the nearest ten."""
+    """One line about an unknown key. Suggests the nearest known key, or lists the nearest ten."""
     import difflib
     import itertools
 
@@ -64,7 +64,7 @@ def number(
     as_given: bool = False,
     what: str = "",
 ) -> Kind:
-    """A finite number from `low` (or, with `above`, above it) to `high`, as a float unless `whole` or `as_given`."""
+    """A finite number from `low` (exclusive with `above`) to `high`, as a float unless `whole` or `as_given`."""
     noun = "whole number" if whole else "number"
     if above and low == 0:
         words = f"a positive {noun}"
@@ -84,7 +84,7 @@ def number(
 
 
 def text(longest: int = 2000, *, printable: bool = False, least: int = 0) -> Kind:
-    """A string of at most `longest` characters; `printable` ones have no line breaks and no control characters."""
+    """A string of `least` to `longest` characters; with `printable`, no line breaks or control characters."""
     words = f"a {'printable ' if printable else ''}string of at most {longest} characters"
 
     def read(where: str, value: object) -> str:
@@ -103,7 +103,7 @@ def flag(where: str, value: object) -> bool:
 
 
 def choice(*choices: str | bool | None) -> Kind:
-    """One of a few values."""
+    """One of the given values."""
     words = ", ".join(str(c).lower() if isinstance(c, bool) else str(c) for c in choices)
 
     def read(where: str, value: object) -> Any:
@@ -120,7 +120,7 @@ def optional(kind: Kind) -> Kind:
 
 
 def sequence(kind: Kind, most: int, *, least: int = 0, what: str = "a list") -> Kind:
-    """A list of `least` to `most` values of one kind, as a tuple."""
+    """A list of `least` to `most` values of one kind, returned as a tuple."""
     words = f"{what} of {least} to {most:,} entries" if least != most else f"{what} of {most} entries"
 
     def read(where: str, value: object) -> tuple[Any, ...]:
@@ -133,7 +133,7 @@ def sequence(kind: Kind, most: int, *, least: int = 0, what: str = "a list") -> 
 
 
 def mapping(kind: Kind, most: int = 64, *, key: Kind | None = None) -> Kind:
-    """A table of at most `most` entries of one kind under names of any kind, or of `key`."""
+    """A table of at most `most` entries of one kind; names are strings, or of kind `key`."""
     name = key or text(200)
 
     def read(where: str, value: object) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def mapping(kind: Kind, most: int = 64, *, key: Kind | None = None) -> Kind:
 
 
 def table(kinds: Mapping[str, Kind], needed: Iterable[str] = (), *, others_pass: bool = False) -> Kind:
-    """A table with known keys, each with a kind. Unknown keys are errors, or left out with `others_pass`."""
+    """A table with known keys, each with a kind. Unknown keys raise, or are dropped with `others_pass`."""
 
     def read(where: str, value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -162,6 +162,6 @@ def table(kinds: Mapping[str, Kind], needed: Iterable[str] = (), *, others_pass:
 
 
 def check(instance: object, where: str, kinds: Mapping[str, Kind]) -> None:
-    """Check the fields of a frozen dataclass, and keep them as their kinds return them."""
+    """Check the fields of a frozen dataclass and store the converted values."""
     for name, kind in kinds.items():
         object.__setattr__(instance, name, kind(at(where, name), getattr(instance, name)))

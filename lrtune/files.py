@@ -1,7 +1,7 @@
-"""Files of others are opened with care, files of ours are written whole or not at all.
+"""Safe reads of untrusted files, and atomic writes.
 
-A run folder, a cache, a table or a token folder may come from a stranger: what is opened there is a regular file of
-bounded size, and no link leads out of the folder.
+A run folder, cache, table or token folder may come from a stranger. Reads accept only regular files of bounded size
+and refuse links that lead out of the folder.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ MIB = 2**20
 
 
 def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = None, most: int | None = None) -> int:
-    """A file descriptor of a regular file. A FIFO, a device or a folder is refused at once.
+    """Open a regular file and return its descriptor. Refuses a FIFO, device or folder without blocking.
 
     Args:
-        flags: as of `os.open`.
-        within: the folder that the file must lie in, links resolved; None follows links wherever they lead.
-        most: bytes that the file may have; None for no limit.
+        flags: see `os.open`.
+        within: the folder that must contain the file after links are resolved; None allows any target.
+        most: largest file size in bytes; None for no limit.
 
     Raises:
-        OSError: as `os.open`, or the file is not regular, lies elsewhere or is too large.
+        OSError: see `os.open`; or the file is not regular, lies outside `within` or is too large.
     """
     name = os.fspath(path)
     if within is not None:
@@ -47,10 +47,10 @@ def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = N
 
 
 def check_regular(path: Name, *, within: Name) -> None:
-    """What `open_handle` checks, for a file that a library opens: it is not touched here.
+    """Make the checks of `open_handle` for a file that a library will open.
 
     Raises:
-        OSError: there is no such file, it is not regular or lies outside `within`.
+        OSError: the file is missing, not regular or outside `within`.
     """
     _check_regular(path, os.stat(_resolved(path, within)))
 
@@ -58,7 +58,7 @@ def check_regular(path: Name, *, within: Name) -> None:
 def _resolved(path: Name, within: Name) -> str:
     name, folder = os.path.realpath(path), os.path.realpath(within)
     if os.path.commonpath((name, folder)) != folder:
-        raise OSError(errno.ELOOP, "a link that leads out of its folder", os.fspath(path))
+        raise OSError(errno.ELOOP, "the link leads out of its folder", os.fspath(path))
     return name
 
 
@@ -69,26 +69,26 @@ def _check_regular(path: Name, found: os.stat_result) -> None:
 
 
 def open_file(path: Name, *, within: Name | None = None, most: int | None = None) -> io.BufferedReader:
-    """A regular file opened to read bytes; see `open_handle`."""
+    """Open a regular file to read bytes; see `open_handle`."""
     return os.fdopen(open_handle(path, within=within, most=most), "rb")
 
 
 def open_text(path: Name, *, within: Name | None = None, most: int | None = None, **how: str) -> io.TextIOWrapper:
-    """A regular file opened to read text, UTF-8 unless `how` says otherwise; see `open_handle`."""
+    """Open a regular file to read text; `how` goes to `io.TextIOWrapper` (default UTF-8). See `open_handle`."""
     return io.TextIOWrapper(open_file(path, within=within, most=most), **{"encoding": "utf-8", **how})  # type: ignore[arg-type]
 
 
 def read_bytes(path: Name, *, within: Name | None = None, most: int = 64 * MIB) -> bytes:
-    """The content of a regular file of at most `most` bytes; see `open_handle`."""
+    """Read a regular file of at most `most` bytes; see `open_handle`."""
     with open_file(path, within=within, most=most) as file:
-        content = file.read(most + 1)  # files of /proc say that they are empty
+        content = file.read(most + 1)  # files in /proc report size 0
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {_size(most)}", os.fspath(path))
     return content
 
 
 def read_text(path: Name, *, within: Name | None = None, most: int = 64 * MIB, errors: str = "strict") -> str:
-    """The same as text in UTF-8, line ends as they are."""
+    """Read a regular file as UTF-8 text, with line ends unchanged."""
     return read_bytes(path, within=within, most=most).decode("utf-8", errors)
 
 
@@ -97,13 +97,13 @@ def _size(count: int) -> str:
 
 
 def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> None:
-    """Write `content` to `path` so that a reader sees the former file or the new one, never a part.
+    """Write a file atomically: a reader sees the old content or the new one, never a part.
 
-    A former file keeps its mode. A link is replaced by the file; `follow` writes to where it leads, which is for a
-    path that the user named, never for one in a run folder.
+    The mode of an existing file is kept. A link is replaced; `follow` writes to its target instead. Use `follow` only
+    for paths that the user named, never in a run folder.
 
     Raises:
-        OSError: the disk is full or the folder read-only; it names `path`, and the former file is untouched.
+        OSError: the disk is full or the folder is read-only. The error names `path`; the old file is unchanged.
     """
     target = os.path.realpath(path) if follow else os.fspath(path)
     data = content.encode() if isinstance(content, str) else content
@@ -125,13 +125,13 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = os.fspath(path), None  # not the temporary one
+            error.filename, error.filename2 = os.fspath(path), None  # the user knows no temporary name
         raise
     _sync_folder(folder or os.curdir)
 
 
 def remove_leftovers(folder: Name) -> None:
-    """Remove what `write_whole` left in a folder when its process was killed; files being written stay."""
+    """Remove temporary files that a killed `write_whole` left in a folder; keep those of running writers."""
     for name in os.listdir(folder):
         if name.startswith(".") and name.endswith(_TEMPORARY):
             path = os.path.join(folder, name)
@@ -141,7 +141,7 @@ def remove_leftovers(folder: Name) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Hold a file while it is open; False where another process does, or the file system knows no locks."""
+    """Lock an open file; False if another process holds the lock or the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -150,26 +150,26 @@ def _lock(handle: int) -> bool:
 
 
 def make_private(path: Name) -> None:
-    """Make a folder for this user alone, or make it that: code may be loaded from it.
+    """Create a folder that only this user can access, or restrict an existing one: code may be loaded from it.
 
     Raises:
-        OSError: it cannot be made, or is a link or another user's.
+        OSError: the folder cannot be created, is a link or belongs to another user.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
     found = os.lstat(path)
     if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.EPERM, "not a folder of this user's own", os.fspath(path))
+        raise OSError(errno.EPERM, "not a folder that this user owns", os.fspath(path))
     os.chmod(path, 0o700)
 
 
 def is_private(path: Name) -> bool:
-    """Whether a file or folder is this user's own, no link, and no one else may write to it."""
+    """Whether this user owns the file or folder, it is not a link, and no one else may write to it."""
     found = os.lstat(path)
     return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
 
 
 def _sync_folder(folder: str) -> None:
-    """Make the rename itself durable, where the system lets folders be synced."""
+    """Make a rename durable, on systems that can sync folders."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

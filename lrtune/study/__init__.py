@@ -1,4 +1,4 @@
-"""The question: what to train, where to look, and what one run is."""
+"""A study: what to train, which rates and sizes to search, and what one run is."""
 
 from lrtune.study.study import Arm, Budget, PruningPolicy, Study, fingerprint
 from lrtune.study.task import Task

@@ -1,4 +1,4 @@
-"""The question put to training runs: checked, frozen dataclasses, and the fingerprint of what changes a record."""
+"""A study as checked, frozen dataclasses, and the fingerprint of the settings that affect a record."""
 
 import hashlib
 import json
@@ -20,21 +20,21 @@ _POSITIVE = number(0, 2**40, above=True, whole=True)
 
 @dataclass(frozen=True, kw_only=True)
 class PruningPolicy:
-    """When a run may be cut; `lrtune.search.pruning.verdict` says what each constant means to a verdict.
+    """When to stop a run early; `lrtune.search.pruning.verdict` applies these constants.
 
     Attributes:
         floor: diversity below it is low (ratio of entropies, see `lrtune.diversity`).
-        patience: reports in a row that must be low and flat, at least 2.
-        span: share of the planned steps that these reports must cover, however dense they are.
-        least_steps: optimizer steps that they must cover at the least, however short the run: healthy runs dip too.
-        grace: share of the planned steps before which nothing is called collapsed.
+        patience: number of consecutive reports that must be low and flat, at least 2.
+        span: share of the planned steps that these reports must cover.
+        least_steps: optimizer steps that these reports must cover, even in a short run: healthy runs dip too.
+        grace: share of the planned steps before which no run counts as collapsed.
         divergence: nats above ln(vocabulary) (or above the first reported loss) at which a run has diverged.
-        beaten: whether runs may be cut because their peers leave them no way back.
-        beaten_grace: share of the planned steps before which nothing is called beaten.
-        peers: finished runs of the same width that *beaten* asks for.
-        margin: how much more than a peer a run may be trusted to gain from here, as a share.
-        margin_per_octave: how much less that is for each halving of the rate below the peer's, down to none.
-        regret: relative loss above a peer's that still counts as no worse.
+        beaten: whether to stop runs that cannot catch up with their peers.
+        beaten_grace: share of the planned steps before which no run counts as beaten.
+        peers: finished runs of the same width that *beaten* needs.
+        margin: additional gain over a peer that a run may still make, as a share.
+        margin_per_octave: reduction of `margin` for each halving of the rate below the peer's, down to 0.
+        regret: relative loss above a peer's that still counts as equal.
     """
 
     floor: float = 0.15
@@ -59,11 +59,11 @@ _KIND_OF: dict[type, Kind] = {bool: flag, int: number(0, 2**40, whole=True), flo
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a search may spend; None means no limit. Never part of the fingerprint.
+    """The limits of a search; None means no limit. Not part of the fingerprint.
 
     Attributes:
         seconds: wall time.
-        trials: training runs, those that ended early included.
+        trials: training runs, including those stopped early.
         tokens: training tokens over all runs.
         tolerance: relative loss; the search ends when the predicted regret at every target width is below it.
     """
@@ -87,13 +87,13 @@ _BUDGET: dict[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way of training that ``lrtune compare`` measures against others. Its study supplies what it leaves out.
+    """One training variant that ``lrtune compare`` measures. Its study supplies the defaults.
 
     Attributes:
-        name: as in study.toml.
-        learning_rate, hidden_size, steps, seeds: of its runs. The rate is the peak, after warm-up.
-        options: the trainer's settings: the study's, with the arm's laid over them.
-        departures: the arm's own entries in `options`.
+        name: the name in study.toml.
+        learning_rate, hidden_size, steps, seeds: settings of its runs. The rate is the peak, after warm-up.
+        options: the trainer's settings: those of the study, overridden by those of the arm.
+        departures: the entries of `options` that the arm sets.
     """
 
     name: str
@@ -107,24 +107,24 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One question put to training runs.
+    """The settings of one search or comparison.
 
     Attributes:
         name: shown in reports and stored with the Optuna study.
         widths: hidden sizes to train.
-        lr_min, lr_max: the range searched first; a best rate at its edge widens it.
-        steps: optimizer steps of one run, unless ``steps`` is itself a swept scale.
+        lr_min, lr_max: the range searched first; the search widens it if the best rate is at an edge.
+        steps: optimizer steps of one run, unless ``steps`` is a swept scale.
         report_every: steps between two reports.
         seed: the first seed; further seeds count up from it.
-        seeds: seeds per (width, rate) of a grid design; an adaptive design repeats where it matters.
-        scales: further swept scales by name, each with its values (``steps`` and ``depth``, say).
-        trainer, command: the training function, or the command line that trains.
-        options: the trainer's own settings.
-        arms: named sets of options that depart from `options` (for ``lrtune compare``).
+        seeds: seeds per (width, rate) of a grid design; an adaptive design chooses its repeats.
+        scales: further swept scales and their values (``steps`` or ``depth``, for example).
+        trainer, command: the training function, or the command line of a training program.
+        options: the trainer's settings.
+        arms: named sets of options that override `options` (for ``lrtune compare``).
         design: ``scale-aware`` (adaptive) or ``grid`` (fixed, refined around the best).
         points: learning rates per width of the grid design.
-        pruner, pruning: whether runs may be cut, and by which policy.
-        budget: what may be spent.
+        pruner, pruning: whether to stop runs early, and the policy.
+        budget: the limits of the search.
     """
 
     name: str = "study"
@@ -152,10 +152,10 @@ class Study:
         _check_whole(self)
 
     def arm(self, name: str) -> Arm:
-        """One of `arms`, complete.
+        """One of `arms`, completed from the study.
 
         Raises:
-            InputError: the study has no such arm, or the arm lacks a learning rate or has a value that is not accepted.
+            InputError: the study has no such arm, or the arm has no learning rate or an invalid value.
         """
         if name not in self.arms:
             raise InputError(unknown_key("arms", name, self.arms))
@@ -172,7 +172,7 @@ _RATE = number(0, 1e6, above=True, what="a positive learning rate of at most 1e6
 _COUNT = number(0, 1000, above=True, whole=True)
 _ARM = {"learning_rate": _RATE, "hidden_size": _HIDDEN_SIZE, "steps": _POSITIVE, "seeds": _COUNT}
 
-# field of a study → its place in study.toml, and what it may hold
+# field of `Study` → its key in study.toml and the kind of its value
 FIELDS: dict[str, tuple[str, Kind]] = {
     "name": ("study.name", text(200, printable=True, least=1)),
     "trainer": ("study.trainer", text(1000, printable=True)),
@@ -194,7 +194,7 @@ FIELDS: dict[str, tuple[str, Kind]] = {
 
 
 def _check_whole(study: Study) -> None:
-    """What no field shows by itself."""
+    """Check constraints between fields."""
     if len(set(study.widths)) < len(study.widths):
         raise InputError(f"scales.hidden_size: expected each hidden size once, but got {list(study.widths)!s:.100}")
     if not study.lr_min < study.lr_max:
@@ -212,11 +212,11 @@ def _check_whole(study: Study) -> None:
 
 
 def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
-    """Sixteen hex digits over what changes a record, and nothing else.
+    """Hash of the settings that affect a record, as sixteen hex digits.
 
-    Covered: trainer, command, options, steps, report interval, seed, pruner, policy, and what the trainer's
-    ``prepare`` said of its data. Not covered: budget, design, workers, range, widths, other scales' values
-    and arms: those may grow in the same folder.
+    Covered: trainer, command, options, steps, report interval, seed, pruner, policy, and the data identity that the
+    trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values and
+    arms: those may change in the same folder.
     """
     covered = {
         "trainer": study.trainer,

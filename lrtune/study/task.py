@@ -1,4 +1,4 @@
-"""One training run to make, and the rates that a design may ask for."""
+"""Tasks (training runs to make), and grids of sizes and rates."""
 
 import json
 import math
@@ -15,7 +15,7 @@ LR_FLOOR, LR_CEILING = 1e-6, 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One training run to make: what to train, and in what it departs from the study."""
+    """One training run to make. `options` overrides the study's options."""
 
     hidden_size: int
     learning_rate: float
@@ -26,19 +26,19 @@ class Task:
 
     @cached_property
     def group(self) -> str:
-        """Names the runs that it may be compared with: same width, scales and options, any rate and seed."""
+        """Key of the comparable runs: same width, scales and options, any rate and seed."""
         return group_name(self.hidden_size, self.scales, self.arm, self.options)
 
     @cached_property
     def key(self) -> str:
-        """Names this run within its study."""
+        """Key of this run within its study."""
         return f"{self.group} {self.learning_rate!r} {self.seed}"
 
 
 def group_name(
     hidden_size: int, scales: Mapping[str, float], arm: str | None = None, options: Mapping[str, Any] | None = None
 ) -> str:
-    """The group of the tasks of this width, with these scales, in this arm, with these options."""
+    """Key of the tasks with this width, scales, arm and options."""
     parts = [hidden_size, dict(sorted(scales.items())), arm, dict(sorted((options or {}).items()))]
     return json.dumps(parts, separators=(",", ":"), default=str)
 
@@ -55,12 +55,12 @@ def scale_combinations(study: Study) -> list[dict[str, float]]:
 
 
 def cells(study: Study) -> list[tuple[int, dict[str, float]]]:
-    """Every width with every combination of the other scales: what a search trains at least once each."""
+    """Every width with every combination of the other scales. A search trains each at least once."""
     return [(width, scales) for width in study.widths for scales in scale_combinations(study)]
 
 
 def log_spaced(low: float, high: float, count: int) -> list[float]:
-    """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean where `count` is 1."""
+    """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean if `count` is 1."""
     if count == 1:
         return [tidy(math.sqrt(low * high))]
     step = math.log(high / low) / (count - 1)
@@ -68,5 +68,5 @@ def log_spaced(low: float, high: float, count: int) -> list[float]:
 
 
 def tidy(rate: float) -> float:
-    """Six digits: the same point found on two ways is the same number, and a record is pleasant to read."""
+    """Round to six digits, so that rounding errors do not create distinct rates and records are readable."""
     return float(f"{rate:.6g}")

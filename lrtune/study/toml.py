@@ -1,4 +1,4 @@
-"""study.toml read and written, and durations as people write them."""
+"""Read and write study.toml; parse durations such as ``10m``."""
 
 import dataclasses
 import math
@@ -13,14 +13,14 @@ from lrtune.fields import LARGEST, unexpected, unknown_key
 from lrtune.files import MIB, Name, read_text
 from lrtune.study.study import FIELDS, Budget, PruningPolicy, Study
 
-_LONGEST = 400  # characters of a complaint
+_LONGEST = 400  # characters of a message
 
 
 def load_study(path: Path, *, within: Name | None = None) -> Study:
-    """Read and check a study.toml; `within` is the run folder that it must lie in, links resolved.
+    """Read and check a study.toml; `within` is the run folder that must contain it after links are resolved.
 
     Raises:
-        InputError: the file is missing, no TOML, or has a key or value that is not understood.
+        InputError: the file is missing or invalid TOML, or has an unknown key or invalid value.
     """
     try:
         content = read_text(path, within=within, most=MIB)
@@ -31,10 +31,10 @@ def load_study(path: Path, *, within: Name | None = None) -> Study:
 
 
 def parse_study(content: str, *, source: str = "study.toml") -> Study:
-    """The study that a TOML text describes; `source` names it in errors."""
+    """Parse the text of a study.toml; error messages call it `source`."""
     try:
         data = tomllib.loads(content)
-    except (ValueError, RecursionError) as error:  # ValueError: no TOML, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: invalid TOML, or an integer of thousands of digits
         raise InputError(f"{source}: invalid TOML: {_line(error)}") from error
     try:
         return _from_tables(data)
@@ -47,7 +47,7 @@ def _line(error: Exception) -> str:
 
 
 def _from_tables(data: Mapping[str, Any]) -> Study:
-    """The file's tables as fields of a study, which checks their values."""
+    """Map the file's tables to fields of a study, which checks the values."""
     for name, entries in data.items():
         if name not in _TABLES:
             raise InputError(unknown_key("table", name, _TABLES))
@@ -74,7 +74,7 @@ _TABLES = ("study", "learning_rate", "scales", "options", "arms", "pruning", "bu
 _BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
 _PLACES = {name: where.partition(".")[::2] for name, (where, _) in FIELDS.items()}  # field → (table, key)
 _FIELD_OF = {name: {key: field for field, (table, key) in _PLACES.items() if key and table == name} for name in _TABLES}
-# tables whose keys are all known → those that are not fields of the study itself
+# tables with a fixed set of keys → their keys that are not fields of `Study`
 _CLOSED: dict[str, list[str]] = {
     "study": [],
     "learning_rate": [],
@@ -84,10 +84,10 @@ _CLOSED: dict[str, list[str]] = {
 
 
 def to_toml(study: Study) -> str:
-    """The study as a study.toml that reads back as the same study.
+    """Write the study as TOML; `parse_study` reads back an equal study.
 
     Raises:
-        InputError: its options or arms hold what TOML cannot (None, say).
+        InputError: an option or arm has a value that TOML cannot represent (None, for example).
     """
     import tomli_w
 
@@ -104,7 +104,7 @@ def to_toml(study: Study) -> str:
     try:
         return tomli_w.dumps({name: entries for name, entries in tables.items() if entries})
     except (TypeError, ValueError) as error:
-        raise InputError(f"study: cannot be written as TOML: {_line(error)}") from error
+        raise InputError(f"study: cannot write it as TOML: {_line(error)}") from error
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -112,7 +112,7 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_seconds(duration: object, *, field: str = "budget") -> float:
-    """Seconds in ``90``, ``90s``, ``10m``, ``1.5h``, ``1h30m`` or ``2d``."""
+    """Parse ``90``, ``90s``, ``10m``, ``1.5h``, ``1h30m`` or ``2d`` into seconds."""
     if isinstance(duration, str) and len(duration) < 40 and not re.sub(_DURATION, "", duration).strip():
         parts = _DURATION.findall(duration)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else math.nan
