@@ -1,4 +1,4 @@
-"""What runs left behind: records.jsonl, the run folder, other people's tables."""
+"""Records of runs: records.jsonl, the run folder, and imports from other tools."""
 
 from lrtune.records.jsonl import RecordsFile, from_json, read_records, to_json, write_records
 from lrtune.records.record import STATUSES, Status, TrialRecord, task_of

@@ -1,4 +1,4 @@
-"""Which column of a table is what: as the user says, else guessed from its name, and the guess is said."""
+"""The meaning of a table's columns: given by the user, else guessed from the name and reported."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from lrtune.errors import InputError, plain
 from lrtune.fields import unknown_key
 from lrtune.records.table import Table
 
-# Names in use, best first. Those of a line mean the same; a guess needs one column of the first line that has any.
+# Common names, best first. Names on one line are synonyms; a guess needs exactly one column of the first matching line.
 _RATES = [
     "lr learning_rate learningrate",
     "peak_lr max_lr peak_learning_rate max_learning_rate lr_peak lr_max",
@@ -32,11 +32,11 @@ _SEEDS = ("seed", "random_seed", "rng_seed")
 _WRAPPED = re.compile(
     r"^(?:params?|configs?|metrics?|hparams?|hyperparameters|summary|user_attrs|train_loop_config|args)[._/](?=.)"
 )
-# Groups of what a run was given; a metric of the same name is what a schedule made of it.
+# Groups of run settings. A metric with the same name holds the scheduled value instead.
 _ASKED = re.compile(r"(?:params?|configs?|hparams?|hyperparameters|train_loop_config|args)[._/]")
-# Scales that a bare ``--scale NAME`` names; any other bare name is a column of the hidden size.
+# Scales that ``--scale NAME`` accepts without a column; any other bare name is the column of the hidden size.
 _SCALES = ("hidden_size", "tokens", "steps", "parameters", "batch", "depth", "context")
-# Columns that are known to move the best rate, by what a rule calls them: kept though nobody asked for them.
+# Columns that affect the best rate, and their names in a rule; imported even if the user does not name them.
 _CONDITIONS = {
     **dict.fromkeys(("depth", "layers", "num_layers", "n_layers", "n_layer", "num_hidden_layers"), "depth"),
     **dict.fromkeys(("batch", "batch_size", "train_batch_size", "global_batch_size", "bs"), "batch"),
@@ -46,17 +46,17 @@ _CONDITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which column is what.
+    """The columns that the user named.
 
     Attributes:
-        learning_rate, loss: names of their columns; None to guess them. For an Optuna study these are a parameter, and
-            the study's value or a user attribute.
-        scales: column by name of the scale; None for the hidden size alone, guessed.
-        seed: column of the seed, of numbers or names; where there is none, every run is a seed of its own.
-        minimize_over: further swept columns: at each rate their best value counts.
-        maximize: higher is better; the measure enters negated. The value of a study that maximises needs no saying.
-        failed_when: condition (see `lrtune.records.condition`) for rows to be taken as diverged.
-        drop_when: condition for rows that do not count.
+        learning_rate, loss: column names; None to guess them. In an Optuna study the rate is a parameter, and the
+            loss is the study's value or a user attribute.
+        scales: scale name → column; None for a guessed hidden size alone.
+        seed: column of the seed (numbers or names); without one, every run counts as a separate seed.
+        minimize_over: further swept columns; only their best value at each rate counts.
+        maximize: higher is better; the measure is negated. Implied for an Optuna study that maximises.
+        failed_when: condition (see `lrtune.records.condition`) for rows that count as diverged.
+        drop_when: condition for rows to ignore.
     """
 
     learning_rate: str | None = None
@@ -69,7 +69,7 @@ class Columns:
     drop_when: str | None = None
 
     def flags(self) -> list[str]:
-        """The flags that were given, in the words of the command line."""
+        """The command-line flags that the user gave."""
         given = {
             "--lr": self.learning_rate,
             "--loss": self.loss,
@@ -85,7 +85,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The columns of one table by what they are; `notes` says what was guessed."""
+    """The columns of one table by meaning; `notes` reports the guesses."""
 
     learning_rate: str
     loss: str
@@ -97,15 +97,15 @@ class Found:
 
     @property
     def used(self) -> set[str]:
-        """Columns that have a meaning."""
+        """Columns with an assigned meaning."""
         return {self.learning_rate, self.loss, *self.scales.values(), *self.minimize_over} | {self.seed or self.loss}
 
 
 def parse_scale_columns(given: Sequence[str]) -> dict[str, str]:
-    """``NAME=COLUMN`` items as a mapping; a bare column is that of the scale of its name, else of the hidden size.
+    """Parse ``NAME=COLUMN`` items. A bare item names both scale and column, or the column of the hidden size.
 
     Raises:
-        InputError: an item is empty, or a scale is named twice.
+        InputError: an item is empty or repeats a scale.
     """
     scales: dict[str, str] = {}
     for text in given:
@@ -121,13 +121,13 @@ def parse_scale_columns(given: Sequence[str]) -> dict[str, str]:
 
 
 def find_columns(table: Table, columns: Columns) -> Found:
-    """The column of each thing that is needed.
+    """Find the columns of one table.
 
     Raises:
-        InputError: a column is not there, stands twice, or cannot be guessed; names the nearest.
+        InputError: a column is missing (the nearest name is suggested), ambiguous or cannot be guessed.
     """
     if columns.scales is not None and not columns.scales:
-        raise InputError("--scale: expected at least one NAME=COLUMN, hidden_size=width say, but got none")
+        raise InputError("--scale: expected at least one NAME=COLUMN such as hidden_size=width, but got none")
     notes: list[str] = []
     value = next(iter(table.objectives)) if len(table.objectives) == 1 else None
     wanted = columns.loss if columns.loss in table.names or columns.loss != "loss" else value or columns.loss
@@ -147,17 +147,17 @@ def find_columns(table: Table, columns: Columns) -> Found:
 
 
 def is_rate(name: str) -> bool:
-    """Whether a column is called as learning rates are."""
+    """Whether a column has a usual name of a learning rate."""
     return _is_one_of(name.replace("/", "."), _words(_RATES), last=True)
 
 
 def is_size(name: str) -> bool:
-    """Whether a column is called as hidden sizes are."""
+    """Whether a column has a usual name of a hidden size."""
     return _is_one_of(name.replace("/", "."), _words(_SIZES), last=True)
 
 
 def seed_column(table: Table, found: Found) -> str | None:
-    """The column that parts repeats of a setting, named by the user or by its own name."""
+    """The column that distinguishes repeats of a setting: the user's, else one with a usual name of a seed."""
     return found.seed or next((name for name in table.names if _plain(name) in _SEEDS and name not in found.used), None)
 
 
@@ -176,12 +176,12 @@ def _column(table: Table, flag: str, name: str | None, guesses: Sequence[str], n
 
 
 def _wrapped(table: Table, flag: str, name: str) -> str:
-    """The one column that is `name` within a group: ``params.lr`` for lr."""
+    """The only column called `name` in any group: ``params.lr`` for lr."""
     found = [column for column in table.names if name in (_WRAPPED.sub("", column), column.rpartition(".")[2])]
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"{table.source}: {flag}: {name!r:.60} may be {_listed(found)}; say which")
+        raise InputError(f"{table.source}: {flag}: {name!r:.60} may be {_listed(found)}; give the full name")
     raise InputError(unknown_key(f"{table.source}: {flag}", name, table.names))
 
 
@@ -204,7 +204,7 @@ def _is_one_of(column: str, words: Iterable[str], *, last: bool) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name without its group, in lower case, with underscores: ``metrics.val/Loss`` → val_loss."""
+    """A name without its group, in lower snake case: ``metrics.val/Loss`` → val_loss."""
     while _WRAPPED.match(name.lower()):
         name = name[len(_WRAPPED.match(name.lower())[0]) :]  # type: ignore[index]
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -220,7 +220,7 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def _conditions(table: Table, found: Found) -> dict[str, str]:
-    """Columns that describe the model or its training and were not asked for, by the condition that they become."""
+    """Columns of `_CONDITIONS` without another meaning, and the names of their conditions."""
     return {
         name: condition
         for name in table.names

@@ -1,6 +1,6 @@
-"""The small language of ``--failed-when`` and ``--drop-when``: comparisons of columns, joined by and, or, not.
+"""The language of ``--failed-when`` and ``--drop-when``: comparisons of columns with and, or, not.
 
-Parsed, never evaluated.
+A parser reads the condition; nothing passes it to `eval`.
 
 condition   = conjunction { "or" conjunction }
 conjunction = negation { "and" negation }
@@ -19,7 +19,7 @@ from lrtune.errors import InputError
 from lrtune.fields import unknown_key
 from lrtune.records.notation import is_blank
 
-_NOTHING = object()  # a quoted text without a letter: what a blank cell equals
+_NOTHING = object()  # the empty quoted text, which equals a blank cell
 _Test = Callable[[Mapping[str, Any]], bool]
 
 _LONGEST = 1000
@@ -40,7 +40,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """Says of a row whether it holds; false where a cell is blank or of another kind, unless it is compared with ''."""
+    """A test of one row; false if a cell is blank (unless compared with '') or of another type."""
 
     columns: tuple[str, ...]
     test: _Test
@@ -50,13 +50,13 @@ class Condition:
 
 
 def parse_condition(text: str, columns: Sequence[str], *, flag: str = "--failed-when") -> Condition:
-    """The condition that `text` is, over the columns of a table.
+    """Parse a condition over the columns of a table.
 
     Args:
-        flag: what messages name.
+        flag: the flag that error messages name.
 
     Raises:
-        InputError: `text` is not of the grammar, or names a column that is not there.
+        InputError: `text` does not match the grammar or names an unknown column.
     """
     if len(text) > _LONGEST:
         raise InputError(f"{flag}: expected at most {_LONGEST} characters, but got {len(text)}")
@@ -68,7 +68,7 @@ def parse_condition(text: str, columns: Sequence[str], *, flag: str = "--failed-
 
 
 class _Parser:
-    """One pass over the tokens, a method for each line of the grammar."""
+    """A recursive-descent parser: one method for each line of the grammar."""
 
     def __init__(self, text: str, columns: Sequence[str], flag: str) -> None:
         self.text, self.columns, self.flag = text, columns, flag
@@ -158,7 +158,7 @@ class _Parser:
 
 
 def _compare(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """Numbers as numbers where both sides are, text as text where both are; else false."""
+    """Compare two numbers or two texts; false for mixed types."""
     a, b = _number(left), _number(right)
     if a is not None and b is not None:
         return compare(a, b)

@@ -1,4 +1,4 @@
-"""A run folder: one study, one search at a time, and records.jsonl as the projection of what the storage holds."""
+"""A run folder: one study, one search at a time. records.jsonl mirrors the records in the storage."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ from lrtune.study.toml import load_study, to_toml
 
 
 class RunFolder:
-    """The folder of one search. `records` is what records.jsonl holds, by trial number."""
+    """The folder of one search. `records` maps trial numbers to the records in records.jsonl."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -29,38 +29,38 @@ class RunFolder:
         self._is_new = False
 
     def open(self, study: Study, mark: str) -> None:
-        """Make the folder or enter it, alone.
+        """Create the folder if needed and lock it.
 
         Args:
             mark: the fingerprint of `study` with its data.
 
         Raises:
-            InputError: it cannot be written to, another search is at work in it, or it holds another study.
+            InputError: the folder is not writable, another search is using it, or it holds another study.
         """
         for path in (self.logs, self.checkpoints):
             if path.is_symlink():
-                raise InputError(f"out: expected folders of its own in {self.out}, but {path.name} is a link")
+                raise InputError(f"out: expected no links in {self.out}, but {path.name} is one")
         try:
             self._is_new = not self.out.exists()
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError as error:
-            raise InputError(f"out: expected a folder to write to, but {self.out} is not ({error.strerror})") from None
+            raise InputError(f"out: cannot write to {self.out}: {error.strerror}") from None
         if not self._lock_file():
             holder = read_text(self.out / ".lock", within=self.out, most=64, errors="replace").strip() or "?"
             raise InputError(
-                f"out: another search (process {holder}) is at work in {self.out}; wait for it, choose another --out, "
+                f"out: another search (process {holder}) is using {self.out}; wait for it, choose another --out, "
                 "or join it with `lrtune worker`"
             )
         self._refuse_another_study(study, mark)
         remove_leftovers(self.out)
 
     def forget_checkpoints(self) -> None:
-        """Remove the checkpoints of trials that will not be resumed."""
+        """Remove the checkpoints of trials that cannot be resumed."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def try_lock(self) -> bool:
-        """Take the folder, where it may be written to; False when a search is at work in it."""
+        """Lock the folder if it is writable; False if another search holds the lock."""
         try:
             self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError:
@@ -74,7 +74,7 @@ class RunFolder:
         except BlockingIOError:
             self.close()
             return False
-        except OSError:  # a file system without locks; the storage lets in one search only, too
+        except OSError:  # the file system has no locks; the storage also admits only one search
             self.has_locks = False
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
@@ -97,7 +97,7 @@ class RunFolder:
             )
 
     def _difference(self, study: Study) -> str:
-        """Which settings of the study in the folder are not those of `study`."""
+        """The settings in which the folder's study differs from `study`."""
         try:
             other = load_study(self.study_path, within=self.out)
         except InputError:
@@ -110,49 +110,48 @@ class RunFolder:
         return was
 
     def settle(self, study: Study, mark: str) -> None:
-        """Write what says whose folder this is; called once the search may really begin."""
+        """Write the files that identify the study; called once the search can start."""
         self.write("study.toml", to_toml(study))
         self.write(".fingerprint", mark + "\n")
 
     def write(self, name: str, content: str) -> None:
-        """Write a file of the folder whole.
+        """Write a file of the folder atomically.
 
         Raises:
-            RunFailedError: the disk is full or the folder read-only.
+            RunFailedError: the disk is full or the folder is read-only.
         """
         try:
             write_whole(self.out / name, content)
         except OSError as error:
-            raise RunFailedError(f"{self.out / name}: cannot be written ({error.strerror}){_advice(error)}") from None
+            raise RunFailedError(f"{self.out / name}: cannot write it: {error.strerror}{_advice(error)}") from None
 
     def read(self) -> RecordsFile:
-        """What records.jsonl holds."""
+        """Read records.jsonl; empty if it does not exist."""
         return read_records(self.records_path, within=self.out) if self.records_path.exists() else RecordsFile([], [])
 
     def project(self, stored: Iterable[TrialRecord], file: RecordsFile) -> list[str]:
-        """Make records.jsonl, which holds `file`, the projection of `stored`; returns what was wrong with it, one line
-        each."""
+        """Replace the content `file` of records.jsonl by `stored` if they differ; returns a line per problem found."""
         notes = [f"records.jsonl, line {number}: {why}; repaired" for number, why in file.bad_lines]
         self.records = {record.trial: record for record in sorted(stored, key=lambda record: record.trial)}
         missing = self.records.keys() - {record.trial for record in file.records}
         if missing and file.records:
-            notes.append(f"records.jsonl: {len(missing)} records were missing and are taken from the storage")
+            notes.append(f"records.jsonl: restored {len(missing)} missing records from the storage")
         if file.bad_lines or file.records != list(self.records.values()):
             self.write_records()
         return notes
 
     def write_records(self) -> None:
-        """Write records.jsonl whole, in order of trial number."""
+        """Write all of records.jsonl, in order of trial number."""
         try:
             write_records(self.records_path, self.records.values())
         except OSError as error:
             raise RunFailedError(f"{self.records_path}: {error.strerror}{_advice(error)}") from None
 
     def append(self, records: Iterable[TrialRecord]) -> None:
-        """Add lines to records.jsonl, on disk when this returns.
+        """Append lines to records.jsonl and sync it to disk.
 
         Raises:
-            RunFailedError: the disk is full; the file holds whole lines all the same.
+            RunFailedError: the disk is full; the file is restored to its old length.
         """
         fresh = [record for record in records if record.trial not in self.records]
         if not fresh:
@@ -171,7 +170,7 @@ class RunFolder:
         self.records.update((record.trial, record) for record in fresh)
 
     def close(self) -> None:
-        """Let another search in. A folder that was made and holds nothing goes again: the search was refused."""
+        """Unlock the folder. Remove it if this search created it and wrote nothing: the search was refused."""
         if self._lock is not None:
             if self._is_new and [path.name for path in self.out.iterdir()] == [".lock"]:
                 shutil.rmtree(self.out, ignore_errors=True)
@@ -180,6 +179,4 @@ class RunFolder:
 
 
 def _advice(error: OSError) -> str:
-    return (
-        "; free some space and run the same command again: nothing recorded is lost" if error.errno in (28, 27) else ""
-    )
+    return "; free some space and run the same command again: no record is lost" if error.errno in (28, 27) else ""

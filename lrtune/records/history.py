@@ -1,4 +1,4 @@
-"""One row for each run: of a table of steps the last one, of a run that was exported twice the later one."""
+"""One row for each run: the last step of a history, the later export of a run exported twice."""
 
 import re
 from collections import Counter, defaultdict
@@ -12,22 +12,22 @@ from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import is_blank, number
 
 _STEPS = ("_step", "step", "global_step", "trainer_global_step", "training_iteration", "iteration", "iter", "epoch")
-_IDS = ("run_id", "runid", "trial_id", "uuid", "id")  # name one run each
+_IDS = ("run_id", "runid", "trial_id", "uuid", "id")  # columns that identify a run
 _NAMES = ("run", "run_name", "trial", "trial_number", "trial_name", "number", "name")
-_DIGITS = 5  # losses of so many digits are not alike by chance
+_DIGITS = 5  # losses of this many digits do not agree by chance
 _SHARED = 0.9
-_LEAST = 4  # rows of a run that make a history where no column names the run
+_LEAST = 4  # rows of a run that make a history if no column identifies the run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A row whose scales and rate could be read.
+    """A row with readable scales and rate.
 
     Attributes:
-        source, place, cells: where it stands and all that stands there.
-        loss: the number in the column of the loss, finite or not; None where there is none.
-        written: what stands in that column.
-        stopped_at: for the last row of a run that ended before half of the steps of others: its step.
+        source, place, cells: the position of the row and its cells.
+        loss: the number in the loss column, finite or not; None if it holds no number.
+        written: the content of the loss cell.
+        stopped_at: the step of the last row, if the run ended before half of the steps of the other runs.
     """
 
     source: str
@@ -41,21 +41,21 @@ class Reading:
 
     @property
     def setting(self) -> tuple[float, ...]:
-        """Its size and its rate."""
+        """Its scales and its rate."""
         return (*self.scales.values(), self.learning_rate)
 
 
 def last_of_each_run(
     readings: Sequence[Reading], names: Sequence[str], used: Iterable[str], seed: str | None, left_out: LeftOut
 ) -> list[Reading]:
-    """The readings that stand for whole runs.
+    """One reading for each run.
 
     Args:
-        used: columns that have another meaning.
-        seed: column that parts repeats of a setting.
+        used: columns with another meaning.
+        seed: column that distinguishes repeats of a setting.
 
     Raises:
-        InputError: rows are of several steps, and nothing says of which runs.
+        InputError: rows belong to several steps, and no column identifies their runs.
     """
     free = {_plain(name): name for name in reversed(names) if name not in set(used) - {seed}}
     ids = [free[name] for name in (*_IDS, *_NAMES) if name in free]
@@ -67,7 +67,7 @@ def last_of_each_run(
 
 
 def without_copies_across(parts: Sequence[Sequence[Reading]], counts: Sequence[LeftOut]) -> list[list[Reading]]:
-    """Each part without the runs that a later part has too, by the same id or cell by cell."""
+    """Each part without the runs that a later part repeats (same id, or same cells)."""
     later: set[Hashable] = set()
     kept: list[list[Reading]] = []
     for part, left_out in reversed(list(zip(parts, counts, strict=True))):
@@ -89,7 +89,7 @@ def _identities(reading: Reading) -> set[Hashable]:
 
 
 def _without_copies(readings: Sequence[Reading], ids: Sequence[str], left_out: LeftOut) -> list[Reading]:
-    """Rows that stand there twice, cell by cell, count once."""
+    """Drop rows whose cells all equal those of another row."""
     kept: dict[Hashable, Reading] = {}
     for n, reading in enumerate(readings):
         key = _content(reading) if ids or _is_precise(reading) else n
@@ -110,7 +110,7 @@ def _is_precise(reading: Reading) -> bool:
 def _last_steps(
     readings: list[Reading], step: str, ids: Sequence[str], seed: str | None, left_out: LeftOut
 ) -> list[Reading]:
-    """The last row with a loss of each run, where the table holds several steps of one."""
+    """The last row with a loss of each run, if the table holds several steps per run."""
     for name in ids:
         groups = _grouped(readings, partial(_cell, name))
         if _are_histories(groups, step):
@@ -122,8 +122,8 @@ def _last_steps(
             return readings
         if not _are_histories(groups, step):
             raise InputError(
-                f"{left_out.source}: rows of several steps (column {step!r}) stand at one size and rate, and no column "
-                "names the run that they are of; add one called run_id, or keep the last step of each by --drop-when"
+                f"{left_out.source}: several steps (column {step!r}) have the same size and rate, and no column "
+                "identifies their run; add a column run_id, or keep the last step of each run with --drop-when"
             )
     last = [_ending(group, step) for group in groups]
     left_out.set_aside(f"earlier rows of a run by column {step!r}", len(readings) - len(last))
@@ -140,14 +140,14 @@ def _last_steps(
 
 
 def _ending(group: Sequence[Reading], step: str) -> Reading:
-    """The last row of a run that has a loss, at the run's peak rate."""
+    """The last row of a run with a loss, with the run's peak rate."""
     ordered = sorted(group, key=lambda reading: _step(reading, step))
     last = next((r for r in reversed(ordered) if r.loss is not None or not is_blank(r.written)), ordered[-1])
     return replace(last, learning_rate=max(reading.learning_rate for reading in group))
 
 
 def _are_histories(groups: Sequence[Sequence[Reading]], step: str) -> bool:
-    """Each group is one run: of one size, at different steps; and some have more than one."""
+    """Whether each group can be one run (one size, distinct steps), and some have several rows."""
     return any(len(group) > 1 for group in groups) and all(
         len({tuple(r.scales.values()) for r in group}) == 1
         and len({_step(r, step) for r in group}) == len(group)
@@ -157,14 +157,14 @@ def _are_histories(groups: Sequence[Sequence[Reading]], step: str) -> bool:
 
 
 def _share_steps(groups: Sequence[Sequence[Reading]], step: str) -> bool:
-    """Most groups begin at the same step and go on to others, as histories do and repeats do not."""
+    """Whether most groups start at the same step and continue to others: histories do, repeats do not."""
     several = [group for group in groups if len({_step(reading, step) for reading in group}) >= _LEAST]
     first = Counter(min(_step(reading, step) for reading in group) for group in several)
     return len(several) >= _SHARED * len(groups) and first.most_common(1)[0][1] >= _SHARED * len(several)
 
 
 def _later_exports(readings: list[Reading], ids: Sequence[str], seed: str | None, left_out: LeftOut) -> list[Reading]:
-    """Of rows with one id, one setting and one seed, the last."""
+    """Keep the last of the rows with the same id, setting and seed."""
     for name in ids:
         last = {
             (str(r.cells.get(name)), *r.setting, str(r.cells.get(seed) if seed else ""))

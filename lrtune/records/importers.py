@@ -1,4 +1,4 @@
-"""Other people's sweeps → records: what each row is, what was left out and why, and what was read otherwise."""
+"""Sweeps of other tools → records, with a report of the rows that were left out or reinterpreted."""
 
 import math
 from collections import defaultdict
@@ -31,7 +31,7 @@ _RATES = (1e-30, 1e6)
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """Records, their scales, a line for each thing that was read or left out, and those that the user must see."""
+    """Records, their scales, summary lines (rows read and left out), and warnings."""
 
     records: tuple[TrialRecord, ...]
     scales: tuple[str, ...]
@@ -41,7 +41,7 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one table gives, before runs of other tables are known."""
+    """The readings of one table, before copies in other tables are removed."""
 
     table: Table
     maximize: bool
@@ -60,8 +60,8 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
         sources: paths, storage URLs, or tables in memory (pandas, polars, Arrow, a list of mappings).
 
     Raises:
-        InputError: nothing was named, a source is missing or of no known kind, a column is not there, or most rows
-            cannot be used.
+        InputError: `sources` is empty, a source is missing or of unknown kind, a column is missing, or most rows are
+            not usable.
     """
     if not sources:
         raise InputError("sources: expected a table, a run folder or a storage URL, but got none")
@@ -70,9 +70,7 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     tables = [found for found in opened if isinstance(found, Table)]
     flags = columns.flags()
     if flags and not tables:
-        raise InputError(
-            f"{flags[0]}: applies to tables, but {sources[0]} holds records of lrtune, which name all that"
-        )
+        raise InputError(f"{flags[0]}: applies only to tables, but {sources[0]} holds records of lrtune")
     parts = [_part(table, columns) for table in tables]
     alone = without_copies_across([part.readings for part in parts], [part.left_out for part in parts])
     seeds: dict[str, int] = {}
@@ -94,7 +92,7 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
     """Read one table.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or most of its rows cannot be used.
+        InputError: it cannot be read, a column is missing, or most rows are not usable.
     """
     part = _part(read_file(Path(path)), columns)
     return _records(part, {})
@@ -106,11 +104,11 @@ def _imported(found: Recorded) -> Imported:
 
 
 def _part(table: Table, columns: Columns) -> _Part:
-    """Rows → readings of whole runs."""
+    """Rows → one reading for each run."""
     found = find_columns(table, columns)
     maximise = table.objectives.get(found.loss)
     if columns.maximize and maximise is False:
-        raise InputError(f"--maximize: does not apply: the study in {table.source} minimises {found.loss!r}")
+        raise InputError(f"--maximize: cannot apply: the study in {table.source} minimises {found.loss!r}")
     left_out = LeftOut(table.source)
     conditions = {
         flag: parse_condition(text, table.names, flag=flag)
@@ -143,10 +141,10 @@ def _part(table: Table, columns: Columns) -> _Part:
 def _reading(
     source: str, row: Row, found: Found, read: Mapping[tuple[str, Kind], Reader], left_out: LeftOut
 ) -> Reading | None:
-    """The size, rate and loss of a row; a row without size or rate is left out.
+    """The size, rate and loss of a row; None (counted in `left_out`) if it has no size or rate.
 
     Raises:
-        InputError: a hidden size is no whole number.
+        InputError: a hidden size is not a whole number.
     """
     cells = row.cells
     rate = read[found.learning_rate, "rate"].read(cells.get(found.learning_rate))
@@ -162,7 +160,7 @@ def _reading(
         if name == "hidden_size" and abs(value - round(value)) > 1e-6 * value:
             raise InputError(
                 f"{source}, {row.place}, column {column!r}: expected a whole number for hidden_size, but got "
-                f"{cells.get(column)!r:.40}; where the sign parts thousands, write the number without it"
+                f"{cells.get(column)!r:.40}; remove thousands separators"
             )
         scales[name] = float(round(value)) if name == "hidden_size" else value
     written = cells.get(found.loss)
@@ -175,7 +173,7 @@ def _reading(
 
 
 def _holds(condition: Condition, read: Mapping[tuple[str, Kind], Reader]) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition over the cells of a row, whose numbers are read as the column writes them."""
+    """A condition over the cells of a row, with numbers in the notation of their columns."""
 
     def holds(cells: Mapping[str, Any]) -> bool:
         meant = {name: read[name, "other"].read(cells.get(name)) for name in condition.columns}
@@ -185,7 +183,7 @@ def _holds(condition: Condition, read: Mapping[tuple[str, Kind], Reader]) -> Cal
 
 
 def _records(part: _Part, seeds: dict[str, int]) -> Imported:
-    """The records of a part, with a line for each reason for which a row was not used."""
+    """The records of a part, with one line for each reason to leave out rows."""
     runs = runs_of(part.readings, part.table, part.found, part.failed, part.left_out)
     kept = best_over(runs, part.found.minimize_over, part.maximize, part.left_out) if part.found.minimize_over else runs
     lines = [*part.left_out.lines(len(kept)), *part.notes, *_repeats([run.reading for run in kept], part)]
@@ -198,7 +196,7 @@ def _records(part: _Part, seeds: dict[str, int]) -> Imported:
 
 
 def _repeats(readings: Sequence[Reading], part: _Part) -> list[str]:
-    """A line about settings that vary where nothing should: their rows count as repeats."""
+    """A warning about settings that vary at one size and rate."""
     groups: dict[tuple[float, ...], list[Reading]] = defaultdict(list)
     for reading in readings:
         groups[reading.setting].append(reading)
@@ -219,7 +217,7 @@ def _repeats(readings: Sequence[Reading], part: _Part) -> list[str]:
 def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> TrialRecord:
     scales = dict(run.reading.scales)
     cells = run.reading.cells
-    # A table over other scales than width has no hidden size; 1 stands for it and no law uses it.
+    # A table without hidden sizes gets the placeholder 1; no law uses it.
     hidden_size = round(scales.pop("hidden_size", 1.0))
     loss = None if run.loss is None else -run.loss if part.maximize else run.loss
     update = next((u for name in _UPDATES if (u := number(cells.get(name))) is not None), None)
@@ -244,7 +242,7 @@ def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> Trial
 
 
 def _seed(cell: Any, number_: int, seeds: dict[str, int]) -> int:
-    """The number of a seed, which may be any text; without one nothing says which runs shared data and weights."""
+    """The number of a seed, which may be any text; a run without a seed gets a new number."""
     if is_blank(cell):
         return number_
     value = number(cell)

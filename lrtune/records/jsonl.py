@@ -1,4 +1,4 @@
-"""Records as lines of strict JSON: ``records.jsonl``, and what workers hand in."""
+"""Records as lines of strict JSON: ``records.jsonl``, and the results that workers submit."""
 
 import itertools
 import json
@@ -20,9 +20,9 @@ _MOST_COMPLAINTS = 1000
 
 
 def to_json(record: TrialRecord) -> str:
-    """The record as one line of strict JSON (no NaN), with keys in a fixed order.
+    """Write the record as one line of strict JSON (no NaN), with keys in a fixed order.
 
-    NumPy numbers become plain ones; a value that is not finite, or too large to be a measurement, becomes null.
+    NumPy and torch scalars become Python numbers; a value that is not finite or too large becomes null.
     """
     return json.dumps(_simple(asdict(record)), allow_nan=False, separators=(",", ":"))
 
@@ -36,29 +36,29 @@ def _simple(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) and abs(value) <= LARGEST else None
-    if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+    if getattr(value, "ndim", None) == 0:  # a numpy or torch scalar
         return _simple(value.item())
     return str(value)
 
 
 def hand_in(record: TrialRecord) -> str:
-    """The line that a worker hands in: one that `from_json` accepts.
+    """The line that a worker submits; `from_json` accepts it.
 
-    A record that cannot be kept becomes that of a failed run whose `why` says what is wrong with it.
+    An invalid record becomes the record of a failed run; `why` gives the reason.
     """
     try:
         return to_json(from_json(to_json(record)))
     except (InputError, RecursionError, ValueError) as error:
-        why = f"what the trainer reported cannot be recorded: {error!s:.400}"
+        why = f"cannot record the trainer's result: {error!s:.400}"
         bare = replace(record, loss=None, diversity=None, curve={}, facts=Facts(), texts={}, plan={}, tokens=None)
         return to_json(replace(bare, status="failed", why=why))
 
 
 def from_json(line: str) -> TrialRecord:
-    """The record in one line.
+    """Parse one line.
 
     Raises:
-        InputError: the line is not a record; the message says which field is wrong, and shows nothing else of it.
+        InputError: the line is not a record; the message names the wrong field and does not quote the line.
     """
     if len(line) > _MAX_LINE:
         raise InputError(f"expected a record of at most {_MAX_LINE} characters, but got {len(line)}")
@@ -77,20 +77,20 @@ def _no_constant(name: str) -> float:
 
 @dataclass(frozen=True)
 class RecordsFile:
-    """What a records file holds: its records, and the lines that are not records, each with the reason."""
+    """The content of a records file: its records, and (number, reason) of each invalid line."""
 
     records: list[TrialRecord]
     bad_lines: list[tuple[int, str]]
 
 
 def read_records(path: Path, *, within: Name | None = None) -> RecordsFile:
-    """Read a ``records.jsonl``. A line that holds no record is reported by its number; the others are read.
+    """Read a ``records.jsonl``. Invalid lines are reported by number and skipped.
 
     Args:
-        within: the run folder that the file must lie in, links resolved.
+        within: the run folder that must contain the file after links are resolved.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or its first thousand lines hold no record.
+        InputError: the file is missing or cannot be read, or its first thousand lines hold no record.
     """
     records: list[TrialRecord] = []
     bad: list[tuple[int, str]] = []
@@ -110,7 +110,7 @@ def read_records(path: Path, *, within: Name | None = None) -> RecordsFile:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank with their numbers; of one that is too long, its beginning."""
+    """The non-blank lines with their numbers; a line that is too long is cut."""
     for number in itertools.count(1):
         line = file.readline(_MAX_LINE + 1)
         if not line:
@@ -123,6 +123,6 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def write_records(path: Path, records: Iterable[TrialRecord]) -> None:
-    """Write the whole file, in order of trial number."""
+    """Write the file atomically, in order of trial number."""
     ordered = sorted(records, key=lambda record: record.trial)
     write_whole(path, "".join(to_json(record) + "\n" for record in ordered))

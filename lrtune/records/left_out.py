@@ -1,4 +1,4 @@
-"""What became of the rows of a source: each reason for which some were not used, with a sample, and their share."""
+"""Counts of the rows that an import did not use, by reason, with a sample of each."""
 
 from collections import Counter
 from typing import Any
@@ -13,8 +13,8 @@ _REFUSED = 0.5
 class LeftOut:
     """Counts rows by reason.
 
-    `add` is for rows that could not be used, `set_aside` for those that were not meant to be (earlier steps of
-    a run, what the user dropped), `take_as` for those that are used but not as they stand.
+    `add` counts unusable rows, `set_aside` rows excluded on purpose (earlier steps of a run, rows that the user
+    dropped), and `take_as` rows used with another status.
     """
 
     def __init__(self, source: str) -> None:
@@ -25,21 +25,21 @@ class LeftOut:
         self._samples: dict[str, str] = {}
 
     def add(self, reason: str, place: str, cell: Any) -> None:
-        """One row that could not be used, and the cell that shows why."""
+        """Count one unusable row; `cell` shows why."""
         self._left_out[reason] += 1
         self._samples.setdefault(reason, f"{place}: {show(cell)}")
 
     def set_aside(self, reason: str, count: int = 1) -> None:
-        """Rows that somebody or something wanted out."""
+        """Count rows excluded on purpose."""
         self._aside[reason] += count
 
     def take_as(self, what: str, place: str, cell: Any) -> None:
-        """One row that is used as something else than a finished run."""
+        """Count one row used as something other than a finished run."""
         self._taken[what] += 1
         self._samples.setdefault(what, f"{place}: {show(cell)}")
 
     def lines(self, used: int) -> list[str]:
-        """The counts, a line each; the first says how many of the rows are used."""
+        """One line for each count; the first gives the number of rows used."""
         total = used + self._left_out.total() + self._aside.total()
         return [
             f"{self.source}: {_rows(total)} read, {used} used",
@@ -49,10 +49,10 @@ class LeftOut:
         ]
 
     def warnings(self, used: int) -> list[str]:
-        """A line where more than a tenth of the rows could not be used.
+        """A warning if more than a tenth of the rows are unusable.
 
         Raises:
-            InputError: more than half could not.
+            InputError: more than half of the rows are unusable.
         """
         missing = self._left_out.total()
         total = used + missing
@@ -60,7 +60,7 @@ class LeftOut:
         if total and missing > _REFUSED * total:
             raise InputError(
                 f"{self.source}: expected at least half of the rows to be usable, but {missing} of {total} are not: "
-                f"{reasons}; rows that are not meant to count can be dropped by --drop-when"
+                f"{reasons}; use --drop-when to exclude rows on purpose"
             )
         if missing > _WARNED * total:
             return [f"{self.source}: {missing} of {total} rows could not be used: {reasons}"]

@@ -17,10 +17,10 @@ _STATES = {"1": "running", "2": "scheduled", "3": "finished", "4": "failed", "5"
 
 
 def read_mlflow_database(path: Path) -> Table:
-    """The runs of a database that were not deleted: parameters, the latest of each metric, the status.
+    """The runs of a database that are not deleted: parameters, last value of each metric, status.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the database cannot be read.
     """
     connection = connector(path)()
     try:
@@ -35,7 +35,7 @@ def read_mlflow_database(path: Path) -> Table:
         for run, key, value, is_nan in connection.execute("SELECT run_uuid, key, value, is_nan FROM latest_metrics"):
             runs.get(run, {})[f"metrics.{key}"] = math.nan if is_nan else value
     except sqlite3.Error as error:
-        raise InputError(f"{path}: cannot read it as a database of MLflow: {error!s:.100}") from error
+        raise InputError(f"{path}: cannot read it as an MLflow database: {error!s:.100}") from error
     finally:
         connection.close()
     return table_of(str(path), (Row(f"run {run}", cells) for run, cells in runs.items()))
@@ -59,17 +59,17 @@ def mlflow_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
 
 
 def _latest(text: str) -> str | None:
-    """The value of the last step; a metric may have been logged out of order."""
+    """The value of the last step; a run may log a metric out of order."""
     entries = [line.split() for line in text.splitlines()]
     whole = [(float(entry[2]), float(entry[0]), entry[1]) for entry in entries if len(entry) == 3]
     return max(whole)[2] if whole else None
 
 
 def read_yaml(path: Path, within: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; an empty mapping where it holds something else.
+    """Read a YAML mapping; an empty mapping if the file holds something else.
 
     Raises:
-        InputError: it is no YAML.
+        InputError: the file is not valid YAML.
     """
     try:
         import yaml

@@ -1,9 +1,9 @@
-"""How numbers are written in a column: decimal signs, thousands, percent, units, logarithms; decided once a column.
+"""The number notation of each column: decimal signs, thousands separators, percent, units, logarithms.
 
-A sign is *sure* where it can only be the decimal one ("0,5", "1.024,5"), and *open* where it may part thousands
-("1,024"). A column is read by its own sure cells, else by those of the table's other columns, else by what the column
-must hold (a size is whole). What then stays open is refused with its row and column: 1.024 and 1024 are a factor of
-a thousand apart.
+A sign is *sure* if it can only be the decimal sign ("0,5", "1.024,5"), and *open* if it may separate thousands
+("1,024"). The decimal sign comes from the column's sure cells, else from those of other columns, else from the kind
+of value (a size is whole). A column that stays ambiguous is an error that names the cell: 1.024 and 1024 differ by a
+factor of a thousand.
 """
 
 import math
@@ -43,11 +43,11 @@ _LOGARITHM = re.compile(
 )
 _BASES = {"log2": 2.0, "lb": 2.0, "log10": 10.0, "lg": 10.0, "loge": math.e, "ln": math.e}
 _SOME_LOGARITHM = re.compile(r"(?i)(?:-|neg_?|minus_?)?log[ _(]?(?:lr|learning|rate|peak)")
-_FASTEST = 100.0  # no logarithm of a rate stands for more
+_FASTEST = 100.0  # largest rate that a logarithm may stand for
 
 
 def number(value: Any) -> float | None:
-    """The number that a cell is, or that its text is in the notation of programs; None for anything else."""
+    """The number in a cell, or in text that follows program notation; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):
@@ -64,7 +64,7 @@ def number(value: Any) -> float | None:
 
 
 def is_blank(value: Any) -> bool:
-    """Nothing stands in the cell."""
+    """Whether a cell is empty."""
     return value is None or (
         isinstance(value, str) and value.strip().lower() in ("", "-", "--", "none", "null", "n/a", "na", "<na>")
     )
@@ -72,17 +72,17 @@ def is_blank(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the cells of one column; `note` says how, where that is not plain."""
+    """Reads the cells of one column; `note` reports an unusual notation."""
 
     read: Callable[[Any], float | None]
     note: str = ""
 
 
 def readers(table: Table, wanted: Sequence[tuple[str, Kind]]) -> dict[tuple[str, Kind], Reader]:
-    """A reader for each wanted column.
+    """A reader for each requested column.
 
     Raises:
-        InputError: a column can be read in two ways; its row, column and cell are named.
+        InputError: a column is ambiguous; the message names row, column and cell.
     """
     cells = {
         name: [(row.place, value) for row in table.rows if isinstance(value := row.cells.get(name), str)]
@@ -104,14 +104,14 @@ def _clean(text: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def _digits(text: str) -> tuple[str, bool]:
-    """The digits with their signs, and whether an exponent follows; empty for what is no number."""
+    """The digits with their signs, and whether an exponent follows; empty if the cell is not a number."""
     match = _NUMBER.fullmatch(_clean(text))
     return (match["digits"], match["exponent"] is not None) if match else ("", False)
 
 
 @lru_cache(maxsize=10_000)
 def _sign(text: str) -> tuple[str, str]:
-    """(the decimal sign where it is sure, the sign where it is open) of one cell."""
+    """(sure decimal sign, open sign) of one cell."""
     digits, exponent = _digits(text)
     for sign in "' ’_":
         digits = digits.replace(sign, "")
@@ -142,7 +142,7 @@ def _sure(source: str, name: str, cells: Iterable[Cell]) -> str:
 
 
 def _by_context(source: str, name: str, kind: Kind, cells: Iterable[Cell], everywhere: set[str]) -> str:
-    """The decimal sign of a column that has no sure one."""
+    """The decimal sign of a column without a sure one."""
     opened: dict[str, Cell] = {}
     for place, value in cells:
         opened.setdefault(_sign(value)[1], (place, value))
@@ -156,11 +156,11 @@ def _by_context(source: str, name: str, kind: Kind, cells: Iterable[Cell], every
         if sign == ("." if kind == "size" else ",") and everywhere == {","}:
             return ","
         if sign == "," and kind == "size" and "," not in everywhere:
-            return "."  # a size of one and a bit makes no sense, and nothing else in the table is written so
+            return "."  # a size such as 1.024 makes no sense, and no other cell of the table uses this notation
     place, value = next(iter(opened.values()))
     raise InputError(
-        f"{source}, {place}, column {name!r}: expected a number that reads in one way only, but {value.strip()!r:.40} "
-        "may be a decimal or have a sign between its thousands; write it without that sign"
+        f"{source}, {place}, column {name!r}: expected an unambiguous number, but {value.strip()!r:.40} "
+        "may have a decimal sign or a thousands separator; remove thousands separators"
     )
 
 
@@ -197,7 +197,7 @@ def _plainly(value: str) -> float | None:
 
 @lru_cache(maxsize=10_000)
 def _written(text: str, kind: Kind, sign: str) -> float | None:
-    """A number as people and spreadsheets write it."""
+    """Parse a number as people and spreadsheets write it."""
     text = _clean(text)
     if text.lower() in _NOT_FINITE:
         return _NOT_FINITE[text.lower()]
@@ -226,7 +226,7 @@ def _written(text: str, kind: Kind, sign: str) -> float | None:
 
 
 def _logarithm(table: Table, name: str, kind: Kind, plain: Reader) -> Reader:
-    """A reader that takes a column named as a logarithm for one; a column that only looks like one is refused."""
+    """A reader for a column whose name says logarithm; raises if only the values look like logarithms."""
     if kind not in ("rate", "size"):
         return plain
     own = re.split(r"[./]", name)[-1]

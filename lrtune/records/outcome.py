@@ -1,4 +1,4 @@
-"""How each run of a table ended, and which of its settings was the best."""
+"""The outcome of each run of a table, and the best of its minimised settings."""
 
 import math
 import re
@@ -25,7 +25,7 @@ _ENDED_EARLY: dict[State, Status] = {
 
 @dataclass(frozen=True)
 class Run:
-    """A row with its verdict; `loss` is None where it is no finite number."""
+    """A row with its verdict; `loss` is None if not finite."""
 
     reading: Reading
     status: Status
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Said:
-    """The state of a run by its own row (None: a word that no tool is known to use), why, and the cell that says so."""
+    """The state of a run from its own row (None: an unknown word), the reason, and the cell."""
 
     state: State | None
     why: str
@@ -48,14 +48,14 @@ def runs_of(
     failed: Callable[[Mapping[str, Any]], bool] | None,
     left_out: LeftOut,
 ) -> list[Run]:
-    """The runs that can be used.
+    """The usable runs.
 
-    A row without a loss is a run that diverged where its size has finished runs, all at lower rates: tools write
-    diverged runs as blanks and failures, and to leave them out would move the best rate beyond the cliff. Elsewhere
-    nobody knows what it is, and it is left out.
+    A row without a loss counts as diverged if its size has finished runs and all of them have lower rates: tools
+    write diverged runs as blanks and failures, and omitting them would move the best rate beyond the cliff. Any other
+    row without a loss is left out.
 
     Args:
-        failed: says which rows are to be taken as diverged.
+        failed: the condition for rows that count as diverged.
     """
     column = state_column(table, found.used)
     flags = flag_columns(table, found.used)
@@ -102,7 +102,7 @@ def _said(
 def _status(
     reading: Reading, said: _Said, highest: Mapping[tuple[float, ...], float], left_out: LeftOut
 ) -> Status | None:
-    """The status of a run, or None for one that is left out."""
+    """The status of a run; None to leave it out."""
     if said.state is State.FINISHED and reading.loss is not None:
         return "finished"
     status = _ENDED_EARLY.get(said.state) if said.state else None
@@ -121,16 +121,16 @@ def _status(
 
 
 def _may_have_diverged(reading: Reading, state: State | None) -> bool:
-    """Whether the run has no loss that counts, for a reason that a rate may have brought about."""
+    """Whether the run has no valid loss for a reason that its rate may have caused."""
     is_word = reading.loss is None and not re.search(r"\d", str(reading.written))
     return state is State.INFEASIBLE or (state in (State.FINISHED, State.FAILED) and is_word)
 
 
 def best_over(runs: Sequence[Run], over: Sequence[str], maximize: bool, left_out: LeftOut) -> list[Run]:
-    """At each size and rate, the runs whose other settings have the best mean loss.
+    """The runs at each size and rate whose other settings have the best mean loss.
 
     Raises:
-        InputError: no size and rate has two settings, so that there is nothing to choose from.
+        InputError: no size and rate has two settings to choose from.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
@@ -138,8 +138,8 @@ def best_over(runs: Sequence[Run], over: Sequence[str], maximize: bool, left_out
         groups[run.reading.setting][settings].append(run)
     if runs and all(len(settings) < 2 for settings in groups.values()):
         raise InputError(
-            f"--minimize-over {plain(', '.join(over))}: expected several values at one size and rate, but there is one "
-            "at each; with values that differ in every run, the best of them cannot be told from the best rate"
+            f"--minimize-over {plain(', '.join(over))}: expected several values at one size and rate, but each has "
+            "one; a setting that changes with the rate cannot be separated from the rate"
         )
     kept = [
         run for settings in groups.values() for run in min(settings.values(), key=lambda g: _mean_loss(g, maximize))

@@ -1,4 +1,4 @@
-"""The folders of Ray Tune: a ``result.json`` with all results of each trial, and beside them the states of trials."""
+"""Ray Tune folders: a ``result.json`` with the results of each trial, and the experiment state with its status."""
 
 import json
 from collections import defaultdict
@@ -15,7 +15,7 @@ _STEP = "training_iteration"
 
 
 def ray_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
-    """The last result of each trial. A trial that a scheduler ended before others of its size was beaten by them."""
+    """The last result of each trial. A trial that a scheduler stopped before others of its size counts as beaten."""
     last = {file.parent: _last_line(read_bytes(file, folder).decode("utf-8", errors="replace")) for file in files}
     states = _states(folder, {experiment for trial in last for experiment in (trial, trial.parent)})
     longest: dict[Hashable, float] = defaultdict(float)
@@ -37,7 +37,7 @@ def _size(result: dict[str, Any]) -> Hashable:
 
 
 def _states(folder: Path, places: Iterable[Path]) -> dict[str, str]:
-    """The state of each trial by its id, from what Tune saved last of its experiment."""
+    """Trial id → state, from the newest saved experiment state."""
     found: dict[str, str] = {}
     for file in sorted(file for place in places for file in place.glob("experiment_state-*.json")):
         for trial in _parsed(read_bytes(file, folder)).get("trial_data") or ():
@@ -51,7 +51,7 @@ def _last_line(text: str) -> dict[str, Any]:
 
 
 def _parsed(text: Any) -> dict[str, Any]:
-    """A JSON object; empty for anything else, such as the end of a line that was not written to its end."""
+    """Parse a JSON object; empty for anything else, such as an incomplete last line."""
     try:
         data = json.loads(text) if isinstance(text, str | bytes) else text
     except (ValueError, RecursionError):

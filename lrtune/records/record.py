@@ -1,4 +1,4 @@
-"""What one training run was and how it went, and what of it a worker may hand in and a file may hold."""
+"""The record of one training run, and the checks on its fields."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,24 +19,24 @@ class TrialRecord:
 
     Attributes:
         trial: number in its study.
-        hidden_size, learning_rate, seed: what was asked; the rate is the peak, after warm-up.
+        hidden_size, learning_rate, seed: settings of the run; the rate is the peak, after warm-up.
         scales: the other swept scales by name.
-        status: how it ended; everything but ``finished`` and ``failed`` was cut and teaches where not to go.
+        status: how the run ended; any status except ``finished`` and ``failed`` means that it was stopped early.
         why: the verdict's reason, or the traceback of a failed run.
-        steps: the horizon that was planned, in optimizer steps.
-        steps_done: steps that were trained.
-        tokens: the planned horizon in tokens; None where the trainer does not say its tokens per step.
-        loss: the last validation loss, nats per token; the final one when finished; None when not finite.
-        diversity: the last diversity; None where the trainer reports none.
-        curve: columns of equal length, ``step`` and ``loss`` always, ``diversity`` and others where reported;
-            None stands for a value that was missing or not finite.
-        facts: what the trainer said of itself.
-        arm, options: the arm's name and the options in which it departs from its study.
-        plan: the execution plan (threads, members, dtype, compiled, micro_batch) that the values belong to.
-        texts: what the trainer attached (samples of the model's writing).
-        seconds, device, worker, attempt: how it was run; not part of its identity.
-        fingerprint: that of its study.
-        source: hash of the source of its trainer; empty where that is not known.
+        steps: the planned horizon in optimizer steps.
+        steps_done: optimizer steps trained.
+        tokens: the planned horizon in tokens; None if the trainer does not report its tokens per step.
+        loss: the last validation loss in nats per token (the final loss if finished); None if not finite.
+        diversity: the last diversity; None if the trainer reports none.
+        curve: columns of equal length: ``step`` and ``loss``, and ``diversity`` and others if reported; None marks a
+            missing or non-finite value.
+        facts: facts that the trainer reported.
+        arm, options: the arm's name and the options that it overrides.
+        plan: the execution plan of the run (threads, members, dtype, compiled, micro_batch).
+        texts: texts that the trainer attached (samples of the model's output).
+        seconds, device, worker, attempt: execution details; not part of the run's identity.
+        fingerprint: the fingerprint of its study.
+        source: hash of the trainer's source; empty if unknown.
     """
 
     trial: int
@@ -65,7 +65,7 @@ class TrialRecord:
     source: str = ""
 
     def scale(self, name: str) -> float | None:
-        """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``parameters`` or a swept one."""
+        """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``parameters`` or a swept scale."""
         if name in self.scales:
             return float(self.scales[name])
         if name == "parameters":
@@ -75,7 +75,7 @@ class TrialRecord:
 
     @property
     def reason(self) -> str:
-        """`why` in one line: of a traceback its error, of a program's last words the first and the last."""
+        """`why` in one line: the error of a traceback, or the first and last line of a program's output."""
         lines = [line for line in self.why.strip().splitlines() if line.strip()]
         if not lines:
             return ""
@@ -86,7 +86,7 @@ class TrialRecord:
 
     @property
     def cost(self) -> float:
-        """Compute spent: tokens × parameters where both are known, else steps × hidden_size²."""
+        """Compute spent: tokens × parameters if both are known, else steps × hidden_size²."""
         width = self.facts.parameters or self.hidden_size**2
         return float(self.steps_done * (self.facts.tokens_per_step or 1) * width)
 
@@ -101,7 +101,7 @@ def _column(where: str, value: object) -> list[float | None]:
 
 
 def _conditions(where: str, value: object) -> dict[str, Any]:
-    """What a result holds for, as a rule may keep it: one line of text, a number or a truth value; no others."""
+    """A condition that a rule may store: one line of text, a number or a boolean."""
     kept: dict[str, Any] = {}
     for name, item in mapping(lambda where, value: value, 1000)(where, value).items():
         if isinstance(item, str):
@@ -128,7 +128,7 @@ _FACTS = table(
     },
     others_pass=True,
 )
-# Unknown keys are left out, so that newer files stay readable.
+# Unknown keys are dropped, so that files of newer versions stay readable.
 _RECORD: Kind = table(
     {
         "trial": _COUNT,
@@ -155,10 +155,10 @@ _RECORD: Kind = table(
 
 
 def parse_record(data: object) -> TrialRecord:
-    """The record that plain data describe, every field checked: the one check for those who write and who read.
+    """Build a record from plain data and check every field; readers and writers share this check.
 
     Raises:
-        InputError: they describe none; names the field.
+        InputError: a field is invalid; the message names it.
     """
     record = TrialRecord(**{"loss": None, **_RECORD("", data)})
     lengths = {len(column) for column in record.curve.values()}
@@ -168,7 +168,7 @@ def parse_record(data: object) -> TrialRecord:
 
 
 def task_of(record: TrialRecord) -> Task:
-    """The task that a record is the answer to."""
+    """The task that a record belongs to."""
     return Task(
         hidden_size=record.hidden_size,
         learning_rate=record.learning_rate,

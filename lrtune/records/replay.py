@@ -1,9 +1,8 @@
-"""A trainer that replays recorded runs: trains nothing, reports what runs at nearby rates reported.
+"""A trainer that replays recorded runs: it trains nothing and reports the results of runs at nearby rates.
 
-``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"``, where there are
-several) under ``[options]`` tries a search on surfaces measured before, in seconds. Rates between the recorded ones
-are smoothed over. Noise is drawn for each seed, as large as the records show it, in a part that all rates of a seed
-share and a part of each run's own.
+``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"`` if there are several)
+under ``[options]`` runs a search on recorded surfaces in seconds. A smoother interpolates between recorded rates.
+Noise has two parts, both estimated from the records: one shared by all rates of a seed, and one for each run.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ from lrtune.trainer.trial import Facts, Trial
 Array = NDArray[np.float64]
 
 _BANDWIDTH = 0.75  # octaves: sd of the smoother's weights
-_NEAR = 0.05  # relative regret up to which residuals count as noise
+_NEAR = 0.05  # largest relative regret at which residuals count as noise
 _LEAST_RATES = 4
 
 
@@ -40,8 +39,8 @@ class Surface:
     Attributes:
         x: recorded log2 rates, rising, (R,).
         y: their smoothed log loss, (R,).
-        dead: log2 rates from which on every recorded run diverged; inf where none did.
-        shared, own: sd of log loss by seed (the same for all rates), and by run.
+        dead: log2 rate at and above which every recorded run diverged; inf if none did.
+        shared, own: sd of log loss between seeds (the same for all rates), and between runs.
         best_x, best_y: the minimum of the smoothed curve.
     """
 
@@ -54,11 +53,11 @@ class Surface:
     best_y: float
 
     def log_loss(self, x: Array | float) -> Array:
-        """Smoothed log loss: a cubic through the smoothed points, straight lines beyond them."""
+        """Smoothed log loss: a cubic through the smoothed points, straight lines outside their range."""
         return _curve(self.x, self.y, np.asarray(x, dtype=float))
 
     def regret(self, rate: float) -> float:
-        """Share of loss that a rate costs against the best one; 1 from where runs diverge."""
+        """Relative loss of a rate above the best one; 1 if runs diverge there."""
         x = math.log2(rate)
         return 1.0 if x >= self.dead else float(np.expm1(self.log_loss(x) - self.best_y))
 
@@ -114,9 +113,9 @@ def _noise(residuals: Array, near: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def _local(x: Array, y: Array, at: float) -> float:
-    """Local quadratic regression; a point whose neighbours disagree wildly (a cliff) is left as it is."""
+    """Local quadratic regression; a point next to a cliff stays unsmoothed."""
     weight = np.exp(-0.5 * np.square((x - at) / _BANDWIDTH))
-    weight *= np.exp(-np.abs(y - y[np.argmin(np.abs(x - at))]) / 0.1)  # do not smooth across a cliff
+    weight *= np.exp(-np.abs(y - y[np.argmin(np.abs(x - at))]) / 0.1)  # avoid smoothing across a cliff
     basis = np.stack([np.ones_like(x), x - at, np.square(x - at)], axis=1)
     root = np.sqrt(weight)[:, None]
     solution, *_ = np.linalg.lstsq(basis * root, y * root[:, 0], rcond=None)
@@ -124,7 +123,7 @@ def _local(x: Array, y: Array, at: float) -> float:
 
 
 def _curve(x: Array, y: Array, at: Array) -> Array:
-    """A monotone cubic (PCHIP) through the points; outside, straight lines that rise at least a little."""
+    """A monotone cubic (PCHIP) through the points; straight lines with a minimum slope outside."""
     cubic = PchipInterpolator(x, y)
     first, last = cubic(x[[0, -1]], nu=1)
     below, above = np.maximum(x[0] - at, 0.0), np.maximum(at - x[-1], 0.0)
@@ -133,14 +132,14 @@ def _curve(x: Array, y: Array, at: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Recorded surfaces by width, and one recorded curve per rate to give runs their course."""
+    """Recorded surfaces by width, and one recorded learning curve per rate."""
 
     surfaces: Mapping[int, Surface]
     courses: Mapping[int, Mapping[float, TrialRecord]] = field(default_factory=dict)
     facts: Mapping[int, Facts] = field(default_factory=dict)
 
     def final(self, width: int, rate: float, seed: int) -> float:
-        """The final loss of a run, noise included; NaN where it diverges."""
+        """The final loss of a run, including noise; NaN if it diverges."""
         surface = self.surfaces[width]
         if math.log2(rate) >= surface.dead:
             return math.nan
@@ -149,7 +148,7 @@ class Replay:
         return float(np.exp(surface.log_loss(math.log2(rate)) + surface.shared * shared + surface.own * own))
 
     def course(self, width: int, rate: float, seed: int, steps: Sequence[int], planned: int) -> list[dict[str, float]]:
-        """What the run reports at each step: the course of the nearest recorded rate, bent to end at `final`."""
+        """The reports of a run: the curve of the nearest recorded rate, rescaled to end at `final`."""
         final = self.final(width, rate, seed)
         courses = self.courses.get(width, {})
         if not courses:
@@ -178,25 +177,25 @@ class Replay:
 
 
 def _plain(final: float, share: float) -> float:
-    """A course for records without curves: falling to the final loss, or to NaN after a tenth."""
+    """A curve for records without one: it falls to the final loss, or becomes NaN after a tenth of the steps."""
     if not math.isfinite(final):
         return math.nan if share > 0.1 else 10.0
     return final * (1 + 0.6 * (1 - share) ** 3)
 
 
 def _normal(*key: object) -> float:
-    """A standard normal number that is a function of the key."""
+    """A standard normal number, determined by the key."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return float(np.random.default_rng(int.from_bytes(digest, "big")).standard_normal())
 
 
 def replay_records(records: Iterable[TrialRecord], arm: str | None = None) -> Replay:
-    """Surfaces from records of one arm: of every width with at least four rates that ended well.
+    """Fit surfaces to the records of one arm, for every width with at least four rates with finished runs.
 
-    Without `arm`, the records that have none; where all have one, the arm with the most records.
+    Without `arm`: the records without an arm, else the arm with the most records.
 
     Raises:
-        InputError: no width has that many.
+        InputError: no width has four such rates.
     """
     by_width: dict[int, dict[float, list[TrialRecord]]] = {}
     records = list(records)
@@ -241,7 +240,7 @@ def _load(path: Path, arm: str | None) -> Replay:
 
 
 def check(study: Any) -> None:
-    """Refuse, before anything runs, a study that asks for what was not recorded."""
+    """Reject a study whose widths or scales were not recorded, before any run."""
     for option in study.options:
         if option not in ("records", "arm"):
             raise InputError(unknown_key("[options]", option, ("records", "arm")))
@@ -254,7 +253,7 @@ def check(study: Any) -> None:
 
 
 def prepare(study: Any) -> Mapping[str, str]:
-    """The records are the data: their content is part of the study's fingerprint."""
+    """Identify the records as the study's data, which its fingerprint covers."""
     path = _path(study.options)
     try:
         with open_file(path) as file:
@@ -264,7 +263,7 @@ def prepare(study: Any) -> Mapping[str, str]:
 
 
 def train(trial: Trial) -> None:
-    """Report what a run of this width, rate and seed would have reported."""
+    """Replay the run of this width, rate and seed."""
     replay = _loaded(trial.options)
     facts = replay.facts.get(trial.hidden_size, Facts())
     trial.describe(

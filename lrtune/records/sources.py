@@ -1,4 +1,4 @@
-"""A source by what it is: a table of others, to be read by its columns, or records of lrtune, which name everything."""
+"""Open a source: a table of another tool, or records of lrtune."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,17 @@ _MOST_SAID = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """Records of lrtune, and a line for each thing that was read or left out."""
+    """Records of lrtune, and summary lines (records read and left out)."""
 
     records: tuple[TrialRecord, ...]
     lines: tuple[str, ...]
 
 
 def open_source(source: Any) -> Table | Recorded:
-    """What a path, a storage URL or a table in memory holds.
+    """Read a path, a storage URL or a table in memory.
 
     Raises:
-        InputError: it is not there, of no known kind, or cannot be read.
+        InputError: the source is missing, of unknown kind or cannot be read.
     """
     if not isinstance(source, str | Path):
         return frame_table(source)
@@ -40,7 +40,7 @@ def open_source(source: Any) -> Table | Recorded:
     if "://" in place:
         return read_study(place, study)
     if text.startswith(_SQLITE) and not is_sqlite(Path(place)):
-        raise InputError(f"{place}: expected a SQLite database, but there is none")
+        raise InputError(f"{place}: missing, or not a SQLite database")
     if is_sqlite(Path(place)) and table_names(Path(place)) >= TABLES:
         return read_mlflow_database(Path(place))
     if is_sqlite(Path(place)) or is_journal(Path(place)):
@@ -55,7 +55,7 @@ def open_source(source: Any) -> Table | Recorded:
 
 
 def _parted(text: str) -> tuple[str, str]:
-    """A storage and the name of a study after it; the sign may stand in the name of a file or in a password too."""
+    """Split ``STORAGE#STUDY``; a file name or password may also contain ``#``."""
     place, sign, study = text.rpartition("#")
     if not sign or "@" in study or Path(text).exists():
         place, study = text, ""
@@ -69,7 +69,7 @@ def _holds_records(path: Path) -> bool:
 
 
 def _recorded(path: Path, *, within: Path | None = None) -> Recorded:
-    """The records of a search; those of arms belong to comparisons and stay out."""
+    """The records of a search, without those of comparison arms."""
     found = read_records(path, within=within)
     records = tuple(record for record in found.records if record.arm is None)
     lines = [f"{path}: {len(records)} records"]
@@ -77,5 +77,5 @@ def _recorded(path: Path, *, within: Path | None = None) -> Recorded:
         lines.append(f"left out: {len(found.records) - len(records)} of comparison arms")
     lines += [f"left out: line {number}: {why}" for number, why in found.bad_lines[:_MOST_SAID]]
     if len(found.bad_lines) > _MOST_SAID:
-        lines.append(f"left out: {len(found.bad_lines) - _MOST_SAID} further lines that are no records")
+        lines.append(f"left out: {len(found.bad_lines) - _MOST_SAID} further lines that are not records")
     return Recorded(records=records, lines=tuple(lines))

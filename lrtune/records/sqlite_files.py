@@ -1,4 +1,4 @@
-"""SQLite files of others, opened so that nothing in them can write, run for ever or take all memory."""
+"""Open untrusted SQLite files: read-only, with limits on time and memory."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _PATIENCE = 2_000  # times a million steps of SQLite's machine: a minute or two
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether a file begins as SQLite's do."""
+    """Whether a file starts with SQLite's signature."""
     try:
         with open_file(path) as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -25,10 +25,10 @@ def is_sqlite(path: Path) -> bool:
 
 
 def table_names(path: Path) -> set[str]:
-    """The tables of a database, without views and virtual tables, which may be made to do anything.
+    """The tables of a database, without views and virtual tables, which can run arbitrary queries.
 
     Raises:
-        InputError: it is too large or cannot be read.
+        InputError: the file is too large or cannot be read.
     """
     try:
         open_file(path, most=_LARGEST).close()
@@ -40,8 +40,8 @@ def table_names(path: Path) -> set[str]:
 
 
 def connector(path: Path) -> Callable[[], sqlite3.Connection]:
-    """A function that connects to a database for reading; a query without end is interrupted."""
-    whole = "" if Path(f"{path}-wal").exists() else "&immutable=1"  # a folder that cannot be written to is no obstacle
+    """A function that opens a read-only connection; long queries are interrupted."""
+    whole = "" if Path(f"{path}-wal").exists() else "&immutable=1"  # works in a read-only folder
     url = f"file:{quote(str(path.resolve()))}?mode=ro{whole}"
 
     def connect() -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""What other tools call the state of a run, and what that says of its loss."""
+"""The run states of other tools, and whether a state makes the loss valid."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -12,10 +12,10 @@ class State(Enum):
     """How a run ended. Only a finished run is a measurement of its final loss."""
 
     FINISHED = "finished"
-    FAILED = "failed"  # an error of its own, which a loss that is not a number often is
+    FAILED = "failed"  # the program failed, often because the loss was NaN
     STOPPED = "stopped before its end"
     RUNNING = "not ended yet"
-    PRUNED = "beaten"  # ended early for being worse than its peers
+    PRUNED = "beaten"  # stopped early because its peers were better
     COLLAPSED = "collapsed"
     DIVERGED = "diverged"
     INFEASIBLE = "breaks a constraint"
@@ -45,13 +45,13 @@ _COLUMNS = ("state", "status", "run_state", "run_status", "trial_state", "trial_
 
 
 def state_of(word: Any) -> State | None:
-    """The state that a word of some tool means, in any case; None for a word that is none."""
+    """The state that a word names, ignoring case; None for an unknown word."""
     text = str(word).strip().lower().replace("-", "_").rpartition(".")[2]
     return _STATE_OF.get(text.replace(" ", "_")) or _STATE_OF.get(text.partition(" ")[0])  # Slurm: CANCELLED by 1000
 
 
 def state_column(table: Table, taken: Iterable[str | None]) -> str | None:
-    """The column that holds the states of runs, if there is one: by its name, and by a word in it that is a state."""
+    """The column of run states, if any: it has a usual name and contains a known state."""
     own = {name.lower().replace(" ", "_").rpartition(".")[2]: name for name in table.names if name not in set(taken)}
     for name in (own[word] for word in _COLUMNS if word in own):
         if any(state_of(row.cells.get(name)) for row in table.rows):
@@ -60,7 +60,7 @@ def state_column(table: Table, taken: Iterable[str | None]) -> str | None:
 
 
 def flag_columns(table: Table, taken: Iterable[str | None]) -> dict[str, State]:
-    """Columns that say yes or no to a state other than that of a finished run: ``diverged`` with 0 and 1."""
+    """Boolean columns named after a state other than finished, such as ``diverged`` with 0 and 1."""
     found = {name: state_of(name) for name in table.names if name not in set(taken)}
     return {
         name: state
@@ -71,7 +71,7 @@ def flag_columns(table: Table, taken: Iterable[str | None]) -> dict[str, State]:
 
 
 def is_yes(cell: Any) -> bool:
-    """Whether the cell of a column of flags says yes."""
+    """Whether a cell of a boolean column is true."""
     return _plain(cell) in _YES
 
 

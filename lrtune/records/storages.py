@@ -1,4 +1,4 @@
-"""Optuna's studies as tables: from a database URL, a SQLite file or a journal, without a change to any."""
+"""Optuna studies as tables: read from a database URL, a SQLite file or a journal, without changing it."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ _TABLES = (
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file begins as a journal of Optuna does."""
+    """Whether a file starts like an Optuna journal."""
     try:
         with open_file(path) as file:
             head = file.read(4096).partition(b"\n")[0]
@@ -36,10 +36,10 @@ def read_study(place: str, name: str = "") -> Table:
 
     Args:
         place: a URL, or the path of a SQLite file or a journal.
-        name: of the study, needed where there are several.
+        name: name of the study, required if there are several.
 
     Raises:
-        InputError: no such storage or study, or no trial in it.
+        InputError: the storage or study does not exist, or the study has no trials.
     """
     import optuna
 
@@ -68,14 +68,14 @@ def read_study(place: str, name: str = "") -> Table:
 
 
 def _objectives(study: Any) -> dict[str, bool]:
-    """What the study optimises by column, and whether it maximises it."""
+    """Objective column → whether the study maximises it."""
     maximised = [direction.name == "MAXIMIZE" for direction in study.directions]
     names = study.metric_names or ([VALUE] if len(maximised) == 1 else [f"values_{n}" for n in range(len(maximised))])
     return dict(zip(names, maximised, strict=True))
 
 
 def _cells(trial: Any, objectives: list[str]) -> Mapping[str, Any]:
-    """A parameter or user attribute goes before the study's own value of the same name."""
+    """The cells of a trial. A parameter or user attribute overrides a study value of the same name."""
     values = dict(zip(objectives, trial.values or (), strict=False))
     cells = {**values, **dict(flat(trial.user_attrs)), **trial.params}
     state = trial.state.name.lower()
@@ -96,12 +96,12 @@ def _open(place: str) -> Any:
     if is_journal(path):
         return JournalStorage(_journal(path))
     if not table_names(path).issuperset(_TABLES):
-        raise InputError(f"{path}: expected a database of Optuna or MLflow, but it is another")
+        raise InputError(f"{path}: expected a database of Optuna or MLflow, but it has the tables of neither")
     return RDBStorage("sqlite://", {"creator": connector(path)}, skip_table_creation=True)
 
 
 def _journal(path: Path) -> Any:
-    """A journal to read, for `JournalStorage`; Optuna's own class opens the file for writing."""
+    """A read-only backend for `JournalStorage`; Optuna's class opens the file for writing."""
     from optuna.storages.journal import BaseJournalBackend
 
     logs = list(_entries(path))
@@ -111,7 +111,7 @@ def _journal(path: Path) -> Any:
             return logs[log_number_from:]
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            raise InputError(f"{path}: expected a journal that is whole, but Optuna would write to it")
+            raise InputError(f"{path}: cannot read the journal: it is incomplete, and Optuna would write to it")
 
     return Journal()
 
@@ -121,6 +121,6 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
         try:
             log = json.loads(line) if line.strip() else None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: expected an entry of Optuna's journal, but it is none") from error
+            raise InputError(f"{path}, line {number}: not an entry of an Optuna journal") from error
         if log is not None:
             yield log

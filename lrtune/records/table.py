@@ -1,4 +1,4 @@
-"""What every reader of other people's sweeps gives: rows of named cells, each with the place that it stands at."""
+"""The common result of all readers: rows of named cells, each with its position in the source."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _DEEPEST = 8
 
 
 class Row(NamedTuple):
-    """One row: where it stands ("line 7", "trial 3") and its cells by column."""
+    """One row: its position ("line 7", "trial 3") and its cells by column."""
 
     place: str
     cells: Mapping[str, Any]
@@ -24,12 +24,12 @@ class Table:
     """Rows of one source.
 
     Attributes:
-        source: what messages call it; without a password.
-        names: columns in their order.
-        rows: the rows, in the order of the source.
-        notes: what was skipped or assumed when it was read.
-        twice: columns whose name stands twice in the header over different cells.
-        objectives: columns that hold what a study optimised, and whether it was maximised.
+        source: the name of the source in messages, without a password.
+        names: the columns in order.
+        rows: the rows in the order of the source.
+        notes: rows that the reader skipped, and its assumptions.
+        twice: names that the header repeats over different cells.
+        objectives: columns that a study optimised, and whether it maximised them.
     """
 
     source: str
@@ -43,10 +43,10 @@ class Table:
 def table_of(
     source: str, rows: Iterable[Row], notes: Sequence[str] = (), objectives: Mapping[str, bool] | None = None
 ) -> Table:
-    """A table of rows that name their own cells.
+    """Build a table from rows of named cells.
 
     Raises:
-        InputError: no row, or more than can be held.
+        InputError: there are no rows, or more than fit into memory.
     """
     kept = []
     names: dict[str, None] = {}
@@ -64,10 +64,10 @@ def table_of(
 
 
 def check_size(source: str, rows: int, cells: int, names: int = 0) -> None:
-    """Refuse a table that would not fit into memory.
+    """Reject a table that would not fit into memory.
 
     Raises:
-        InputError: more rows, cells or columns than the limit.
+        InputError: the table has more rows, cells or columns than the limit.
     """
     if names > MOST_NAMES:
         raise InputError(f"{source}: expected at most {MOST_NAMES:,} columns, but it has more")
@@ -79,7 +79,7 @@ def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[
     """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
     for name, value in data.items():
         if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-            value = dict(value)  # a map of Arrow
+            value = dict(value)  # an Arrow map
         if isinstance(value, Mapping) and depth < _DEEPEST:
             yield from flat(value, f"{prefix}{name}.", depth + 1)
         else:

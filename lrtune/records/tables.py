@@ -1,4 +1,4 @@
-"""Files of rows: CSV and its relatives, JSON, JSON lines, Parquet; and tables in memory."""
+"""Readers for CSV, TSV, JSON, JSON lines and Parquet files, and for tables in memory."""
 
 import ast
 import csv
@@ -16,7 +16,7 @@ from lrtune.records.table import Row, Table, check_size, flat, table_of
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _MOST_BYTES = 2**28
 _BATCH = 1000
-_TEXT = {("BYTE_ARRAY", "STRING"), ("BYTE_ARRAY", "NONE")}  # of Parquet
+_TEXT = {("BYTE_ARRAY", "STRING"), ("BYTE_ARRAY", "NONE")}  # Parquet's types of text
 _NUMBERS = re.compile(r"[\d\s.,;|eE+-]+")
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -31,7 +31,7 @@ def read_file(path: Path) -> Table:
     """The rows of a CSV, TSV, JSON, JSONL or Parquet file; nested objects and structs as dotted columns.
 
     Raises:
-        InputError: it is of no known kind, too large, or cannot be read; names the line where there is one.
+        InputError: the file is of unknown kind, too large or cannot be read; the message names the line if known.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: expected {', '.join(SUFFIXES)}, an Optuna file, a run folder or a storage URL")
@@ -44,12 +44,12 @@ def read_file(path: Path) -> Table:
 
 
 def frame_table(frame: Any) -> Table:
-    """The rows of a table in memory: of pandas, polars or Arrow, or a list of mappings.
+    """The rows of a table in memory: pandas, polars, Arrow or a list of mappings.
 
     Raises:
-        InputError: it is none of these, or too large.
+        InputError: the object is of another type, or too large.
     """
-    if hasattr(frame, "columns") and hasattr(frame, "itertuples"):  # pandas, whose to_dict loses columns of one name
+    if hasattr(frame, "columns") and hasattr(frame, "itertuples"):  # pandas: its to_dict loses repeated columns
         names = [
             ".".join(map(str, name)).strip(".") if isinstance(name, tuple) else str(name) for name in frame.columns
         ]
@@ -70,7 +70,7 @@ def frame_table(frame: Any) -> Table:
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
-    """The text of a file in the encoding that its first bytes tell, and a note where they tell none."""
+    """Decode a file by its byte order mark, else as UTF-8, else as Latin-1 with a note."""
     data = read_bytes(path)
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "utf-8")
     try:
@@ -79,19 +79,19 @@ def _text(path: Path) -> tuple[str, list[str]]:
     except UnicodeDecodeError as error:
         if encoding != "utf-8" or b"\x00" in data:
             name = encoding.removesuffix("-sig").upper()
-            raise InputError(f"{path}: cannot read it as {name}: byte {error.start} is not of it") from error
+            raise InputError(f"{path}: cannot read it as {name}: byte {error.start} is invalid") from error
         text = data.decode("latin-1")
         notes = [f"{path}: byte {error.start} is not UTF-8; read as Latin-1"]
     if "\x00" in text:
-        raise InputError(f"{path}: expected text, but there are zero bytes in it")
+        raise InputError(f"{path}: expected text, but it contains zero bytes")
     return text, notes
 
 
 def read_bytes(path: Path, within: Path | None = None, most: int = _MOST_BYTES) -> bytes:
-    """The content of a regular file, in a folder if one is given.
+    """Read a regular file, which must lie in the folder `within` if given.
 
     Raises:
-        InputError: it is missing, no regular file, too large, or a link that leads elsewhere.
+        InputError: the file is missing, not regular, too large or outside `within`.
     """
     try:
         return files.read_bytes(path, within=within, most=most)
@@ -100,7 +100,7 @@ def read_bytes(path: Path, within: Path | None = None, most: int = _MOST_BYTES) 
 
 
 def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Table:
-    """CSV after Excel's ``sep=`` line and comments."""
+    """Read CSV, including Excel's ``sep=`` line and comments."""
     lines = text.split("\n")
     first = 0
     while first < len(lines) and (not lines[first].strip() or lines[first].startswith("#") or _is_sep(lines[first])):
@@ -110,7 +110,7 @@ def _csv(source: str, text: str, delimiter: str | None, notes: list[str]) -> Tab
     if first == len(lines):
         raise InputError(f"{source}: expected a table with at least one row, but it is empty")
     if first and lines[first - 1].startswith("#") and _NUMBERS.fullmatch(lines[first]):
-        first -= 1  # the header is a comment, as numpy.savetxt writes it
+        first -= 1  # numpy.savetxt writes the header as a comment
         lines[first] = lines[first].lstrip("# ")
     signs = [sign for sign in ",;\t|" if sign in lines[first]]
     delimiter = delimiter or (max(signs, key=lines[first].count) if signs else " ")
@@ -134,14 +134,14 @@ def _is_sep(line: str) -> bool:
 
 
 def _is_row(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Not a blank line, a comment, or the header once more (files put one after the other)."""
+    """Whether a row is data: not blank, a comment or a repeated header (concatenated files)."""
     if not any(cell.strip() for cell in cells) or (cells[0].startswith("#") and len(cells) < len(names)):
         return False
     return [cell.strip() for cell in cells] != list(names)
 
 
 def _named(source: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence[Any]]], notes: Sequence[str]) -> Table:
-    """Rows of cells under a header. A name over two different columns is remembered, so that none of them is taken.
+    """Build a table from a header and rows. Repeated names over different cells go into `Table.twice`.
 
     Raises:
         InputError: a row has more cells than the header.
@@ -170,7 +170,7 @@ def _named(source: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence
 
 
 def _unpacked(cell: Any) -> Any:
-    """A mapping that was written into a cell, as JSON or as Python shows it: exports of W&B's API are such."""
+    """Parse a mapping in a cell, as JSON or Python's repr: exports of W&B's API contain both."""
     if not (isinstance(cell, str) and cell.startswith("{") and cell.endswith("}")):
         return cell
     for parse in (json.loads, ast.literal_eval):
@@ -183,7 +183,7 @@ def _unpacked(cell: Any) -> Any:
 
 
 def _json(path: Path, text: str) -> Iterator[Row]:
-    """One object a line, or a list of objects."""
+    """Read one JSON object per line, or a list of objects."""
     if text.lstrip().startswith("[") and path.suffix.lower() == ".json":
         data = _parsed(str(path), text)
         if not isinstance(data, list):
@@ -205,14 +205,14 @@ def _parsed(where: str, text: str) -> Any:
 
 
 class _TwiceError(ValueError):
-    """A key stands twice in an object."""
+    """An object repeats a key."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise _TwiceError(f"{twice!r:.40} stands in it twice")
+        raise _TwiceError(f"it has the key {twice!r:.40} twice")
     return data
 
 
@@ -234,7 +234,7 @@ def _parquet(path: Path) -> Table:
         check_size(str(path), meta.num_rows, meta.num_rows * meta.num_columns, meta.num_columns)
         _check_unpacked(path, sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups)))
         columns = [meta.schema.column(n) for n in range(meta.num_columns)]
-        # Text stays packed until it is known how long it is: one value in the file may stand in every row.
+        # Text stays dictionary-encoded until its size is checked: one long value may occur in every row.
         packed = [
             c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type in ("STRING", "NONE")
         ]
@@ -255,7 +255,7 @@ def _batches(path: Path, file: Any) -> Iterator[Row]:
 
 
 def _unpacked_size(column: Any) -> int:
-    """Bytes of a column when each row has its own copy of its text."""
+    """Bytes of a column if each row has a separate copy of its text."""
     if not hasattr(column, "dictionary"):
         return int(column.nbytes)
     longest = max((len(value) for value in column.dictionary.to_pylist() if hasattr(value, "__len__")), default=8)

@@ -1,4 +1,4 @@
-"""Many records at a glance: how they ended, and the best of each size."""
+"""Summaries of many records: counts by status, and the best run of each size."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ ENDED_EARLY = ("collapsed", "diverged", "beaten")
 
 
 def best_by_size(records: Iterable[TrialRecord]) -> dict[int, TrialRecord]:
-    """The finished run of lowest loss at each hidden size, in order of size."""
+    """The finished run with the lowest loss at each hidden size, in order of size."""
     best: dict[int, TrialRecord] = {}
     for record in records:
         if is_better(record, best.get(record.hidden_size)):
@@ -24,6 +24,6 @@ def is_better(record: TrialRecord, best: TrialRecord | None) -> bool:
 
 
 def counts(records: Sequence[TrialRecord]) -> str:
-    """How many runs ended in which way: ``12 finished, 3 collapsed``."""
+    """The number of runs by status: ``12 finished, 3 collapsed``."""
     found = {status: sum(record.status == status for record in records) for status in STATUSES}
     return ", ".join(f"{count} {status}" for status, count in found.items() if count) or "none ended"

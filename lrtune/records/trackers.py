@@ -1,4 +1,4 @@
-"""The folders of other tools, a row for each run: Ray Tune, W&B, MLflow, Hugging Face's Trainer, TensorBoard."""
+"""Readers for folders of Ray Tune, W&B, MLflow, Hugging Face's Trainer and TensorBoard: one row per run."""
 
 import contextlib
 import json
@@ -21,10 +21,10 @@ _Reader = Callable[[Path, list[Path]], Iterator[Row]]
 
 
 def read_folder(folder: Path) -> Table:
-    """The runs that a tool has written into a folder and those below it.
+    """Read the runs that a tool has written into a folder and its subfolders.
 
     Raises:
-        InputError: nothing that is known lies in it.
+        InputError: the folder has no files of a known tool.
     """
     files = _files(folder)
     for belongs, read in _TOOLS:
@@ -48,7 +48,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _huggingface_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
-    """Of each run the state that was saved last: its model's config.json, its peak rate, the last of each metric."""
+    """The last saved state of each run: the model's config.json, the peak rate, the last value of each metric."""
     newest: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for file in files:
         state = _json(file, folder)
@@ -79,16 +79,16 @@ def _json(path: Path, within: Path) -> dict[str, Any]:
 
 
 def _tensorboard_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
-    """The last of each scalar, the highest of a rate's, and the hyperparameters that were logged beside them.
+    """The last value of each scalar, the peak of each rate, and the logged hyperparameters.
 
-    PyTorch's ``add_hparams`` writes into a folder below that of the run; the two are one run.
+    PyTorch's ``add_hparams`` writes into a subfolder of the run's folder; both are one run.
     """
     runs: dict[Path, dict[str, Any]] = {}
     for file in files:
         runs.setdefault(file.parent, {"run_id": str(file.parent.relative_to(folder))}).update(_events(file, folder))
     for run in [run for run in runs if run.parent in runs]:
-        beside = [other for other in runs if other.parent == run.parent]
-        if len(beside) == 1 and any(name.startswith("hparams.") for name in runs[run]):
+        siblings = [other for other in runs if other.parent == run.parent]
+        if len(siblings) == 1 and any(name.startswith("hparams.") for name in runs[run]):
             runs[run.parent] = {**runs.pop(run), **runs[run.parent]}
     for run, cells in runs.items():
         yield Row(plain(run.relative_to(folder)), cells)
@@ -100,7 +100,7 @@ def _events(file: Path, folder: Path) -> dict[str, Any]:
         from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     except ImportError as error:
         raise MissingExtraError("tensorboard", "tensorboard", f"reading {file}") from error
-    read_bytes(file, folder)  # for its checks alone
+    read_bytes(file, folder)  # only for its checks
     events = EventAccumulator(str(file), size_guidance={"scalars": 0, "tensors": 1})
     events.Reload()
     tags = events.Tags()
@@ -109,7 +109,7 @@ def _events(file: Path, folder: Path) -> dict[str, Any]:
         for content in events.PluginTagToContent("hparams").values():
             for name, value in HParamsPluginData.FromString(content).session_start_info.hparams.items():
                 cells[f"hparams.{name}"] = getattr(value, value.WhichOneof("kind") or "string_value")
-    for tag in tags["tensors"]:  # scalars of newer writers, and the configurations that Hugging Face writes as text
+    for tag in tags["tensors"]:  # newer writers store scalars as tensors; Hugging Face stores configurations as text
         proto = events.Tensors(tag)[-1].tensor_proto
         if proto.string_val:
             with contextlib.suppress(ValueError, RecursionError):

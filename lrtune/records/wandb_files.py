@@ -1,7 +1,7 @@
-"""The run folders of W&B, also those of its offline mode, which hold one binary log and no summary.
+"""Reader for W&B run folders, including offline runs, which hold one binary log and no summary.
 
-The log is LevelDB's (blocks of 32 KiB; each piece with checksum, length and type) after a head of seven bytes; its
-records are protocol buffers (wandb/proto/wandb_internal.proto), of which seven fields are read here.
+The log has LevelDB's format (blocks of 32 KiB; each piece has checksum, length and type) after a header of seven
+bytes. Its records are protocol buffers (wandb/proto/wandb_internal.proto); this module reads seven fields.
 """
 
 import json
@@ -18,7 +18,7 @@ _HEAD = 7
 _BLOCK = 2**15
 _PIECE = struct.Struct("<IHB")
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-# fields of Record, and of the records within it
+# field numbers of Record and of its nested messages
 _HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
 _ITEM, _KEY, _NESTED, _JSON = 1, 1, 2, 16
 _RUN_CONFIG = 4
@@ -26,7 +26,7 @@ _CODE = 1
 
 
 def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
-    """A row for each run: its configuration, its summary, and the state that its exit code tells.
+    """A row for each run: its configuration, its summary, and the state from its exit code.
 
     Args:
         files: the ``run-*.wandb`` files within `folder`.
@@ -41,7 +41,7 @@ def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
 
 
 def _logged(data: bytes) -> dict[str, Any]:
-    """What a log says last of each key; a run that wrote no exit was killed."""
+    """The last value of each key in a log; a run without an exit record counts as crashed."""
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     state = "crashed"
@@ -62,7 +62,7 @@ def _logged(data: bytes) -> dict[str, Any]:
 
 
 def _update(values: dict[str, Any], content: bytes) -> None:
-    """Take in the items of a config, summary or history record."""
+    """Update `values` with the items of a config, summary or history record."""
     for field, item in _fields(content):
         if field != _ITEM or not isinstance(item, bytes):
             continue
@@ -79,7 +79,7 @@ def _update(values: dict[str, Any], content: bytes) -> None:
 
 
 def _records(data: bytes) -> Iterator[bytes]:
-    """The records of a LevelDB log; the rest of a torn one is left."""
+    """The records of a LevelDB log, up to an incomplete one."""
     at, open_record = _HEAD, b""
     while at + _PIECE.size <= len(data):
         left = _BLOCK - at % _BLOCK
@@ -97,7 +97,7 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a protocol buffer: numbers as such, everything else as bytes."""
+    """The fields of a protocol buffer: varints as int, everything else as bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

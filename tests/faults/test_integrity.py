@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(place: str, tmp_path: Pat
     (tmp_path / "file").write_text("")
     code, said = scene.finish(scene.start(tmp_path / place))
     assert code == 2
-    assert said.count("\n") == 1 and "out: expected a folder to write to" in said
+    assert said.count("\n") == 1 and "out: cannot write to" in said
 
 
 def test_a_damaged_database_is_one_line(tmp_path: Path):

@@ -120,4 +120,4 @@ def test_a_query_that_does_not_end_is_interrupted(tmp_path: Path, monkeypatch: p
                 SELECT i, '', 'active', 0 FROM n;
         """)
     connection.close()
-    assert "cannot read it as a database of MLflow: interrupted" in refused(path)
+    assert "cannot read it as an MLflow database: interrupted" in refused(path)

@@ -149,7 +149,7 @@ def test_what_a_worker_hands_in_is_what_every_reader_accepts(change: dict, words
     """A record that cannot be kept is that of a failed run, in its own words; the search continues."""
     read = from_json(hand_in(record(**change)))
     assert (read.status, read.trial, read.learning_rate, read.loss) == ("failed", 3, 0.026, None)
-    assert "cannot be recorded" in read.why and words in read.why and "\n" not in read.why
+    assert "cannot record" in read.why and words in read.why and "\n" not in read.why
 
 
 def test_what_is_nested_without_end_fails_its_run_alone() -> None:

@@ -146,7 +146,7 @@ def test_a_database_that_is_another_or_hides_a_view_is_refused(tmp_path: Path) -
         connection.execute("ALTER TABLE trial_params RENAME TO others")
         connection.execute("CREATE VIEW trial_params AS SELECT * FROM others")
     connection.close()
-    with pytest.raises(InputError, match="expected a database of Optuna or MLflow, but it is another"):
+    with pytest.raises(InputError, match="expected a database of Optuna or MLflow, but it has the tables of neither"):
         read_sources([path])
     path.write_bytes(b"SQLite format 3\x00 and no more")
     with pytest.raises(InputError, match="cannot read it as a SQLite database"):
