@@ -171,7 +171,7 @@ def test_a_flag_for_tables_is_refused_where_there_is_none(tmp_path: Path, column
     )
     write_records(tmp_path / "records.jsonl", [record])
     for source in (tmp_path, tmp_path / "records.jsonl"):
-        with pytest.raises(InputError, match=f"{flag}: applies to tables"):
+        with pytest.raises(InputError, match=f"{flag}: applies only to tables"):
             read_sources([source], columns)
     assert len(read_sources([tmp_path, _csv(tmp_path / "a.csv")], Columns(drop_when="loss >= 5")).records) == 5
 

@@ -49,7 +49,7 @@ def test_the_direction_belongs_to_the_value_alone(tmp_path: Path) -> None:
 
 def test_a_flag_against_the_study_is_refused(tmp_path: Path) -> None:
     add(study(tmp_path / "a.db"), 0.1, value=3.0)
-    with pytest.raises(InputError, match=r"--maximize: does not apply: the study in .* minimises 'value'"):
+    with pytest.raises(InputError, match=r"--maximize: cannot apply: the study in .* minimises 'value'"):
         read_sources([tmp_path / "a.db"], Columns(maximize=True))
 
 
