@@ -101,7 +101,7 @@ def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
     scene.until(lambda: (tmp_path / "run" / "study.toml").exists(), what="the first search")
     code, said = scene.finish(scene.start(tmp_path / "run", "slow"))
     assert code == 2
-    assert said.count("\n") == 1 and f"another search (process {first.pid}) is at work" in said
+    assert said.count("\n") == 1 and f"another search (process {first.pid}) is using" in said
     os.killpg(first.pid, signal.SIGTERM)
     assert scene.finish(first)[0] == 143
 
