@@ -1,4 +1,4 @@
-"""The law as a file, and its answers; the standard library alone reads it, and quickly."""
+"""The rule file and its answers. Only the standard library is imported, so that reading is fast."""
 
 from lrtune.rule.ask import ExtrapolationWarning, get_learning_rate, recommend, transfer_learning_rate
 from lrtune.rule.data import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer

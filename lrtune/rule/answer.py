@@ -1,7 +1,7 @@
-"""A rule asked at one place: its rate, its interval, what it costs, and what the data do not support said.
+"""Evaluate a rule at one place: rate, interval, expected regret, and whether the data support the answer.
 
-Pure functions of a `Rule`; `lrtune.rule.ask` finds the rule, `lrtune.rule.export` copies this file into a module of
-its own, with `lrtune.rule.drawn` and `lrtune.rule.former`, which it asks.
+Pure functions of a `Rule`. `lrtune.rule.ask` finds the rule; `lrtune.rule.export` copies this file, with
+`lrtune.rule.drawn` and `lrtune.rule.former`, into a standalone module.
 """
 
 import math
@@ -13,12 +13,12 @@ from lrtune.rule.data import Recommendation, Rule, RuleCell, Transfer
 from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.former import predict, ratio_variance, row
 
-SUPPORTED_FACTOR = 2.0  # of rules of schema 1: an interval that passes it either way is no answer to rely on
-HORIZON_FACTOR = 2.0  # so far from the one horizon that was measured, either way, a rate is no longer supported
-WORST_FACTOR = 3.0  # times the tolerance: what 90% of the draws may cost
+SUPPORTED_FACTOR = 2.0  # schema 1: a rule supports an answer whose interval stays within this factor of the rate
+HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from its only measured horizon
+WORST_FACTOR = 3.0  # limit of the 90% quantile of regret, in tolerances
 _UNSUPPORTED = "not supported by the data"
-PROVISIONAL = "this rule is provisional; `lrtune search` measures one of your own"
-_WIDEST = 100.0  # an interval is said up to this factor either way; beyond, "nobody knows" is said once already
+PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
+_WIDEST = 100.0  # limit of an interval's factor from the rate: wider intervals carry no information
 _SAME = 1e-6
 
 
@@ -32,7 +32,7 @@ class _Place(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What is known at a place: rate, interval, safe range, regret of the rate and of another, and doubts."""
+    """The answer at a place: rate, interval, safe range, regret of this rate and of `at`, doubt and notes."""
 
     rate: float
     low: float
@@ -56,27 +56,27 @@ def answer(
     if at is not None:
         _check_rate("at", at)
         if rule.draws is None:
-            raise InputError("at: this rule is of an older kind and knows no costs; write it anew with `lrtune fit`")
+            raise InputError("at: this rule file has an older schema without costs; run `lrtune fit` to write it again")
     place = _locate(rule, {name: asked[name] for name in rule.scales})
     collapse_10, collapse_50 = _collapse(rule, place.scales)
     notes, far = _departures(rule, asked)
     if place.basis == "extrapolated":
-        notes.insert(0, f"extrapolated by a factor of {place.factor:.3g} beyond what was measured ({_ranges(rule)})")
+        notes.insert(0, f"extrapolated by a factor of {place.factor:.3g} beyond the measured range ({_ranges(rule)})")
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
-    found = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
-    doubt = far or found.doubt
+    verdict = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
+    doubt = far or verdict.doubt
     if doubt:
         notes.insert(0, f"{_UNSUPPORTED}: {doubt}")
     if rule.provisional:
         notes.append(PROVISIONAL)
-    notes += found.notes
+    notes += verdict.notes
     ratio, steps = rule.advice.get("stage2_ratio"), _steps(rule, asked)
-    safe_low, safe_high = found.safe if found.safe and not (rule.draws and doubt) else (None, None)
+    safe_low, safe_high = verdict.safe if verdict.safe and not (rule.draws and doubt) else (None, None)
     return Recommendation(
-        learning_rate=found.rate,
-        low=found.low,
-        high=found.high,
+        learning_rate=verdict.rate,
+        low=verdict.low,
+        high=verdict.high,
         level=rule.level,
         basis=place.basis,
         extrapolation=place.factor,
@@ -87,7 +87,7 @@ def answer(
         safe_high=safe_high,
         collapse_10=collapse_10,
         collapse_50=collapse_50,
-        stage2_learning_rate=None if ratio is None else found.rate * ratio,
+        stage2_learning_rate=None if ratio is None else verdict.rate * ratio,
         weight_decay=rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
         warmup_steps=_warmup(rule, steps),
@@ -96,47 +96,47 @@ def answer(
         conditions=rule.conditions,
         warnings=tuple(notes),
         source=rule.source,
-        regret=found.regret[0] if found.regret else None,
-        regret_90=found.regret[1] if found.regret else None,
+        regret=verdict.regret[0] if verdict.regret else None,
+        regret_90=verdict.regret[1] if verdict.regret else None,
         at=at,
-        at_regret=found.at[0] if found.at else None,
-        at_regret_90=found.at[1] if found.at else None,
+        at_regret=verdict.at[0] if verdict.at else None,
+        at_regret_90=verdict.at[1] if verdict.at else None,
     )
 
 
 def _drawn(rule: Rule, place: _Place, collapse_10: float | None, at: float | None) -> _Verdict:
-    """By the draws: the rate of least expected regret, where runs do not collapse."""
+    """From the draws: the rate with the least expected regret, at most the rate at which 1 run in 10 collapses."""
     assert rule.draws is not None
-    known = locate(rule, rule.draws, place.scales)
+    draws = locate(rule, rule.draws, place.scales)
     low, high = -60.0, 60.0
     cell = place.cell
     if cell and cell.tried_low and cell.tried_high:
         low, high = math.log2(cell.tried_low), math.log2(cell.tried_high)
-    best = advise(known, low, high)
+    best = advise(draws, low, high)
     notes = []
     if collapse_10 is not None and math.log2(collapse_10) < best:
         notes.append(
-            f"held at the rate where one run in ten collapses, {collapse_10:.3g} (least loss alone: {2.0**best:.3g})"
+            f"limited to the rate at which 1 run in 10 collapses, {collapse_10:.3g} (least loss alone: {2.0**best:.3g})"
         )
         best = math.log2(collapse_10)
-    lost = regrets(known, best)
+    lost = regrets(draws, best)
     mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
-    ends = interval(known.optimum, rule.level, smooth=known.measured is None)
+    ends = interval(draws.optimum, rule.level, smooth=draws.measured is None)
     reach = math.log2(_WIDEST)
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
     doubt = ""
     if mean > rule.tolerance or worst > WORST_FACTOR * rule.tolerance:
         doubt = (
-            f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten ({rule.tolerance:.2g} is wanted)"
+            f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten (tolerance: {rule.tolerance:.2%})"
         )
     elif cell and cell.bound:
         doubt = "runs lie on one side of the optimum only"
     elif not cell and rule.left_out is not None and rule.left_out > rule.tolerance:
-        doubt = f"sizes left out of the fit were predicted at a cost of {_share(rule.left_out)} of loss"
-    safe = safe_range(known, best, rule.tolerance) if not doubt else None
+        doubt = f"predicting sizes left out of the fit cost {_share(rule.left_out)} of loss"
+    safe = safe_range(draws, best, rule.tolerance) if not doubt else None
     if safe and collapse_10 is not None:
         safe = safe[0], max(min(safe[1], math.log2(collapse_10)), best)
-    other = regrets(known, math.log2(at)) if at is not None else None
+    other = regrets(draws, math.log2(at)) if at is not None else None
     return _Verdict(
         rate=2.0**best,
         low=2.0 ** ends[0],
@@ -154,7 +154,7 @@ def _share(value: float) -> str:
 
 
 def _former(rule: Rule, place: _Place, collapse_10: float | None, collapse_50: float | None) -> _Verdict:
-    """By the one law of a rule of schema 1."""
+    """From the single law of a rule of schema 1."""
     cell = place.cell
     if cell:
         rate, low, high = cell.learning_rate, cell.low, cell.high
@@ -164,9 +164,7 @@ def _former(rule: Rule, place: _Place, collapse_10: float | None, collapse_50: f
     wide = high > rate * SUPPORTED_FACTOR * (1 + _SAME) or low * SUPPORTED_FACTOR * (1 + _SAME) < rate
     doubt = f"the interval is {low:.3g} … {high:.3g}" if wide else ""
     if collapse_10 is not None and rate > collapse_10:
-        notes.append(
-            f"held at the rate where one run in ten collapses, {collapse_10:.3g} (the law alone says {rate:.3g})"
-        )
+        notes.append(f"limited to the rate at which 1 run in 10 collapses, {collapse_10:.3g} (law alone: {rate:.3g})")
         rate = collapse_10
         low, high = min(low, rate), max(min(high, collapse_50 or high), rate)
     safe = None
@@ -181,7 +179,7 @@ def _former(rule: Rule, place: _Place, collapse_10: float | None, collapse_50: f
 
 
 def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]) -> Transfer:
-    """A rate tuned at `start`, carried to `end` by the ratio of the law between the two.
+    """Scale a rate tuned at `start` to `end` by the law's ratio.
 
     Raises:
         InputError: as `answer`, or the given rate is not a positive number.
@@ -195,7 +193,7 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
     worst = max(places, key=lambda place: place.factor)
     notes = [f"{_UNSUPPORTED}: {doubt}"] if doubt else []
     if worst.basis == "extrapolated":
-        notes.append(f"extrapolated by a factor of {worst.factor:.3g} beyond what was measured ({_ranges(rule)})")
+        notes.append(f"extrapolated by a factor of {worst.factor:.3g} beyond the measured range ({_ranges(rule)})")
     return Transfer(
         learning_rate=learning_rate * ratio,
         low=learning_rate * low,
@@ -244,7 +242,7 @@ def _former_ratio(rule: Rule, start: _Place, end: _Place) -> tuple[float, float,
 
 
 def _steps(rule: Rule, asked: Mapping[str, float]) -> float | None:
-    """The steps of the run that is asked about; they follow the tokens where those are given."""
+    """Steps of the run in question; tokens, if given, determine them."""
     if "steps" in asked:
         return asked["steps"]
     tokens, measured = asked.get("tokens"), rule.horizon.get("tokens")
@@ -256,7 +254,7 @@ def _steps(rule: Rule, asked: Mapping[str, float]) -> float | None:
 
 
 def _warmup(rule: Rule, steps: float | None) -> float | None:
-    """Warm-up in steps; where the runs shared only its share of their length, that share of these steps."""
+    """Warm-up in steps; if the runs agree only on its share of the steps, that share of `steps`."""
     share = rule.advice.get("warmup_share")
     if "warmup_steps" in rule.advice or share is None or steps is None:
         return rule.advice.get("warmup_steps")
@@ -264,22 +262,20 @@ def _warmup(rule: Rule, steps: float | None) -> float | None:
 
 
 def _asked(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> dict[str, float]:
-    """All scales of the question, checked; those of the training length default to the measured horizon."""
+    """All scales of the question, validated; tokens and steps default to the measured horizon."""
     given = dict(scales) if hidden_size is None else {"hidden_size": hidden_size, **scales}
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
             raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
     for name in given:
         if name not in rule.scales and name not in rule.conditions and name not in ("hidden_size", "tokens", "steps"):
-            known = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
-            raise InputError(f"{name}: this rule knows no such scale; it knows {', '.join(known)}")
+            names = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
+            raise InputError(f"{name}: this rule has no such scale; it has {', '.join(names)}")
     for name, scale in rule.scales.items():
         if name not in given:
             if name not in ("tokens", "steps"):
                 have = f"{scale.low:g} … {scale.high:g}"
-                raise InputError(
-                    f"{name}: this rule's law is over {', '.join(rule.scales)}: give {name} (measured {have})"
-                )
+                raise InputError(f"{name}: this rule needs {', '.join(rule.scales)}; give {name} (measured {have})")
             given[name] = scale.high
     return {name: float(value) for name, value in given.items()}
 
@@ -304,7 +300,7 @@ def _exp(value: float) -> float:
 
 
 def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, float | None]:
-    """The rates at which a run in ten, in two, fails; logit(0.1) = −2.197."""
+    """The rates at which 10% and 50% of the runs fail; logit(0.1) = −ln 9."""
     if rule.boundary is None:
         return None, None
     line = rule.boundary.line
@@ -313,26 +309,26 @@ def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, fl
 
 
 def _departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], str]:
-    """Sentences about conditions that the question departs from, and the one that makes it unsupported."""
+    """Notes on conditions in which the question differs from the runs, and the difference that is too large."""
     notes, far = [], ""
     for name, value in asked.items():
         if name in rule.scales and name not in ("tokens", "steps"):
             continue
-        known = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
-        if known is not None:
-            if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / known <= HORIZON_FACTOR:
-                far = f"{name} {value:.3g} is {value / known:.3g} times the measured horizon of {known:.3g}"
+        measured = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
+        if measured is not None:
+            if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / measured <= HORIZON_FACTOR:
+                far = f"{name} {value:.3g} is {value / measured:.3g} times the measured horizon of {measured:.3g}"
             continue
         condition = rule.conditions.get(name)
         low, high = condition if isinstance(condition, tuple) else (condition, condition)
         if not isinstance(low, int | float) or not isinstance(high, int | float):
             if name != "hidden_size" or rule.conditions:
-                notes.append(f"the rule does not know at which {name} it was measured")
+                notes.append(f"the rule does not record the {name} of its runs")
         elif not low * (1 - _SAME) <= value <= high * (1 + _SAME):
             span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            notes.append(f"measured at {name} {span}, asked for {value:g}: how the rate moves was not measured")
+            notes.append(f"measured at {name} {span}, asked for {value:g}: the effect of {name} was not measured")
             if value > high * HORIZON_FACTOR or value < low / HORIZON_FACTOR:
-                far = f"{name} was {span} in all runs, and {value:g} is more than twice as far"
+                far = f"{name} {value:g} is more than a factor of {HORIZON_FACTOR:g} from the measured {span}"
     return notes, far
 
 
@@ -343,7 +339,7 @@ def _ranges(rule: Rule) -> str:
 def _one_sided(cell: RuleCell) -> str:
     side = "at least" if cell.bound == "lower" else "at most"
     rate = cell.low if cell.bound == "lower" else cell.high
-    return f"only one side of the optimum was sampled here: it is {side} {rate:.3g}"
+    return f"only one side of the optimum was sampled: it is {side} {rate:.3g}"
 
 
 def _why(rule: Rule, place: _Place) -> str:

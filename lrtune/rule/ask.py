@@ -1,4 +1,4 @@
-"""Which learning rate, with what interval, carried from where: what a training configuration calls."""
+"""The functions that a training configuration calls: a learning rate, its interval, and a rate scaled between sizes."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ RuleLike = Rule | str | os.PathLike[str] | None
 
 
 class ExtrapolationWarning(UserWarning):
-    """`get_learning_rate` was asked outside of what its rule measured."""
+    """`get_learning_rate` was asked outside the range that its rule measured."""
 
 
 def get_learning_rate(
@@ -27,33 +27,33 @@ def get_learning_rate(
         **scales: further scales of the rule (``tokens=2e9``).
 
     Raises:
-        InputError: no such rule, a scale that it does not know, or a stage that it has no rate for.
+        InputError: the rule is missing, does not have one of the scales, or has no rate for the stage.
 
-    Warns once for each place where the answer is extrapolated or not supported.
+    Warns once at each call site whose answer is extrapolated or not supported.
     """
-    found = recommend(hidden_size, rule=rule, **scales)
-    for sentence in found.warnings:
+    advice = recommend(hidden_size, rule=rule, **scales)
+    for sentence in advice.warnings:
         if sentence == PROVISIONAL:
             continue
-        warnings.warn(f"lrtune: {sentence} (rule: {found.source or 'given'})", ExtrapolationWarning, stacklevel=2)
+        warnings.warn(f"lrtune: {sentence} (rule: {advice.source or 'given'})", ExtrapolationWarning, stacklevel=2)
     if stage == 1:
-        return found.learning_rate
+        return advice.learning_rate
     if stage != 2:
         raise InputError(f"stage: expected 1 or 2, but got {stage!r:.40}")
-    if found.stage2_learning_rate is None:
-        raise InputError("stage: this rule was measured on a schedule of one stage and has no rate for stage 2")
-    return found.stage2_learning_rate
+    if advice.stage2_learning_rate is None:
+        raise InputError("stage: this rule was measured with a one-stage schedule and has no rate for stage 2")
+    return advice.stage2_learning_rate
 
 
 def recommend(
     hidden_size: float | None = None, *, rule: RuleLike = None, at: float | None = None, **scales: float
 ) -> Recommendation:
-    """The peak learning rate with its interval, its safe range and what it rests on; see `Recommendation`.
+    """The peak learning rate with its interval, safe range and basis; see `Recommendation`.
 
     Args:
         hidden_size: the model's width; None only for a rule that has no such scale.
         rule: a `Rule`, a path, or None for the one that `find_rule` finds.
-        at: another rate, to be told what it would cost.
+        at: another rate; the answer then gives its cost.
         **scales: further scales of the rule.
 
     Raises:
@@ -65,10 +65,10 @@ def recommend(
 def transfer_learning_rate(
     learning_rate: float, from_size: float, to_size: float, *, rule: RuleLike = None, **scales: float
 ) -> Transfer:
-    """Carry a rate that was tuned elsewhere at `from_size` to `to_size`, by the law's ratio between the two.
+    """Scale a rate that you tuned at `from_size` to `to_size` by the law's ratio.
 
-    The tuned rate brings its own setting's scale (data, batch, optimizer); the rule brings only the slope, so the
-    interval is the ratio's: exact at equal sizes, wider the further apart.
+    The tuned rate carries the level of its setting (data, batch, optimizer); the rule adds only the slope. The
+    interval is that of the ratio: zero wide at equal sizes, wider with their distance.
 
     Raises:
         InputError: as `recommend`, or the given rate is not a positive number.

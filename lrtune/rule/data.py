@@ -1,8 +1,7 @@
-"""The rule as data: what a law, its cells, its boundary and its advice are made of.
+"""The rule as data: its law, cells, boundary and advice.
 
-Named tuples instead of dataclasses keep ``from lrtune import get_learning_rate`` within a few milliseconds: a
-training configuration calls it. `lrtune.rule.export` copies this file and `lrtune.rule.answer` into a module that
-stands alone.
+Named tuples import faster than dataclasses: ``from lrtune import get_learning_rate`` takes a few milliseconds.
+`lrtune.rule.export` copies this file and `lrtune.rule.answer` into a standalone module.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ Condition = str | bool | float | tuple[float, float]
 
 
 class Scale(NamedTuple):
-    """A scale of the law: the range that was measured and the value that its logarithm is centred on."""
+    """A scale of the law: its measured range and the centre of its logarithm."""
 
     low: float
     high: float
@@ -28,8 +27,8 @@ class Scale(NamedTuple):
 class Polynomial(NamedTuple):
     """A quantity in log learning rate: Σ coefficients[t] · Π_s z_s^exponents[t][s], z_s = ln(scale_s / centre_s).
 
-    `covariance` is that of the coefficients, terms of mean zero included: a curvature that the data do not show
-    still widens what is said far outside.
+    `covariance` is that of the coefficients, including terms of mean zero: an unobserved curvature still widens the
+    interval far outside the data.
     """
 
     exponents: tuple[tuple[int, ...], ...]
@@ -38,7 +37,7 @@ class Polynomial(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A threshold law: one log rate below `low` of hidden size (or whatever scale), another above `high`."""
+    """A threshold law: one log rate below `low` of its scale, another above `high`."""
 
     scale: str
     low: float
@@ -52,8 +51,8 @@ class Step(NamedTuple):
 class RuleCell(NamedTuple):
     """One measured combination of scales.
 
-    `bound` says that only one side of its optimum was sampled, `tried_low` and `tried_high` between which rates runs
-    came to their end.
+    `bound` is set if only one side of its optimum was sampled; `tried_low` and `tried_high` are the extreme rates of
+    the finished runs.
     """
 
     scales: Mapping[str, float]
@@ -71,7 +70,7 @@ class RuleCell(NamedTuple):
 
 
 class CellDraws(NamedTuple):
-    """Of one measured cell, by draw: its optimum above that of the law, the index of its shape, and its height."""
+    """One measured cell, by draw: its optimum relative to the law, the index of its shape, and its height."""
 
     off: tuple[int, ...]
     shape: tuple[int, ...]
@@ -79,23 +78,23 @@ class CellDraws(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Equally likely draws of everything that the runs leave open, each column with one whole number a draw.
+    """Equally likely posterior draws, one whole number per draw in each column.
 
     The law of a draw, in octaves of learning rate, z_s = ln(scale_s / centre_s):
 
         optimum = level + Σ slopes_s z_s + Σ_{s ≤ t} bends_st z_s z_t (½ where s = t) + Σ wander_s(z_s) + steps_s + own
 
     Attributes:
-        shapes: loss curves: kind, low and high factor, power, bend, wall, where it stands, and the scale of the rest.
-        level, slopes, bends: in units of RATE_UNIT octaves; one column a scale, one a pair of scales.
-        reach: e-folds over which `wander` is forgotten.
+        shapes: loss curves: kind, low and high factor, power, bend, wall, its position, and the scale of the rest.
+        level, slopes, bends: in units of RATE_UNIT octaves; one column per scale or pair of scales.
+        reach: correlation length of `wander`, in e-folds.
         wander, wander_sd: deviation along each scale at each of its measured values, and its standard deviation.
-        steps, steps_sd: what a value of a scale has of its own, the same way; empty where there is one scale.
-        own_sd: standard deviation of what a cell has of its own.
+        steps, steps_sd: independent deviation of each value of a scale, likewise; empty with one scale.
+        own_sd: standard deviation of a cell's independent deviation.
         inert: probability by scale that the best rate does not depend on it.
-        shape, height: of a cell that was not measured; log2 of the relative loss an octave off, in HEIGHT_UNIT.
+        shape, height: of an unmeasured cell; log2 of the relative loss an octave off, in HEIGHT_UNIT.
         cells: in the order of the rule's cells.
-        ratio: heights are logs of loss, not shares of it.
+        ratio: heights are logs of loss; else shares of loss.
         values: measured values of each scale, in order.
     """
 
@@ -118,36 +117,36 @@ class Draws(NamedTuple):
 
 
 class Boundary(NamedTuple):
-    """P(collapse or divergence) = logistic((log LR − line(z)) / width); `line` is where it is one half."""
+    """P(collapse or divergence) = logistic((log LR − line(z)) / width); it is one half on `line`."""
 
     line: Polynomial
     width: float
 
 
 class Rule(NamedTuple):
-    """Hidden size (and other scales) → peak learning rate, with what is known of its uncertainty.
+    """Hidden size (and other scales) → peak learning rate, with its uncertainty.
 
     Attributes:
-        form: one of `FORMS`: ``drawn``, or what schema 1 chose between.
+        form: one of `FORMS`: ``drawn``, or a form of schema 1.
         reason: the law in one sentence.
         scales: the scales of the law, in the order of the exponents.
-        cells: what was measured.
+        cells: the measured combinations of scales.
         law: the polynomial (None for ``step`` and ``table``).
         step: the threshold law of the form ``step``.
         discrepancy: variance of a single optimum about the law, in log learning rate.
-        level, quantile: of the intervals; `quantile` standard deviations either way hold the share `level`.
+        level, quantile: of the intervals; ±`quantile` standard deviations have the probability `level`.
         tolerance: relative loss that the safe range may cost.
-        safe_below, safe_above: safe range beside the optimum, in log learning rate; None where not known.
-        boundary: of collapse and divergence; None where no run failed.
-        conditions: what the rule holds for; a pair of numbers is a range.
+        safe_below, safe_above: width of the safe range below and above the optimum, in log learning rate; or None.
+        boundary: of collapse and divergence; None if no run failed.
+        conditions: the settings that the rule holds for; a pair of numbers is a range.
         advice: ``stage2_ratio``, ``weight_decay``, ``weight_decay_stage2``, ``warmup_steps``, and ``warmup_share``
-            of the steps where runs of different length had that in common.
+            of the steps if runs of different length agree on it.
         horizon: ``tokens`` and ``steps`` of the longest runs measured.
-        provenance: where the rule came from.
-        provisional: stands in until better is measured.
+        provenance: the rule's origin.
+        provisional: a stand-in until a better rule is measured.
         draws: the posterior; None in rules of schema 1.
-        left_out: mean regret at whole sizes that were predicted without their own runs; None where there is one.
-        source: the file that it was read from; not part of the file.
+        left_out: mean regret of sizes predicted without their own runs; None with one size.
+        source: the file it was read from; not part of the file.
     """
 
     form: str
@@ -174,26 +173,26 @@ class Rule(NamedTuple):
 
 
 class Recommendation(NamedTuple):
-    """What the rule says of one combination of scales.
+    """The rule's answer for one combination of scales.
 
     Attributes:
         learning_rate: the peak of stage 1, never above `collapse_10`.
         low, high: its interval at `level`.
-        safe_low, safe_high: rates that cost at most the rule's tolerance of loss with 90% probability; None where
+        safe_low, safe_high: rates that cost at most the rule's tolerance of loss with 90% probability; None if
             the answer is not supported.
-        collapse_10, collapse_50: rates at which a run in ten, in two, collapses or diverges; None where none did.
+        collapse_10, collapse_50: rates at which 10% and 50% of the runs collapse or diverge; None if none did.
         basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
         supported: `regret` is within the rule's tolerance, `regret_90` within three times that, and the conditions
-            are not far off (in rules of schema 1: the interval stays within a factor of 2 either way).
+            are close to the measured ones (schema 1: the interval stays within a factor of 2 of the rate).
         why: one sentence.
-        stage2_learning_rate, weight_decay, …: the rest of the advice, None where the rule has none.
-        horizon_tokens, horizon_steps: the training length that the answer is for.
-        conditions: what the rule holds for.
-        warnings: what to know before relying on it, a sentence each.
+        stage2_learning_rate, weight_decay, …: the rest of the advice, or None.
+        horizon_tokens, horizon_steps: the training length of the answer.
+        conditions: the settings that the rule holds for.
+        warnings: reasons for caution, one sentence each.
         source: the file of the rule.
-        regret, regret_90: expected relative loss above the best at `learning_rate`, and what it stays under with 90%
-            probability; None in rules of schema 1.
-        at, at_regret, at_regret_90: a rate that was asked about, and the same of it.
+        regret, regret_90: expected relative loss above the best at `learning_rate`, and its 90% quantile; None in
+            rules of schema 1.
+        at, at_regret, at_regret_90: the rate in question, and its regrets.
     """
 
     learning_rate: float
@@ -226,7 +225,7 @@ class Recommendation(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """A rate carried from one size to another by the law's ratio; its interval is that of the ratio."""
+    """A rate scaled from one size to another by the law's ratio; its interval is that of the ratio."""
 
     learning_rate: float
     low: float

@@ -1,6 +1,6 @@
-"""The posterior of a rule asked at one place: where the optimum may lie there, and what a rate costs.
+"""A rule's posterior at one place: the distribution of the optimum, and the regret of a rate.
 
-Everything follows from the draws that the rule carries (`lrtune.rule.data.Draws`). Standard library only.
+Computed from the rule's draws (`lrtune.rule.data.Draws`). Standard library only.
 """
 
 import math
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
 
-_COARSE, _FINE = 13, 9  # points of a search for the least expected regret
-_SMOOTH = 0.35  # share of a draw's spread that stands around each draw where the place was not measured
+_COARSE, _FINE = 13, 9  # points of the search for the least expected regret
+_SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
 _HALVINGS = 18
 _NORMAL = NormalDist()
-_TOP = 1.0  # all that a rate can cost, as a share of loss
+_TOP = 1.0  # largest regret of a rate, as a share of loss
 
 
 class Place(NamedTuple):
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
-    """The draws at a place; at a measured one, those of its own runs."""
+    """The draws at a place; at a measured place, those of its cell."""
     z = [math.log(scales[name] / scale.centre) for name, scale in rule.scales.items()]
     law = _law(draws, z)
     for index, cell in enumerate(rule.cells):
@@ -51,7 +51,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
     count = len(law)
     for d in range(count):
-        # Pairs of draws mirror each other: so do their deviations.
+        # Pairs of draws are antithetic, and so are their deviations.
         sign = 1 if d % 2 else -1
         law[d] += sign * _NORMAL.inv_cdf((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
     return _place(draws, law, draws.shape, draws.height, None)
@@ -83,9 +83,9 @@ def _place(
 def _beside(
     values: Sequence[float], at: float, reach: float
 ) -> tuple[tuple[int, float], tuple[int, float], float, int | None]:
-    """Neighbours of a value with their weights, the share of variance that they leave open, and which it is itself.
+    """The neighbours of a value with their weights, the remaining share of variance, and the value's own index.
 
-    Between two neighbours a process that forgets exponentially depends on those alone (Ornstein & Uhlenbeck 1930).
+    An Ornstein–Uhlenbeck process (1930) depends between two neighbours only on those two.
     """
     for i, value in enumerate(values):
         if abs(value - at) < 1e-6:
@@ -119,7 +119,7 @@ def curve(shape: Sequence[float], u: float) -> float:
 
 
 def regrets(place: Place, x: float) -> list[float]:
-    """Share of loss that a rate costs above the best, by draw; x is its log2."""
+    """Relative loss of a rate above the best, by draw; x is its log2."""
     found = []
     for optimum, shape, height in zip(place.optimum, place.shape, place.height, strict=True):
         rise = height * curve(shape, x - optimum)
@@ -142,7 +142,7 @@ def advise(place: Place, low: float, high: float) -> float:
 
 
 def interval(values: Sequence[float], level: float, *, smooth: bool) -> tuple[float, float]:
-    """The central interval of draws, in their own unit; `smooth` where they scatter by chance."""
+    """The central interval of draws, in their unit; `smooth` for draws with random scatter."""
     tails = ((1 - level) / 2, (1 + level) / 2)
     order = sorted(values)
     count = len(order)
@@ -173,12 +173,12 @@ def _interpolated(order: Sequence[float], share: float) -> float:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Of draws, straight between them."""
+    """The quantile of draws, by linear interpolation."""
     return _interpolated(sorted(values), share)
 
 
 def safe_range(place: Place, best: float, tolerance: float) -> tuple[float, float] | None:
-    """log2 rates around `best` that cost at most the tolerance with 90% probability; None where there are none."""
+    """log2 rates around `best` that cost at most the tolerance with 90% probability; None if there are none."""
 
     def safe(x: float) -> bool:
         return quantile(regrets(place, x), 0.9) <= tolerance

@@ -1,4 +1,4 @@
-"""A rule in other forms: a Python module that stands alone, JSON, YAML, TOML, an OmegaConf resolver."""
+"""Export a rule: a standalone Python module, JSON, YAML, TOML, an OmegaConf resolver."""
 
 import ast
 import inspect
@@ -25,11 +25,11 @@ def export_rule(rule: Rule, format: str) -> str:
     """The text of `rule` in one of `FORMATS`.
 
     ``python`` is a module without dependencies whose `get_learning_rate` and `recommend` answer as the rule does;
-    the others hold the advice, a row for each measured size and some between and beyond, and the rule itself.
+    the others contain the advice, a row for each measured size and some others, and the rule.
 
     Raises:
         InputError: no such format.
-        MissingExtraError: YAML is asked for and PyYAML is not installed.
+        MissingExtraError: YAML needs PyYAML, which is not installed.
     """
     writers: dict[str, Callable[[Rule], str]] = {
         "python": _python,
@@ -48,7 +48,7 @@ def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -
     A mapping after the size names the stage and further scales: ``${lrtune:256,{stage:2,tokens:2e9}}``.
 
     Args:
-        rule: a `Rule`, a path, or None for the one that `lrtune.rule.find_rule` finds when it is resolved.
+        rule: a `Rule`, a path, or None for the one that `lrtune.rule.find_rule` finds at each resolution.
         name: of the resolver.
 
     Raises:
@@ -87,14 +87,14 @@ RULE = $rule
 
 
 def recommend(hidden_size: float | None = None, **scales: float) -> Recommendation:
-    """The learning rate with its interval, its safe range and what it rests on."""
+    """The learning rate with its interval, safe range and basis."""
     return answer(RULE, hidden_size, scales)
 
 
 def get_learning_rate(hidden_size: float | None = None, *, stage: int = 1, **scales: float) -> float:
     """The peak learning rate of stage 1 or 2."""
-    found = recommend(hidden_size, **scales)
-    rate = found.learning_rate if stage == 1 else found.stage2_learning_rate if stage == 2 else None
+    advice = recommend(hidden_size, **scales)
+    rate = advice.learning_rate if stage == 1 else advice.stage2_learning_rate if stage == 2 else None
     if rate is None:
         raise InputError(f"stage: this rule has no learning rate for stage {stage!r}")
     return rate
@@ -129,7 +129,7 @@ def _quoted(text: str) -> str:
 
 
 def _document(rule: Rule) -> dict[str, Any]:
-    """What a configuration wants to read: advice first, then a row a size, then the rule itself."""
+    """Content for a configuration: the advice, a row per size, and the rule."""
     document = {
         "reason": rule.reason,
         "provisional": rule.provisional,
@@ -171,7 +171,7 @@ def _yaml(rule: Rule) -> str:
 
 
 def _toml(rule: Rule) -> str:
-    """TOML has no null: what is not known is left out. The rule itself goes in as a JSON string."""
+    """TOML has no null, so that None is omitted. The rule is included as a JSON string."""
     import tomli_w
 
     document = _document(rule)
@@ -186,7 +186,7 @@ def _without_null(value: Any) -> Any:
 
 
 def _literal(value: Any) -> Any:
-    """The same value with every ``${`` in its texts escaped, so that OmegaConf and Hydra do not evaluate it."""
+    """The value with every ``${`` in its texts escaped, so that OmegaConf and Hydra do not evaluate it."""
     if isinstance(value, dict):
         return {_literal(key): _literal(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

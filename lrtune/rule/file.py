@@ -1,6 +1,6 @@
-"""The file of a rule: read with every bound checked, written whole, and found when none is named.
+"""Read, write and find the rule file.
 
-`os.path` instead of pathlib keeps the import quick (see `lrtune.rule.data`).
+`os.path` imports faster than pathlib (see `lrtune.rule.data`).
 """
 
 import json
@@ -24,7 +24,7 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
     """Read a rule; without a path, the one that `find_rule` finds.
 
     Raises:
-        InputError: the file is missing or not a rule; one line that names the file, the field and what to do.
+        InputError: the file is missing or not a rule; one line with the file, the field and the remedy.
     """
     name = os.fspath(path) if path is not None else find_rule()[0]
     try:
@@ -38,12 +38,12 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
 
 
 def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False, follow_links: bool = False) -> None:
-    """Write a rule file, whole or not at all; with `backup`, a former one is kept as ``NAME.bak``.
+    """Write a rule file atomically; with `backup`, the previous one is kept as ``NAME.bak``.
 
-    A link at `path` is replaced by the file; with `follow_links` the file that it leads to is written instead.
+    The file replaces a link at `path`; with `follow_links`, the link's target is written instead.
 
     Raises:
-        InputError: the folder cannot be written to, or the rule holds what a rule file may not.
+        InputError: the folder cannot be written to, or the rule has a value that a rule file may not contain.
     """
     content = rule_to_json(rule)
     parse_rule(content)
@@ -57,11 +57,11 @@ def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = Fals
 
 
 def find_rule(start: str | None = None) -> tuple[str, str]:
-    """The rule file that is read when none is named, and how it was found.
+    """The default rule file, and how it was found.
 
     ``$LRTUNE_RULE``; else ``lrtune-rule.json`` in the working folder (or `start`) or a parent up to the project's
-    root, the folder with ``.git`` or ``pyproject.toml``; else the rule that comes with the package. A file of another
-    user, or in another user's folder, is passed over: it is used where it is named.
+    root, the folder with ``.git`` or ``pyproject.toml``; else the packaged rule. A file of another user, or in
+    another user's folder, is ignored unless named.
 
     Raises:
         InputError: ``$LRTUNE_RULE`` names no file.
@@ -84,12 +84,12 @@ def find_rule(start: str | None = None) -> tuple[str, str]:
 
 
 def _is_trusted(path: str) -> bool:
-    """Whether it belongs to this user or the system."""
+    """Whether this user or root owns it."""
     return os.stat(path).st_uid in (0, os.geteuid())
 
 
 def rule_to_json(rule: Rule) -> str:
-    """The text of the rule's file; numbers are written so that they read back the same.
+    """The text of the rule file; numbers round-trip exactly.
 
     Raises:
         InputError: a number in it is not finite.
@@ -111,5 +111,5 @@ def rule_to_json(rule: Rule) -> str:
 
 
 def _on_one_line(row: "re.Match[str]") -> str:
-    """A list of numbers: one line, as few blanks as can be."""
+    """A list of numbers on one line without blanks."""
     return "".join(row.group().split())

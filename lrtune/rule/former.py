@@ -1,6 +1,6 @@
-"""Rules of schema 1 asked at one place: one form of law, chosen, with a Gaussian about it.
+"""Rules of schema 1 at one place: one selected form of law with a Gaussian error.
 
-Such files are read for as long as they lie about; `lrtune fit` writes `lrtune.rule.drawn` instead.
+Kept to read old files; `lrtune fit` writes the draws that `lrtune.rule.drawn` reads.
 """
 
 import itertools
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale, Step
 
-_SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale), beyond the cells of a table: published slopes span −1 … +0.3
-_GAP_VARIANCE = 0.05  # the same for how far a table may bend between two cells
-_STEP_DRIFT = 0.1  # and how far a law of two rates may leave the second one, beyond what was measured
+_SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale) outside a table: published slopes span −1 … +0.3
+_GAP_VARIANCE = 0.05  # of the same slope between two cells of a table
+_STEP_DRIFT = 0.1  # variance that a step law gains per squared e-fold outside the measured range
 
 
 def predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
-    """Log rate and its variance, that of a single optimum about the law included."""
+    """Log rate and its variance, including that of a single optimum about the law."""
     if rule.form == "step" and rule.step:
         scale = rule.scales[rule.step.scale]
         value = scales[rule.step.scale]
@@ -33,13 +33,13 @@ def _predict_step(step: Step, value: float, discrepancy: float) -> tuple[float, 
         return step.below, step.below_variance + discrepancy
     if value >= step.high:
         return step.above, step.above_variance + discrepancy
-    # Somewhere between the two sizes the rate jumps; where, nobody measured.
+    # The rate jumps between the two sizes, at an unmeasured point.
     half = (step.above - step.below) / 2
     return step.below + half, half**2 + (step.below_variance + step.above_variance) / 2 + discrepancy
 
 
 def _predict_table(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
-    """Between the two nearest cells on a line of one scale; the nearest cell else, with a wide variance."""
+    """Interpolate between the two nearest cells of one scale; else the nearest cell with a wide variance."""
     if len(rule.scales) == 1:
         ((name, value),) = scales.items()
         cells = sorted(rule.cells, key=lambda cell: cell.scales[name])

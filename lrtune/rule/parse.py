@@ -1,6 +1,6 @@
-"""The text of a rule → a `Rule`: untrusted input, so that its size, depth, lengths and numbers are bounded.
+"""Parse the text of a rule. It is untrusted: size, depth, lengths and numbers are bounded, and nothing is evaluated.
 
-Nothing in it is evaluated; a field that is not understood is named in one line.
+An error names the invalid field in one line.
 """
 
 import json
@@ -29,10 +29,10 @@ _SCHEMAS = (1, SCHEMA)  # in 1 a law of one form stands for the draws
 
 
 def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
-    """The rule that a JSON text holds.
+    """The rule in a JSON text.
 
     Raises:
-        InputError: it holds none; names the field.
+        InputError: the text is not a rule; names the field.
     """
     try:
         data = json.loads(content, parse_constant=_no_constant)
@@ -54,7 +54,7 @@ def _no_constant(name: str) -> float:
 
 
 def _check_whole(rule: Rule) -> None:
-    """What no field shows by itself."""
+    """Check the constraints between fields."""
     for cell in rule.cells:
         if set(cell.scales) != set(rule.scales):
             raise InputError(f"cells: expected the scales {sorted(rule.scales)} in each, but got {sorted(cell.scales)}")
@@ -72,7 +72,7 @@ def _check_whole(rule: Rule) -> None:
 
 
 def _check_draws(rule: Rule, draws: Draws) -> None:
-    """That the columns are of one length, and of this rule's scales and cells."""
+    """Check that the columns have one length and match the rule's scales and cells."""
     scales, sizes = len(rule.scales), [len(values) for values in draws.values]
     lengths = (len(draws.slopes), len(draws.wander_sd), len(draws.inert), len(sizes), len(draws.steps_sd) or scales)
     if (
@@ -100,7 +100,7 @@ _T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws
 
 
 def _record(make: type[_T], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
-    """A table with the fields of a named tuple, all of them unless fewer are `needed`."""
+    """A table with the fields of a named tuple; all are required unless `needed` names fewer."""
     read = table(kinds, needed or tuple(kinds))
 
     def record(where: str, value: object) -> _T:

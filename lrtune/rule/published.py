@@ -1,9 +1,9 @@
-"""Published learning rates as data: what others say for a size, and whether the size lies where they measured.
+"""Published learning rates as data: their value at a size, and whether the size lies in their measured range.
 
-Formulas and domains were held against what later work quotes of the papers, whose own text was not to be had;
-`unverified` says what no quotation shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over hidden
-size; formulas over the number of non-embedding parameters N, training tokens D or compute C = 6·N·D. Where N is not
-given it is taken as 12 · depth · hidden², a block with a four-fold FFN.
+Formulas and domains were checked against quotations in later work, since the papers were not available;
+`unverified` names what no quotation shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over hidden
+size; formulas over non-embedding parameters N, training tokens D or compute C = 6·N·D. The default of N is
+12 · depth · hidden², a block with a four-fold FFN.
 """
 
 import math
@@ -17,16 +17,16 @@ class PublishedRule(NamedTuple):
     """One published rule.
 
     Attributes:
-        name, source: what it is called and where it stands.
-        needs: scales that it is a function of.
+        name, source: its name and reference.
+        needs: scales of which it is a function.
         domain: lowest and highest value measured, by scale.
         table: (hidden size, peak, stage-2 peak or None), ascending; empty for a formula.
         factor, exponents: the formula factor · Π scale^exponent.
         log_slope: for a formula factor + log_slope · ln N.
         threshold: for a rule of two steps: below it the first rate of the table, else the last.
-        ratio_only: the formula carries a tuned rate to another size and gives none of its own.
-        note: batch and what else it holds for.
-        unverified: what of this entry could not be held against its source.
+        ratio_only: the formula only scales a tuned rate to another size.
+        note: batch and other conditions.
+        unverified: the part of this entry that was not checked against its source.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PublishedRule(NamedTuple):
 
 
 class Opinion(NamedTuple):
-    """What one rule says of a size: `learning_rate` is None where a needed scale is missing; `why` says which."""
+    """One rule's rate at a size; `learning_rate` is None if a needed scale is missing, and `why` names it."""
 
     name: str
     learning_rate: float | None
@@ -55,7 +55,7 @@ class Opinion(NamedTuple):
 
 
 class PublishedRates(NamedTuple):
-    """Our answer, where there is one, and what the published rules say; prints as a table."""
+    """Our answer, if any, and those of the published rules; prints as a table."""
 
     hidden_size: float
     ours: float | None
@@ -207,43 +207,43 @@ PUBLISHED: tuple[PublishedRule, ...] = (
 
 
 def published_rates(hidden_size: float, *, ours: float | None = None, **scales: float) -> PublishedRates:
-    """What every published rule says of this size; ``str()`` of the result is a table.
+    """Every published rule's rate at this size; ``str()`` of the result is a table.
 
     Args:
         hidden_size: the model's width.
-        ours: our own recommendation, printed beside them.
-        **scales: ``tokens``, ``parameters``, ``depth`` as far as they are known.
+        ours: our recommendation, printed in the same table.
+        **scales: ``tokens``, ``parameters``, ``depth``; all optional.
 
     Raises:
         InputError: a scale is not a positive number.
     """
-    known = {"hidden_size": hidden_size, **scales}
-    for name, value in known.items():
+    given = {"hidden_size": hidden_size, **scales}
+    for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
             raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
-    if "parameters" not in known and "depth" in known:
-        known["parameters"] = 12.0 * known["depth"] * hidden_size**2
-    if "compute" not in known and "parameters" in known and "tokens" in known:
-        known["compute"] = 6.0 * known["parameters"] * known["tokens"]
-    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, known) for rule in PUBLISHED))
+    if "parameters" not in given and "depth" in given:
+        given["parameters"] = 12.0 * given["depth"] * hidden_size**2
+    if "compute" not in given and "parameters" in given and "tokens" in given:
+        given["compute"] = 6.0 * given["parameters"] * given["tokens"]
+    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, given) for rule in PUBLISHED))
 
 
 _FROM = {"parameters": "--scale depth=… or --scale parameters=…", "tokens": "--tokens", "compute": "size and --tokens"}
 
 
-def _opinion(rule: PublishedRule, known: Mapping[str, float]) -> Opinion:
-    missing = [name for name in rule.needs if name not in known]
+def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
+    missing = [name for name in rule.needs if name not in given]
     if missing:
         why = f"needs {', '.join(_FROM.get(name, name) for name in missing)}"
         return Opinion(rule.name, None, None, False, why, rule.source)
     if rule.ratio_only:
         return Opinion(rule.name, None, None, True, rule.note, rule.source)
-    rate, second = _evaluate(rule, known)
+    rate, second = _evaluate(rule, given)
     outside = []
     for name, (low, high) in rule.domain.items():
-        if not low <= known[name] <= high:
+        if not low <= given[name] <= high:
             span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            outside.append(f"{name} {known[name]:.3g} is outside its {span}")
+            outside.append(f"{name} {given[name]:.3g} is outside its {span}")
     if rate is None:
         return Opinion(rule.name, None, None, False, "gives no positive rate there", rule.source)
     doubt = [f"not checked against the source: {rule.unverified}"] if rule.unverified else []
@@ -251,17 +251,17 @@ def _opinion(rule: PublishedRule, known: Mapping[str, float]) -> Opinion:
     return Opinion(rule.name, rate, second, not outside, why, rule.source)
 
 
-def _evaluate(rule: PublishedRule, known: Mapping[str, float]) -> tuple[float | None, float | None]:
+def _evaluate(rule: PublishedRule, given: Mapping[str, float]) -> tuple[float | None, float | None]:
     if rule.table:
-        return _look_up(rule, known["hidden_size"])
+        return _look_up(rule, given["hidden_size"])
     if rule.log_slope is not None:
-        rate = rule.factor + rule.log_slope * math.log(known["parameters"])
+        rate = rule.factor + rule.log_slope * math.log(given["parameters"])
         return (rate if rate > 0 else None), None
-    return rule.factor * math.prod(known[name] ** power for name, power in rule.exponents.items()), None
+    return rule.factor * math.prod(given[name] ** power for name, power in rule.exponents.items()), None
 
 
 def _look_up(rule: PublishedRule, hidden_size: float) -> tuple[float, float | None]:
-    """The row of the table; between rows, a straight line in log–log; outside, the nearest row."""
+    """The table's row; linear in log–log between rows, the nearest row outside."""
     table = rule.table
     if rule.threshold is not None:
         return table[0 if hidden_size < rule.threshold else -1][1], None

@@ -256,7 +256,7 @@ def test_conditions_are_compared_and_unknown_scales_refused() -> None:
     assert recommend(128, rule=power_rule(), depth=4).warnings == ()
     assert "measured at depth 4, asked for 6" in recommend(128, rule=power_rule(), depth=6).warnings[0]
     assert not recommend(128, rule=power_rule(), depth=12).supported
-    with pytest.raises(InputError, match="detph: this rule knows no such scale"):
+    with pytest.raises(InputError, match="detph: this rule has no such scale"):
         recommend(128, rule=power_rule(), detph=12)
     with pytest.raises(InputError, match="hidden_size: this rule's law is over hidden_size"):
         recommend(rule=power_rule())
