@@ -258,7 +258,7 @@ def test_conditions_are_compared_and_unknown_scales_refused() -> None:
     assert not recommend(128, rule=power_rule(), depth=12).supported
     with pytest.raises(InputError, match="detph: this rule has no such scale"):
         recommend(128, rule=power_rule(), detph=12)
-    with pytest.raises(InputError, match="hidden_size: this rule's law is over hidden_size"):
+    with pytest.raises(InputError, match="hidden_size: this rule needs hidden_size"):
         recommend(rule=power_rule())
     for bad in (0, -1, math.nan, math.inf, True, "256"):
         with pytest.raises(InputError, match="hidden_size: expected a positive number"):
