@@ -1,4 +1,4 @@
-"""BitNet b1.58 language models: the subject that lrtune ships with."""
+"""BitNet b1.58 language models, the trainer bundled with lrtune."""
 
 from typing import Any
 

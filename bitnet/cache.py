@@ -1,4 +1,4 @@
-"""The cache folder, and files that appear in it whole or not at all."""
+"""The cache folder, and atomic writes to it."""
 
 import contextlib
 import errno
@@ -13,44 +13,44 @@ CACHE_VARIABLE = "LRTUNE_CACHE"
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    """The folder for reproducible files: ``$LRTUNE_CACHE``, or the user's cache folder."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     try:
         from platformdirs import user_cache_path
-    except ImportError:  # with torch and numpy alone
+    except ImportError:  # installed with torch and numpy only
         return Path.home() / ".cache" / "lrtune"
     return Path(user_cache_path("lrtune"))
 
 
 def private_folder(name: str) -> Path:
-    """A folder of the cache for this user alone: code may be loaded from it.
+    """A cache folder that only this user can access: code may be loaded from it.
 
     Raises:
-        OSError: it cannot be made, or is a link or another user's.
+        OSError: the folder cannot be created, is a link or belongs to another user.
     """
     folder = cache_folder() / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-        raise PermissionError(errno.EPERM, "not a folder of this user's own", str(folder))
+        raise PermissionError(errno.EPERM, "not a folder that this user owns", str(folder))
     folder.chmod(0o700)
     return folder
 
 
 def is_private(path: Path) -> bool:
-    """Whether a file is this user's own, no link, and no one else may write to it."""
+    """Whether this user owns the file, it is not a link, and no one else may write to it."""
     found = path.lstat()
     return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, first: bool = False) -> None:
-    """Write a file so that a reader sees all of it or none, also after a crash.
+    """Write a file atomically: a reader sees all of it or none, even after a crash.
 
     Args:
-        path: the file; missing folders are made.
+        path: the file; missing folders are created.
         write: writes the content.
-        first: keep a file that is there already, such as another process's, instead of replacing it.
+        first: keep an existing file (from another process, for example) instead of replacing it.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.

@@ -1,4 +1,4 @@
-"""BitNet runs: one trial, or K of one width at once, from what was asked to its reports."""
+"""BitNet runs: set up one trial, or K of one width, train them and report."""
 
 import functools
 import logging
@@ -37,16 +37,16 @@ def train_population(trials: Sequence[Trial]) -> None:
 
 
 def _shared_settings(trial: Trial) -> str:
-    """What the members of one population must have in common, as a key."""
+    """A key of the settings that members of one population share."""
     options = vars(parse_options(trial.options, trial.scales))
     shared = sorted((name, value) for name, value in options.items() if name not in PER_MEMBER)
     return repr([trial.hidden_size, trial.steps, trial.report_every, trial.device, trial.micro_batch, shared])
 
 
 def _train_as_many_as_fit(trials: Sequence[Trial]) -> None:
-    """Train together what fits into memory; a population that does not is halved.
+    """Train as many trials together as memory holds.
 
-    A GPU says when its memory is used up. A CPU's system ends the process instead, so there it is by estimate.
+    On a GPU, halve the population on an out-of-memory error. On a CPU the system would kill the process, so estimate.
     """
     if len(trials) > 1 and trials[0].device == "cpu":
         fit = members_that_fit(trials)
@@ -69,7 +69,7 @@ def _train_as_many_as_fit(trials: Sequence[Trial]) -> None:
 
 @dataclass(kw_only=True)
 class _Runner:
-    """One trial in training. `kept` ends when a report is turned down; the member may stay in the batch until later."""
+    """One trial in training. `kept` is False once the trial is stopped; its member may stay in the batch longer."""
 
     trial: Trial
     options: Options
@@ -92,7 +92,7 @@ class _Run:
         self.tokens = open_tokens(self.options)
         check_length(self.tokens, batch_size=self.options.batch, context=self.options.context)
         if any(own.sample_tokens for own in options):
-            decode(self.tokens.folder, [])  # a missing tokenizer fails here, not after the training
+            decode(self.tokens.folder, [])  # fail before training if the tokenizer is missing
         self.config = self.options.config(first.hidden_size, self.tokens.vocabulary_size)
         self.held_out = _held_out(self.tokens, self.options, first)
         self.runners = [
@@ -110,7 +110,7 @@ class _Run:
         options = self.options
         members, identities = [r.member for r in self.runners], [r.identity for r in self.runners]
         state, self.ternary, compiled = checkpoint.load(self.trials, identities, members)
-        # A run goes on as it began, whatever a probe would say now: the two ways differ in rounding.
+        # A resumed run stays compiled or uncompiled: the two differ in rounding.
         self.compiled = should_compile(options, self.config, self.trials) if compiled is None else compiled
         return Population(
             self.config,
@@ -143,7 +143,7 @@ class _Run:
         )
 
     def describe(self) -> None:
-        """Tell each trial what is known of its run."""
+        """Report each run's facts, conditions and plan to its trial."""
         plan = {
             "gradients": self.gradient,
             "members": len(self.runners),
@@ -163,7 +163,7 @@ class _Run:
             )
 
     def report(self) -> None:
-        """Measure all members, report each, and drop those that were turned down."""
+        """Measure all members, report each, and drop the stopped ones."""
         population, step = self.population, self.population.state.step
         if any(trial.checkpoint_due for trial in self.trials):
             kept = {k: (r.trial, r.identity) for k, r in enumerate(self.runners) if r.kept}
@@ -194,7 +194,7 @@ class _Run:
         self._close_gaps()
 
     def _close_gaps(self) -> None:
-        """Take dropped members out of the batch, once that is worth what a new shape costs."""
+        """Remove stopped members from the batch once the smaller batch is worth the cost of a new shape."""
         kept = [k for k, runner in enumerate(self.runners) if runner.kept]
         if not kept or len(kept) > self.population.worthwhile_size:
             return
@@ -234,7 +234,7 @@ def _train_together(trials: Sequence[Trial]) -> None:
 
 
 def _gradient(options: Options, arithmetic: Arithmetic) -> Gradient:
-    """The precision asked for, or the exact one where a lower one would not be faster; says so in one line."""
+    """The requested precision, or fp32 with a warning if a lower precision is not faster here."""
     if options.precision == "fp32" or arithmetic.has_low_precision:
         return options.precision
     _say_exact(options.precision)
@@ -263,7 +263,7 @@ def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOu
 
 
 def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:
-    """What a result holds for, in the words of the rule."""
+    """The conditions of a result, with the names that a rule uses."""
     schedule = member.schedule
     staged = options.schedule == "two-stage"
     return {

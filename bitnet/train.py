@@ -1,8 +1,8 @@
-"""The bundled trainer: one BitNet run, or K of one width at once, from a trial to its reports.
+"""The bundled trainer: trains one BitNet run, or K runs of one width at once.
 
-The only module that lrtune calls: `train`, `train_population`, `check` before anything trains, `prepare` once before
-the workers start, `members_at_once` before a worker takes trials. The process of a search does `check` and `prepare`,
-so only the others load torch, which takes seconds.
+lrtune calls only this module: `check` before any training, `prepare` once before the workers start, `members_at_once`
+before a worker takes trials, then `train` or `train_population`. The search process calls `check` and `prepare`, so
+these do not load torch, which takes seconds.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ column_titles = {
     "zero_share": "The share of ternary weights that are zero",
     "update_ratio": "The size of one update ÷ size of the weights",
 }
-_SAMPLE = 80  # tokens that a verified run writes at its end
+_SAMPLE = 80  # tokens that a verified run generates at its end
 
 
 def train(trial: Trial) -> None:
@@ -32,10 +32,10 @@ def train(trial: Trial) -> None:
 
 @population
 def train_population(trials: Sequence[Trial]) -> None:
-    """Train K models of one width side by side; those whose report is turned down are dropped.
+    """Train K models of one width as one batch. A member whose trial is stopped leaves the batch.
 
-    Members may differ in learning rate, seed and the options of `bitnet.settings.options.PER_MEMBER`. Where trials
-    differ in more, or do not fit into memory together, they are trained in several populations, one after the other.
+    Members may differ in learning rate, seed and the options of `bitnet.settings.options.PER_MEMBER`. Trials that
+    differ in more, or do not fit into memory together, train in several populations, one after the other.
     """
     from bitnet import run
 
@@ -43,9 +43,9 @@ def train_population(trials: Sequence[Trial]) -> None:
 
 
 def members_at_once(trial: Trial) -> int:
-    """How many models of the trial's shape are worth training at once: by a short probe, see `bitnet.execution.probe`.
+    """Number of models of the trial's shape to train at once, from a short probe (`bitnet.execution.probe`).
 
-    One on a CPU, without a probe: two processes of one thread are faster there than one process of two.
+    1 on a CPU, without a probe: two processes of one thread are faster there than one process of two.
     """
     if not trial.device.startswith("cuda"):
         return 1
@@ -55,8 +55,8 @@ def members_at_once(trial: Trial) -> int:
 
 
 def check(study: Any) -> None:
-    """Raise `InputError` for options, arms, scales or widths that cannot be trained, before anything is."""
-    if importlib.util.find_spec("torch") is None:  # which only the workers load
+    """Raise `InputError` for options, arms, scales or widths that cannot be trained."""
+    if importlib.util.find_spec("torch") is None:  # only the workers load it
         raise MissingExtraError("bitnet", "torch", "trainer 'default'")
     for name in study.scales:
         if name != "steps" and name not in SCALES:
@@ -77,7 +77,7 @@ def check(study: Any) -> None:
 
 
 def prepare(study: Any) -> Mapping[str, str]:
-    """Tokenise the corpora, once; returns what identifies the study's own, arms apart: those may come and go."""
+    """Tokenise the corpora. Returns the identity of the study's corpus; arms may change without affecting it."""
     longest = int(max(study.scales.get("context", (0,))))
     largest = int(max(study.scales.get("batch", (0,))))
     tables = [study.options, *(study.arm(name).options for name in study.arms)]
@@ -91,12 +91,12 @@ def prepare(study: Any) -> Mapping[str, str]:
 
 
 def verification_options(study: Any) -> Mapping[str, Any]:
-    """Both stages of the schedule, and a sample of text at the end."""
+    """Options of a verification run: both stages of the schedule, and a text sample at the end."""
     return {"sample_tokens": _SAMPLE, **study.options, "schedule": "two-stage"}
 
 
 def doctor() -> Iterator[tuple[str, str, str]]:
-    """The device, the threads and the kernels that training would use here; loads torch."""
+    """The device, threads and kernels that training would use on this machine; loads torch."""
     from bitnet.execution import machine
 
     yield from machine.describe()

@@ -1,1 +1,1 @@
-"""Text to token folder to seeded batches. Loads numpy alone."""
+"""Text → token folder → seeded batches. Loads only numpy."""

@@ -1,6 +1,6 @@
-"""Text → token folder: one process tokenises, once; all others find the folder.
+"""Text → token folder. One process tokenises a corpus; all others reuse the folder.
 
-Preparing needs `tokenizers` (and `datasets`, for tables and the Hub); what `bitnet.data.tokens` reads needs neither.
+Preparing needs `tokenizers` (and `datasets` for tables and the Hub); `bitnet.data.tokens` needs neither.
 """
 
 import contextlib
@@ -45,23 +45,23 @@ def prepare_tokens(
     cache: Path | None = None,
     progress: bool = False,
 ) -> Path:
-    """Tokenise a corpus once; the same question returns the same folder.
+    """Tokenise a corpus once; the same arguments return the same folder.
 
-    Any number of processes may call it at once: one works, the others wait for it. A folder appears whole or
-    not at all, and is found again by the content of the corpus and these settings.
+    Any number of processes may call it at once: one works, the others wait. The folder appears atomically; its key is
+    the content of the corpus and these settings.
 
     Args:
         dataset: ``stdlib``, a file or folder (txt, jsonl, parquet, csv, arrow, `save_to_disk`), or a Hub name. A
-            token folder is given back as it is.
-        vocabulary: size of the byte-level BPE that is learnt from the training text.
-        text_column: the column of a table with the text; None to find it.
-        tokenizer: a tokenizer.json to use instead of learning one; `vocabulary` is then its own.
-        subset, split, stream: which part of a Hub dataset, and whether to stream it.
-        cache: where to keep the folder; None for `cache_folder()`.
-        progress: show what is being done, on stderr.
+            token folder is returned unchanged.
+        vocabulary: size of the byte-level BPE to learn from the training text.
+        text_column: the text column of a table; None to find it.
+        tokenizer: a tokenizer.json to use instead of learning one; it determines the vocabulary.
+        subset, split, stream: the part of a Hub dataset, and whether to stream it.
+        cache: parent of the folder; None for `cache_folder()`.
+        progress: show progress on stderr.
 
     Raises:
-        InputError: the corpus, a column or the tokenizer is missing or unusable, or the cache not writable.
+        InputError: the corpus, a column or the tokenizer is missing or unusable, or the cache is not writable.
     """
     from bitnet.data import corpus, tokenise
 
@@ -77,7 +77,7 @@ def prepare_tokens(
     if tokenizer is None:
         settings |= {"vocabulary": vocabulary, "tokenizers": _version("tokenizers")}
     else:
-        # Read once before anything else: a broken file should not cost a pass over the corpus.
+        # Read it first: a broken file should not cost a pass over the corpus.
         settings["tokenizer"] = _sha(tokenise.read_tokenizer(Path(tokenizer).expanduser()).to_str())
     root = (cache or cache_folder()) / "tokens"
     try:
@@ -85,13 +85,12 @@ def prepare_tokens(
         return _find_or_build(root, source, settings, tokenizer, vocabulary, progress)
     except OSError as error:
         raise InputError(
-            f"cache: tokens cannot be kept in {root} ({error.strerror or error}); "
-            f"set {CACHE_VARIABLE} to another folder"
+            f"cache: cannot write tokens to {root}: {error.strerror or error}; set {CACHE_VARIABLE} to another folder"
         ) from error
 
 
 def open_tokens(options: Options, *, progress: bool = False) -> Tokens:
-    """The tokens that a study's options name, prepared if they are not there yet."""
+    """Open the tokens of a study's options; prepare them if missing."""
     if options.tokens is not None:
         return load_tokens(options.tokens)
     folder = prepare_tokens(
@@ -120,7 +119,7 @@ def _find_or_build(
     with FileLock(index.with_suffix(".lock")):
         if folder := _known(root, index):
             return folder
-        for left in root.glob(f".{asked}-*"):  # of a killed process: this one holds the lock
+        for left in root.glob(f".{asked}-*"):  # left by a killed process: this process holds the lock
             shutil.rmtree(left, ignore_errors=True)
         with (
             tempfile.TemporaryDirectory(prefix=f".{asked}-", dir=root) as work,
@@ -132,7 +131,7 @@ def _find_or_build(
 
 
 def _known(root: Path, index: Path) -> Path | None:
-    """The folder that an earlier call made for the same question, if it is still whole."""
+    """The folder from an earlier call with the same arguments, if it is intact."""
     try:
         folder = root / index.read_text(encoding="utf-8")
         load_tokens(folder)
@@ -165,17 +164,17 @@ def _build(
     meta = {"schema": SCHEMA, "fingerprint": key, "dtype": tokenise.id_type(counts["vocabulary_size"]), **counts}
     meta |= {"documents": found.documents, "characters": found.characters, "facts": facts}
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)  # a damaged one, or it would have been taken above
+    shutil.rmtree(target, ignore_errors=True)  # it is damaged, otherwise the function has returned above
     try:
         os.rename(folder, target)
     except OSError:
-        load_tokens(target)  # the same content under another path was finished meanwhile
+        load_tokens(target)  # another process finished the same content meanwhile
     return target
 
 
 @contextlib.contextmanager
 def _telling(name: str, progress: bool) -> Iterator[Any]:
-    """A function that shows (what, share done): a bar on a terminal, one line a stage elsewhere, or nothing."""
+    """A function that shows (stage, share done): a bar on a terminal, one line per stage elsewhere, or nothing."""
     if not progress:
         yield lambda what, share: None
     elif not sys.stderr.isatty():
@@ -196,7 +195,7 @@ def _telling(name: str, progress: bool) -> Iterator[Any]:
             task = bar.add_task(name, total=1.0)
 
             def show(what: str, share: float) -> None:
-                # A stage that cannot say how far it is shows a moving bar.
+                # A stage without a known share shows a moving bar.
                 bar.update(task, description=f"{name}: {what}", completed=share, total=1.0 if share else None)
 
             yield show

@@ -1,4 +1,4 @@
-"""Text → token files: documents are counted, split, given a vocabulary and encoded, in bounded memory."""
+"""Text → token files in bounded memory: count documents, split them, learn a vocabulary, encode."""
 
 import hashlib
 import json
@@ -15,34 +15,34 @@ from lrtune.trainer import InputError
 END_OF_TEXT = "<|endoftext|>"
 SMALLEST_VOCABULARY = 257  # 256 bytes and the end of a text
 _ENDS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[SEP]", "[EOS]")
-_LONGEST_DOCUMENT = 2**20  # characters; longer ones are cut at line ends
-_FEW_DOCUMENTS = 50  # below it, documents are cut until there are enough to split off some
-_HELD_OUT = 0.05  # share of the text that validates …
-_HELD_OUT_MOST = 0.20  # … which grows to this where 5% would be too little for
-_HELD_OUT_CHARACTERS = 300_000  # … a final loss over 64k tokens, at up to 4.5 characters a token
-_LEARN_CHARACTERS = 2**24  # text that a vocabulary is learnt from; more changes little and takes long
+_LONGEST_DOCUMENT = 2**20  # characters; longer documents are cut at line ends
+_FEW_DOCUMENTS = 50  # with fewer, documents are cut so that some can be held out
+_HELD_OUT = 0.05  # share of the text held out,
+_HELD_OUT_MOST = 0.20  # … raised up to this share to reach
+_HELD_OUT_CHARACTERS = 300_000  # … enough text for a final loss over 64k tokens, at up to 4.5 characters each
+_LEARN_CHARACTERS = 2**24  # text to learn a vocabulary from; more changes little and takes long
 _BATCH_CHARACTERS = 2**18  # encoded at once
 
-Tell = Callable[[str, float], None]  # what is being done, and the share of it that is done
+Tell = Callable[[str, float], None]  # (stage, share done)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What one pass over a corpus found: its size, its digest, which documents are held out and sampled."""
+    """The result of one pass over a corpus: size, digest, held-out documents, sampling threshold."""
 
     documents: int
     characters: int
     digest: str
-    longest: int  # characters a document may have; longer ones are cut
-    held_out: frozenset[bytes]  # digests of the documents that validate
-    sampled: int  # a training document whose digest is below it is learnt from
+    longest: int  # characters; longer documents are cut
+    held_out: frozenset[bytes]  # digests of the validation documents
+    sampled: int  # the tokenizer learns from training documents with a digest below it
 
 
 def survey(source: Source, tell: Tell) -> Survey:
-    """Read the corpus once (twice where its documents are few and must be cut).
+    """Read the corpus once, or twice if it has few documents, which must be cut.
 
     Raises:
-        InputError: there is no text, or too little to split.
+        InputError: the corpus is empty or too small to split.
     """
     tell("reading", 0.0)
     longest = _LONGEST_DOCUMENT
@@ -72,7 +72,7 @@ def survey(source: Source, tell: Tell) -> Survey:
 
 
 def _sizes(source: Source, longest: int) -> tuple[dict[bytes, tuple[int, int]], str]:
-    """Per different document its digest, the characters it makes up and how often it is there; the digest of all."""
+    """Digest → (total characters, copies) of each distinct document, and the digest of all."""
     sizes: dict[bytes, tuple[int, int]] = {}
     whole = hashlib.sha256()
     for text in _documents(source, longest):
@@ -106,9 +106,9 @@ def _digest(text: str) -> bytes:
 
 
 def _split(sizes: Mapping[bytes, tuple[int, int]], characters: int) -> frozenset[bytes]:
-    """The documents that validate, drawn by their digest: the same whatever their order, copies on one side.
+    """The validation documents, chosen by digest: independent of the order, with all copies on one side.
 
-    One longer than the whole share stays in training.
+    A document longer than the whole share stays in training.
     """
     target = min(max(_HELD_OUT * characters, _HELD_OUT_CHARACTERS), _HELD_OUT_MOST * characters)
     taken = 0
@@ -124,10 +124,10 @@ def _split(sizes: Mapping[bytes, tuple[int, int]], characters: int) -> frozenset
 
 
 def read_tokenizer(path: Path) -> Any:
-    """The tokenizer of a tokenizer.json (or of a folder that holds one).
+    """Read a tokenizer.json, or a folder that contains one.
 
     Raises:
-        InputError: missing or broken.
+        InputError: the file is missing or invalid.
     """
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
@@ -145,7 +145,7 @@ def read_tokenizer(path: Path) -> Any:
 
 
 def learn_tokenizer(source: Source, found: Survey, vocabulary: int, tell: Tell) -> Any:
-    """A byte-level BPE learnt from the training documents (from a sample of them where there are very many)."""
+    """Learn a byte-level BPE from the training documents, or from a sample of a large corpus."""
     library = _tokenizers()
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -170,7 +170,7 @@ def _to_learn_from(source: Source, found: Survey) -> Iterator[str]:
 
 
 def encode(source: Source, found: Survey, tokenizer: Any, folder: Path, tell: Tell) -> dict[str, int]:
-    """Write ``train.bin`` and ``validation.bin`` into `folder`: raw little-endian ids, an end token after each text.
+    """Write ``train.bin`` and ``validation.bin`` into `folder`: little-endian ids, with an end token after each text.
 
     Returns:
         The vocabulary size and the number of tokens in each file.
@@ -210,7 +210,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def spool(source: Source, folder: Path, tell: Tell) -> Source:
-    """A stream written to `folder` as far as `STREAMED_BYTES`, so that it can be read more than once."""
+    """Copy up to `STREAMED_BYTES` of a stream to `folder`, so that it can be read more than once."""
     path = folder / "stream.jsonl"
     size = 0
     with open(path, "w", encoding="utf-8") as file:

@@ -1,8 +1,7 @@
-"""A token folder: text as numbers on disk, read as seeded batches that every run with one seed shares.
+"""A token folder: token ids on disk, read as seeded batches. All runs with one seed share their batches.
 
-It holds ``train.bin`` and ``validation.bin`` (raw little-endian ids), ``tokenizer.json`` and ``meta.json``;
-`bitnet.data.prepare` makes it. Reading the ids needs numpy alone, so that a folder can travel to a machine without the
-libraries.
+It holds ``train.bin`` and ``validation.bin`` (raw little-endian ids), ``tokenizer.json`` and ``meta.json``, written by
+`bitnet.data.prepare`. Reading the ids needs only numpy.
 """
 
 import errno
@@ -26,7 +25,7 @@ _COUNT = number(0, 2**48, above=True, whole=True)
 _META = table(
     {
         "vocabulary_size": number(0, 2**24, above=True, whole=True),
-        "dtype": choice("<u2", "<u4"),  # any other could map objects, which are pointers
+        "dtype": choice("<u2", "<u4"),  # other types could map objects, which are pointers
         **dict.fromkeys(("train", "validation"), _COUNT),
         "fingerprint": text(64),
         "facts": mapping(text(10_000)),
@@ -34,19 +33,19 @@ _META = table(
     needed=("vocabulary_size", "dtype", "train", "validation", "fingerprint", "facts"),
     others_pass=True,
 )
-_BATCH_STREAM = 0x6C72  # keeps the generator of batches apart from others with the same seed
+_BATCH_STREAM = 0x6C72  # separates the batch generator from others with the same seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A token folder, opened.
+    """An open token folder.
 
     Attributes:
-        folder: where it is.
-        train, validation: token ids in reading order, mapped from disk.
+        folder: its path.
+        train, validation: token ids in reading order, memory-mapped.
         vocabulary_size: every id is below it.
-        fingerprint: sixteen hex digits over the corpus, the vocabulary and the split.
-        facts: what is known of it: the dataset's name, the Python version of ``stdlib``, …
+        fingerprint: hash of the corpus, the vocabulary and the split, sixteen hex digits.
+        facts: facts about the corpus: the dataset's name, the Python version of ``stdlib``, …
     """
 
     folder: Path
@@ -58,12 +57,12 @@ class Tokens:
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer.json that the ids are of."""
+        """The tokenizer.json of the ids."""
         return self.folder / "tokenizer.json"
 
     @cached_property
     def unigram_counts(self) -> npt.NDArray[np.int64]:
-        """How often each id stands in the held-out text, shape (vocabulary_size,)."""
+        """Count of each id in the held-out text, shape (vocabulary_size,)."""
         return np.bincount(self.validation, minlength=self.vocabulary_size)
 
 
@@ -71,7 +70,7 @@ def load_tokens(folder: str | Path) -> Tokens:
     """Open a token folder.
 
     Raises:
-        InputError: it is missing, incomplete or of another version.
+        InputError: the folder is missing, incomplete or of another version.
     """
     folder = Path(folder).expanduser()
     try:
@@ -91,7 +90,7 @@ def load_tokens(folder: str | Path) -> Tokens:
             parts[name] = _map(path, np.dtype(meta["dtype"]), meta[name], size)
             largest = _largest(path, os.stat(path).st_mtime_ns, size, meta["dtype"])
             if largest >= meta["vocabulary_size"]:
-                raise ValueError(f"{path.name} holds the id {largest}, but the vocabulary ends before it")
+                raise ValueError(f"{path.name} holds the id {largest}, which is outside the vocabulary")
         return Tokens(
             folder=folder,
             vocabulary_size=meta["vocabulary_size"],
@@ -105,11 +104,11 @@ def load_tokens(folder: str | Path) -> Tokens:
             f"cannot be read ({error.strerror or error})"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"tokens: {folder} is no token folder or a damaged one ({error}); prepare it again") from None
+        raise InputError(f"tokens: {folder} is not a token folder, or is damaged ({error}); prepare it again") from None
 
 
 def _size(path: Path) -> int:
-    """Bytes of a regular file: a FIFO would wait for ever, a device never ends."""
+    """Size of a regular file in bytes; opening a FIFO would block, and a device may be endless."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -124,15 +123,15 @@ def _map(path: Path, dtype: np.dtype[Any], length: int, size: int) -> npt.NDArra
 
 @lru_cache(maxsize=64)
 def _largest(path: Path, changed: int, size: int, dtype: str) -> int:
-    """The largest id in a file, looked for once: kernels trust that every id is below the vocabulary's size."""
+    """The largest id in a file, cached: kernels do not check that ids are below the vocabulary's size."""
     return int(np.memmap(path, dtype=dtype, mode="r").max())
 
 
 def batch(tokens: Tokens, *, seed: int, step: int, batch_size: int, context: int) -> npt.NDArray[np.int64]:
-    """The training batch of one step: windows of the training text at random places.
+    """The training batch of one step: windows of the training text at random positions.
 
-    A pure function of its arguments: runs with one seed see the same text in the same order, whatever their
-    learning rate, and a resumed run goes on with the batch that it would have seen.
+    A pure function of its arguments: runs with one seed see the same text in the same order at any learning rate, and
+    a resumed run continues with the correct batch.
 
     Returns:
         ids of shape (batch_size, context + 1): inputs are ``[:, :-1]``, targets ``[:, 1:]``.
@@ -146,10 +145,10 @@ def batch(tokens: Tokens, *, seed: int, step: int, batch_size: int, context: int
 
 
 def validation_contexts(tokens: Tokens, context: int, count: int) -> npt.NDArray[np.int64]:
-    """Held-out windows that never overlap, spread evenly over the validation text: the same at every call.
+    """Non-overlapping held-out windows, spread evenly over the validation text; the same at every call.
 
     Returns:
-        ids of shape (n, context + 1), n = `count` or as many as the text has room for.
+        ids of shape (n, context + 1), n = `count` or as many as fit into the text.
 
     Raises:
         InputError: the validation text is shorter than one window.
@@ -162,7 +161,7 @@ def validation_contexts(tokens: Tokens, context: int, count: int) -> npt.NDArray
 
 
 def check_length(tokens: Tokens, *, batch_size: int, context: int) -> None:
-    """Raise `InputError` where the text is too short for one batch of training or one window of validation."""
+    """Raise `InputError` if the text is too short for one training batch or one validation window."""
     if len(tokens.train) < batch_size * (context + 1):
         raise InputError(
             f"dataset: expected training text for one batch of {batch_size} × {context} tokens, but there are only "
@@ -184,7 +183,7 @@ def _windows(ids: npt.NDArray[Any], starts: npt.NDArray[Any], context: int) -> n
 
 
 def decode(folder: str | Path, ids: Sequence[int]) -> str:
-    """The text of token ids.
+    """Decode token ids.
 
     Raises:
         InputError: the folder has no readable tokenizer.json, or `tokenizers` is not installed.

@@ -1,1 +1,1 @@
-"""How many models to train at once, compiled or not."""
+"""Execution choices: how many models to train at once, and whether to compile."""

@@ -1,4 +1,4 @@
-"""How trials are run on this machine: how many at once, compiled or not."""
+"""Execution of trials on this machine: how many at once, compiled or not."""
 
 import os
 import shutil
@@ -16,22 +16,22 @@ from lrtune.trainer import Trial
 
 
 def members_at_once(trial: Trial) -> int:
-    """How many models of the trial's shape are worth training at once on its device."""
+    """Number of models of the trial's shape to train at once on its device."""
     return probe.members_worth_training(_shape(trial))
 
 
 def members_that_fit(trials: Sequence[Trial]) -> int:
-    """How many of these, which share a shape, memory should hold at once."""
+    """Number of these trials, all of one shape, that should fit into memory at once."""
     return probe.members_that_fit(_shape(trials[0]), len(trials))
 
 
 def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
-    """Whether to compile: as asked; never without a compiler or with our own kernels; else where a probe says so."""
+    """Whether to compile: the user's choice; never without a compiler or with bitnet's kernels; else by a probe."""
     if isinstance(options.compile, bool):
         return options.compile
     device = trials[0].device.partition(":")[0]
     if config.ffn == "squared-relu" and choose(torch.device(device)).name == "kernels":
-        return False  # a block by our own kernels is the faster one, and ready at once
+        return False  # bitnet's kernels are faster than a compiled block
     if device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))):
         return False
     shape = _shape_of(trials[0], options, config)

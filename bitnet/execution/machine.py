@@ -1,4 +1,4 @@
-"""What training would use on this machine: device, threads, kernels, compiler."""
+"""The device, threads, kernels and compiler that training would use on this machine."""
 
 import os
 import shutil
@@ -8,13 +8,13 @@ from bitnet.cache import cache_folder
 
 
 def describe() -> Iterator[tuple[str, str, str]]:
-    """(name, state, text) of each thing; a state is ok, missing or problem."""
+    """(name, state, text) of each component; the state is ok, missing or problem."""
     try:
         import torch
 
         from bitnet.ternary import kernels
     except Exception as error:  # a broken install raises anything
-        yield "device", "problem", f"torch cannot be imported: {type(error).__name__}: {error}"
+        yield "device", "problem", f"cannot import torch: {type(error).__name__}: {error}"
         return
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -27,6 +27,6 @@ def describe() -> Iterator[tuple[str, str, str]]:
     compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
     found = next((path for name in compilers if name and (path := shutil.which(name))), None)
     if found is None:
-        yield "compiler", "missing", "no C++ compiler: steps cannot be compiled, and take up to twice as long"
+        yield "compiler", "missing", "no C++ compiler: steps run uncompiled and take up to twice as long"
     else:
         yield "compiler", "ok", found

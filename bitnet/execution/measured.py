@@ -1,8 +1,7 @@
-"""What was measured on this machine, kept in the cache folder: what was decided by it once is decided so again.
+"""Measurements of this machine, stored in the cache folder so that later searches make the same decisions.
 
-One small file a question. The first answer stands: of two processes that measure at the same time, the later one takes
-over what the earlier one found. A file that is damaged, or that answers another question, is passed over and replaced.
-Where nothing can be kept on disk, an answer lasts as long as the process.
+Each question has one small file. If two processes measure at once, both use the answer written first. A file that is
+damaged or holds another question is replaced. If the disk is not writable, answers last as long as the process.
 """
 
 import contextlib
@@ -20,12 +19,12 @@ _in_this_process: dict[str, dict[str, float]] = {}
 
 
 def measured(question: Mapping[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The answer to `question`, measured if it is not kept yet.
+    """The stored answer to `question`, or a new measurement.
 
     Args:
-        question: all that the answer depends on, of what JSON holds.
-        measure: gives positive numbers by name. An empty answer is kept for this process alone: it says that nothing
-            could be measured, and a compiler or more memory may be there the next time.
+        question: everything that the answer depends on, as JSON values.
+        measure: returns positive numbers by name. An empty answer means that the measurement failed; it is kept for
+            this process only, because a compiler or more memory may be available next time.
     """
     asked = json.dumps({"schema": _SCHEMA, **question}, sort_keys=True)
     name = hashlib.sha256(asked.encode()).hexdigest()[:24]
@@ -47,7 +46,7 @@ def _path(name: str) -> Path:
 
 
 def _on_disk(name: str, asked: str) -> dict[str, float] | None:
-    """The kept answer to exactly this question, if it is whole."""
+    """The stored answer to exactly this question, if the file is valid."""
     with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         content = json.loads(_path(name).read_text(encoding="utf-8"))
         answer = {str(key): float(value) for key, value in content["answer"].items()}
@@ -58,7 +57,7 @@ def _on_disk(name: str, asked: str) -> dict[str, float] | None:
 
 
 def _keep(name: str, asked: str, answer: dict[str, float]) -> dict[str, float] | None:
-    """Write the answer, or take over the one that another process has written meanwhile; None where neither goes."""
+    """Store the answer, or return the one that another process stored first; None if the disk fails."""
     text = json.dumps({"question": json.loads(asked), "answer": answer}, indent=1) + "\n"
     try:
         with contextlib.suppress(OSError):  # this file system has no links

@@ -1,25 +1,25 @@
-"""How much memory a population needs, and how much its device has.
+"""The memory that a population needs, and the memory that its device has.
 
-Per member, in bytes, from what `bitnet.training` and `bitnet.ternary` keep (legend of shapes in
-`bitnet.model.decoder`; P parameters, P' of them ternary; N tokens of a pass; i bytes of a stored integer: 1 int8,
-2 bfloat16, 4 where products are of floats):
+Bytes per member that `bitnet.training` and `bitnet.ternary` allocate (legend of shapes in `bitnet.model.decoder`;
+P parameters, P' of them ternary; N tokens of a pass; i bytes of a stored integer: 1 int8, 2 bfloat16, 4 for float
+products):
 
     lasting     4 P · 3     parameters and Adam's two moments
-                4 P         a copy of them while the last update before a report is measured
+                4 P         a copy of them to measure the last update before a report
                 1 P' · 2    ternary weights of this report and the last
                 4 P         on a GPU, all gradients in one row
     a step      4 P         gradients as autograd gives them
                 4 P · 3     on a GPU, Adam's intermediate results
                 i P'        integers of the weights
         a layer (4 + i) N D · 3     the inputs of qkv, out and up, and their integers
-                24 N D              q, k, v as they come (12), q and k turned (8), what attention gives (4)
+                24 N D              q, k, v (12), rotated q and k (8), output of attention (4)
                 (4 + i) N F         the input of down and its integers
                 4 N F               relu(x), or 12 N F for SwiGLU: gate and value, silu(gate)
-        once    8 N V               logits and their softmax, of as many tokens as are taken at once
+        once    8 N V               logits and their softmax, for one slice of tokens
                 12 N max(F', 3 D)   gradients on their way through the widest layer, F' = gates · F
 
-A layer in tiles does not keep the input of its `down` (4 N F less). A captured graph has its own memory for what a
-step allocates, apart from that of the steps before it: on a GPU the part of a step counts twice.
+A tiled layer does not keep the input of its `down` (4 N F less). A captured graph has a separate memory pool for a
+step's allocations, so on a GPU the part of a step counts twice.
 """
 
 import contextlib
@@ -32,11 +32,11 @@ from bitnet.settings.config import ModelConfig
 from bitnet.ternary.arithmetic import choose
 from bitnet.ternary.quantize import forward_product, stored_as
 
-_SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need some too
+_SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need memory too
 
 
 def bytes_each(config: ModelConfig, *, tokens: int, device: str) -> int:
-    """Memory of one member at the height of a step of `tokens` tokens, in bytes."""
+    """Peak memory of one member in a step of `tokens` tokens, in bytes."""
     kind, arithmetic = device.partition(":")[0], choose(torch.device(device))
     d, f, v = config.hidden_size, config.ffn_width, config.vocabulary_size
     parameters = config.parameters
@@ -55,7 +55,7 @@ def bytes_each(config: ModelConfig, *, tokens: int, device: str) -> int:
 
 
 def layer_bytes(config: ModelConfig, *, tokens: int, stored: int, in_tiles: bool) -> int:
-    """What one layer keeps for its gradient, its weights apart; `stored` bytes for an integer."""
+    """Bytes that one layer keeps for its gradient, without its weights; an integer takes `stored` bytes."""
     middle = (4 + stored) + (12 if config.ffn == "swiglu" else 0 if in_tiles else 4)
     return tokens * (config.hidden_size * (3 * (4 + stored) + 24) + config.ffn_width * middle)
 
@@ -70,7 +70,7 @@ def _integer_bytes(kind: str) -> int:
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory that the device has to give, what this process holds unused included; None where it does not say."""
+    """Free memory of the device in bytes, including unused memory of this process; None if unknown."""
     place = torch.device(device)
     if place.type == "cuda":
         unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
@@ -79,7 +79,7 @@ def free_bytes(device: str) -> int | None:
         return None
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):  # unlike SC_AVPHYS_PAGES it counts what the page cache would give up
+            if line.startswith("MemAvailable:"):  # unlike SC_AVPHYS_PAGES, includes reclaimable page cache
                 return int(line.split()[1]) * 1024
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -87,7 +87,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def most_that_fit(count: int, each: int, free: int | None) -> int:
-    """`count`, halved until as many members fit into the free memory; at least one."""
+    """`count`, halved until that many members fit into the free memory; at least one."""
     while count > 1 and free is not None and count * each > _SHARE * free:
         count //= 2
     return max(1, count)

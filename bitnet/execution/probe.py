@@ -1,15 +1,15 @@
-"""How many models to train at once, and whether to compile them: decided by a short probe of the device.
+"""A short probe of the device decides how many models to train at once, and whether to compile them.
 
-Both decisions are plain functions of measured times and memory, further below; `bitnet.execution.timing` measures,
-`bitnet.execution.measured` keeps what was measured, so that a search that is started again decides the same.
+Both decisions are pure functions of measured times and memory. `bitnet.execution.timing` measures, and
+`bitnet.execution.measured` stores the result, so that a resumed search makes the same decisions.
 
-**Members.** Times 1, 2, 4, … models and stops once twice as many bring less than 15% more members × tokens a second, or
-memory would not hold them. It measures uncompiled steps; compiled ones gained by members in the same proportion where
-both were measured, on an H100 (`studies/benchmarks/population.md`).
+**Members.** Time 1, 2, 4, … models. Stop when doubling gains less than 15% members × tokens per second, or when memory
+is too small. The probe times uncompiled steps; on an H100, compiled steps gained from more members in the same
+proportion (`studies/benchmarks/population.md`).
 
-**Compiling** costs most of a minute for each shape, so finding out is not free either. Uncompiled steps are timed
-first. Only where even the best case would repay the usual cost twice over is the shape compiled and timed; then it is
-compiled for good where what it saves over the run is more than what it cost.
+**Compiling** costs most of a minute for each shape, and so does measuring it. The probe times uncompiled steps first.
+It compiles and times the shape only if the best case would save twice the usual cost. The run uses compiled steps if
+they save more time than compiling costs.
 """
 
 import logging
@@ -25,16 +25,16 @@ from bitnet.execution.timing import Shape, time_steps
 
 _log = logging.getLogger("bitnet")
 
-WORTHWHILE = 1.15  # members × tokens a second of twice as many, as a multiple
+WORTHWHILE = 1.15  # least gain in members × tokens per second for a doubling
 MOST_MEMBERS = 64
-USUAL_COST = 30.0  # seconds that compiling one shape takes, until it was measured
-MOST_SAVED = {"cpu": 1 / 3, "cuda": 2 / 3}  # share of a step's time; measured were a fifth and 0.6
+USUAL_COST = 30.0  # seconds to compile one shape, before a measurement
+MOST_SAVED = {"cpu": 1 / 3, "cuda": 2 / 3}  # share of a step's time; the measured shares were 0.2 and 0.6
 _PROBE_SECONDS = 3.0
-_SURELY_SHORT = 1e11  # floating-point operations of a run that no device takes a minute for
+_SURELY_SHORT = 1e11  # floating-point operations that any device finishes within a minute
 
 
 def members_worth_training(shape: Shape) -> int:
-    """How many models of this shape to train at once; one where not even that fits."""
+    """Number of models of this shape to train at once; 1 even if one does not fit."""
     each = memory.bytes_each(shape.config, tokens=_tokens(shape), device=shape.device)
     free = memory.free_bytes(shape.device)
     seconds = measured({"what": "members", **shape.facts()}, lambda: time_members(shape, each, free))
@@ -46,7 +46,7 @@ def members_worth_training(shape: Shape) -> int:
 
 
 def members_that_fit(shape: Shape, members: int) -> int:
-    """`members`, halved until they should fit into the memory that is free; says so where it halves."""
+    """`members`, halved until they should fit into free memory; logs a warning if halved."""
     each = memory.bytes_each(shape.config, tokens=_tokens(shape), device=shape.device)
     fit = memory.most_that_fit(members, each, memory.free_bytes(shape.device))
     if fit < members:
@@ -55,7 +55,7 @@ def members_that_fit(shape: Shape, members: int) -> int:
 
 
 def compiling_pays(shape: Shape, *, members: int, steps: int) -> bool:
-    """Whether a run of so many steps is over sooner if its steps are compiled first."""
+    """Whether a run of this many steps ends sooner if its steps are compiled."""
     device = shape.device.partition(":")[0]
     tokens = members * steps * shape.batch * shape.context
     if device not in MOST_SAVED or 6 * shape.config.parameters * tokens < _SURELY_SHORT:
@@ -72,7 +72,7 @@ def compiling_pays(shape: Shape, *, members: int, steps: int) -> bool:
 
 
 def fastest(seconds: Mapping[int, float]) -> int:
-    """The members at which doubling them stopped to pay, given seconds a step at 1, 2, 4, … members."""
+    """The smallest number of members whose doubling does not pay, from seconds per step at 1, 2, 4, … members."""
     count = 1
     while doubling_pays(seconds, count):
         count *= 2
@@ -80,17 +80,17 @@ def fastest(seconds: Mapping[int, float]) -> int:
 
 
 def doubling_pays(seconds: Mapping[int, float], count: int) -> bool:
-    """Whether 2 · `count` members train worthwhile more members × tokens a second than `count`."""
+    """Whether 2 · `count` members train at least `WORTHWHILE` times the members × tokens per second of `count`."""
     return 2 * count in seconds and 2 * seconds[count] / seconds[2 * count] >= WORTHWHILE
 
 
 def worth_trying_to_compile(seconds: float, most_saved: float) -> bool:
-    """Whether a run that takes so long uncompiled would, at the best, repay the usual cost of compiling twice over."""
+    """Whether compiling could save twice its usual cost in a run that takes this long uncompiled."""
     return seconds * most_saved >= 2 * USUAL_COST
 
 
 def is_repaid(plain: float, compiled: float, cost: float, steps: int) -> bool:
-    """Whether steps of `compiled` instead of `plain` seconds save more over the run than compiling costs."""
+    """Whether steps of `compiled` instead of `plain` seconds save more time over the run than compiling costs."""
     return (plain - compiled) * steps > cost
 
 
@@ -101,13 +101,13 @@ def time_doublings(
     say: Callable[[int, int], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[int, float]:
-    """Seconds a step at 1, 2, 4, … members, as far as doubling pays, memory holds them and the probe has time.
+    """Seconds per step at 1, 2, 4, … members, while doubling pays, memory suffices and the probe has time.
 
     Args:
-        step_seconds: measures; may raise `torch.OutOfMemoryError`.
-        holds: whether so many should fit into memory.
+        step_seconds: times a step of that many members; may raise `torch.OutOfMemoryError`.
+        holds: whether that many members should fit into memory.
         say: called with (members that do not fit, half of them) when memory ends the doubling.
-        clock: seconds.
+        clock: returns seconds.
     """
     seconds: dict[int, float] = {}
     began, count = math.inf, 1
@@ -121,7 +121,7 @@ def time_doublings(
                 say(count, count // 2)
             break
         if count == 1:
-            began = clock()  # the first one also waits for the device to be set up
+            began = clock()  # the first one includes the setup of the device
         elif not doubling_pays(seconds, count // 2):
             break
         count *= 2
@@ -132,7 +132,7 @@ def time_doublings(
 
 
 def time_members(shape: Shape, each: int, free: int | None) -> dict[str, float]:
-    """Seconds of a step at 1, 2, 4, … members of `each` bytes, with `free` bytes to have; see `time_doublings`."""
+    """Seconds per step at 1, 2, 4, … members of `each` bytes, in `free` bytes of memory; see `time_doublings`."""
     seconds = time_doublings(
         lambda count: time_steps(shape, count).step,
         holds=lambda count: memory.most_that_fit(count, each, free) == count,
@@ -142,7 +142,7 @@ def time_members(shape: Shape, each: int, free: int | None) -> dict[str, float]:
 
 
 def _time_compiled(shape: Shape, members: int, plain: float) -> dict[str, float]:
-    """Seconds of a compiled step, and what came before it above the time of uncompiled steps; empty where it failed."""
+    """Seconds of a compiled step, and the extra seconds that compiling took; empty if compiling failed."""
     found = time_steps(shape, members, compiled=True)
     if not found.compiled:
         return {}

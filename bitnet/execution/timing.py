@@ -1,6 +1,6 @@
-"""Times real steps of a population on random tokens: the one part of a probe that needs the device.
+"""Times real steps of a population on random tokens: the only part of a probe that needs the device.
 
-The time of a step depends neither on the text nor on the rates, so that what it says holds for every run of the shape.
+The time of a step depends on neither text nor learning rate, so it holds for every run of the shape.
 """
 
 import platform
@@ -17,13 +17,13 @@ from bitnet.settings.schedule import Schedule
 from bitnet.training.population import Member, Population
 from bitnet.training.steppers import stepper_for
 
-_WARM_UP = {"cuda": 5}  # on a GPU through the capture of the graph
+_WARM_UP = {"cuda": 5}  # on a GPU, enough steps to capture the graph
 _ROUND_SECONDS, _ROUNDS, _MOST_STEPS = 0.05, 3, 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What the time and the memory of a step depend on, but for the number of members.
+    """Everything that the time and memory of a step depend on, except the number of members.
 
     Attributes:
         config: the model. batch, context: sequences of a step, and tokens of one.
@@ -40,7 +40,7 @@ class Shape:
     device: str = "cpu"
 
     def facts(self) -> dict[str, Any]:
-        """The shape, the device and torch's version: what a measurement holds for."""
+        """The shape, the device and torch's version, as the key of a measurement."""
         own = {name: value for name, value in vars(self).items() if name not in ("config", "device")}
         return {**vars(self.config), **own, "torch": torch.__version__, "on": _device_facts(self.device)}
 
@@ -56,7 +56,7 @@ def _device_facts(device: str) -> list[Any]:
 
 
 def processor() -> str:
-    """The processor's name, where Linux says it; elsewhere its kind."""
+    """The processor's name on Linux; elsewhere its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -67,7 +67,7 @@ def processor() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
-    """Seconds of one step once all is warm, seconds of what came before, and whether a compiled step was compiled."""
+    """Seconds of one warm step, seconds of the warm-up, and whether a requested compilation worked."""
 
     step: float
     before: float
@@ -75,10 +75,10 @@ class StepTime:
 
 
 def time_steps(shape: Shape, members: int, *, compiled: bool = False) -> StepTime:
-    """Train `members` models for a moment: the best of three rounds, after the first steps.
+    """Train `members` models briefly: the best of three rounds, after a warm-up.
 
     Raises:
-        torch.OutOfMemoryError: they do not fit; what they took is free again.
+        torch.OutOfMemoryError: they do not fit; their memory is free again.
     """
     try:
         return _time_steps(shape, members, compiled)
@@ -86,7 +86,7 @@ def time_steps(shape: Shape, members: int, *, compiled: bool = False) -> StepTim
         reason = str(error)
     finally:
         _give_back(shape.device)
-    _give_back(shape.device)  # only now is the error gone, whose frames held the tensors
+    _give_back(shape.device)  # after the except block: the error's frames held the tensors
     raise torch.OutOfMemoryError(reason)
 
 
@@ -124,7 +124,7 @@ def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait for the device to finish."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     elif device.startswith("mps"):

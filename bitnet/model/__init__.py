@@ -1,1 +1,1 @@
-"""The decoder, its loss, and what is measured of it."""
+"""The decoder, its loss and its measurements."""

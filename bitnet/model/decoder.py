@@ -1,13 +1,13 @@
-"""A decoder of ternary layers, K of them side by side, and BitLinear as a layer for any model.
+"""A decoder of ternary layers, batched over K models, and BitLinear as a layer for any model.
 
 Legend of shapes, used in names and comments throughout:
 
-    K  members: models of one shape trained side by side (1 for a single run)
+    K  members: models of one shape trained as one batch (1 for a single run)
     B  sequences      T  tokens of a sequence      N = B · T
     D  hidden size    H  heads, D = H · head size  F  FFN size      V  vocabulary
 
-A layer: x + attention(x), then x + ffn(x). There is no norm before either: each BitLinear brings its own. Embedding
-and head are full-precision and apart from each other; a final RMSNorm stands before the head. Norms have no gain.
+A layer: x + attention(x), then x + ffn(x). Each BitLinear contains its norm, so there are no other norms in a layer.
+Embedding and head are full-precision and not tied; a final RMSNorm precedes the head. Norms have no gain.
 """
 
 import math
@@ -47,12 +47,12 @@ class BitLinear(nn.Module):
 
 
 def is_ternary(name: str) -> bool:
-    """Whether the parameter of that name is quantised in the forward pass."""
+    """Whether the forward pass quantises the parameter of that name."""
     return name not in ("embedding", "head")
 
 
 def initial_parameters(config: ModelConfig, *, seed: int, std: float = 0.02) -> Tensor:
-    """The parameters of one member as one vector: normal with deviation `std`, a function of (shape, seed) alone."""
+    """Initial parameters of one member as one vector: normal with deviation `std`, determined by (shape, seed)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(config.parameters, generator=generator).mul_(std)
 
@@ -79,8 +79,8 @@ def hidden_states(
 
     Args:
         parameters: as from `views`, K members.
-        tokens: (K, B, T) or, the same for every member, (1, B, T).
-        arithmetic: how the layers are computed.
+        tokens: (K, B, T), or (1, B, T) for all members.
+        arithmetic: the implementation of the layers.
         gradient: precision of the backward products; on a GPU, ``bf16`` also holds for attention.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The training loss: head and cross-entropy in one, so that no more than a slice of logits is ever in memory.
+"""The training loss: head and cross-entropy fused, so that memory holds only a slice of the logits.
 
 The legend of shapes is in `bitnet.model.decoder`.
 """
@@ -25,17 +25,17 @@ def training_loss(
 ) -> Tensor:
     """Cross-entropy with label smoothing, per member.
 
-    The gradients are made on the way, for a slice of tokens at a time, while their logits are at hand.
+    The forward pass also computes the gradients, one slice of tokens at a time.
 
     Args:
         states: (K, N, D) before the head. head: (K, V, D). targets: (K, N) tokens, or (1, N) for all.
-        smoothing: (K,) share of the target's probability that is spread over the whole vocabulary; None for none.
-        arithmetic: how the cross-entropy of a slice is computed.
-        weight: factor on the loss (the share of a batch that a micro-batch is).
-        gradient: on a GPU, ``bf16`` rounds the operands of the head's products, which are summed in float32.
+        smoothing: (K,) share of the target's probability to spread over the whole vocabulary; None for none.
+        arithmetic: the implementation of cross-entropy.
+        weight: factor on the loss (the micro-batch's share of the batch).
+        gradient: on a GPU, ``bf16`` rounds the operands of the head's products; sums stay in float32.
 
     Returns:
-        (K,) mean loss of each member, nats per token, without the smoothing term: only its gradient matters.
+        (K,) mean loss of each member, nats per token, without the smoothing term; the gradient includes it.
     """
     return _HeadLoss.apply(states, head, targets, smoothing, arithmetic, weight, gradient == "bf16" and states.is_cuda)
 

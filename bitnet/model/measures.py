@@ -1,7 +1,7 @@
-"""What a report says of each member, measured on held-out text: loss, variety of the answers, state of the weights.
+"""The measurements of a report, for each member: held-out loss, output diversity, state of the weights.
 
-Every figure is computed for all K members on the device and fetched in one transfer. The argmax histograms follow
-`lrtune.diversity`; here for many members at once. The legend of shapes is in `bitnet.model.decoder`.
+The device computes every figure for all K members; one transfer fetches them. The diversity is that of
+`lrtune.diversity`, batched over members. The legend of shapes is in `bitnet.model.decoder`.
 """
 
 import functools
@@ -21,19 +21,19 @@ from lrtune.diversity import entropy
 PROMPTS = 20
 _PROMPT_LENGTH = 8
 _PROMPT_SEED = 20
-# Numbers at once in the widest array between the layers, and in the logits: of a cache, or of a GPU's memory.
+# Largest number of values in an activation or in the logits: limited by the CPU's cache or the GPU's memory.
 _AT_ONCE = {"cpu": (2**20, 2**18), "cuda": (2**28, 2**28)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The fixed contexts that measures are taken on.
+    """The fixed contexts of all measurements.
 
     Attributes:
-        contexts: (B, T + 1) held-out ids for each report. final: the same, more of them, for the last loss.
+        contexts: (B, T + 1) held-out ids for each report. final: a larger set, for the final loss.
         prompts: (20, 8) uniformly random ids, the prompts of the Phase 4 write-up.
         reference_entropy: entropy of the true next tokens of `contexts`, nats.
-        unigram_entropy: of the whole held-out text, nats.
+        unigram_entropy: unigram entropy of the whole held-out text, nats.
     """
 
     contexts: Tensor
@@ -72,7 +72,7 @@ def measure(
 
     ``loss`` (nats per token; at the last report from all of `held_out.final`), ``diversity``,
     ``effective_vocabulary``, ``distinct`` (answers to 20 real contexts), ``distinct_random`` (answers to 20 random
-    prompts), ``loss_minus_unigram``, and `extra`, figures (K,) that are on the device already.
+    prompts), ``loss_minus_unigram``, and `extra`, figures (K,) on the device.
     """
     members = parameters["embedding"].shape[0]
     device = parameters["embedding"].device
@@ -137,25 +137,25 @@ def _summed_loss(scores: Tensor, contexts: Tensor) -> Tensor:
 
 
 def _wide(device: torch.device) -> torch.dtype:
-    """What sums over many tokens are kept in; Apple's GPUs have no float64."""
+    """The dtype of sums over many tokens; Apple's GPUs have no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _entropy(histogram: Tensor) -> Tensor:
     """(K, V) counts → (K,) entropy in nats, as `lrtune.diversity.entropy`."""
     p = histogram.to(_wide(histogram.device)) / histogram.sum(dim=1, keepdim=True)
-    return 0.0 - torch.special.xlogy(p, p).sum(dim=1).clamp_max(0.0)  # not −0 for one answer alone
+    return 0.0 - torch.special.xlogy(p, p).sum(dim=1).clamp_max(0.0)  # 0, not −0, for a single answer
 
 
 def _distinct(answers: Tensor, vocabulary: int) -> Tensor:
-    """(K, n) ids → (K,) how many different ones."""
+    """(K, n) ids → (K,) number of distinct ids."""
     seen = torch.zeros(answers.shape[0], vocabulary, device=answers.device)
     return seen.scatter_(1, answers, 1.0).sum(dim=1)
 
 
 @torch.no_grad()
 def ternary(parameters: dict[str, Tensor]) -> Tensor:
-    """(K, W) int8: the ternary weights that the latent ones stand for now."""
+    """(K, W) int8: the current ternary weights."""
     return torch.cat([quantize_weights(w).integers.flatten(1) for w in ternary_views(parameters)], dim=1)
 
 

@@ -1,1 +1,1 @@
-"""What a study may set: shape, schedule, options. Loads no torch."""
+"""The trainer's settings: shape, schedule, options. Loads no torch."""

@@ -1,6 +1,6 @@
 """The shape of a model and the precision of its gradients.
 
-Loads no torch, so that the process of a search can check a study without it.
+Loads no torch: the search process checks studies without it.
 """
 
 import math
@@ -21,9 +21,9 @@ class ModelConfig:
         hidden_size: width, a multiple of `head_size`.
         vocabulary_size: tokens.
         depth: blocks.
-        head_size: of each attention head, one for a whole study, so that only the number of heads grows.
-        ffn: squared ReLU (4 × hidden wide) or SwiGLU (8/3 × hidden, to a multiple of the head size).
-        ffn_size: another width of the FFN.
+        head_size: size of an attention head, constant over a study: wider models have more heads.
+        ffn: squared ReLU (4 × hidden size wide) or SwiGLU (8/3 × hidden size, rounded to a multiple of the head size).
+        ffn_size: width of the FFN, instead of that default.
     """
 
     hidden_size: int
@@ -50,7 +50,7 @@ class ModelConfig:
 
     @property
     def gates(self) -> int:
-        """Matrices that lead into the FFN: SwiGLU has gates and values."""
+        """Input matrices of the FFN: 2 for SwiGLU (gate and value), else 1."""
         return 2 if self.ffn == "swiglu" else 1
 
     @property
@@ -63,7 +63,7 @@ class ModelConfig:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name → shape of each parameter of one member, in the order in which they lie in memory."""
+        """Name → shape of each parameter of one member, in memory order."""
         d, f = self.hidden_size, self.ffn_width
         shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary_size, d), "head": (self.vocabulary_size, d)}
         for layer in range(self.depth):

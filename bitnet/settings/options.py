@@ -1,4 +1,4 @@
-"""What ``[options]`` of a study may set for the bundled trainer: names, defaults, and what is accepted."""
+"""The ``[options]`` of the bundled trainer: names, defaults and accepted values."""
 
 import math
 from collections.abc import Mapping
@@ -15,36 +15,35 @@ Optimizer = Literal["adamw", "adam-l2"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The trainer's settings. Those that are numbers may also be swept as scales of the same name.
+    """The trainer's settings. Numeric ones may also be swept as scales of the same name.
 
     Attributes:
         dataset: ``stdlib``, a file or folder, or a Hub name; text_column, tokenizer, vocabulary, subset, split and
-            stream go with it (see `bitnet.data.prepare.prepare_tokens`).
-        tokens: a prepared token folder, instead of all of these.
+            stream configure it (see `bitnet.data.prepare.prepare_tokens`).
+        tokens: a prepared token folder, which replaces the dataset options.
         depth, head_size, ffn, ffn_size: the model's shape (see `bitnet.settings.config.ModelConfig`).
         context: tokens of a sequence. batch: sequences of a step.
         optimizer: ``adamw`` (decoupled weight decay) or ``adam-l2`` (coupled: `torch.optim.Adam`'s).
         betas, epsilon: Adam's.
-        weight_decay, weight_decay_stage2: in stage 1 and 2; schedules without stages keep the first.
+        weight_decay, weight_decay_stage2: in stages 1 and 2; schedules without stages use the first.
         schedule: ``two-stage``, ``constant`` or ``cosine``. stage2_ratio: peak of stage 2 ÷ peak of stage 1.
         stage_switch: share of the steps after which stage 2 begins.
-        end_lr_ratio: where the schedule ends, as a share of the peak (3e-5 / 1.5e-3 in the Training Tips).
-        warmup: ``fixed``, or ``adaptive``, which rises slowly while the answers have collapsed.
+        end_lr_ratio: final learning rate ÷ peak (3e-5 / 1.5e-3 in the Training Tips).
+        warmup: ``fixed``, or ``adaptive``, which rises slowly while the model's output has collapsed.
         warmup_steps: length of the warm-up; None is 375 steps, or a tenth of a shorter run.
-        warmup_pace: slope of the adaptive warm-up while the run is not sound, as a share of the usual one.
-        clip: largest gradient norm; 0 does not clip.
+        warmup_pace: slope of the adaptive warm-up while the output has collapsed, as a share of the usual slope.
+        clip: largest gradient norm; 0 disables clipping.
         label_smoothing: share of the target's probability spread over the vocabulary.
         init_std: deviation of the initial weights.
-        precision: of the backward matrix products, ``fp32`` or ``bf16``; the ternary layers' forward products are
-            exact either way. On a CPU with int8 products in hardware the two are 24 and 16 bits in fixed point (see
-            `bitnet.ternary.digits`): as close as float32, and closer than bfloat16. With AVX2 alone ``bf16`` is the
-            same 16 bits where that is faster, else exact; other CPUs compute it as ``fp32``, and say so. On a GPU,
-            ``bf16`` also rounds in attention and in the head while training; held-out text is measured in full
-            precision.
-        compile: whether to compile the blocks; ``auto`` does where a probe says that the run repays it.
-        report_tokens: held-out tokens that a report is measured on; None goes by the steps between reports, so
-            that reports take a few per cent of the time. final_tokens: the same for the loss of the last report.
-        sample_tokens: tokens to write at the end of a run, kept with its record.
+        precision: precision of the backward matrix products, ``fp32`` or ``bf16``. Forward products of ternary layers
+            are always exact. A CPU with int8 hardware uses 24-bit (fp32) or 16-bit (bf16) fixed point, see
+            `bitnet.ternary.digits`: as precise as float32, and more precise than bfloat16. With AVX2 alone, ``bf16``
+            uses 16 bits if that is faster, else fp32; other CPUs always use fp32 and log it. On a GPU, ``bf16`` also
+            rounds in attention and in the head while training; held-out text is measured in full precision.
+        compile: whether to compile the blocks; ``auto`` compiles if a probe predicts that it saves time.
+        report_tokens: held-out tokens per report; None chooses by the steps between reports, so that reports take a
+            few per cent of the time. final_tokens: the same for the last report.
+        sample_tokens: tokens to generate at the end of a run, stored in its record.
     """
 
     dataset: str = "stdlib"
@@ -109,16 +108,16 @@ class Options:
         )
 
     def tokens_per_report(self, report_every: int) -> int:
-        """Held-out tokens of a report: a twelfth of what was trained since the last, which costs about 4% of it.
+        """Held-out tokens of a report: a twelfth of the tokens trained since the last one (about 4% of the time).
 
-        At least twenty contexts, however often it reports: distinct answers are counted over as many.
+        At least twenty contexts, which the count of distinct answers needs.
         """
         if self.report_tokens is not None:
             return self.report_tokens
         return max(20 * self.context, min(16_384, report_every * self.batch * self.context // 12))
 
 
-# Members of one population may differ in these and share all others.
+# Options in which the members of one population may differ.
 PER_MEMBER = frozenset(
     (
         "optimizer",
@@ -179,10 +178,10 @@ _OPTIONS = table(
 
 
 def parse_options(values: Mapping[str, Any], scales: Mapping[str, float] | None = None) -> Options:
-    """Options from a study's table, with swept scales laid over them.
+    """Parse a study's options; swept scales override them.
 
     Raises:
-        InputError: an unknown name (the nearest known one is suggested), or a value that is not accepted.
+        InputError: a name is unknown (the nearest known one is suggested), or a value is invalid.
     """
     return Options(**_OPTIONS("options", {**values, **_swept(scales or {})}))
 

@@ -1,12 +1,12 @@
 """Learning rate and weight decay as functions of the step: two-stage, constant, cosine; warm-up, fixed or adaptive.
 
-Two-stage (b1.58 Training Tips, Fig. 1c), with warm-up to step w, T steps in all, peaks p₁ and p₂ and one common
-end e: in stage s
+Two-stage (b1.58 Training Tips, Fig. 1c), with warm-up to step w, T total steps, peaks p₁ and p₂ and a common final
+rate e: in stage s
 
     lr(t) = e + (p_s − e) · (1 − (t − w) / (T − w))
 
-Stage 2 begins at step T/2, where the rate jumps down to the second line, and weight decay steps to its second value
-at the same step. Steps count from 0: ``at(t)`` belongs to the update made after t updates.
+Stage 2 starts at step T/2: the rate drops to the second line, and weight decay changes to its second value. Steps
+count from 0: ``at(t)`` is the rate of the update after t updates.
 """
 
 import math
@@ -18,17 +18,17 @@ Kind = Literal["two-stage", "constant", "cosine"]
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The course of one run.
+    """The schedule of one run.
 
     Attributes:
         kind: two-stage, constant or cosine (after warm-up).
         peak: learning rate at the end of warm-up.
-        steps: updates in all.
+        steps: total updates.
         warmup: updates over which the rate rises linearly from 0 to the peak.
-        end: the rate that the lines of two-stage and the cosine run down to.
+        end: final rate of two-stage and cosine.
         stage2_ratio: peak of stage 2 ÷ peak of stage 1.
-        switch: the step at which stage 2 begins; None is the middle.
-        weight_decay, weight_decay_stage2: before and from the switch; only two-stage switches.
+        switch: first step of stage 2; None is the middle.
+        weight_decay, weight_decay_stage2: before the switch, and from it on; only two-stage switches.
     """
 
     kind: Kind = "two-stage"
@@ -55,7 +55,7 @@ class Schedule:
 
         Args:
             step: updates made before it, 0 … steps − 1.
-            ramp: updates of warm-up done, this one included, where an adaptive warm-up counts them by itself.
+            ramp: warm-up updates made, including this one, as an adaptive warm-up counts them; None for a fixed one.
         """
         done = step + 1 if ramp is None else ramp
         rise = min(1.0, done / self.warmup) if self.warmup > 0 else 1.0
@@ -83,24 +83,24 @@ class Schedule:
 
 
 def default_warmup(steps: int) -> int:
-    """375 updates (the Training Tips' length), or a tenth of a shorter run."""
+    """375 updates (from the Training Tips), or a tenth of a shorter run."""
     return max(1, min(375, steps // 10))
 
 
 @dataclass
 class AdaptiveWarmup:
-    """A warm-up that takes longer where the run needs it: it rises slowly while the answers have collapsed.
+    """A warm-up that slows down while the model's output has collapsed.
 
-    Judged at each report: sound means that the loss is below the unigram entropy, or the diversity above its
-    floor. While a run is not, its rate rises at `pace` of the usual slope, so that the model can find its way out of
-    the collapse before its weights move fast. It never stands still: a rate of almost nothing would teach nothing.
+    Each report updates `sound`: the loss is below the unigram entropy, or the diversity is above `floor`. While the
+    run is not sound, the rate rises at `pace` times the usual slope, so that the model can recover before its weights
+    move fast. The rise never stops: at a rate near 0 the model would not learn.
 
     Attributes:
-        unigram_entropy: of the validation text, nats per token.
+        unigram_entropy: unigram entropy of the validation text, nats per token.
         floor: diversity below it counts as collapsed.
-        pace: slope of the rise while the run is not sound, as a share of the usual one.
-        done: updates of the rise made so far, slow ones counted by `pace`.
-        sound: as of the last report.
+        pace: slope while the run is not sound, as a share of the usual slope.
+        done: warm-up updates so far; slow ones count as `pace`.
+        sound: whether the run was sound at the last report.
     """
 
     unigram_entropy: float
@@ -110,10 +110,10 @@ class AdaptiveWarmup:
     sound: bool = True
 
     def judge(self, loss: float, diversity: float) -> None:
-        """Take in a report."""
+        """Update `sound` from a report."""
         self.sound = loss < self.unigram_entropy or diversity >= self.floor
 
     def advance(self) -> float:
-        """Count one update; returns the updates of the rise done, this one included."""
+        """Count one update; returns the warm-up updates so far, including this one."""
         self.done += 1.0 if self.sound else self.pace
         return self.done

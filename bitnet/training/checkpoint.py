@@ -1,7 +1,7 @@
-"""Checkpoints of runs: written whole, checked when read, one file a trial in its own folder.
+"""Checkpoints of runs: one file per trial in its own folder, written atomically and checked when read.
 
-A checkpoint holds the state before the report of its step, so a resumed run begins with that report, and on a CPU goes
-on bit for bit as the run would have that was not stopped.
+A checkpoint holds the state before the report of its step, so a resumed run starts with that report. On a CPU the
+resumed run is bit-identical to an uninterrupted one.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _TENSORS = ("parameters", "first", "second", "gradient_norm", "update_ratio")
 
 
 def identity(trial: Trial, config: ModelConfig, data: str) -> str:
-    """What a checkpoint must agree with to be resumed from."""
+    """A key of the settings that must match to resume from a checkpoint."""
     settings = {name: value for name, value in trial.options.items() if name != "tokens"}
     return json.dumps(
         [_SCHEMA, vars(config), trial.learning_rate, trial.seed, trial.steps, settings, dict(trial.scales), data],
@@ -36,10 +36,10 @@ def identity(trial: Trial, config: ModelConfig, data: str) -> str:
 
 
 def save(kept: Mapping[int, tuple[Trial, str]], population: Population, ternary: Tensor | None) -> None:
-    """Write one checkpoint for each trial that has a folder. A full disk costs the checkpoint, not the run.
+    """Write a checkpoint for each trial with a folder. If the disk is full, log a warning and continue the run.
 
     Args:
-        kept: number of the member → its trial and identity, of those that still train.
+        kept: member index → trial and identity, for members that still train.
         population: all members. ternary: their ternary weights at the last report.
     """
     for k, (trial, own) in kept.items():
@@ -63,19 +63,19 @@ def save(kept: Mapping[int, tuple[Trial, str]], population: Population, ternary:
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(content, file)
-    except RuntimeError as error:  # how torch's writer reports a disk that is full
+    except RuntimeError as error:  # torch's writer reports a full disk this way
         raise OSError(f"cannot write ({error})") from error
 
 
 def load(
     trials: Sequence[Trial], identities: Sequence[str], members: Sequence[Member]
 ) -> tuple[State | None, Tensor | None, bool | None]:
-    """The state to go on from, the last report's ternary weights, whether its steps were compiled.
+    """The state to resume from, the ternary weights of its last report, and whether its steps were compiled.
 
-    All None where a run starts from step 0; the last also where it is unknown, or members differ in it.
+    All are None if the run starts from step 0; the last is also None if unknown or not the same for all members.
 
-    A population goes on only where all of its members were stopped at the same step. A file that is damaged or
-    belongs to another run is passed over, with a warning.
+    A population resumes only if all members have checkpoints of the same step. A file that is damaged or belongs to
+    another run is ignored with a warning.
     """
     found = [_read(trial, own) for trial, own in zip(trials, identities, strict=True)]
     contents = [content for content in found if content is not None]
@@ -100,19 +100,19 @@ def _read(trial: Trial, own: str) -> dict[str, Any] | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["identity"] != own:
-            _log.warning("%s is of another run; starting from step 0", path)
+            _log.warning("%s belongs to another run; starting from step 0", path)
             return None
         tensors = [content[name] for name in _TENSORS]
         if not (isinstance(content["step"], int) and all(isinstance(each, Tensor) for each in tensors)):
             raise ValueError("fields of the wrong kind")
         return dict(content)
-    except Exception as error:  # whatever a damaged or foreign file makes the reader raise
-        _log.warning("%s cannot be read (%s); starting from step 0", path, type(error).__name__)
+    except Exception as error:  # torch raises many types for damaged files
+        _log.warning("cannot read %s (%s); starting from step 0", path, type(error).__name__)
         return None
 
 
 def remove(trials: Sequence[Trial]) -> None:
-    """Delete the checkpoints of runs that are done."""
+    """Delete the checkpoints of finished runs."""
     for trial in trials:
         if trial.checkpoint_dir is not None:
             with contextlib.suppress(OSError):

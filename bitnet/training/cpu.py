@@ -1,4 +1,4 @@
-"""Settings of a process that trains on a CPU: threads, tiny numbers, memory that stays."""
+"""Process settings for training on a CPU: threads, denormal numbers, memory reuse."""
 
 import contextlib
 import ctypes
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 import torch
 
-# malloc.h: options of mallopt. The threshold is the largest that glibc takes.
+# malloc.h: options of mallopt. The threshold is the largest that glibc accepts.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_THRESHOLD = 32 * 2**20
 
 
 @contextlib.contextmanager
 def tiny_as_zero() -> Iterator[None]:
-    """Take numbers too small for a normal float as zero while training, and only then.
+    """Flush denormal numbers to zero inside the block.
 
-    Probabilities of next to nothing, as a diverging run has them, would slow its products fourfold.
+    Diverging runs have denormal probabilities, which would make their products four times slower.
     """
     already = sys.float_info.min / 2 == 0.0
     torch.set_flush_denormal(True)
@@ -30,8 +30,8 @@ def tiny_as_zero() -> Iterator[None]:
 def settle(threads: int | None) -> None:
     """Prepare this process for training.
 
-    Memory that a step frees is kept for the next one instead of going back to the system, which would clear every
-    page of it again; a fifth of the time at hidden size 512.
+    The allocator keeps the memory that a step frees. Otherwise the system would clear every page again: a fifth of
+    the time at hidden size 512.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -40,7 +40,7 @@ def settle(threads: int | None) -> None:
 
 @functools.cache
 def _keep_memory() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # no glibc: its allocator does as it does
+    with contextlib.suppress(OSError, AttributeError):  # the C library is not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,12 +1,10 @@
-"""Steps of a population on a GPU: captured once as a CUDA graph, and replayed without the host.
+"""Steps of a population on a GPU: captured once as a CUDA graph and replayed without the host.
 
-What changes from step to step lies ready on the device: the batches and the rates of up to `_AHEAD` steps go there in
-two transfers, and the graph takes its row by a counter that it moves on itself. While the device works through them,
-the host prepares the next ones. Before the graph is captured, the first steps run one operation at a time; they are
-real steps, and warm up whatever the libraries set up on first use.
+Two transfers copy the batches and rates of up to `_AHEAD` steps to the device. The graph selects its row with a
+counter, which it increments itself. While the device runs these steps, the host prepares the next ones. The first
+steps run without a graph: they are real steps and warm up the libraries.
 
-Long runs also compile the layers and the update. Where there is no working compiler, they run uncompiled, and one
-line says so.
+Long runs also compile the layers and the update. Without a working compiler they run uncompiled and log a warning.
 """
 
 import logging
@@ -42,7 +40,7 @@ def adam_rows(
     Args:
         parameters, gradients, first, second: (K, P). Gradients are overwritten.
         pace: (K, 5) learning rate, decoupled decay, coupled decay, 1 − β₁ᵗ, √(1 − β₂ᵗ).
-        clip, norm: (K,) largest gradient norm, and the one that it has.
+        clip, norm: (K,) largest allowed gradient norm, and the actual norm.
     """
     rate, decoupled, coupled, bias1, bias2 = (column.unsqueeze(1) for column in pace.unbind(1))
     scale = (clip / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1)
@@ -66,7 +64,7 @@ class DeviceSteps:
         self.is_compiled = False
 
     def bind(self, population: Population) -> None:
-        """See `bitnet.training.population.Stepper.bind`; also forgets the graph of other members."""
+        """See `bitnet.training.population.Stepper.bind`; also drops the graph of the previous members."""
         self.device = population.device
         self.arithmetic, self.update = population.arithmetic, adam_rows
         self.is_compiled = self.wants_compiled
@@ -100,11 +98,11 @@ class DeviceSteps:
         population.state.gradient_norm = self.norm.clone()
 
     def worthwhile_size(self, members: int) -> int:
-        """A GPU has to capture, or even compile, each new shape."""
+        """Half of the members if compiled, else three quarters: each new shape needs a capture (and a compilation)."""
         return members // 2 if self.wants_compiled else members * 3 // 4
 
     def _stage(self, population: Population, count: int) -> None:
-        """Bring the batches and rates of the next `count` steps to the device."""
+        """Copy the batches and rates of the next `count` steps to the device."""
         steps = range(population.state.step, population.state.step + count)
         ids = np.stack([np.stack([population.batches(seed, step) for seed in self.seeds]) for step in steps])
         beta1, beta2 = population.betas
@@ -131,7 +129,7 @@ class DeviceSteps:
         elif self.captures and self.eager_steps >= _WARM_UP_STEPS:
             self._capture(population)
         elif self.device.type == "cuda":
-            # Warm up on the stream that captures: what libraries set up for a stream is then there.
+            # Warm up on the capturing stream: libraries have state per stream.
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 self._fall_back_or_compute(population)
@@ -141,7 +139,7 @@ class DeviceSteps:
             self._fall_back_or_compute(population)
 
     def _capture(self, population: Population) -> None:
-        """Capture the graph and make this step with it."""
+        """Capture the graph and run this step with it."""
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -167,12 +165,12 @@ class DeviceSteps:
             if not self.is_compiled:
                 raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            _log.warning("compiling failed (%s); going on uncompiled", reason)
+            _log.warning("compiling failed (%s); continuing uncompiled", reason)
             self.arithmetic, self.update, self.is_compiled = population.arithmetic, adam_rows, False
             self._compute(population)
 
     def _compute(self, population: Population) -> None:
-        """One step, by row `self.row` of what was staged. Changes nothing before the gradients are there."""
+        """One step with row `self.row` of the staged data. Changes no state before the gradients are complete."""
         assert self.ids is not None and self.paces is not None
         state = population.state
         tokens = self.ids.index_select(0, self.row)[0].long()
@@ -198,6 +196,6 @@ class DeviceSteps:
 
 
 def compile_for_training(function: Any, **settings: Any) -> Any:
-    """`function` compiled, with room for one shape a width and number of members; on disk the libraries cache it."""
+    """`function` compiled, with a cache for one shape per width and number of members."""
     torch._dynamo.config.recompile_limit = 64
     return torch.compile(function, **settings)

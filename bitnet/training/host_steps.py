@@ -1,4 +1,4 @@
-"""Steps on a CPU: gradients of all members together, then torch's fused Adam for one after the other."""
+"""Steps on a CPU: gradients of all members together, then torch's fused Adam for each member."""
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class HostSteps:
             population.state.step = step + 1
 
     def worthwhile_size(self, members: int) -> int:
-        """Any smaller batch is worth it: a new shape costs nothing."""
+        """All but one member: a new shape costs nothing on a CPU."""
         return members - 1
 
     def _update(self, population: Population, k: int, member: Member, gradients: list[Tensor]) -> Tensor:

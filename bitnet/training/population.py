@@ -1,10 +1,10 @@
-"""K models of one width trained as one batched model: each its own rate, decay, clip, seed and optimizer state.
+"""K models of one width trained as one batched model; each has its own rate, decay, clip, seed and optimizer state.
 
-A single run is a population of one. All parameters of a member lie in one row of a (K, P) tensor, and Adam's moments
-likewise, so that clipping and the update are a few operations over rows, and dropping a member is an index. The
+A single run is a population of one. Each row of a (K, P) tensor holds the parameters of a member; Adam's moments have
+the same layout. Clipping and the update are then a few operations over rows, and dropping a member is an index. The
 legend of shapes is in `bitnet.model.decoder`.
 
-How steps are made is a `Stepper`'s part: see `bitnet.training.steppers`.
+A `Stepper` makes the steps; see `bitnet.training.steppers`.
 """
 
 import math
@@ -26,15 +26,15 @@ Batches = Callable[[int, int], Any]  # (seed, step) → ids (B, T + 1)
 
 @dataclass(kw_only=True)
 class Member:
-    """One model of a population: what may differ from its neighbours.
+    """The settings in which the models of a population may differ.
 
     Attributes:
-        seed: of its initial weights and its data.
+        seed: seed of the initial weights and the data.
         schedule: its learning rate and weight decay.
-        coupled: whether weight decay goes through the gradient (L2, `torch.optim.Adam`) or past it (AdamW).
+        coupled: whether weight decay is added to the gradient (L2, `torch.optim.Adam`) or decoupled (AdamW).
         clip: largest gradient norm; infinite for none.
         label_smoothing: share of the target's probability spread over the vocabulary.
-        warmup: an adaptive warm-up's state, if it has one.
+        warmup: state of an adaptive warm-up; None for a fixed one.
     """
 
     seed: int
@@ -45,18 +45,18 @@ class Member:
     warmup: AdaptiveWarmup | None = None
 
     def pace(self, step: int) -> tuple[float, float]:
-        """Learning rate and weight decay of the update at `step`; moves an adaptive warm-up on."""
+        """Learning rate and weight decay of the update at `step`; advances an adaptive warm-up."""
         ramp = self.warmup.advance() if self.warmup else None
         return self.schedule.learning_rate(step, ramp), self.schedule.decay(step)
 
 
 @dataclass(kw_only=True)
 class State:
-    """What training changes: (K, P) parameters and Adam's two moments, updates done, and figures of the last one.
+    """Training state: (K, P) parameters and Adam's two moments, number of updates, and figures of the last update.
 
     Attributes:
-        gradient_norm: (K,) before clipping. update_ratio: (K,) root mean square of the last update of the ternary
-            weights ÷ that of the weights. Both NaN before the first update.
+        gradient_norm: (K,) norm before clipping. update_ratio: (K,) RMS of the last update of the ternary weights ÷
+            RMS of the weights. Both NaN before the first update.
     """
 
     parameters: Tensor
@@ -67,19 +67,19 @@ class State:
     update_ratio: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def rows(self, index: Sequence[int]) -> "State":
-        """The state of some members, copied."""
+        """A copy of the state of some members."""
         picked = torch.tensor(list(index), device=self.parameters.device)
         tensors = {name: value[picked] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return State(step=self.step, **tensors)
 
 
 class Stepper(Protocol):
-    """How a population's steps are made. It refers to no population, so that the memory of one is freed at once."""
+    """Makes the steps of a population. Holds no reference to it, so that its memory is freed at once."""
 
-    is_compiled: bool  # asked for, and not failed
+    is_compiled: bool  # requested, and compiling has not failed
 
     def bind(self, population: "Population") -> None:
-        """Prepare for the population's present members and tensors; called again when some are dropped."""
+        """Prepare for the population's current members and tensors; called again when members are dropped."""
 
     def run(self, population: "Population", count: int) -> None:
         """Make `count` updates, none where it is negative."""
@@ -98,11 +98,11 @@ class Population:
         stepper: makes the steps.
         device: where to train.
         gradient: precision of the backward products.
-        betas, epsilon: Adam's.
+        betas, epsilon: Adam's parameters.
         init_std: deviation of the initial weights.
-        arithmetic: how the models compute; None for the fastest that the device has.
+        arithmetic: implementation of the layers and the loss; None for the device's fastest.
         micro_batch: sequences of a forward pass; None for the whole batch. The gradient is that of the batch.
-        state: to go on from, instead of initial weights.
+        state: the state to resume from; None for initial weights.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Population:
         )
 
     def _bind(self) -> None:
-        """Make the named views of the present state."""
+        """Create the named views of the current state."""
         self.parameters = views(self.state.parameters, self.config)
         self._leaves = {name: view.detach().requires_grad_() for name, view in self.parameters.items()}
         smoothing = [member.label_smoothing for member in self.members]
@@ -150,7 +150,7 @@ class Population:
 
     @property
     def ternary_weights(self) -> Tensor:
-        """(K, …) latent weights of all quantised layers; embedding and head come first in a row, these after."""
+        """(K, …) latent weights of all quantised layers; they follow embedding and head in a row."""
         return self.state.parameters[:, 2 * self.config.vocabulary_size * self.config.hidden_size :]
 
     @property
@@ -165,7 +165,7 @@ class Population:
         self._bind()
 
     def advance(self, step: int) -> None:
-        """Train until `step` updates have been made; also measures the relative size of the last one."""
+        """Train until update `step`; also measure the relative size of the last update."""
         self.make_steps(step - 1 - self.state.step)
         if self.state.step < step:
             before = self.ternary_weights.clone()
@@ -186,11 +186,11 @@ class Population:
         return torch.stack([by_seed[seed] for seed in seeds])
 
     def gradients(self, tokens: Tensor, arithmetic: Arithmetic | None = None) -> list[Tensor]:
-        """Gradient of each member's own loss for each parameter, (K, …), by micro-batches where asked.
+        """Gradient of each member's loss for each parameter, (K, …); accumulates micro-batches.
 
         Args:
-            tokens: as from `tokens`.
-            arithmetic: another one than the population's, such as a compiled one.
+            tokens: the result of `tokens`.
+            arithmetic: replaces the population's arithmetic (a compiled one, for example).
         """
         arithmetic = arithmetic or self.arithmetic
         size = self.micro_batch or tokens.shape[1]

@@ -1,4 +1,4 @@
-"""Which stepper a run is made with."""
+"""The choice of a stepper for a run."""
 
 import torch
 
@@ -8,5 +8,5 @@ from bitnet.training.population import Stepper
 
 
 def stepper_for(device: str | torch.device, *, compiled: bool = False) -> Stepper:
-    """Steps made by the host one operation at a time on a CPU; elsewhere, and where compiled, staged on the device."""
+    """`HostSteps` for uncompiled runs on a CPU, else `DeviceSteps`."""
     return DeviceSteps(compiled=compiled) if compiled or torch.device(device).type != "cpu" else HostSteps()

@@ -342,7 +342,7 @@ def test_a_damaged_folder_is_refused_and_made_again(damage: str, tmp_path: Path,
     folder = prepare(texts, cache)
     whole = (folder / damage).read_bytes()
     (folder / damage).write_bytes(whole[:-3])
-    with pytest.raises(InputError, match=r"^tokens: .* is no token folder or a damaged one"):
+    with pytest.raises(InputError, match=r"^tokens: .* is not a token folder, or is damaged"):
         load_tokens(folder)
     assert prepare(texts, cache) == folder
     assert (folder / damage).read_bytes() == whole
@@ -523,8 +523,8 @@ BAD: list[tuple[str, Callable[[Path], object], dict[str, Any], str]] = [
     ),
     ("nul.txt", lambda p: p.write_bytes(b"a\0b"), {}, "expected UTF-8 text in nul.txt, but it is a binary file"),
     ("photos", lambda p: [p.mkdir(), (p / "a.png").write_bytes(b"\x89PNG")], {}, "expected UTF-8 text in .*a.png"),
-    ("bad.jsonl", lambda p: p.write_text('{"text": "a"}\n{"text": oops}'), {}, "cannot be read as json: .* row 1"),
-    ("bad.parquet", lambda p: p.write_bytes(b"nonsense"), {}, "bad.parquet cannot be read as parquet: "),
+    ("bad.jsonl", lambda p: p.write_text('{"text": "a"}\n{"text": oops}'), {}, "cannot read .* as json: .* row 1"),
+    ("bad.parquet", lambda p: p.write_bytes(b"nonsense"), {}, "cannot read bad.parquet as parquet: "),
     ("a.jsonl", lambda p: table(p, {"a": "x", "b": "y"}), {}, r"has the columns 'a', 'b'; name the one"),
     (
         "b.jsonl",
@@ -595,5 +595,5 @@ def test_a_token_folder_that_is_none(missing: str, tmp_path: Path, tokens: Any) 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"^cache: tokens cannot be kept in .*; set LRTUNE_CACHE"):
+    with pytest.raises(InputError, match=r"^cache: cannot write tokens to .*; set LRTUNE_CACHE"):
         prepare(folder_of(tmp_path / "texts", DOCUMENTS), tmp_path / "file")

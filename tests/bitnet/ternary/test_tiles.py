@@ -79,7 +79,7 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
         runs.append(one.state.parameters)
     assert torch.equal(*runs)
     assert [record.getMessage() for record in caplog.records] == [
-        "compiling failed (RuntimeError: c++: not found); going on uncompiled"
+        "compiling failed (RuntimeError: c++: not found); continuing uncompiled"
     ]
 
 
