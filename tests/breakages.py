@@ -412,7 +412,7 @@ BREAKAGES = (
     Breakage(
         "search: a storage older than the records takes none of them back",
         "lrtune/search/queue.py",
-        "strays = [record for record in strays if _content(record) not in known]",
+        "strays = [record for record in strays if _content(record) not in stored]",
         "strays = []",
         ("search/test_restore.py",),
     ),
@@ -426,14 +426,14 @@ BREAKAGES = (
     Breakage(
         "search: records that were put back are put back again",
         "lrtune/search/queue.py",
-        "if _content(record) not in known]",
+        "if _content(record) not in stored]",
         "if True]",
         ("search/test_restore.py",),
     ),
     Breakage(
         "search: runs of a changed trainer are mixed without a word",
         "lrtune/search/session.py",
-        "if made and trainer.source and made[-1].source != trainer.source:",
+        "if records and trainer.source and records[-1].source != trainer.source:",
         "if False:",
         ("search/test_changed_trainer.py",),
     ),

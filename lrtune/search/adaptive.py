@@ -1,7 +1,7 @@
-"""The adaptive design: asks the model what to run next, and ends when that is sure enough.
+"""The adaptive design: asks the model for the next run, and ends when the model is certain enough.
 
-Its proposals follow from the records and the pending tasks alone, so a search that was killed resumes as if it had not
-been. However sure the model is, every width gets a run: a rule should not rest on a size that was never trained.
+Its proposals depend on the records and the pending tasks alone, so a killed search resumes as if nothing had happened.
+Every width gets a run, however certain the model is: a rule should not include a size without a run.
 """
 
 import math
@@ -24,7 +24,7 @@ class AdaptiveDesign:
 
     Args:
         study: what to search.
-        targets: widths that the rule is for; those of the study where none are given.
+        targets: widths that the rule is for; by default those of the study.
     """
 
     def __init__(self, study: Study, *, targets: Sequence[int] = ()) -> None:
@@ -33,7 +33,7 @@ class AdaptiveDesign:
         self._seen: set[int] = set()
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """See `lrtune.search.designs.Design`; proposes no more than can start now."""
+        """See `lrtune.search.designs.Design`; proposes only tasks that can start now."""
         self._learn(records)
         wanting = [search for search in self.searches if not search.is_over]
         tasks: list[Task] = []
@@ -44,26 +44,26 @@ class AdaptiveDesign:
         return tasks
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
-        """See `lrtune.search.designs.Design`: over once every model is sure enough, or cannot become it."""
+        """See `lrtune.search.designs.Design`: over when every model is certain enough, or cannot become so."""
         self._learn(records)
         if not all(search.is_over for search in self.searches):
             return None
-        known = [search.assessment for search in self.searches if search.assessment is not None]
-        ending = Ending.EXHAUSTED if any(assessment.exhausted for assessment in known) else Ending.ENOUGH
-        return StopReason(ending, str(max(known, key=lambda assessment: assessment.regret_90)))
+        assessments = [search.assessment for search in self.searches if search.assessment is not None]
+        ending = Ending.EXHAUSTED if any(assessment.exhausted for assessment in assessments) else Ending.ENOUGH
+        return StopReason(ending, str(max(assessments, key=lambda assessment: assessment.regret_90)))
 
     def _learn(self, records: Sequence[TrialRecord]) -> None:
-        """Give the models the records that are new, and have each say what it knows where it got any."""
-        taught = set()
+        """Give the models the new records; each model with new records makes a new assessment."""
+        updated = set()
         for record in records:
             if record.trial not in self._seen:
                 self._seen.add(record.trial)
                 task = task_of(record)
                 if task.group in self._by_group:
                     self._by_group[task.group].take(record, task)
-                    taught.add(task.group)
-        if taught and any(record.status == "finished" for record in records):
-            for search in {id(s): s for s in map(self._by_group.__getitem__, taught)}.values():
+                    updated.add(task.group)
+        if updated and any(record.status == "finished" for record in records):
+            for search in {id(s): s for s in map(self._by_group.__getitem__, updated)}.values():
                 search.assess()
 
 
@@ -80,27 +80,27 @@ class _WidthSearch:
 
     @property
     def is_over(self) -> bool:
-        """Whether enough is known and every width was trained, or more runs would not help."""
+        """Whether the model is certain enough and every width has a run, or more runs would not help."""
         if self.assessment is None or self.assessment.exhausted:
             return self.assessment is not None
         tried = {task.hidden_size for task in self.ended}
         return self.assessment.enough and tried.issuperset(self.study.widths)
 
     def own(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those of the tasks that are part of this search."""
+        """This search's tasks among `tasks`."""
         return [task for task in tasks if task.group in self.groups]
 
     def take(self, record: TrialRecord, task: Task) -> None:
-        """Take in the record of an ended run."""
+        """Add the record of an ended run."""
         self.ended.append(task)
         self.model.take(record.trial, observation(record, self.study.pruning.floor), record.facts.parameters)
 
     def assess(self) -> None:
-        """Assess what is known."""
+        """Update the assessment."""
         self.assessment = self.model.assess(self.space(), look_ahead=False)
 
     def next_task(self, under_way: Sequence[Task]) -> Task:
-        """What the model wants to know next. The same rate at the same width again means another seed."""
+        """The model's next run. A repeat of a rate at a width gets another seed."""
         own = self.own(under_way)
         untried = {*self.study.widths} - {task.hidden_size for task in (*self.ended, *own)}
         width, x = self.model.next_run(
@@ -114,7 +114,7 @@ class _WidthSearch:
         return Task(hidden_size=width, learning_rate=rate, seed=self.study.seed + before, scales=self.scales)
 
     def space(self) -> Space:
-        """Where the model is to search; a width costs what its runs said."""
+        """The model's search space, with the cost of each width from its runs."""
         return Space(
             widths=tuple(sorted({*self.study.widths})),
             targets=self.targets,
@@ -127,7 +127,7 @@ class _WidthSearch:
 
 
 def observation(record: TrialRecord, floor: float) -> Observation | None:
-    """What an ended run says to the model; None for a failed one. `floor` is the least diversity of a good run."""
+    """An ended run as an observation for the model; None if it failed. `floor`: the least diversity of a good run."""
     if record.status == "failed":
         return None
     width, x = record.hidden_size, math.log2(record.learning_rate)

@@ -1,4 +1,4 @@
-"""Which runs a search makes: pure functions from what is known to the tasks that come next."""
+"""Designs of a search: pure functions from the records so far to the next tasks."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,23 +13,23 @@ _MOST_WIDENINGS = 8
 
 
 class Design(Protocol):
-    """Says which tasks come next, and when there is nothing more to run."""
+    """Proposes the next tasks and decides when to end."""
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """New tasks, given what is known and what is under way.
+        """New tasks.
 
         Args:
-            records: of all runs that ended, failed ones included.
-            pending: tasks that are waiting or running.
-            at_once: how many may be under way at once; a fixed design may give more.
+            records: of all ended runs, failed ones included.
+            pending: waiting and running tasks.
+            at_once: how many tasks may be pending at once; a fixed design may return more.
 
         Returns:
-            An empty list when nothing is to be started now.
+            An empty list to start nothing now.
         """
         ...
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
-        """Why the search may end now, `pending` being what is under way after the last proposals; None to go on."""
+        """The stop reason, or None to continue; `pending` includes the last proposals."""
         ...
 
 
@@ -40,7 +40,7 @@ class FixedDesign:
         self.tasks = list(tasks)
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """Every task that is neither done nor under way."""
+        """Every task that is neither done nor pending."""
         known = {task_of(record).key for record in records} | {task.key for task in pending}
         fresh = {task.key: task for task in self.tasks if task.key not in known}
         return list(fresh.values())
@@ -62,7 +62,7 @@ class GridDesign:
         self.seeds = range(study.seed, study.seed + study.seeds)
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """The runs of the present step of every width."""
+        """The runs of every width's current stage."""
         known = {task_of(record).key for record in records} | {task.key for task in pending}
         busy = {task.group for task in pending}
         tasks = []
@@ -78,15 +78,15 @@ class GridDesign:
         return [task for task in tasks if task.key not in known]
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
-        """Over when no step is left at any width."""
+        """Over when no stage is left at any width."""
         return None if pending else StopReason(Ending.COMPLETE, "the design is complete")
 
     def first_rates(self) -> list[float]:
-        """The rates that every width begins with."""
+        """The first rates of every width."""
         return log_spaced(self.study.lr_min, self.study.lr_max, self.study.points)
 
     def rates(self, records: Sequence[TrialRecord]) -> list[float]:
-        """All rates that one width is to be trained at, given the records of those it was trained at."""
+        """All rates of one width so far, given its records."""
         first = self.first_rates()
         if {*first} - {record.learning_rate for record in records}:
             return first
@@ -111,7 +111,7 @@ class GridDesign:
 
 
 def losses_by_rate(records: Iterable[TrialRecord]) -> dict[float, float]:
-    """Mean final loss of each rate; infinite where a run of it did not finish."""
+    """Mean final loss of each rate; infinite if one of its runs did not finish."""
     losses: dict[float, list[float]] = {}
     for record in records:
         done = record.status == "finished" and record.loss is not None

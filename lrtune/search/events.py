@@ -1,4 +1,4 @@
-"""What happens during a search, as it happens: for a live view, a log, a notebook."""
+"""Events of a search, for a live view, a log or a notebook."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from lrtune.rule import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted:
-    """A worker began (or began again, `attempt` > 1) to train."""
+    """A worker started a trial, or restarted it (`attempt` > 1)."""
 
     trial: int
     hidden_size: int
@@ -24,7 +24,7 @@ class TrialStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReported:
-    """A running trial's latest report. Not every report is passed on: a fast trainer makes thousands a second."""
+    """A running trial's latest report. A search emits only some: a fast trainer reports thousands of times a second."""
 
     trial: int
     step: int
@@ -35,21 +35,21 @@ class TrialReported:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded:
-    """A trial has its record, which is in ``records.jsonl`` by now."""
+    """A trial ended; its record is already in ``records.jsonl``."""
 
     record: TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawChanged:
-    """The law through the records so far."""
+    """The law was fitted to the records so far."""
 
     rule: Rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """How many trials are known of now, the finished ones included; an adaptive search adds more."""
+    """The number of trials so far, ended ones included; an adaptive search adds more."""
 
     trials: int
     waiting: int

@@ -1,4 +1,4 @@
-"""The loop of a search: results in, new tasks out, dead workers noticed, until there is a reason to stop."""
+"""The loop of a search: collect results, queue tasks and replace dead workers, until there is a reason to stop."""
 
 import time
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from lrtune.trainer.trial import Trainer
 
 _POLL = 0.05
 _HOLD_SECONDS = 5.0
-_SILENCE = 60.0  # seconds after which a search that does not show itself may be replaced
+_SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
 _GRACE = 30.0
 _FAILURES_IN_A_ROW = 5
 _GPU_MEMBERS = 8
 
 
 class Loop:
-    """Has the tasks of a design trained by workers; `run` returns why it ended, and no worker is left then.
+    """Runs the tasks of a design on workers. `run` ends all workers and returns the stop reason.
 
     Args:
-        queue: the trials, restored.
-        me: the name by which this search holds the study.
-        url: the storage that workers meet it in.
+        queue: the restored trials.
+        me: this search's owner name.
+        url: the storage.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Loop:
         self._waiting = Waiting()
 
     def run(self) -> StopReason:
-        """Have tasks trained until there is a reason to stop.
+        """Run tasks until there is a reason to stop.
 
         Raises:
-            RunFailedError: several runs in a row failed, no rate can help, workers do not start, the storage is lost.
+            RunFailedError: several runs in a row failed, no rate works, workers do not start, the storage is lost.
         """
         reason = self._spent() or self._fill(1)
         if reason is not None:
@@ -91,10 +91,10 @@ class Loop:
                 stillborn = 0 if held or ended or has_begun else stillborn + 1
                 has_begun = False
                 if stillborn > 2 * engine.count:
-                    raise RunFailedError(f"workers: they end before they train ({how}): {engine.tail()}")
+                    raise RunFailedError(f"workers: they end before training ({how}): {engine.tail()}")
             self.queue.take_back_silent(self.options.lease_seconds)
             reason = self._spent()
-            if reason is None and (ended or is_to_fill):  # what the design wants depends on nothing else
+            if reason is None and (ended or is_to_fill):  # the design's proposals change only with new records
                 reason, is_to_fill = self._fill(engine.count * self._members(engine)), False
             if reason is not None:
                 return reason
@@ -116,19 +116,19 @@ class Loop:
             self.queue.emit(Note(text=text))
 
     def _fill(self, at_once: int) -> StopReason | None:
-        """Queue what the design wants next, a little ahead of the workers where it knows; or why it is at its end."""
+        """Queue the design's next tasks, some ahead of the workers; returns the design's stop reason, if any."""
         ahead = max(32, 2 * at_once)
         waiting = len(self.queue.pending)
         if self.study.budget.trials is not None:
             ahead = min(ahead, self.study.budget.trials - len(self.queue.folder.records))
-        known = self.queue.known()
+        records = self.queue.known()
         if waiting < ahead:
-            tasks = self.design.propose(known, list(self.queue.pending.values()), at_once)
+            tasks = self.design.propose(records, list(self.queue.pending.values()), at_once)
             self.queue.add(tasks[: ahead - waiting])
-        return self.design.verdict(known, list(self.queue.pending.values()))
+        return self.design.verdict(records, list(self.queue.pending.values()))
 
     def _members(self, engine: Engine) -> int:
-        """How many trials one worker is to train together."""
+        """How many trials one worker trains together."""
         if self.trainer.train_population is None:
             return 1
         asks = self.options.members is None and self.trainer.members_at_once is not None
@@ -137,11 +137,11 @@ class Loop:
     def _hold(self) -> None:
         holder = self.leases.hold(self.me, _SILENCE)
         if holder is not None:
-            raise RunFailedError(f"storage: another search ({holder}) took the study over while this one was silent")
+            raise RunFailedError(f"storage: another search ({holder}) took over the study while this one was silent")
         self.held = time.monotonic()
 
     def _spent(self) -> StopReason | None:
-        """Why to stop although the design is not at its end: asked to, or a budget is spent."""
+        """A reason to stop before the design is complete: a signal or a spent budget."""
         budget, records = self.study.budget, self.queue.folder.records
         if self.stopping.is_asked:
             return StopReason(Ending.INTERRUPTED, f"interrupted; {Ending.INTERRUPTED.value}")
@@ -149,7 +149,7 @@ class Loop:
         if len(failed) >= _FAILURES_IN_A_ROW:
             raise RunFailedError(
                 f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, hidden size "
-                f"{failed[-1].hidden_size}) with: {failed[-1].reason or 'no reason given'}; "
+                f"{failed[-1].hidden_size}): {failed[-1].reason or 'no reason given'}; "
                 f"see `why` in {self.queue.folder.records_path}"
             )
         if (why := hopeless(list(records.values()))) is not None:
@@ -163,7 +163,7 @@ class Loop:
         return None
 
     def _stop(self, engine: Engine) -> None:
-        """End the workers: at their next report, or now if asked twice or when they do not come to one."""
+        """End the workers at their next report; at once after a second signal or after the grace period."""
         self.leases.set_state("stopping")
         engine.ask_to_stop()
         deadline = time.monotonic() + _GRACE
@@ -184,12 +184,12 @@ class Loop:
 
 
 def members_wanted(given: int | None, reported: Sequence[int], *, is_gpu: bool) -> int:
-    """Trials that one worker is to be given at once.
+    """How many trials to plan for one worker at once.
 
     Args:
-        given: what the user said.
-        reported: what workers train at once, one number a group, in ascending order; half of the middle one is given.
-        is_gpu: whether they train on a GPU; decides where neither is known.
+        given: the user's number.
+        reported: how many trials workers train at once, one number per group, ascending; the result is half the median.
+        is_gpu: whether workers train on a GPU; decides if both others are missing.
     """
     if given is not None:
         return given

@@ -1,4 +1,4 @@
-"""How a search is run, and what it gives."""
+"""The options and the result of a search."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a search is run; nothing of it changes what a trial finds, except through the execution plan.
+    """How to run a search. These options change a trial's result only through its execution plan.
 
     Attributes:
-        workers: how many at once; None for what the machine has.
-        engine, address: ``local``, ``inline`` (in this process, one worker) or ``ray``, and the Ray cluster's address.
+        workers: number of workers; None for one per GPU or core.
+        engine, address: ``local``, ``inline`` (one worker in this process) or ``ray``, and the Ray cluster's address.
         storage: a URL that workers on other machines can reach; None for a file in the run folder.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        members: trials of one width that a population trainer gets at once; None for what the trainer says is worth
-            it, and else for what the device suggests (see `lrtune.trainer.trial`).
-        trial_timeout: seconds after which a run is taken for hanging.
-        attempts: how often a trial may take its worker down with it before it is given up.
-        lease_seconds: silence after which a worker is taken for dead.
-        checkpoint_seconds: between two checkpoints of a trainer that makes them.
-        accept_changed_trainer: whether to add runs to those of a trainer whose source was another.
+        members: trials of one width that a population trainer gets at once; None for the trainer's number, or else the
+            device's default (see `lrtune.trainer.trial`).
+        trial_timeout: seconds after which a run counts as hanging.
+        attempts: how many workers a trial may bring down before the search gives it up.
+        lease_seconds: seconds of silence after which a worker counts as dead.
+        checkpoint_seconds: between two checkpoints.
+        accept_changed_trainer: whether to mix runs from before and after a change of the trainer's source.
         write_rule: whether to write ./lrtune-rule.json too.
     """
 
@@ -63,17 +63,17 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search gave.
+    """The result of a search.
 
     Attributes:
         records: of all trials of the folder, in order of trial number.
         reason: why it ended.
         out: the run folder.
         interrupted: the signal that stopped it, or None.
-        fit: the law through the records; None where they do not support one, or none was asked for.
+        fit: the law's fit to the records; None if they do not support one, or for `run_fixed`.
         why_no_rule: why there is no fit.
-        workers: how many it had.
-        notes: what could not be done at the end, one line each.
+        workers: how many workers it had.
+        notes: files that it could not write, one line each.
     """
 
     records: list[TrialRecord]
@@ -92,10 +92,10 @@ class SearchResult:
 
     @property
     def ending(self) -> Ending:
-        """Why it ended, for programs."""
+        """The reason for its end, for programs."""
         return self.reason.ending
 
     @property
     def stop_reason(self) -> str:
-        """Why it ended, in one line for people."""
+        """The reason for its end, in one line for people."""
         return self.reason.text

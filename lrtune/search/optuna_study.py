@@ -1,9 +1,9 @@
-"""The Optuna study of a search, the one truth for its trials: what was asked, what runs, how each ended.
+"""The Optuna study of a search, the source of truth for its trials and their records.
 
-Parameters are ``hidden_size`` and ``learning_rate`` with wide bounds that never change (Optuna's samplers give up on
-a range that does). Intermediate values are the losses reported. All else is in user attributes: ``seed`` from the
-start, with ``scales, arm, options`` where there are any; at the end ``status, why, facts, curve``, and ``run`` with the
-rest of the record. Diversity below its floor is a constraint, never a second objective.
+Parameters are ``hidden_size`` and ``learning_rate`` with wide, fixed bounds (Optuna's samplers fail on a range that
+changes). Intermediate values are the reported losses. User attributes hold the rest: ``seed`` from the start, with
+non-empty ``scales, arm, options``; at the end ``status, why, facts, curve``, and ``run`` with the rest of the record.
+Diversity below its floor is a constraint, never a second objective.
 """
 
 import contextlib
@@ -36,22 +36,15 @@ _STATES = {
 }
 
 
-_ASKED = (
-    "trial",
-    "hidden_size",
-    "learning_rate",
-    "seed",
-    "scales",
-    "arm",
-    "options",
-)  # a trial has them from its start
+# The fields of a record that a trial has from its start.
+_ASKED = ("trial", "hidden_size", "learning_rate", "seed", "scales", "arm", "options")
 _MOST_SHOWN = 25  # intermediate values of a trial; each costs a transaction
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTrials:
-    """What a storage holds of a study, by trial number: the records of ended trials, the tasks of the unfinished, and
-    the numbers of trials that ended and have no whole record with them, as in storages of earlier versions."""
+    """A study's trials in a storage, by trial number: records of ended trials, tasks of unfinished ones, and the
+    numbers of ended trials without a complete record, from storages of earlier versions."""
 
     records: dict[int, TrialRecord]
     unfinished: dict[int, Task]
@@ -80,18 +73,18 @@ class Trials:
             )
         )
         self._study_id = self.storage.get_study_id_from_name(name)
-        # Knows the trials that it made without asking again.
+        # A cache of the trials that it made.
         self._remembering = optuna.storages.get_storage(self.storage)
         self._ids: dict[int, int] = {}
         self._next = 0
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
     def add(self, task: Task) -> int:
-        """A new waiting trial of this task; returns its number. Not safe to repeat blindly: see `read`."""
+        """Add a waiting trial of this task; returns its number. A repeat adds a second trial: call `read` first."""
         template = create_trial(
             state=TrialState.WAITING,
             params={"hidden_size": task.hidden_size, "learning_rate": task.learning_rate},
@@ -105,20 +98,20 @@ class Trials:
         return number
 
     def _number(self, trial_id: int) -> int:
-        """The number of a trial just made: the next one, which is known here, or else read with the whole trial."""
+        """The number of a new trial: the expected next one, or else read with the whole trial."""
         with contextlib.suppress(KeyError):
             if self._remembering.get_trial_id_from_study_id_trial_number(self._study_id, self._next) == trial_id:
                 return self._next
         return self._remembering.get_trial_number_from_id(trial_id)
 
     def read(self) -> "StoredTrials":
-        """All trials, as the storage has them."""
+        """All trials in the storage."""
         records: dict[int, TrialRecord] = {}
         tasks: dict[int, Task] = {}
         others = []
         for trial in patiently(lambda: self.storage.get_all_trials(self._study_id, deepcopy=False)):
             if "seed" not in trial.user_attrs:
-                continue  # not one of a search
+                continue  # not a search's trial
             if not trial.state.is_finished():
                 tasks[trial.number] = _task(trial.params, trial.user_attrs)
             elif "status" in trial.user_attrs:
@@ -129,21 +122,21 @@ class Trials:
         return StoredTrials(records=records, unfinished=tasks, without_record=tuple(others))
 
     def task(self, number: int) -> Task:
-        """What a trial was to train."""
+        """The task of a trial."""
         trial = patiently(lambda: self.storage.get_trial(self._id(number)))
         return _task(trial.params, trial.user_attrs)
 
     def begin(self, number: int) -> None:
-        """Show a waiting trial as running."""
+        """Mark a waiting trial as running."""
         trial_id = self._id(number)
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             patiently(lambda: self.storage.set_trial_state_values(trial_id, TrialState.RUNNING))
 
     def tell(self, record: TrialRecord, floor: float) -> None:
-        """Tell how a trial ended; `floor` is the least diversity. Telling twice changes nothing.
+        """Store a trial's record; `floor` is the least diversity. A repeat changes nothing.
 
-        As `optuna.Study.tell` does it, in fewer transactions: a pruned trial's value is its last loss. The state is
-        written last, so a trial that was told in part stays unfinished.
+        Like `optuna.Study.tell` in fewer transactions: a pruned trial's value is its last loss. It writes the state
+        last, so a partly stored trial stays unfinished.
         """
         trial_id = self._id(record.trial)
         state = _STATES[record.status] if record.loss is not None or record.status == "failed" else TrialState.PRUNED
@@ -165,7 +158,7 @@ class Trials:
                 patiently(write)
 
     def drop(self, number: int) -> None:
-        """Fail a trial that was never begun and never will be."""
+        """Fail a trial that will never run."""
         trial_id = self._id(number)
         if not self.storage.get_trial(trial_id).state.is_finished():
             patiently(lambda: self.storage.set_trial_state_values(trial_id, TrialState.FAIL))
@@ -178,13 +171,13 @@ class Trials:
 
 
 def attributes(task: Task) -> dict[str, Any]:
-    """What a trial carries from its start; each attribute costs a storage two statements, so none that says nothing."""
+    """A trial's attributes from its start, without empty ones: each costs the storage two statements."""
     more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
     return {"seed": task.seed, **{name: value for name, value in more.items() if value}}
 
 
 def ending_attributes(record: TrialRecord) -> dict[str, Any]:
-    """What a trial gets when it ends: with its parameters and first attributes, the whole record."""
+    """A trial's attributes at its end; with its parameters and first attributes they are the whole record."""
     data = json.loads(to_json(record))
     facts = {name: value for name, value in data["facts"].items() if value not in (None, [], {})}
     shown = {"status": record.status, "why": record.why, "facts": facts, "curve": data["curve"]}
@@ -196,17 +189,17 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     """The record of an ended trial.
 
     Raises:
-        InputError: its attributes are no whole record; those of earlier versions were not.
+        InputError: its attributes are not a complete record, as in earlier versions.
     """
     attributes = dict(trial.user_attrs)
     rest = attributes.pop("run", None)
     if not isinstance(rest, dict):
-        raise InputError("run: expected in every trial that ended, but it is missing")
+        raise InputError("run: missing in an ended trial")
     return parse_record({"trial": trial.number, **trial.params, **attributes, **rest})
 
 
 def _intermediate_values(record: TrialRecord) -> dict[int, float]:
-    """The losses reported, by step; evenly spaced ones of a long curve, whose whole is in the attribute ``curve``."""
+    """The reported losses by step; of a long curve an even selection, since the attribute ``curve`` has all."""
     pairs = list(zip(record.curve.get("step", ()), record.curve.get("loss", ()), strict=False))
     if len(pairs) > _MOST_SHOWN:
         pairs = [pairs[round(i * (len(pairs) - 1) / (_MOST_SHOWN - 1))] for i in range(_MOST_SHOWN)]

@@ -1,4 +1,4 @@
-"""What a search would run and what that would cost, and whether a budget or a range can be enough."""
+"""Plans a search: its runs and their cost, and whether a budget or a range of rates can be enough."""
 
 import math
 from collections import Counter
@@ -25,10 +25,10 @@ class PlanRow:
 
     Attributes:
         hidden_size, scales: the width and the other scales.
-        runs, done: how many are expected, and how many of them were made already.
+        runs, done: expected runs, and how many of them are done.
         steps: of one run.
-        compute: of one run, in tokens × parameters where known, else in steps × hidden_size².
-        seconds: of one run; None where none was timed yet.
+        compute: of one run, in tokens × parameters if known, else in steps × hidden_size².
+        seconds: of one run; None before the first timed run.
     """
 
     hidden_size: int
@@ -41,23 +41,23 @@ class PlanRow:
 
     @property
     def left(self) -> int:
-        """How many are still to be made."""
+        """How many runs are left."""
         return max(0, self.runs - self.done)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a search would run.
+    """The runs and the cost of a search.
 
     Attributes:
         rows: one per width and combination of scales.
-        design, how: the design, and how the runs were counted.
+        design, how: the design, and the method of the count.
         runs, done: over all rows.
-        tokens: of the runs to come; None until a run has said its tokens per step.
-        compute: of the runs to come, in tokens × parameters where known, else in steps × hidden_size².
-        seconds: expected wall time of the runs to come; None until runs were timed.
-        workers: that the time is meant for.
-        notes: what else is worth knowing.
+        tokens: of the remaining runs; None before a run reports its tokens per step.
+        compute: of the remaining runs, in tokens × parameters if known, else in steps × hidden_size².
+        seconds: expected wall time of the remaining runs; None before every row has a timed run.
+        workers: how many workers `seconds` assumes.
+        notes: further lines for the user.
     """
 
     study: str
@@ -73,23 +73,23 @@ class Plan:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"study {self.study}: {self.runs} runs ({self.how}), {self.done} of them done"]
+        lines = [f"study {self.study}: {self.runs} runs ({self.how}), {self.done} done"]
         for row in self.rows:
             scales = "".join(f", {name} {value:g}" for name, value in row.scales.items())
             time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
             lines.append(f"  hidden {row.hidden_size}{scales}: {row.runs} runs of {row.steps} steps{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
-        lines.append(f"  to come: {tokens}compute {self.compute:.3g}")
+        lines.append(f"  remaining: {tokens}compute {self.compute:.3g}")
         if self.seconds is not None:
             lines.append(f"  about {self.seconds:.0f} s with {self.workers} workers")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
 def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
-    """Count and cost the runs of a study; `out` may hold a part of them already.
+    """Count and cost the runs of a study; `out` may already hold some of them.
 
     Raises:
-        InputError: the study or the options cannot work.
+        InputError: the study or the options are invalid.
     """
     from lrtune.trainer.find import resolve_trainer
 
@@ -106,7 +106,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
     notes = [f"budget: {text}" for text in _budget(study)]
     if len(timed) < len(rows):
-        notes.append("time: not known before the first runs; the search shows it as soon as it is")
+        notes.append("time: unknown before the first runs; the search then shows it")
     return Plan(
         study=study.name,
         rows=rows,
@@ -123,12 +123,12 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
 
 
 def _grid(study: Study) -> Mapping[int, int]:
-    """The points and the two that refine; what widening adds is not known before."""
+    """The grid's points and two refinements per width, without the points that widening may add."""
     return dict.fromkeys(study.widths, (study.points + 2) * study.seeds)
 
 
 def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
-    """Runs per width of an adaptive search, played through on a law of exponent −1 in the middle of the range."""
+    """Runs per width of an adaptive search, simulated on a law of exponent −1 in the middle of the range."""
     from lrtune.search.adaptive import AdaptiveDesign
 
     design = AdaptiveDesign(study)
@@ -184,43 +184,43 @@ def _budget(study: Study) -> list[str]:
 
 
 def check_budget(study: Study) -> None:
-    """Refuse a budget that cannot give one run per width.
+    """Refuse a budget below one run per width.
 
     Raises:
-        InputError: saying the least that makes sense.
+        InputError: with the least sensible budget.
     """
     least = len(cells(study))
     if study.budget.trials is not None and study.budget.trials < least:
         raise InputError(
-            f"budget.trials: expected at least {least}, one for each of {least} sizes, but got {study.budget.trials}; "
-            f"{3 * least} or more make sense"
+            f"budget.trials: expected at least {least}, one per size, but got {study.budget.trials}; "
+            f"{3 * least} or more recommended"
         )
 
 
 def hopeless(records: Sequence[TrialRecord]) -> str | None:
-    """Why no rate can help: runs diverge or collapse even at the lowest there is, and none has ever finished."""
+    """Why no rate works: no run has finished, and runs diverge or collapse even at the lowest rate; else None."""
     lowest = [record for record in records if record.learning_rate < 2 * LR_FLOOR]
     if len(lowest) < _LOST_AT_THE_LOWEST or any(record.status == "finished" for record in records):
         return None
     return (
-        f"trainer: no run finished, and {len(lowest)} did not even at {lowest[-1].learning_rate:.3g}, the lowest rate "
-        f"that is tried (the last: {lowest[-1].status}, {lowest[-1].reason}); lrtune check-trainer looks at its losses"
+        f"trainer: no run finished, not even {len(lowest)} runs at the lowest rate, {lowest[-1].learning_rate:.3g} "
+        f"(the last: {lowest[-1].status}, {lowest[-1].reason}); check the trainer's losses with lrtune check-trainer"
     )
 
 
 def shortfall(study: Study, records: Sequence[TrialRecord], workers: int) -> str:
-    """What a spent budget was too small for, and the least that makes sense; nothing where every size was trained."""
+    """The sizes that a spent budget left without a run, and a sufficient budget; empty if every size has a run."""
     every = cells(study)
     tried = [(record.hidden_size, dict(record.scales)) for record in records]
     missing = sum(cell not in tried for cell in every)
     if not missing:
         return ""
-    text = f" before {missing} of {len(every)} sizes had a run that ended; the least that makes sense is one for each"
+    text = f"; {missing} of {len(every)} sizes have no completed run. Allow at least one run per size"
     if not records:
         return text
     per_step = max(record.facts.tokens_per_step or 0 for record in records)
     if study.budget.tokens is not None and per_step:
         least = len(every) * study.steps * per_step
-        return f"{text}, {least:,.0f} tokens, better {3 * least:,.0f}"
+        return f"{text}: {least:,.0f} tokens; {3 * least:,.0f} recommended"
     seconds = len(every) * max(record.seconds for record in records) / workers
-    return f"{text}, {seconds:.0f} s by the slowest so far, better {3 * seconds:.0f} s"
+    return f"{text}: {seconds:.0f} s at the slowest run's speed; {3 * seconds:.0f} s recommended"

@@ -1,9 +1,8 @@
-"""Tasks out, records in. The Optuna study is the truth; the lease table hands trials to workers and records back, and
-records.jsonl is a projection.
+"""The search's queue: tasks out, records in. The Optuna study is the source of truth, the lease table passes trials to
+workers and records back, and records.jsonl is a copy.
 
-The order of writing is what survives a kill. A trial is made in Optuna first, then gets its lease; one that has no
-lease is given one when the search starts again. A record is told to Optuna first, then appended to records.jsonl,
-then its lease says so; each step can be repeated.
+The order of writes makes a kill safe. A new trial goes to Optuna first, then gets its lease; a restarted search adds a
+missing lease. A record goes to Optuna first, then to records.jsonl, then its lease is marked. Each step is repeatable.
 """
 
 import math
@@ -25,11 +24,11 @@ from lrtune.search.workers.storage import is_passing, patiently, raise_described
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
 
-_LOOK_SECONDS = 1.0  # between two looks at a storage in which nothing was written: silences grow all the same
+_LOOK_SECONDS = 1.0  # between two reads of an unchanged storage, which measure the workers' silence
 
 
 class TaskQueue:
-    """The search's view of its trials. `pending` holds those that wait or run, by trial number."""
+    """The search's view of its trials. `pending` holds the waiting and running ones by trial number."""
 
     def __init__(
         self, leases: Leases, trials: Trials, folder: RunFolder, study: Study, attempts: int, emit: OnEvent
@@ -45,7 +44,7 @@ class TaskQueue:
         self._looked = -math.inf
 
     def restore(self) -> None:
-        """Read all trials of the study, and finish what an earlier search left half done."""
+        """Read all trials of the study, and complete the unfinished writes of an earlier search."""
         stored, file = self.trials.read(), self.folder.read()
         records = dict(stored.records)
         states = self.leases.states()
@@ -57,38 +56,38 @@ class TaskQueue:
                 stored.unfinished.pop(number, None)
         self._take_back(file.records, records, stored.unfinished)
         for trial, _ in self.leases.done():
-            if trial in records:  # others were handed in meanwhile: `collect` takes them in
+            if trial in records:  # `collect` adds those that arrive meanwhile
                 self.leases.told(trial)
         for note in self.folder.project(records.values(), file):
             self.emit(Note(text=note))
-        # Runs that failed then are tried again: the user may have fixed the cause.
+        # Failed runs of an earlier search run again: the user may have fixed the cause.
         self._retried = {record.trial for record in records.values() if record.status == "failed"}
         self._tokens = sum(_tokens(record) for record in records.values())
         self._adopt(stored.unfinished)
         for lease in self.leases.running():
             if is_gone(lease.owner) and self.leases.release(lease):
-                self.emit(Note(text=f"trial {lease.trial}: its worker ended with the former search; it is resumed"))
+                self.emit(Note(text=f"trial {lease.trial}: resumed; its worker ended with the earlier search"))
 
     def _take_in(self, number: int, result: str) -> TrialRecord:
-        """Tell Optuna the record that was handed in for a trial; one that cannot be read fails this trial alone."""
+        """Pass a trial's record to Optuna. An unreadable record fails this trial alone."""
         try:
             record = replace(from_json(result), trial=number)
         except InputError as error:
-            record = self._failed(number, self.trials.task(number), f"its record cannot be read: {error}")
+            record = self._failed(number, self.trials.task(number), f"cannot read its record: {error}")
             self.leases.told(number, to_json(record))
         self.trials.tell(record, self.study.pruning.floor)
         return record
 
     def _take_back(
-        self, found: Sequence[TrialRecord], records: dict[int, TrialRecord], unfinished: dict[int, Task]
+        self, from_file: Sequence[TrialRecord], records: dict[int, TrialRecord], unfinished: dict[int, Task]
     ) -> None:
-        """Tell Optuna the records that only records.jsonl has: its storage was removed, or is older (a copy that was
-        put back, a power cut). A record keeps its number where that is still its task's; else it gets a new one."""
-        strays = [record for record in found if not _is_of(records.get(record.trial), task_of(record))]
+        """Pass the records that only records.jsonl has to Optuna, whose storage was removed or is older (after a
+        restored backup or a power cut). A record keeps its number if its task still has it; else it gets a new one."""
+        strays = [record for record in from_file if not _is_of(records.get(record.trial), task_of(record))]
         if not strays:
             return
-        known = {_content(record) for record in records.values()}
-        strays = [record for record in strays if _content(record) not in known]
+        stored = {_content(record) for record in records.values()}
+        strays = [record for record in strays if _content(record) not in stored]
         for record in strays:
             task = task_of(record)
             same = [number for number, other in unfinished.items() if other.key == task.key]
@@ -99,10 +98,10 @@ class TaskQueue:
             self.leases.put_in(number, to_json(records[number]))
             self.trials.tell(records[number], self.study.pruning.floor)
         if strays:
-            self.emit(Note(text=f"records.jsonl: {len(strays)} records that the storage lacked are put back into it"))
+            self.emit(Note(text=f"records.jsonl: restored {len(strays)} records to the storage"))
 
     def _adopt(self, unfinished: Mapping[int, Task]) -> None:
-        """Give a lease to every unfinished trial that has none; drop doubles, and those taken off the queue."""
+        """Give a lease to every unfinished trial that lacks one; drop duplicates and cancelled trials."""
         states = self.leases.states()
         keys: set[str] = set()
         for number, task in sorted(unfinished.items()):
@@ -123,7 +122,7 @@ class TaskQueue:
         self._emit_plan()
 
     def _new_trial(self, task: Task) -> int | None:
-        """A trial for the task; None when the answer was lost on the way, but the trial was made and adopted."""
+        """A trial for the task; None if the storage lost its answer, but made the trial, which is now adopted."""
         try:
             return self.trials.add(task)
         except Exception as error:
@@ -136,11 +135,11 @@ class TaskQueue:
         return self._new_trial(task)
 
     def known(self) -> list[TrialRecord]:
-        """The records for the design: all but the failed ones of an earlier search."""
+        """The records for the design: all except an earlier search's failed ones."""
         return [record for number, record in self.folder.records.items() if number not in self._retried]
 
     def collect(self) -> int:
-        """Take in what workers handed in, and emit how far they are; returns how many trials ended."""
+        """Collect records and progress from the workers and emit them; returns how many trials ended."""
         now = time.monotonic()
         if not self.leases.has_news() and now - self._looked < _LOOK_SECONDS:
             return 0
@@ -161,22 +160,22 @@ class TaskQueue:
         return len(ended)
 
     def failures_in_a_row(self) -> list[TrialRecord]:
-        """The failed runs since the last one that did not fail."""
+        """The failed runs since the last success."""
         return self._failures
 
     def tokens(self) -> float:
-        """Tokens trained so far, in all runs whose trainer says them."""
+        """Tokens trained so far, in all runs whose trainer reports tokens per step."""
         return self._tokens
 
     def take_back(self, mark: str, how: str) -> int:
-        """Free the trials of a dead worker, whose name contains `mark`; returns how many there were."""
+        """Release the trials of a dead worker, whose name contains `mark`; returns their number."""
         held = [lease for lease in self.leases.running() if mark in lease.owner]
         for lease in held:
             self._retry(lease, how)
         return len(held)
 
     def take_back_silent(self, lease_seconds: float) -> None:
-        """Free the trials of workers that were silent for so long."""
+        """Release the trials of workers that were silent for longer than `lease_seconds`."""
         for lease in self.running.leases:
             silent = self.running.silence(lease)
             if silent > lease_seconds:
@@ -185,17 +184,17 @@ class TaskQueue:
     def _retry(self, lease: Lease, how: str) -> None:
         if lease.attempt < self.attempts:
             if self.leases.release(lease, counted=True):
-                self.emit(Note(text=f"trial {lease.trial}: its worker was lost ({how}); it is run again"))
+                self.emit(Note(text=f"trial {lease.trial}: running again; its worker was lost ({how})"))
             return
         why = (
-            f"given up after {lease.attempt} attempts: each time the worker was lost with it (the last: {how}); "
-            "most often memory ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
+            f"gave up after {lease.attempt} attempts: its worker was lost each time (the last: {how}); usually memory "
+            "ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
         )
         record = self._failed(lease.trial, Task(**lease.task), why)
         self.leases.finish(lease, to_json(replace(record, worker=lease.owner, attempt=lease.attempt)))
 
     def _failed(self, number: int, task: Task, why: str) -> TrialRecord:
-        """The failed record of a run whose worker left none."""
+        """The failed record of a run without a readable record."""
         return TrialRecord(
             trial=number,
             hidden_size=task.hidden_size,
@@ -213,7 +212,7 @@ class TaskQueue:
         )
 
     def cancel(self) -> None:
-        """Take the waiting trials off the queue, for good."""
+        """Cancel the waiting trials."""
         for lease in self.leases.waiting():
             if self.leases.cancel(lease.trial):
                 self.trials.drop(lease.trial)
@@ -221,8 +220,8 @@ class TaskQueue:
 
     def _emit_plan(self) -> None:
         running = sum(lease.trial in self.pending for lease in self.running.leases)
-        known = len(self.folder.records) + len(self.pending)
-        plan = Planned(trials=known, waiting=len(self.pending) - running, running=running)
+        trials = len(self.folder.records) + len(self.pending)
+        plan = Planned(trials=trials, waiting=len(self.pending) - running, running=running)
         if plan != self._planned:
             self._planned = plan
             self.emit(plan)
@@ -233,12 +232,12 @@ def _tokens(record: TrialRecord) -> float:
 
 
 def _is_of(record: TrialRecord | None, task: Task) -> bool:
-    """Whether there is a record, of this very task."""
+    """Whether there is a record of this task."""
     return record is not None and task_of(record).key == task.key
 
 
 def _content(record: TrialRecord) -> str:
-    """The record without its number, under which it may be stored a second time."""
+    """The record without its number, to find a copy under another number."""
     return to_json(replace(record, trial=0))
 
 

@@ -1,7 +1,7 @@
-"""Search: ask learning rates, have them trained, tell the results, end with a rule.
+"""Search: propose runs, train them, and fit a rule. This module is the interface for programs.
 
-What a program calls. A session (`lrtune.search.session`) has the runs made; which ones is up to a design
-(`lrtune.search.designs`, `lrtune.search.adaptive`); what a worker does is `lrtune.search.workers.worker`.
+A design (`lrtune.search.designs`, `lrtune.search.adaptive`) proposes the runs, a session (`lrtune.search.session`)
+manages them, and workers (`lrtune.search.workers.worker`) train them.
 """
 
 import time
@@ -39,20 +39,20 @@ __all__ = [
     "run_search",
     "status",
 ]
-_LAW_SHARE = 0.01  # of the time of a search, for fits that are only looked at
+_LAW_SHARE = 0.01  # share of a search's time for the fits of the live view
 
 
 def run_search(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> SearchResult:
-    """Run a study, or go on with it, until it knows enough, its design is complete, or its budget is spent.
+    """Run or resume a study until its rule is certain enough, its design is complete, or its budget is spent.
 
     Args:
-        study: what to ask.
-        out: the run folder; one that holds this study is continued.
-        on_event: called in this thread with what happens.
+        study: the study.
+        out: the run folder; if it holds this study, the search resumes.
+        on_event: called in this thread with each event.
         **options: see `SearchOptions`.
 
     Raises:
-        InputError: something given cannot work; nothing was started.
+        InputError: an argument is invalid; no run was started.
         RunFailedError: several runs in a row failed, the storage is lost, the disk is full.
     """
     check_budget(study)
@@ -73,12 +73,12 @@ def run_search(study: Study, out: Path, *, on_event: OnEvent | None = None, **op
 def run_fixed(
     study: Study, tasks: Iterable[Task], out: Path, *, on_event: OnEvent | None = None, **options: Any
 ) -> SearchResult:
-    """Run given tasks, each once, as `run_search` does; no rule is fitted."""
+    """Run the given tasks once each, like `run_search` but without a rule."""
     return Session(study, out, FixedDesign(tasks), SearchOptions(**options)).run(on_event or ignore)
 
 
 def _design(study: Study) -> Design:
-    """A fixed grid, or what the model asks for."""
+    """The study's design: a grid, or the adaptive one."""
     if study.design == "grid":
         return GridDesign(study)
     from lrtune.search.adaptive import AdaptiveDesign
@@ -87,7 +87,7 @@ def _design(study: Study) -> Design:
 
 
 class _Law:
-    """Fits the law through the records of a session, while it runs and at its end."""
+    """Fits the law to the records of a session, during the session and at its end."""
 
     def __init__(self, session: Session, emit: OnEvent) -> None:
         self.session, self.emit = session, emit
@@ -108,7 +108,7 @@ class _Law:
             self.emit(LawChanged(rule=fit.rule))
 
     def fit(self) -> "LawFit | None":
-        """The fit of all records so far; None where they do not support one, and `why_none` says why."""
+        """The fit to all records so far, or None if they do not support one; `why_none` then holds the reason."""
         from lrtune.law.fit import fit_run
 
         records = self.session.records
@@ -122,10 +122,10 @@ class _Law:
 
 
 def _write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> tuple[str, ...]:
-    """Write rule.json into the run folder and as ./lrtune-rule.json, whose former self is kept as .bak.
+    """Write rule.json into the run folder, and ./lrtune-rule.json with a backup of the old one as .bak.
 
     Returns:
-        Why a file could not be written, one line each: what was found stands in the result all the same.
+        The files that could not be written, one line each; the result holds the rule in any case.
     """
     from lrtune.rule import save_rule
 

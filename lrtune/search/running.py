@@ -1,8 +1,7 @@
-"""The trials that workers have now: how far each is, and how long its worker was silent.
+"""The running trials: the progress of each, and how long its worker has been silent.
 
-A worker is silent for as long as the search has seen the time at which it renewed its lease not change: by the search's
-own clock, since a database's clock may be set. A pause of the search counts for little, since its workers may have
-paused with it.
+A worker's silence is the time without a renewal of its lease, by the search's clock, since a database's clock may
+change. A pause of the search adds little to it, since the workers may have paused too.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +11,14 @@ from lrtune.search.workers.leases import Lease
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
 
-_LONGEST_LOOK = 5.0  # seconds that count at the most between two looks
+_LONGEST_LOOK = 5.0  # the most seconds of silence to count between two looks
 
 
 class RunningTrials:
-    """Emits what has changed at each look; `leases` are those of the last one.
+    """Emits the changes at each look; `leases` are those of the last look.
 
     Args:
-        on_begin: called with the number of a trial when it is first seen to be trained.
+        on_begin: called with a trial's number when it first runs.
     """
 
     def __init__(self, study: Study, emit: OnEvent, on_begin: Callable[[int], None]) -> None:
@@ -30,7 +29,7 @@ class RunningTrials:
         self._looked: float | None = None
 
     def look(self, leases: Sequence[Lease], now: float) -> None:
-        """Take in the leases as they are `now`, in seconds of a clock that only goes forward."""
+        """Update from the current leases; `now` is the time in seconds of a monotonic clock."""
         passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
         self.leases, self._looked = leases, now
         self._note_silences(passed)
@@ -44,7 +43,7 @@ class RunningTrials:
             self._emitted[lease.trial] = (lease.attempt, step)
 
     def silence(self, lease: Lease) -> float:
-        """Seconds for which this lease was seen not to be renewed."""
+        """Seconds since the search saw this lease renewed."""
         return self._silences.get(lease.trial, (None, 0.0))[1]
 
     def _note_silences(self, passed: float) -> None:

@@ -1,7 +1,7 @@
-"""One session of a search: it opens the run folder and the storage, has tasks trained, and closes them again.
+"""One session of a search: opens the run folder and the storage, runs the tasks, and closes both.
 
-The search is one process. It queues tasks and reads records through the storage; workers, wherever they run, meet it
-only there. So it can be killed at any moment: what was handed in is kept, and the same command resumes from it.
+The search is one process. It exchanges tasks and records with its workers through the storage alone, so you can kill it
+at any time: the storage keeps the records, and the same command resumes.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from lrtune.study.toml import to_toml
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Trainer
 
-_SILENCE = 60.0  # seconds after which a search that does not show itself may be replaced
+_SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
 
 
 class Session:
-    """Runs the tasks of a design; gives their records and why it ended. It knows no law."""
+    """Runs the tasks of a design; returns their records and the reason for its end. It fits no law."""
 
     def __init__(self, study: Study, out: Path, design: Design, options: SearchOptions) -> None:
         self.study, self.design, self.options = study, design, options
@@ -44,12 +44,12 @@ class Session:
         return [self.folder.records[number] for number in sorted(self.folder.records)]
 
     def run(self, emit: OnEvent = ignore) -> SearchResult:
-        """See `lrtune.search.run.run_search`; `emit` is called with what happens."""
+        """See `lrtune.search.run.run_search`; calls `emit` with each event."""
         trainer = resolve_trainer(self.study.trainer, self.study.command)
         mark = study_fingerprint(self.study, trainer)
         self.folder.open(self.study, mark)
         if not self.folder.has_locks:
-            emit(Note(text=f"out: {self.folder.out} cannot be locked; the storage alone keeps a second search out"))
+            emit(Note(text=f"out: cannot lock {self.folder.out}; only the storage keeps a second search out"))
         try:
             if not self.options.accept_changed_trainer:
                 self._refuse_changed_trainer(trainer)
@@ -75,52 +75,51 @@ class Session:
             self.folder.close()
 
     def _refuse_changed_trainer(self, trainer: Trainer) -> None:
-        """Refuse to mix runs of two trainers in one law. Failed runs do not count: their trainer was to be changed."""
-        made = [record for record in self.folder.read().records if record.status != "failed" and record.source]
-        if made and trainer.source and made[-1].source != trainer.source:
-            count = sum(record.source != trainer.source for record in made)
+        """Refuse to mix runs of two trainers in one law. Failed runs do not count: the user may have fixed theirs."""
+        records = [record for record in self.folder.read().records if record.status != "failed" and record.source]
+        if records and trainer.source and records[-1].source != trainer.source:
+            count = sum(record.source != trainer.source for record in records)
             raise InputError(
-                f"trainer: the source of {trainer.target} has changed since {count} of the runs in {self.folder.out} "
-                "were made; choose another --out, or mix them with --accept-changed-trainer"
+                f"trainer: the source of {trainer.target} has changed since {count} of the runs in {self.folder.out}; "
+                "choose another --out, or mix the runs with --accept-changed-trainer"
             )
 
     @contextlib.contextmanager
     def _held(self, url: str, mark: str) -> Iterator[tuple[Leases, str]]:
-        """The leases of the study, held by this search alone, and the name under which it holds them."""
+        """The leases of the study, for this search alone, and this search's owner name."""
         me, name = new_owner(), self.study.name
         leases = Leases(open_engine(url), name)
         try:
-            known = leases.fingerprint()
-            if known is not None and known != mark:
+            stored = leases.fingerprint()
+            if stored is not None and stored != mark:
                 raise InputError(
-                    f"storage: expected no other study named {name!r} in {redact(url)}, but there is one; "
-                    "choose another with --name"
+                    f"storage: {redact(url)} already has another study named {name!r}; choose another name with --name"
                 )
-            if known is None and leases.is_anothers():
+            if stored is None and leases.is_anothers():
                 raise InputError(
-                    f"storage: expected no study named {name!r} in {redact(url)} that lrtune did not begin, but "
-                    "there is one; choose another with --name"
+                    f"storage: {redact(url)} already has a study named {name!r} from another program; "
+                    "choose another name with --name"
                 )
             spec = self._spec(mark)
             leases.create(spec)
             holder = leases.hold(me, _SILENCE)
             if holder is not None:
                 raise InputError(
-                    f"storage: another search ({holder}) is at work on study {name!r}; "
-                    f"join it with `lrtune worker --study {name}`, or choose another with --name"
+                    f"storage: another search ({holder}) is running study {name!r}; "
+                    f"join it with `lrtune worker --study {name}`, or choose another name with --name"
                 )
             try:
                 leases.open(spec)
                 yield leases, me
             finally:
-                # Workers elsewhere go home; where the storage is lost they do so by themselves.
+                # Ends the workers on other machines. If the storage is lost, they end by themselves.
                 with contextlib.suppress(RunFailedError):
                     leases.let_go(me, "stopping")
         finally:
             leases.close()
 
     def _spec(self, mark: str) -> StudySpec:
-        """What workers read in the storage."""
+        """The study's specification for workers."""
         return StudySpec(
             study=to_toml(self.study),
             fingerprint=mark,
@@ -133,7 +132,7 @@ class Session:
 
 
 def study_fingerprint(study: Study, trainer: Trainer) -> str:
-    """The fingerprint with the trainer's data, which its ``prepare`` gets ready; its ``check`` runs first."""
+    """Run the trainer's ``check`` and ``prepare``; returns the fingerprint of the study with the trainer's data."""
     if trainer.check is not None:
         trainer.check(study)
     data = trainer.prepare(study) if trainer.prepare is not None else None

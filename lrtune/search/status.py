@@ -1,4 +1,4 @@
-"""How a run stands: its records checked against its storage, without starting anything."""
+"""The status of a run: compares its records with its storage, and starts nothing."""
 
 import contextlib
 import os
@@ -20,20 +20,20 @@ from lrtune.study.toml import load_study
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
-        out, study: the folder and the study in it.
+        out, study: the folder and its study.
         records: by trial number.
-        waiting, running: trials that wait for a worker, that one has.
-        searching: whether a search is at work in the folder now.
-        missing: trials that the storage has a record of and records.jsonl had not.
-        unknown: trials that records.jsonl has and the storage does not know.
-        changed: trials whose record differs between the two.
-        bad_lines: lines of records.jsonl that are no records, each with its reason.
+        waiting, running: numbers of waiting and running trials.
+        searching: whether a search is running in the folder.
+        missing: trials with a record in the storage only.
+        unknown: trials with a record in records.jsonl only.
+        changed: trials with different records in the two.
+        bad_lines: invalid lines of records.jsonl, each as its number and the reason.
         repaired: whether records.jsonl was rewritten from the storage.
-        storage: where the trials are, without a password; empty where it could not be looked at.
-        why_no_storage: why not.
+        storage: the storage's URL without its password; empty if it was not read.
+        why_no_storage: why it was not read.
     """
 
     out: Path
@@ -52,7 +52,7 @@ class Status:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Records by how they ended."""
+        """Number of records by status."""
         return dict(Counter(record.status for record in self.records.values()))
 
     @property
@@ -62,7 +62,7 @@ class Status:
 
     @property
     def is_whole(self) -> bool:
-        """Whether records.jsonl said what the storage says."""
+        """Whether records.jsonl agreed with the storage."""
         return not (self.missing or self.unknown or self.changed or self.bad_lines)
 
     def __str__(self) -> str:
@@ -70,14 +70,14 @@ class Status:
         lines = [f"study {self.study.name} in {self.out}", f"  trials: {counts}"]
         if self.waiting or self.running:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
-        lines.append(f"  a search is {'' if self.searching else 'not '}at work here")
+        lines.append(f"  {'a' if self.searching else 'no'} search is running here")
         for width, record in self.best.items():
             lines.append(f"  hidden {width}: best so far {record.learning_rate:g} (loss {record.loss:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
 
     def problems(self) -> list[str]:
-        """What is wrong between records and storage, one line each."""
+        """The differences between records and storage, one line each."""
         lines = [f"records.jsonl, line {number}: {why}" for number, why in self.bad_lines]
         for name, what in (("missing", "in the storage only"), ("unknown", "in records.jsonl only")):
             numbers = getattr(self, name)
@@ -86,7 +86,7 @@ class Status:
         if self.changed:
             lines.append(f"{len(self.changed)} records differ from the storage: trials {_some(self.changed)}")
         if self.why_no_storage:
-            lines.append(f"records were not checked: {self.why_no_storage}")
+            lines.append(f"cannot check the records: {self.why_no_storage}")
         elif not lines:
             lines.append("records.jsonl and the storage agree")
         if self.repaired:
@@ -95,15 +95,15 @@ class Status:
 
 
 def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Status:
-    """Check a run's records against its storage. The storage is only read.
+    """Compare a run's records with its storage, which this only reads.
 
     Args:
         run: the run folder; it may be read-only.
-        storage: the URL that the search was given, where that was not the folder's own file.
-        repair: rewrite records.jsonl where it lacks records or has bad lines and no search is at work.
+        storage: the search's ``--storage`` URL; None for the file in the folder.
+        repair: whether to rewrite a records.jsonl with missing records or bad lines, unless a search is running.
 
     Raises:
-        InputError: this is no run folder, or the storage cannot be read.
+        InputError: this is not a run folder, or the storage cannot be read.
     """
     if not (run / "study.toml").is_file():
         raise InputError(f"run: expected the folder of a search, but {run} has no study.toml")
@@ -117,7 +117,7 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
         stored = None if url is None else _stored(url, study.name)
         if url is not None and stored is None:
             why = f"{redact(url)} has no study named {study.name!r}"
-        found = Status(
+        file_status = Status(
             out=run,
             study=study,
             records={record.trial: record for record in file.records},
@@ -126,8 +126,8 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
             why_no_storage=why,
         )
         if url is None or stored is None:
-            return found
-        checked = _check(found, stored, redact(url))
+            return file_status
+        checked = _check(file_status, stored, redact(url))
         if checked.is_whole or searching or not repair or not is_writable:
             return checked
         folder.project(checked.records.values(), file)
@@ -138,30 +138,30 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
 
 @dataclass(frozen=True, kw_only=True)
 class _Stored:
-    """What a storage holds of a study."""
+    """A study's trials in a storage."""
 
     records: Mapping[int, TrialRecord]
     waiting: int
     running: int
 
 
-def _check(found: Status, stored: _Stored, where: str) -> Status:
-    """The status with what the storage says; its records stand in place of those of records.jsonl."""
-    known, held = found.records, stored.records
+def _check(file_status: Status, stored: _Stored, url: str) -> Status:
+    """The status of records.jsonl compared with the storage, whose records replace those of the file."""
+    file, storage = file_status.records, stored.records
     return replace(
-        found,
-        records=dict(sorted({**known, **held}.items())),
+        file_status,
+        records=dict(sorted({**file, **storage}.items())),
         waiting=stored.waiting,
         running=stored.running,
-        missing=tuple(sorted(held.keys() - known.keys())),
-        changed=tuple(sorted(n for n in held.keys() & known.keys() if held[n] != known[n])),
-        unknown=tuple(sorted(known.keys() - held.keys())),
-        storage=where,
+        missing=tuple(sorted(storage.keys() - file.keys())),
+        changed=tuple(sorted(n for n in storage.keys() & file.keys() if storage[n] != file[n])),
+        unknown=tuple(sorted(file.keys() - storage.keys())),
+        storage=url,
     )
 
 
 def _stored(url: str, name: str) -> _Stored | None:
-    """What a storage holds of a study; None where it has no such study."""
+    """A study's trials in a storage; None if the storage lacks the study."""
     leases = Leases(open_to_read(url), name)
     try:
         if leases.spec() is None:
@@ -180,7 +180,7 @@ def _stored(url: str, name: str) -> _Stored | None:
 
 
 def _url(run: Path, storage: str | None) -> tuple[str | None, str]:
-    """The URL to look at, or None and why there is none."""
+    """The storage's URL, or None and the reason."""
     if storage is not None:
         return normalise(storage), ""
     if (run / "study.db").is_file():

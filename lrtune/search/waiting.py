@@ -1,15 +1,15 @@
-"""What a search waits for, said when nothing has happened for a while."""
+"""A message about the trials or workers that a search waits for, after a while without news."""
 
 from collections.abc import Sequence
 
 from lrtune.search.workers.leases import Lease
 
-FIRST_SECONDS = 300.0  # then after twice as long, and so on
-_LONGEST_LOOK = 5.0  # a stop of this process, or a laptop's sleep, counts for no more
+FIRST_SECONDS = 300.0  # before the first message; doubles after each
+_LONGEST_LOOK = 5.0  # the most seconds to count for a pause of this process or a laptop's sleep
 
 
 class Waiting:
-    """Sees whether anything happens in a search, over the looks at it."""
+    """Detects whether a search makes progress between looks."""
 
     def __init__(self) -> None:
         self._sign: object = None
@@ -17,14 +17,14 @@ class Waiting:
         self._quiet, self._due = 0.0, FIRST_SECONDS
 
     def look(self, running: Sequence[Lease], *, waiting: int, ended: int, workers: int, now: float) -> str | None:
-        """What the search waits for, where it is time to say so.
+        """A message about what the search waits for, or None if none is due.
 
         Args:
-            running: the trials that workers have, with their reports.
-            waiting: how many trials wait for a worker.
-            ended: how many have ended.
-            workers: how many workers there are.
-            now: seconds of a clock that only goes forward.
+            running: the leases of the running trials, with their reports.
+            waiting: number of trials that wait for a worker.
+            ended: number of ended trials.
+            workers: number of workers.
+            now: seconds of a monotonic clock.
         """
         passed = 0.0 if self._looked is None else min(now - self._looked, _LONGEST_LOOK)
         self._looked = now
@@ -49,5 +49,5 @@ def _what(running: Sequence[Lease], waiting: int, workers: int) -> str:
 
 
 def _step(lease: Lease) -> int:
-    """The last step that was saved; -1 before the first."""
+    """The last saved step; -1 before the first."""
     return int(lease.progress["reports"][-1][0]) if lease.progress.get("reports") else -1

@@ -68,7 +68,7 @@ def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Pat
     code, said = scene.finish(scene.start(tmp_path / "run", "poison_or_hang", study=small, attempts=2, trial_timeout=4))
     assert code == 0, said
     why = {record.learning_rate > 0.1: record.why for record in scene.records(tmp_path / "run") if record.why}
-    assert "given up after 2 attempts" in why[True]
+    assert "gave up after 2 attempts" in why[True]
     assert "no end after 4 s (--trial-timeout)" in why[False]
 
 
@@ -76,4 +76,4 @@ def test_a_trainer_that_keeps_pythons_lock_is_given_up_once_its_lease_has_run_ou
     one = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
     scene.finish(scene.start(tmp_path / "run", "keeps_the_lock", attempts=2, lease_seconds=2.0, **one))
     [record] = scene.records(tmp_path / "run")
-    assert record.status == "failed" and "given up after 2 attempts" in record.why
+    assert record.status == "failed" and "gave up after 2 attempts" in record.why

@@ -74,7 +74,7 @@ def test_a_trainer_that_fails_ends_the_search_with_its_reason(name: str, says: s
 
 def test_losses_that_are_never_a_number_end_the_search_without_a_budget(tmp_path: Path) -> None:
     line = search(tmp_path / "run", trainer="test_bad_trainers:nan")
-    assert "no run finished" in line and "the lowest rate that is tried" in line
+    assert "no run finished" in line and "at the lowest rate" in line
     assert "loss is not finite at step 0" in line
     assert len(read_records(tmp_path / "run" / "records.jsonl").records) < 60
 
@@ -103,7 +103,7 @@ def test_workers_that_cannot_start_end_the_search_with_the_last_line_of_their_lo
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("starts_nowhere.py").write_text(f"import os\nassert os.getpid() == {os.getpid()}, 'not here'\ntrain = print")
     line = search(tmp_path / "run", trainer="starts_nowhere:train")
-    assert line.startswith("workers: they end before they train (it ended with code 2): error: trainer: ")
+    assert line.startswith("workers: they end before training (it ended with code 2): error: trainer: ")
     assert line.endswith("cannot be imported: AssertionError: not here")
 
 

@@ -134,7 +134,7 @@ def test_a_record_that_cannot_be_read_fails_its_trial_alone(scene: Scene) -> Non
         scene.worker.finish(lease, result or finished(lease.trial, 0.04))
     assert scene.queue.collect() == 2
     bad, good = scene.queue.known()
-    assert bad.status == "failed" and "its record cannot be read" in bad.why and bad.learning_rate == 0.02
+    assert bad.status == "failed" and "cannot read its record" in bad.why and bad.learning_rate == 0.02
     assert good.status == "finished"
     again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
     again.restore()

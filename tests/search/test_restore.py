@@ -135,7 +135,7 @@ def _older_snapshot(out: Path) -> None:
 
 def test_a_storage_older_than_the_records_takes_them_back_and_says_so(tmp_path: Path) -> None:
     queue, said = _restored(tmp_path, tasks=6, ended=4, then=_older_snapshot)
-    assert said == ["records.jsonl: 4 records that the storage lacked are put back into it"]
+    assert said == ["records.jsonl: restored 4 records to the storage"]
     assert list(queue.folder.records) == [0, 1, 2, 3] and list(queue.pending) == [4, 5]
     assert queue.trials.read().records == queue.folder.records
     assert read_records(tmp_path / "records.jsonl").records == list(queue.folder.records.values())
@@ -151,7 +151,7 @@ def test_a_snapshot_that_was_gone_on_with_takes_back_the_others_under_new_number
     queue, said = _restored(tmp_path, tasks=2, ended=2, then=gone_on)
     assert {(r.trial, r.seed) for r in queue.folder.records.values()} == {(2, 9), (1, 1)}
     assert list(queue.pending) == [0]
-    assert said[0] == "records.jsonl: 2 records that the storage lacked are put back into it"
+    assert said[0] == "records.jsonl: restored 2 records to the storage"
 
 
 def test_records_that_were_put_back_are_not_put_back_again(tmp_path: Path) -> None:

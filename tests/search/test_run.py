@@ -119,7 +119,7 @@ def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'mine.db'}"
     accuracy = optuna.create_study(study_name="study", storage=url, direction="maximize")
     accuracy.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=1)
-    with pytest.raises(InputError, match="that lrtune did not begin, but there is one; choose another with --name"):
+    with pytest.raises(InputError, match="already has a study named 'study' from another program; choose another name"):
         run_fixed(study(), [Task(hidden_size=32, learning_rate=0.01)], tmp_path / "run", workers=1, storage=url)
     assert len(accuracy.trials) == 1
 
@@ -132,7 +132,7 @@ def test_a_file_system_without_locks_is_no_other_search(tmp_path: Path, monkeypa
     seen: list[Event] = []
     tasks = [Task(hidden_size=32, learning_rate=0.01)]
     run_fixed(study(), tasks, tmp_path / "run", workers=1, engine="inline", on_event=seen.append)
-    assert any(isinstance(event, Note) and "cannot be locked" in event.text for event in seen)
+    assert any(isinstance(event, Note) and "cannot lock" in event.text for event in seen)
 
 
 def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched, tmp_path: Path, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
 
 
 def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path: Path):
-    with pytest.raises(InputError, match="expected at least 3, one for each of 3 sizes, but got 2"):
+    with pytest.raises(InputError, match="expected at least 3, one per size, but got 2"):
         run_search(study(budget=Budget(trials=2)), tmp_path / "run")
 
 
@@ -186,8 +186,7 @@ def test_a_time_too_short_for_any_run_says_the_least_that_makes_sense(tmp_path: 
     result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1, write_rule=False)
     assert result.records == [] and result.rule is None
     assert result.why_no_rule == (
-        "the budget of 0.01 s is spent before 3 of 3 sizes had a run that ended; "
-        "the least that makes sense is one for each"
+        "the budget of 0.01 s is spent; 3 of 3 sizes have no completed run. Allow at least one run per size"
     )
 
 
@@ -195,11 +194,12 @@ def test_a_budget_too_small_for_every_size_names_one_that_is_not(searched):
     result, _ = searched
     one = [record for record in result.records if record.hidden_size == 32][:1]
     assert shortfall(study(budget=Budget(tokens=100.0)), one, 1).endswith(
-        " before 2 of 3 sizes had a run that ended; the least that makes sense is one for each, "
-        "30,000 tokens, better 90,000"
+        "; 2 of 3 sizes have no completed run. Allow at least one run per size: 30,000 tokens; 90,000 recommended"
     )
     slow = [replace(record, seconds=4.0) for record in one]
-    assert shortfall(study(budget=Budget(seconds=5.0)), slow, 2).endswith("6 s by the slowest so far, better 18 s")
+    assert shortfall(study(budget=Budget(seconds=5.0)), slow, 2).endswith(
+        "6 s at the slowest run's speed; 18 s recommended"
+    )
     assert shortfall(study(budget=Budget(seconds=5.0)), result.records, 2) == ""
 
 
