@@ -51,7 +51,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: 
         scene.until(lambda before=before: _step(cut) > before, what="a few reports")
         scene.kill(search.pid, number)
         ended, said = scene.finish(search)
-        assert ended == code and said.startswith("interrupted; ") and "the same command goes on" in said
+        assert ended == code and said.startswith("interrupted; ") and "the same command again to resume" in said
         assert list((cut / "checkpoints").iterdir()), "the interrupted trial left a checkpoint"
         assert not scene.records(cut)
     done, said = scene.finish(scene.start(cut, "slow", **settings))
