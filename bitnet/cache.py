@@ -31,8 +31,8 @@ def private_folder(name: str) -> Path:
     """
     folder = cache_folder() / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+    info = folder.lstat()
+    if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode):
         raise PermissionError(errno.EPERM, "not a folder that this user owns", str(folder))
     folder.chmod(0o700)
     return folder
@@ -40,8 +40,8 @@ def private_folder(name: str) -> Path:
 
 def is_private(path: Path) -> bool:
     """Whether this user owns the file, it is not a link, and no one else may write to it."""
-    found = path.lstat()
-    return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
+    info = path.lstat()
+    return info.st_uid == os.geteuid() and not stat.S_ISLNK(info.st_mode) and not info.st_mode & 0o022
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, first: bool = False) -> None:

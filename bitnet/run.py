@@ -237,12 +237,12 @@ def _gradient(options: Options, arithmetic: Arithmetic) -> Gradient:
     """The requested precision, or fp32 with a warning if a lower precision is not faster here."""
     if options.precision == "fp32" or arithmetic.has_low_precision:
         return options.precision
-    _say_exact(options.precision)
+    _warn_exact(options.precision)
     return "fp32"
 
 
 @functools.cache
-def _say_exact(precision: str) -> None:
+def _warn_exact(precision: str) -> None:
     _log.warning("precision %s is no faster than fp32 on this processor; gradients are fp32", precision)
 
 

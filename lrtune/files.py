@@ -36,9 +36,9 @@ def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = N
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error), name) from None
     try:
-        found = os.fstat(handle)
-        _check_regular(path, found)
-        if most is not None and found.st_size > most:
+        info = os.fstat(handle)
+        _check_regular(path, info)
+        if most is not None and info.st_size > most:
             raise OSError(errno.EFBIG, f"larger than {_size(most)}", os.fspath(path))
     except BaseException:
         os.close(handle)
@@ -62,9 +62,9 @@ def _resolved(path: Name, within: Name) -> str:
     return name
 
 
-def _check_regular(path: Name, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+def _check_regular(path: Name, info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        what = "a folder" if stat.S_ISDIR(info.st_mode) else "not a regular file"
         raise OSError(errno.EINVAL, what, os.fspath(path))
 
 
@@ -156,16 +156,16 @@ def make_private(path: Name) -> None:
         OSError: the folder cannot be created, is a link or belongs to another user.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
-    found = os.lstat(path)
-    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+    info = os.lstat(path)
+    if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode):
         raise OSError(errno.EPERM, "not a folder that this user owns", os.fspath(path))
     os.chmod(path, 0o700)
 
 
 def is_private(path: Name) -> bool:
     """Whether this user owns the file or folder, it is not a link, and no one else may write to it."""
-    found = os.lstat(path)
-    return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode) and not found.st_mode & 0o022
+    info = os.lstat(path)
+    return info.st_uid == os.geteuid() and not stat.S_ISLNK(info.st_mode) and not info.st_mode & 0o022
 
 
 def _sync_folder(folder: str) -> None:

@@ -482,8 +482,8 @@ BREAKAGES = (
     Breakage(
         "files: a file that others may write to is taken for private",
         "lrtune/files.py",
-        "not found.st_mode & 0o022",
-        "not found.st_mode & 0o002",
+        "not info.st_mode & 0o022",
+        "not info.st_mode & 0o002",
         ("test_files.py",),
     ),
     Breakage(

@@ -281,13 +281,13 @@ def _reach_hub(name: str) -> None:
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code in (401, 403, 404):
             raise InputError(
-                f"dataset: there is no file or folder {name!r} here and no public dataset of that name on the Hub"
+                f"dataset: cannot find {name!r}: no such file or folder, and no public dataset of that name on the Hub"
             ) from None
-        raise InputError(f"dataset: the Hub does not serve {name!r}: {_first_line(error)}") from None
+        raise InputError(f"dataset: cannot get {name!r} from the Hub: {_first_line(error)}") from None
     except Exception as error:
         raise InputError(
-            f"dataset: there is no file or folder {name!r} here, and the Hugging Face Hub cannot be reached to look "
-            f"for it there ({type(error).__name__}); give a path or 'stdlib', or set HF_HUB_OFFLINE=1 to use its cache"
+            f"dataset: cannot find {name!r}: no such file or folder, and the Hugging Face Hub cannot be reached "
+            f"({type(error).__name__}); give a path or 'stdlib', or set HF_HUB_OFFLINE=1 to use its cache"
         ) from None
 
 

@@ -123,7 +123,7 @@ def _find_or_build(
             shutil.rmtree(left, ignore_errors=True)
         with (
             tempfile.TemporaryDirectory(prefix=f".{asked}-", dir=root) as work,
-            _telling(source.name, progress) as tell,
+            _progress_display(source.name, progress) as tell,
         ):
             folder = _build(root, Path(work), source, settings, tokenizer, vocabulary, tell)
         write_whole(index, lambda file: file.write(folder.name.encode()))
@@ -173,7 +173,7 @@ def _build(
 
 
 @contextlib.contextmanager
-def _telling(name: str, progress: bool) -> Iterator[Any]:
+def _progress_display(name: str, progress: bool) -> Iterator[Any]:
     """A function that shows (stage, share done): a bar on a terminal, one line per stage elsewhere, or nothing."""
     if not progress:
         yield lambda what, share: None

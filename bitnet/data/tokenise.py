@@ -138,7 +138,7 @@ def read_tokenizer(path: Path) -> Any:
         raise
     except Exception as error:
         line = (str(error).splitlines() or [""])[0][:120]
-        raise InputError(f"tokenizer: expected a tokenizer.json, but {file} cannot be read: {line}") from None
+        raise InputError(f"tokenizer: cannot read {file} as a tokenizer.json: {line}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -100,8 +100,8 @@ def load_tokens(folder: str | Path) -> Tokens:
         )
     except OSError as error:
         raise InputError(
-            f"tokens: expected a folder with meta.json, train.bin and validation.bin, but {error.filename or folder} "
-            f"cannot be read ({error.strerror or error})"
+            f"tokens: cannot read {error.filename or folder}: {error.strerror or error}; "
+            "a token folder holds meta.json, train.bin and validation.bin"
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"tokens: {folder} is not a token folder, or is damaged ({error}); prepare it again") from None

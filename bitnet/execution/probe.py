@@ -41,7 +41,7 @@ def members_worth_training(shape: Shape) -> int:
     wanted = fastest({int(count): value for count, value in seconds.items()})
     fit = memory.most_that_fit(wanted, each, free)
     if fit < wanted:
-        _say_halved(shape, wanted, fit)
+        _warn_halved(shape, wanted, fit)
     return fit
 
 
@@ -50,7 +50,7 @@ def members_that_fit(shape: Shape, members: int) -> int:
     each = memory.bytes_each(shape.config, tokens=_tokens(shape), device=shape.device)
     fit = memory.most_that_fit(members, each, memory.free_bytes(shape.device))
     if fit < members:
-        _say_halved(shape, members, fit)
+        _warn_halved(shape, members, fit)
     return fit
 
 
@@ -136,7 +136,7 @@ def time_members(shape: Shape, each: int, free: int | None) -> dict[str, float]:
     seconds = time_doublings(
         lambda count: time_steps(shape, count).step,
         holds=lambda count: memory.most_that_fit(count, each, free) == count,
-        say=lambda count, half: _say_halved(shape, count, half),
+        say=lambda count, half: _warn_halved(shape, count, half),
     )
     return {str(count): value for count, value in seconds.items()}
 
@@ -153,6 +153,6 @@ def _tokens(shape: Shape) -> int:
     return min(shape.micro_batch or shape.batch, shape.batch) * shape.context
 
 
-def _say_halved(shape: Shape, members: int, fit: int) -> None:
+def _warn_halved(shape: Shape, members: int, fit: int) -> None:
     width = shape.config.hidden_size
     _log.warning("%d models of width %d do not fit into memory; %d at once", members, width, fit)

@@ -1,7 +1,6 @@
-"""How a model computes on a device: chosen once for each run, and passed to all that compute.
+"""Implementations of the layers and the loss. Each run chooses one for its device.
 
-Every arithmetic gives the same values and gradients but for float rounding; `bitnet.ternary.reference` is the plain
-form of them all.
+All give the same values and gradients up to float rounding; `bitnet.ternary.reference` defines them.
 """
 
 from collections.abc import Callable
@@ -17,26 +16,25 @@ from bitnet.ternary.digits import Digits
 from bitnet.ternary.floats import Floats
 
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient], Tensor]
-"""One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, turns as from `plain.rotations`, B, kind of
-FFN, precision of the gradients) → (K, N, D)."""
+"""One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, rotations from `plain.rotations`, B, kind
+of FFN, precision of the gradients) → (K, N, D)."""
 
 CrossEntropy = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""(Scores (K, n, V), which may be overwritten, targets (K, n), smoothing (K,) or None) → the gradient by the scores,
-and the sum of each member's losses, (K,)."""
+"""(Scores (K, n, V), which may be overwritten, targets (K, n), smoothing (K,) or None) → the gradient of the
+scores, and the sum of each member's losses, (K,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """The parts of a training step that have several forms.
+    """One implementation of the parts of a training step that have several.
 
     Attributes:
-        name: which form it is.
-        layer, cross_entropy: what computes.
-        logits_at_once: numbers in a slice of logits. Torch's operations walk over a slice several times: on a CPU it
-            stays within a core's cache. The kernel walks over it once, and larger products are faster. On a GPU it
-            is a matter of memory.
-        has_low_precision: whether gradients of low precision are faster than exact ones; else they are exact too.
-        keeps_squares: whether relu(x)² is kept for the gradient; a layer in tiles makes it again.
+        name: its name.
+        layer, cross_entropy: its functions.
+        logits_at_once: size of a slice of logits. Torch's operations make several passes over a slice, so on a CPU it
+            fits a core's cache. The kernel makes one pass, so larger slices are faster. On a GPU memory limits it.
+        has_low_precision: whether low-precision gradients are faster than exact ones; if not, bf16 uses exact ones.
+        keeps_squares: whether relu(x)² is stored for the gradient; tiled layers recompute it.
     """
 
     name: Literal["reference", "device", "compiled", "tiles", "kernels"]
@@ -47,7 +45,7 @@ class Arithmetic:
     keeps_squares: bool = True
 
 
-_DIGITS_PAY = 96  # the hidden size from which two digits of our own products beat float32 ones (step.md)
+_DIGITS_PAY = 96  # smallest hidden size at which two digits by AVX2 beat float32 (step.md)
 
 REFERENCE = Arithmetic(name="reference", layer=reference.layer)
 DEVICE = Arithmetic(name="device", layer=plain.layer)
@@ -78,7 +76,7 @@ INT8_KERNELS = replace(
 
 
 def choose(device: torch.device) -> Arithmetic:
-    """The fastest form for float32 on this device: a fact of the machine, not of a timing."""
+    """The fastest implementation on this device; depends on the hardware, never on a timing."""
     if device.type == "cpu":
         if kernels.library() is None:
             return TILES
@@ -89,5 +87,5 @@ def choose(device: torch.device) -> Arithmetic:
 
 
 def compiled(compiler: Callable[[Layer], Layer], base: Arithmetic) -> Arithmetic:
-    """Layers by torch's operations, compiled; the rest as in `base`."""
+    """`base` with layers of compiled torch operations."""
     return replace(base, name="compiled", layer=compiler(plain.layer_as_real), keeps_squares=True)

@@ -1,16 +1,16 @@
-/* Causal attention and its gradient, a head at a time, so that all of a head stays in a core's nearest cache.
+/* Causal attention and its gradient, one head at a time, so that a head stays in a core's L1 cache.
 
-   Scores lie as keys × queries, with neighbouring queries in one register: maxima and sums over keys are then plain
-   operations between registers. Queries go through in blocks, and what comes after a query is computed to the end of
-   its register alone. Each head is worked on by one thread, in an order of its own: their number changes no bit.
+   Scores are stored as keys × queries, with neighbouring queries in one register: maxima and sums over keys are then
+   operations between registers. Queries are processed in blocks; keys after a query are computed only to the end of
+   its register. One thread processes a head, so the result does not depend on the number of threads.
 
-   Legend: `tokens` and `features` are the length and the size of a head, filled up with zeros to whole registers. */
+   Legend: `tokens` and `features` are the length and the size of a head, padded with zeros to whole registers. */
 
 #include "rows.h"
 
 #define BLOCK 64 /* queries at once */
 #ifdef __AVX512F__
-#define ROWS 8 /* of a product at once: with two registers of columns, as many sums as fit the registers */
+#define ROWS 8 /* of a product at once: with two registers of columns, their sums fill the registers */
 #else
 #define ROWS 4
 #endif
@@ -42,7 +42,7 @@ INLINE void product_tile(const float *a, long a_row, long a_next, const float *b
         for (int w = 0; w < wide; w++) *(vector *)(out + r * out_row + w * LANES) = sums[r][w];
 }
 
-/* The same for `width` columns, whole registers. */
+/* The same product for `width` columns, a multiple of a register. */
 INLINE void product(const float *a, long a_row, long a_next, const float *b, long b_row, long depth, float *out,
                     long out_row, long width, const int add) {
     long i = 0;
@@ -51,7 +51,7 @@ INLINE void product(const float *a, long a_row, long a_next, const float *b, lon
     if (i < width) product_tile(a, a_row, a_next, b + i, b_row, depth, out + i, out_row, 1, add);
 }
 
-/* rows (tokens, features) · turned (features, tokens), for the `count` queries from `start` on → (keys, BLOCK). */
+/* rows (tokens, features) · turned (features, tokens), for `count` queries starting at `start` → (keys, BLOCK). */
 static void products_by_key(const float *rows, const float *turned, long features, long tokens, long start, long count,
                             float *out) {
     for (long j = 0; j < start + count; j += ROWS) {
@@ -61,15 +61,15 @@ static void products_by_key(const float *rows, const float *turned, long feature
     }
 }
 
-/* Which of the queries from `query` on see the key. */
+/* Mask of the queries, starting at `query`, that see the key. */
 INLINE integers seen(long query, long key) {
     integers lane;
     EACH(l, LANES) lane[l] = l;
     return lane >= (integers){0} + (int32_t)(key - query);
 }
 
-/* Scores of the register of queries from `query` on, a key every BLOCK numbers → exponentials, with the largest score
-   and 1 / sum of each query. */
+/* Scores of one register of queries, starting at `query`, with a stride of BLOCK between keys → exponentials, and the
+   largest score and 1 / sum of each query. */
 INLINE void exponentials(float *scores, long query, vector *largest, vector *share) {
     vector most = all(-INFINITY), sum = all(0);
     EACH(j, query + LANES) {
@@ -84,7 +84,7 @@ INLINE void exponentials(float *scores, long query, vector *largest, vector *sha
     *share = 1.0f / sum;
 }
 
-/* Scores and the gradients of probabilities, likewise → probabilities and the gradients of scores. */
+/* Scores and gradients of probabilities, in the same layout → probabilities and gradients of scores. */
 INLINE void score_gradients(float *scores, float *gradients, long query, vector largest, vector share) {
     vector inner = all(0);
     EACH(j, query + LANES) {
@@ -148,7 +148,7 @@ void attention(const float *qkv, long batch, long length, long heads, long size,
     }
 }
 
-/* What the gradient of one head needs and makes; all (tokens, features) but the transposes and what is named. */
+/* Inputs and outputs of one head's gradient; (tokens, features) except the transposes and the shapes given. */
 struct head {
     float *q, *k, *v, *grad, *q_turned, *grad_turned, *dq, *dk, *dv;
     float *scores, *slopes; /* (tokens, BLOCK) */
@@ -169,7 +169,7 @@ static struct head new_head(long tokens, long features) {
     return h;
 }
 
-/* One head, from q (times the factor of the scores), k, v and the gradient of mixed to dq (÷ that factor), dk, dv. */
+/* One head: q (times the factor of the scores), k, v and the gradient of mixed → dq (÷ that factor), dk, dv. */
 static void head_backward(struct head h, long tokens, long features) {
     memset(h.dk, 0, sizeof(float) * tokens * features);
     memset(h.dv, 0, sizeof(float) * tokens * features);
@@ -200,7 +200,7 @@ static void turn_back(const float *from, const float *turn, long size, float fac
     }
 }
 
-/* The gradient of qkv from that of mixed, queries and keys turned back by their position: turns (length, size / 2, 2). */
+/* The gradient of mixed → gradient of qkv; turns (length, size / 2, 2) rotate queries and keys back. */
 void attention_backward(const float *qkv, const float *grad, const float *largest, const float *share,
                         const float *turns, long batch, long length, long heads, long size, float *out, int threads) {
     long tokens = filled_up(length), features = filled_up(size), width = heads * size;

@@ -1,10 +1,10 @@
-/* Cross-entropy and its gradient, in the place of the scores: a row at a time, three walks within the nearest cache. */
+/* Cross-entropy and its gradient, which overwrites the scores: three passes over one row at a time, within L1 cache. */
 
 #include "rows.h"
 
 #define EACH_REGISTER(i, size) for (long i = 0; i < (size); i += LANES)
 
-/* A register, or the `left` numbers that there are and −∞. */
+/* Load a register; past the `left` remaining numbers, fill with −∞. */
 INLINE vector read(const float *from, long left) {
     if (left >= LANES) return *(const unaligned *)from;
     vector value = all(-INFINITY);
@@ -20,7 +20,7 @@ INLINE void write(vector value, float *to, long left) {
 }
 
 /* scores (rows, size) → softmax − (1 − ε) · onehot(target) − ε / size, and −log softmax(target) of each row. `each`
-   rows share an ε of `smoothing`; without it, none is smoothed. */
+   rows share an ε of `smoothing`; without `smoothing`, ε = 0. */
 void cross_entropy(float *scores, long rows, long size, const int64_t *targets, long each, const float *smoothing,
                    float *loss, int threads) {
     PARALLEL EACH(n, rows) {

@@ -1,15 +1,14 @@
 """The gradients of a fused layer by integer products.
 
-One factor of every product of a ternary layer is an integer already: the weights (−1, 0, 1) in the gradient of the
-activations, the activations (int8) in that of the weights. The other, the gradient g, is written in fixed point,
+One factor of every product is an integer: the weights (−1, 0, 1) in the gradient of the activations, the activations
+(int8) in the gradient of the weights. The other factor, the gradient g, is written in fixed point,
 
     g = unit · (65536 a + 256 b + c),  with a, b, c in −128 … 127,
 
-24 bits below its largest value, so that three int8 products with exact int32 sums give what one float32 product
-gives, to float32's precision, in a third of its time or less where int8 products run in hardware. The unit is one a
-token where the sum is over outputs, and one an output where it is over tokens. A gradient that may be rounded to
-bfloat16 takes two digits, 16 bits: more than bfloat16 keeps. Two digits also pay where products are our own: twice the
-ternary one, and for the weights' gradient one of 16 bits by 8 (`pairs.c`).
+with 24 bits below its largest value. Three int8 products with exact int32 sums then replace one float32 product, with
+float32's precision, in a third of the time or less on int8 hardware. Sums over outputs use one unit per token, sums
+over tokens one unit per output. A bf16 gradient uses two digits: 16 bits, more than bfloat16 has. Two digits are also
+faster with the products of `product.c` (two ternary products) and `pairs.c` (16 by 8 bits, for the weights' gradient).
 """
 
 from collections.abc import Callable
@@ -27,8 +26,8 @@ class Digits:
     """See `bitnet.ternary.fused.Backward`.
 
     Attributes:
-        planes: digits of a number; two where products are our own.
-        product: whose integer products run.
+        planes: digits per number; two with product ``ours``.
+        product: whether torch or the C kernels (``ours``) compute integer products.
     """
 
     planes: int
@@ -80,7 +79,7 @@ class Digits:
 def _input_gradient(
     g: Tensor, w: Weights, scale: Tensor, planes: int, consume: Callable[[slice, Tensor, Tensor], None]
 ) -> Tensor:
-    """Products of g (N, O) with the weights, a tile of tokens at a time: `consume` gets its place, sums and units.
+    """Products of g (N, O) with the weights, one tile of tokens at a time; `consume` gets position, sums and units.
 
     Returns:
         (O + 1,) the largest |g / scale| of each column, for `_weight_gradient`.
@@ -96,7 +95,7 @@ def _input_gradient(
 
 
 def _weight_gradient(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tensor, planes: int) -> Tensor:
-    """gᵀ (integers of x / scale): (O, I), a few outputs at a time."""
+    """gᵀ (integers of x / scale): (O, I), computed a few outputs at a time."""
     (rows, width), inputs = g.shape, x_integers.shape[1]
     gradient = torch.empty(width, inputs)
     for i in tiles_of(width, planes * max(rows // 4, inputs)):
@@ -109,7 +108,7 @@ def _weight_gradient(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tens
 
 
 def _weight_gradient_by_pairs(g: Tensor, x_integers: Tensor, scale: Tensor, columns: Tensor) -> Tensor:
-    """The same by products of 16 bits and 8."""
+    """`_weight_gradient` by products of 16 by 8 bits."""
     (rows, width), inputs = g.shape, x_integers.shape[1]
     of_x, unit, gradient = (
         torch.empty(_room(rows, inputs), dtype=torch.int16),
@@ -124,5 +123,5 @@ def _weight_gradient_by_pairs(g: Tensor, x_integers: Tensor, scale: Tensor, colu
 
 
 def _room(rows: int, width: int) -> int:
-    """Numbers that (rows, width) take in pairs of rows and panels of eight columns."""
+    """Size of (rows, width) as pairs of rows and panels of eight columns."""
     return (rows + 1) // 2 * 2 * ((width + 7) // 8 * 8)

@@ -1,4 +1,4 @@
-/* The gradient of a layer whose backward products are of floats: what lies between them, one walk over each row. */
+/* Fused kernels around the float32 products of a backward pass: one pass over each row. */
 
 #include "rows.h"
 
@@ -12,7 +12,7 @@ void values(const int8_t *integers, long rows, long width, const float *scale, f
     }
 }
 
-/* From the gradient g after RMSNorm(x) to the one before it, plus `residual`, if there is one. */
+/* Backward of RMSNorm(x): gradient g of the output → gradient of x, plus an optional `residual`. */
 void norm_gradient(const float *g, long rows, long width, const float *x, const float *rstd, const float *residual,
                    float *out, int threads) {
     PARALLEL EACH(n, rows) {
@@ -30,7 +30,7 @@ void norm_gradient(const float *g, long rows, long width, const float *x, const 
     }
 }
 
-/* From the gradient g after RMSNorm(p²) to the gradient of p, which is written over p. */
+/* Backward of RMSNorm(p²): gradient g of the output → gradient of p, which overwrites p. */
 void squared_relu_gradient(const float *g, long rows, long width, float *p, const float *rstd, int threads) {
     PARALLEL EACH(n, rows) {
         const float *from = g + n * width;

@@ -1,4 +1,4 @@
-"""The gradients of a fused layer by float32 products, as exact as torch's own."""
+"""The gradients of a fused layer by float32 products, as precise as torch's."""
 
 import torch
 from torch import Tensor

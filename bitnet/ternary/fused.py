@@ -1,8 +1,8 @@
-"""A layer on a CPU by kernels of our own: one walk over each array between the products, attention a head at a time.
+"""A layer on a CPU with fused C kernels: one pass over each array between the products, attention one head at a time.
 
-The forward products are of integers: by torch where the processor multiplies int8 matrices in hardware, else by
-`product.c`; the sums are the same bits. The backward ones are of integers (`bitnet.ternary.digits`) or of floats
-(`bitnet.ternary.floats`), whichever is faster there. Legend of shapes as in `bitnet.model.decoder`.
+The forward products are exact integer products: torch's on a processor with int8 hardware, else those of `product.c`.
+The backward products use integers (`bitnet.ternary.digits`) or floats (`bitnet.ternary.floats`), whichever is faster.
+Legend of shapes as in `bitnet.model.decoder`.
 """
 
 import math
@@ -20,14 +20,14 @@ from bitnet.ternary.kernels import run
 from bitnet.ternary.plain import feed_forward
 from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
-_TILE = 2**19  # numbers of a tile, in all of its forms: about a core's 2 MB or so
+_TILE = 2**19  # size of a tile; all its forms together fit a core's cache of about 2 MB
 _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹
 
 IntegerProduct = Literal["torch", "ours"]
 
 
 class Weights:
-    """Ternary weights (G · O, I) as integers, with the scale of each of the G matrices."""
+    """Ternary weights (G · O, I) as integers, and the scale of each of the G matrices."""
 
     def __init__(self, w: Tensor, product: IntegerProduct, groups: int = 1) -> None:
         self.integers, self.scale = torch.empty_like(w, dtype=torch.int8), torch.empty(groups)
@@ -36,7 +36,7 @@ class Weights:
         self.packed_back: Tensor | None = None
 
     def product(self, x: Tensor) -> Tensor:
-        """Sums in int32 of int8 x (R, I) with each of the outputs: (R, G · O), valid until the next product."""
+        """int32 sums of x (R, I), int8, over the inputs: (R, G · O), valid until the next product."""
         outputs, inputs = self.integers.shape
         sums = scratch.take(torch.int32, len(x), outputs)
         if self.packed is None:
@@ -45,7 +45,7 @@ class Weights:
         return sums
 
     def product_back(self, x: Tensor) -> Tensor:
-        """Sums of int8 x (R, G · O) with each of the inputs: (R, I), valid until the next product."""
+        """int32 sums of x (R, G · O), int8, over the outputs: (R, I), valid until the next product."""
         outputs, inputs = self.integers.shape
         sums = scratch.take(torch.int32, len(x), inputs)
         if self.packed is None:
@@ -56,13 +56,13 @@ class Weights:
         return sums
 
     def values(self) -> Tensor:
-        """The weights that the integers stand for, in float32."""
+        """The weights in float32."""
         flat = self.integers.view(len(self.scale), -1)
         return values(flat, self.scale).view_as(self.integers)
 
 
 def _packed(integers: Tensor) -> Tensor:
-    """Ternary weights (O, I) as `product.c` reads them."""
+    """Ternary weights (O, I) in the layout of `product.c`."""
     outputs, inputs = integers.shape
     packed = torch.empty((outputs + 7) // 8 * 8 * ((inputs + 3) // 4 * 4), dtype=torch.int8)
     run("pack_ternary", integers, outputs, inputs, packed)
@@ -70,7 +70,7 @@ def _packed(integers: Tensor) -> Tensor:
 
 
 class Rows:
-    """The integers of RMSNorm(x), x (N, I), with their scale and 1 / root mean square, (N,) each."""
+    """The integers of RMSNorm(x), x (N, I), their scale and 1 / root mean square, (N,) each."""
 
     def __init__(self, x: Tensor) -> None:
         self.integers = torch.empty_like(x, dtype=torch.int8)
@@ -79,7 +79,7 @@ class Rows:
 
 
 def values(integers: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
-    """Integers (R, C) over the scale (R,) of their row, in float32."""
+    """Integers (R, C) ÷ the scale (R,) of their row, in float32."""
     out = torch.empty(integers.shape) if out is None else out
     run("values", integers, *integers.shape, scale, out)
     return out
@@ -87,20 +87,20 @@ def values(integers: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor
 
 @dataclass(kw_only=True)
 class Attended:
-    """What the gradient of x + BitLinear(attention(BitLinear(x))) needs of the way there; one member."""
+    """Saved values for the gradient of x + BitLinear(attention(BitLinear(x))); one member."""
 
     rows: Rows
     qkv: Weights
-    turned: Tensor  # (B, T, 3, H, head size), queries and keys turned by their position
-    mixed: Tensor  # (N, D), what attention gave
-    largest: Tensor  # (B, H, T), of the scores of each query
-    share: Tensor  # (B, H, T), 1 / sum of their exponentials
+    turned: Tensor  # (B, T, 3, H, head size), queries and keys rotated by their position
+    mixed: Tensor  # (N, D), output of attention
+    largest: Tensor  # (B, H, T), largest score of each query
+    share: Tensor  # (B, H, T), 1 / sum of the exponentials of its scores
     turns: Tensor
     mixed_rows: Rows
     out: Weights
 
     def mixing_gradient(self, grad_mixed: Tensor) -> Tensor:
-        """(N, 3 D) from the gradient of `mixed`."""
+        """The gradient (N, 3 D) of qkv from that of `mixed`."""
         sequences, length, _, heads, size = self.turned.shape
         grad, shape = torch.empty(len(grad_mixed), 3 * heads * size), (sequences, length, heads, size)
         run("attention_backward", self.turned, grad_mixed, self.largest, self.share, self.turns, *shape, grad)
@@ -109,10 +109,10 @@ class Attended:
 
 @dataclass(kw_only=True)
 class FedForward:
-    """What the gradient of x + BitLinear(relu(BitLinear(x))²) needs of the way there; one member.
+    """Saved values for the gradient of x + BitLinear(relu(BitLinear(x))²); one member.
 
     Attributes:
-        positive: relu (N, F); its gradient takes its place, so that a graph can be walked back once.
+        positive: relu (N, F). Its gradient overwrites it, so the backward pass can run only once.
         z, z_scale, z_rstd: the integers of RMSNorm(positive²), their scale, and 1 / root mean square.
     """
 
@@ -126,13 +126,13 @@ class FedForward:
     used: bool = field(default=False)
 
     def use_up(self) -> None:
-        """Note that `positive` is overwritten from now on."""
-        assert not self.used, "a graph can be walked back once: the gradient takes the place of relu(x)"
+        """Mark `positive` as overwritten."""
+        assert not self.used, "the backward pass can run only once: the gradient overwrites relu(x)"
         self.used = True
 
 
 class Backward(Protocol):
-    """How the gradients of both halves of a layer are made."""
+    """Computes the gradients of both halves of a layer."""
 
     def attend(self, x: Tensor, grad: Tensor, way: Attended) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of x (N, D), qkv (3 D, D) and out (D, D)."""
@@ -143,10 +143,10 @@ class Backward(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Fused:
-    """The layer, by one kind of integer products and one kind of gradients for each precision."""
+    """The layer for one kind of integer products, with one kind of gradients for each precision."""
 
     product: IntegerProduct
-    backward: Callable[[Gradient, int], Backward]  # of the precision asked for, and the hidden size
+    backward: Callable[[Gradient, int], Backward]  # from the requested precision and the hidden size
 
     def __call__(
         self,
@@ -160,7 +160,7 @@ class Fused:
         ffn: Ffn,
         gradient: Gradient,
     ) -> Tensor:
-        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU is computed by the plain form."""
+        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`."""
         if x.shape[1] > _MOST_TOKENS:
             return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient)
         by = self.backward(gradient, x.shape[2])
@@ -171,7 +171,7 @@ class Fused:
 
 
 def cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:
-    """See `bitnet.ternary.arithmetic.CrossEntropy`; the gradient takes the place of the scores."""
+    """See `bitnet.ternary.arithmetic.CrossEntropy`; the gradient overwrites the scores."""
     losses = scores.new_empty(targets.shape)
     of_rows = losses.numel(), scores.shape[2], targets.contiguous(), targets.shape[1], smoothing
     run("cross_entropy", scores, *of_rows, losses)
@@ -179,7 +179,7 @@ def cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> 
 
 
 def _each(layer: Any, *tensors: Tensor) -> Tensor:
-    """`layer` of each member's tensors; weights become (G · O, I)."""
+    """Apply `layer` to each member's tensors; weights become (G · O, I)."""
     if len(tensors[0]) == 1:
         return layer(*(t.reshape(-1, t.shape[-1]) for t in tensors)).unsqueeze(0)
     members = zip(*(t.flatten(1, -2).unbind() for t in tensors), strict=True)
@@ -187,13 +187,13 @@ def _each(layer: Any, *tensors: Tensor) -> Tensor:
 
 
 class _Scratch(threading.local):
-    """Arrays that are filled and used up again at once: kept, so that they stay in the cache."""
+    """Scratch arrays, reused so that they stay in the cache."""
 
     def __init__(self) -> None:
         self.kept: dict[torch.dtype, Tensor] = {}
 
     def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
-        """An array of that shape, its contents anything; it is the last one of its type again."""
+        """An uninitialised array of that shape; it reuses the memory of the last one of its type."""
         size = math.prod(shape)
         if dtype not in self.kept or self.kept[dtype].numel() < size:
             self.kept[dtype] = torch.empty(size, dtype=dtype)
@@ -257,7 +257,7 @@ class _Attend(torch.autograd.Function):
 
 
 class _Ffn(torch.autograd.Function):
-    """One member: x (N, D), up (F, D), down (D, F). Between the two products, a tile of tokens at a time."""
+    """One member: x (N, D), up (F, D), down (D, F). Processes one tile of tokens at a time between the two products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor, product: IntegerProduct, by: Backward) -> Tensor:
@@ -288,7 +288,7 @@ class _Ffn(torch.autograd.Function):
 
 
 def tiles_of(count: int, width: int) -> list[slice]:
-    """Even parts of `count` rows, each of about `_TILE` numbers a thread."""
+    """`count` rows in even parts of about `_TILE` numbers per thread."""
     size = max(64, _TILE * torch.get_num_threads() // width)
     size = math.ceil(count / math.ceil(count / size))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,14 +1,14 @@
 /* Fused elementwise kernels around the integer products of a training step: one pass over each row.
 
    Arrays are dense and row-major. `planes` are the digits of `bitnet.ternary.digits`, the greatest first. Every sum runs
-   within a row or within a block of fixed size, so the number of threads changes no bit. A value that is not a number
-   makes its row's unit, and all column units, not a number either. */
+   within a row or within a block of fixed size, so the result does not depend on the number of threads. A NaN makes
+   its row's unit and all column units NaN. */
 
 #include "rows.h"
 
 #define BLOCK 4096
 
-static float at_least(float a, float b) { return a < b ? b : a; } /* of a and not a number: not a number */
+static float at_least(float a, float b) { return a < b ? b : a; } /* NaN if a is NaN */
 
 static float limit(long planes) { return planes == 3 ? 0x7F7F00 : 0x7F00; }
 
@@ -79,7 +79,7 @@ void norm_quantize(const float *x, long rows, long width, float eps, float least
     }
 }
 
-/* sums (rows, width) ÷ the scales of both factors, plus `residual` where there is one. */
+/* sums (rows, width) ÷ the scales of both factors, plus an optional `residual`. */
 void unscale(const int32_t *sums, long rows, long width, const float *scale, const float *w_scale,
              const float *residual, float *y, int threads) {
     PARALLEL EACH(n, rows) {
@@ -91,8 +91,8 @@ void unscale(const int32_t *sums, long rows, long width, const float *scale, con
     }
 }
 
-/* sums (rows, 3, width) ÷ their scales, queries and keys turned by their position: turns (length, size / 2, 2); the
-   first row is row `start` of all. */
+/* sums (rows, 3, width) ÷ their scales; queries and keys are rotated by turns (length, size / 2, 2). The first row has
+   position `start`. */
 void unscale_turned(const int32_t *sums, long rows, long width, const float *scale, const float *w_scale,
                     const float *turns, long start, long length, long size, float *y, int threads) {
     PARALLEL EACH(n, rows) {
@@ -141,12 +141,12 @@ void squared_relu_quantize(const int32_t *sums, long rows, long width, const flo
 }
 
 #if defined(__GNUC__) && !defined(__clang__)
-#define ALONE __attribute__((noipa)) /* a copy made for one group would lose its vectors, and run five times longer */
+#define ALONE __attribute__((noipa)) /* GCC's copy for one group would lose its vectors and run five times longer */
 #else
 #define ALONE
 #endif
 
-/* One row's digits by its largest value, its unit, and |value · factor| into the largest of each column. */
+/* The digits and unit of one row; updates the largest |value · factor| of each column. */
 ALONE static void digits_of_row(const float *g, long width, long groups, const float *w_scale, float factor,
                                 long planes, int8_t *out, float *unit, float *column) {
     long each = width / groups;
@@ -193,8 +193,8 @@ static void merge(float *into, const float *from, long width) {
     }
 }
 
-/* g (rows, width) ÷ the scale of each group of columns → digits (rows, planes, width) and a unit a row; `column`
-   (width + 1) takes the largest |g ÷ scale| of each column. */
+/* g (rows, width) ÷ the scale of each group of columns → digits (rows, planes, width) and a unit per row; `column`
+   (width + 1) receives the largest |g ÷ scale| of each column. */
 void row_digits(const float *g, long rows, long width, long groups, const float *w_scale, const float *scale,
                 long planes, int8_t *digits, float *unit, float *column, int threads) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -209,8 +209,8 @@ void row_digits(const float *g, long rows, long width, long groups, const float 
     }
 }
 
-/* `count` columns from `start` on of g (rows, width) ÷ scale → digits (rows, planes, count) by the largest of each
-   column, and a unit a column. */
+/* `count` columns of g (rows, width) ÷ scale, starting at `start` → digits (rows, planes, count) and a unit per
+   column. */
 void column_digits(const float *g, long rows, long width, long start, long count, const float *scale,
                    const float *column, long planes, int8_t *digits, float *unit, int threads) {
     float *whole = malloc(sizeof(float) * count);
@@ -232,7 +232,7 @@ void column_digits(const float *g, long rows, long width, long start, long count
     free(whole);
 }
 
-/* sums (planes, rows, width) joined, times the unit of each row. */
+/* sums (planes, rows, width) combined, times the unit of each row. */
 void join(const int32_t *sums, long planes, long rows, long width, const float *unit, float *out, int threads) {
     long step = rows * width;
     PARALLEL EACH(n, rows) {
@@ -246,7 +246,8 @@ void join(const int32_t *sums, long planes, long rows, long width, const float *
     }
 }
 
-/* From the sums (rows, planes, width) of the gradient after RMSNorm to the one before it, plus `residual` if there is one. */
+/* Backward of RMSNorm: sums (rows, planes, width) of the output's gradient → gradient of the input, plus an optional
+   `residual`. */
 void norm_backward(const int32_t *sums, long planes, long rows, long width, const float *unit, const float *x,
                    const float *rstd, const float *residual, float *out, int threads) {
     PARALLEL EACH(n, rows) {
@@ -270,8 +271,8 @@ void norm_backward(const int32_t *sums, long planes, long rows, long width, cons
     }
 }
 
-/* From the sums (rows, planes, width) of the gradient of RMSNorm(p²) to the gradient of p, which is written over p,
-   and as digits of rows. */
+/* Backward of RMSNorm(p²): sums (rows, planes, width) of the output's gradient → gradient of p, which overwrites p and
+   is also written as digits of rows. */
 void squared_relu_backward(const int32_t *sums, long planes, long rows, long width, const float *unit, float *p,
                            const float *z_rstd, const float *w_scale, const float *scale, int8_t *digits,
                            float *d_unit, float *column, int threads) {

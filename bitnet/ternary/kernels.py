@@ -1,8 +1,8 @@
-"""Builds and loads the C files of this folder: once per machine, by its C compiler, kept in the cache folder.
+"""Builds and loads the C files of this folder: once per machine, with its C compiler, stored in the cache folder.
 
-Without a compiler there are no kernels, and the steps run on torch's operations alone. What runs follows from the
-machine, never from a timing: equal runs on one machine stay equal to the bit. ``$LRTUNE_CPU`` caps what the kernels
-use of the processor, which is for tests and comparisons.
+Without a compiler, steps use only torch's operations. The choice of kernels depends on the machine, never on a timing,
+so that repeated runs on one machine are bit-identical. For tests and comparisons, ``$LRTUNE_CPU`` limits the processor
+features that kernels use.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ _HEADER = Path(__file__).with_name("rows.h")
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC")
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 CAP_VARIABLE = "LRTUNE_CPU"
-# Level → what the processor must have for it to be a cap, and the compiler's flags; of x86-64, the least first.
+# Level → the processor flag that it needs to be a limit, and the compiler's flags; for x86-64, lowest first.
 _LEVELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plain": ("", ()),
     "avx2": ("avx2", ("-march=x86-64-v3",)),
     "avx512": ("avx512bw", ("-march=x86-64-v4",)),
 }
-# The prototypes in the C files are the one list of the kernels and their arguments; the last one is the threads.
+# The prototypes in the C files define the kernels and their arguments; the last argument is the number of threads.
 _PROTOTYPE = re.compile(r"^void (\w+)\(([^)]*),\s+int threads\) \{", re.MULTILINE)
 _POINTERS = {"float": torch.float32} | {f"int{bits}_t": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)}
 _NUMBERS = {"long": (ctypes.c_long, int), "float": (ctypes.c_float, float)}
@@ -48,8 +48,8 @@ def run(name: str, *arguments: Tensor | int | float | None) -> None:
     """Call a kernel.
 
     Args:
-        name: of a C function. arguments: what its prototype asks for, but the number of threads. Arrays are dense
-            tensors of the prototype's type; None is no array.
+        name: the C function. arguments: those of its prototype, without the number of threads. Arrays are dense
+            tensors of the prototype's type; None is a null pointer.
     """
     found = library()
     assert found is not None
@@ -60,7 +60,7 @@ def run(name: str, *arguments: Tensor | int | float | None) -> None:
 
 
 def _passed(argument: Tensor | int | float | None, kind: "torch.dtype | type", name: str) -> int | float | None:
-    """The argument as C takes it; an array of another type, which C would misread, is a mistake of ours."""
+    """The argument for ctypes; asserts the type of an array, because C would misread another."""
     if isinstance(argument, Tensor):
         assert argument.dtype == kind and argument.is_contiguous(), f"{name}: expected dense {kind}, got {argument}"
         return int(argument.data_ptr())
@@ -69,42 +69,42 @@ def _passed(argument: Tensor | int | float | None, kind: "torch.dtype | type", n
 
 
 class Kernel(NamedTuple):
-    """A C function, and the type of each argument: a dtype for an array, else int or float."""
+    """A C function and the type of each argument: a dtype for an array, else int or float."""
 
     function: Any
     signature: tuple["torch.dtype | type", ...]
 
 
 def int8_in_hardware() -> bool:
-    """Whether torch multiplies int8 matrices by units made for it, several times faster than float32 ones."""
+    """Whether torch multiplies int8 matrices in hardware, several times faster than float32 ones."""
     return _cap() is None and bool(_INT8_PRODUCTS & _processor_flags()) and torch_is_exact()
 
 
 @functools.cache
 def torch_is_exact() -> bool:
-    """Whether torch's int8 products are exact at the extremes; by AVX2 alone, 16-bit sums in them saturate."""
+    """Whether torch's int8 products are exact at the extremes; with AVX2 alone, their 16-bit sums saturate."""
     x = torch.full((64, 64), 127, dtype=torch.int8)
     return all(bool((torch._int_mm(sign * x, x) == sign * 127 * 127 * 64).all()) for sign in (1, -1))
 
 
 def describe() -> str:
-    """Which kernels run here, and why, in one line."""
+    """The kernels that run on this machine, and why, in one line."""
     if library() is None:
-        return "torch's operations alone: no C compiler, or it failed"
+        return "only torch's operations: the C compiler is missing or failed"
     if int8_in_hardware():
-        return "all kernels; products, and gradients as digits, by int8 hardware"
+        return "all kernels; int8 hardware computes products and gradients (as digits)"
     unit = "AVX2" if uses_avx2() else "plain C"
     capped = f", capped by {CAP_VARIABLE}={_cap()}" if _cap() else ", no int8 products in hardware"
-    return f"all kernels; forward products by our own {unit}, gradients by float32 products{capped}"
+    return f"all kernels; forward products in {unit}, gradients by float32 products{capped}"
 
 
 def uses_avx2() -> bool:
-    """Whether our own products are those made for AVX2."""
+    """Whether `product.c` uses AVX2."""
     return "avx2" in _processor_flags() and _cap() != "plain"
 
 
 def _cap() -> str | None:
-    """The level that ``$LRTUNE_CPU`` names, if this processor is above it."""
+    """The level of ``$LRTUNE_CPU``, if it limits this processor."""
     named = os.environ.get(CAP_VARIABLE)
     if not named:
         return None
@@ -115,7 +115,7 @@ def _cap() -> str | None:
 
 
 def _processor_options() -> tuple[str, ...]:
-    """The compiler's flags for this processor, as far as the cap lets it."""
+    """The compiler's flags for this processor, within the limit of ``$LRTUNE_CPU``."""
     if (cap := _cap()) is not None:
         return _LEVELS[cap][1]
     if platform.machine() in ("x86_64", "AMD64"):
@@ -125,7 +125,7 @@ def _processor_options() -> tuple[str, ...]:
 
 @functools.cache
 def library() -> dict[str, Kernel] | None:
-    """The kernels by name, or None where there are none; says so in one line where a compiler failed."""
+    """The kernels by name; None without a compiler, or with a warning if it failed."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         return None
@@ -137,13 +137,13 @@ def library() -> dict[str, Kernel] | None:
         return _declared(_built(compiler, options, f"kernels-{key.hexdigest()[:16]}.so"))
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
-        _log.warning("the step's kernels could not be compiled (%s); going on without", reason[0][:200])
+        _log.warning("cannot compile the kernels (%s); continuing without them", reason[0][:200])
         return None
 
 
 @functools.cache
 def _processor_flags() -> frozenset[str]:
-    """What the processor can do, as Linux names it; nothing elsewhere."""
+    """The processor's feature flags on Linux; empty elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("flags"):
@@ -152,7 +152,7 @@ def _processor_flags() -> frozenset[str]:
 
 
 def _built(compiler: str, options: tuple[str, ...], name: str) -> ctypes.CDLL:
-    """The library of that name, compiled if the cache does not hold it whole and as this user's own."""
+    """Path of the library; compile it unless the cache has a valid copy that this user owns."""
     with tempfile.TemporaryDirectory() as own:
         with contextlib.suppress(OSError):
             path = private_folder("kernels") / name
@@ -171,7 +171,7 @@ def _sha256(path: Path) -> str:
 
 
 def _compile(compiler: str, options: tuple[str, ...], target: Path) -> None:
-    """Compile on several threads if the compiler knows OpenMP, else on one."""
+    """Compile with OpenMP if the compiler supports it, else for one thread."""
     command = [*compiler.split(), *options, "-o", str(target), *map(str, _SOURCES), "-lm"]
     try:
         subprocess.run([*command, "-fopenmp"], check=True, capture_output=True, text=True, timeout=60)
@@ -183,7 +183,7 @@ def _compile(compiler: str, options: tuple[str, ...], target: Path) -> None:
 
 
 def _declared(loaded: ctypes.CDLL) -> dict[str, Kernel]:
-    """The functions that the C files define, declared to ctypes by their prototypes."""
+    """The functions of the C files, declared to ctypes by their prototypes."""
     found = {}
     for source in _SOURCES:
         for name, text in _PROTOTYPE.findall(source.read_text(encoding="utf-8")):

@@ -1,15 +1,15 @@
-/* Sums over tokens of 16-bit gradients times int8 activations: the gradient of weights, where int8 products are not in
-   hardware. vpmaddwd multiplies 16 bits by 16 and adds the products of two tokens; 256 such pairs fit an int32.
+/* Gradient of the weights without int8 hardware: sums over tokens of 16-bit gradients times int8 activations.
+   vpmaddwd multiplies 16 by 16 bits and adds the products of two tokens; the sum of 256 such pairs fits an int32.
 
-   Both factors lie as (panels of 8 columns, pairs of tokens, 8, 2), zeros where there is nothing. */
+   Both factors have the layout (panels of 8 columns, pairs of tokens, 8, 2), padded with zeros. */
 
 #include "rows.h"
 
 #define COLUMNS 8   /* of a panel */
-#define PAIRS 256   /* whose sums cannot overflow: 2 · 32512 · 128 · 256 < 2³¹ */
-#define HEIGHT 4    /* outputs at once, by two panels of inputs */
+#define PAIRS 256   /* as many as cannot overflow: 2 · 32512 · 128 · 256 < 2³¹ */
+#define HEIGHT 4    /* outputs at once, times two panels of inputs */
 
-/* Two rows, or one and zeros, → their place in each panel, `step` numbers apart. */
+/* Two rows (or one and zeros) → their position in each panel, `step` numbers apart. */
 static void interleave(const int16_t *a, const int16_t *b, long width, int16_t *to, long step) {
     for (long i = 0; i < width; i += COLUMNS, to += step) {
         long count = width - i < COLUMNS ? width - i : COLUMNS;
@@ -45,8 +45,8 @@ void pack_pairs(const int8_t *x, long rows, long width, int16_t *packed, int thr
     }
 }
 
-/* g (rows, width) ÷ scale in 16 bits by the largest of each column → pairs, and a unit a column; `column` (width + 1) as
-   from `row_digits`. */
+/* g (rows, width) ÷ scale → pairs of 16 bits and a unit per column; `column` (width + 1) holds the largest values from
+   `row_digits`. */
 void column_pairs(const float *g, long rows, long width, const float *scale, const float *column, int16_t *packed,
                   float *unit, int threads) {
     long pairs = (rows + 1) / 2, step = pairs * 2 * COLUMNS;

@@ -1,4 +1,4 @@
-"""A layer by torch's operations, for all members at once and for any device.
+"""A layer of torch operations, for all members at once and any device.
 
 Legend of shapes as in `bitnet.model.decoder`.
 """
@@ -26,12 +26,12 @@ def rotations(length: int, head_size: int, device: torch.device, dtype: torch.dt
 
 
 def turned_as_complex(pairs: Tensor, turns: Tensor) -> Tensor:
-    """Pairs of features (…, 2), turned by their position."""
+    """Rotate pairs of features (…, 2) by their position."""
     return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
 
 
 def turned_as_real(pairs: Tensor, turns: Tensor) -> Tensor:
-    """The same by real numbers, which compilers prefer."""
+    """`turned_as_complex` with real numbers, for compilers."""
     (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
@@ -40,9 +40,9 @@ def attention(qkv: Tensor, turns: Tensor, *, low: bool = False, turned: Any = tu
     """Causal attention over (B, T, 3, H, head size) → (B, T, H, head size), with rotary positions.
 
     Args:
-        turns: as from `rotations`.
-        low: whether to attend in bfloat16.
-        turned: how pairs are turned by their position.
+        turns: the result of `rotations`.
+        low: whether to compute in bfloat16.
+        turned: the function that rotates pairs by their position.
     """
     qk = turned(qkv[:, :, :2].unflatten(-1, (-1, 2)), turns).flatten(-2)
     q, k, v = qk[:, :, 0].transpose(1, 2), qk[:, :, 1].transpose(1, 2), qkv[:, :, 2].transpose(1, 2)
@@ -64,7 +64,7 @@ def layer(
     gradient: Gradient,
     turned: Any = turned_as_complex,
 ) -> Tensor:
-    """See `bitnet.ternary.arithmetic.Layer`; on a GPU, bf16 gradients also mean attention in bfloat16."""
+    """See `bitnet.ternary.arithmetic.Layer`; on a GPU, ``bf16`` also computes attention in bfloat16."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
     mixing = bit_linear(x, qkv, gradient=gradient)
     mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
@@ -84,7 +84,7 @@ def layer_as_real(
     ffn: Ffn,
     gradient: Gradient,
 ) -> Tensor:
-    """`layer` by real numbers alone, to be compiled."""
+    """`layer` with real numbers only, for compilers."""
     return layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, turned_as_real)
 
 
@@ -102,7 +102,7 @@ def activation(up: Tensor, ffn: Ffn) -> Tensor:
 
 
 class _SquaredRelu(torch.autograd.Function):
-    """relu(x)², keeping relu(x) alone for its gradient 2 · relu(x)."""
+    """relu(x)², which stores only relu(x) for its gradient 2 · relu(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -1,24 +1,24 @@
-/* Products of int8 rows with ternary weights, exact in int32, for processors without int8 products in hardware.
+/* Products of int8 rows with ternary weights, exact in int32, for processors without int8 hardware.
 
-   With AVX2: weights become 0, 1, 2 without a sign, and vpmaddubsw multiplies 32 of them by as many activations, adding
-   neighbours in 16 bits. A pair of products is −512 … 508, so that 64 pairs fit; a 16-bit sum takes in a pair of every
-   four inputs, and is widened every 256. The sum of the activations, which the shift by one added, comes off again.
-   Elsewhere: plain loops, which compilers turn into what the processor has, such as NEON's sdot. */
+   With AVX2: the weights become unsigned, 0, 1, 2. vpmaddubsw multiplies 32 of them by 32 activations and adds
+   neighbours in 16 bits. A pair of products is −512 … 508, so 64 pairs fit; a 16-bit sum adds one pair of every four
+   inputs and is widened every 256 inputs. The code then subtracts the sum of the activations, which the shift added.
+   Elsewhere: simple loops, which compilers vectorise (with NEON's sdot, for example). */
 
 #include "rows.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
 
-#define OUTPUTS 8 /* of a register; a panel of weights holds as many, four inputs of each side by side */
+#define OUTPUTS 8 /* of a register; a panel of weights holds four consecutive inputs of each */
 #define PANELS 2 /* at once */
-#define HEIGHT 6 /* rows at once: with two panels, their sums, and what is multiplied, all 16 registers are in use */
+#define HEIGHT 6 /* rows at once: with two panels, sums and operands use all 16 registers */
 #define GROUPS 64 /* groups of four inputs whose 16-bit sums cannot overflow */
-#define CHUNK 16384 /* bytes of rows at once: they stay in the nearest cache, with the panels */
+#define CHUNK 16384 /* bytes of rows at once: with the panels, they stay in L1 cache */
 
 static long fours(long depth) { return (depth + 3) / 4; }
 
-/* Weights (outputs, depth) → panels of (depth / 4, 8 outputs, 4), each one more than it was; 0 where there is none. */
+/* Weights (outputs, depth) + 1 → panels of (depth / 4, 8 outputs, 4), padded with 0. */
 void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int threads) {
     long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS;
     PARALLEL EACH(p, panels) {
@@ -32,7 +32,7 @@ void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int
     }
 }
 
-/* HEIGHT rows, as `interleave` lays them, by `panels` panels → sums. */
+/* HEIGHT rows in the layout of `interleave`, times `panels` panels → sums. */
 INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus, const int8_t *w, long rows, int32_t *sums,
                               long outputs, long left, const int panels) {
     __m256i total[HEIGHT][PANELS];
@@ -83,7 +83,7 @@ INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus
         }
 }
 
-/* Up to HEIGHT rows → (depth / 4, HEIGHT, 4), zeros where there are none, and the sum of each row. */
+/* Up to HEIGHT rows → (depth / 4, HEIGHT, 4), padded with zeros, and the sum of each row. */
 static void interleave(const int8_t *x, long rows, long depth, int8_t *to, int32_t *sums) {
     memset(to, 0, fours(depth) * 4 * HEIGHT);
     EACH(r, HEIGHT) {
@@ -99,7 +99,7 @@ static void interleave(const int8_t *x, long rows, long depth, int8_t *to, int32
     }
 }
 
-/* x (rows, depth) · weights (outputs, depth) transposed, as `pack_ternary` lays them → (rows, outputs). */
+/* x (rows, depth) · transpose of weights (outputs, depth), packed by `pack_ternary` → (rows, outputs). */
 void ternary_product(const int8_t *x, long rows, long depth, const int8_t *packed, long outputs, int32_t *sums,
                      int threads) {
     long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS, block = groups * 4 * HEIGHT;

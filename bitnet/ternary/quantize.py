@@ -1,21 +1,20 @@
-"""Ternary weights, int8 activations, and the product of the two with a straight-through gradient.
+"""Ternary weights, int8 activations, and their product with a straight-through gradient.
 
-The method is that of "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (microsoft/unilm), Fig. 3:
+Source: "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (microsoft/unilm), Fig. 3:
 
     activations, per token     s = 127 / max|x|      integers = round(x · s) in −128 … 127
     weights, per tensor        s = 1 / mean|w|       integers = round(w · s) in −1 … 1
 
-and a value stands for integer / s. Rounding has no gradient; the straight-through estimator takes it as the
-identity, so the gradient of y = x̂ ŵᵀ is g ŵ for the activations and gᵀ x̂ for the weights, with the *quantised*
-operands (written x̂, ŵ). `bit_linear` computes that directly; `bitnet.ternary.reference` has the graph of detached
-differences.
+The value is integer / s. Rounding has no gradient; the straight-through estimator treats it as the identity, so the
+gradient of y = x̂ ŵᵀ is g ŵ for the activations and gᵀ x̂ for the weights, with the *quantised* operands x̂, ŵ.
+`bit_linear` computes that directly; `bitnet.ternary.reference` builds the graph of detached differences.
 
-Integers make the forward product exact: |sum| ≤ 127 · in_features stays below 2²⁴ for any layer up to 132,000
-inputs wide, so int8 products with int32 sums, bfloat16 products with float32 sums, and plain float32 all give
-the same bits. Which of them runs is a matter of speed alone.
+Integers make the forward product exact: |sum| ≤ 127 · in_features stays below 2²⁴ for layers up to 132,000 inputs
+wide. Therefore int8 products with int32 sums, bfloat16 products with float32 sums, and float32 products all give the
+same bits; only their speed differs.
 
-Shapes: K members (models side by side), N tokens, I inputs, O outputs, G weight matrices that share one input
-(query, key and value; gate and up), each with a scale of its own.
+Shapes: K members (models in one batch), N tokens, I inputs, O outputs, G weight matrices that share one input
+(query, key and value; gate and up), each with its own scale.
 """
 
 import functools
@@ -32,7 +31,7 @@ Product = Literal["int8", "bf16", "float"]
 
 
 class Quantized(NamedTuple):
-    """Integers (int8) and the scale that made them: the value is ``integers / scale``."""
+    """Integers (int8) and their scale: the value is ``integers / scale``."""
 
     integers: Tensor
     scale: Tensor
@@ -52,7 +51,7 @@ def quantize_weights(w: Tensor) -> Quantized:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """x over its root mean square along the last axis; no gain."""
+    """x ÷ its root mean square along the last axis; no gain."""
     return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
@@ -79,7 +78,7 @@ class _BitLinear(torch.autograd.Function):
         members, groups, outputs, inputs = w.shape
         product = forward_product(x)
         kept = stored_as(product, x)
-        # The integers are those of x itself: the norm cancels in x · s, and stays in s alone.
+        # The norm cancels in x · s, so quantise x itself; only s depends on the norm.
         rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
         x_scale = 127.0 / (x.abs().amax(dim=-1, keepdim=True) * rstd).clamp_(min=SCALE_FLOOR)
         x_integers = (x * (x_scale * rstd)).round_().to(kept)
@@ -98,7 +97,7 @@ class _BitLinear(torch.autograd.Function):
         x, rstd, x_integers, x_scale, w_integers, w_scale, step = ctx.saved_tensors
         members, groups, outputs, _ = ctx.shape
         if ctx.gradient == "bf16":
-            # One rounded copy of the gradient, that of the integer sums, serves both products.
+            # Both products use one rounded copy: the gradient of the integer sums.
             sums_grad = (grad.view(members, -1, groups, outputs) * step.unsqueeze(-1)).to(torch.bfloat16)
             sums_grad = sums_grad.view(members, -1, groups * outputs)
             grad_x = matmul(sums_grad, w_integers.to(torch.bfloat16), grad.dtype).mul_(x_scale)
@@ -114,12 +113,12 @@ class _BitLinear(torch.autograd.Function):
 
 
 def stored_as(product: Product, x: Tensor) -> torch.dtype:
-    """The dtype in which a product wants its integers."""
+    """The dtype of a product's integers."""
     return {"int8": torch.int8, "bf16": torch.bfloat16, "float": x.dtype}[product]
 
 
 def integer_product(x: Tensor, w: Tensor, product: Product) -> Tensor:
-    """x (K, N, I) times w (K, R, I) transposed → (K, N, R), exact for integers however it is computed."""
+    """x (K, N, I) · w (K, R, I) transposed → (K, N, R), exact for integers with every method."""
     if product == "int8":
         sums = [torch._int_mm(a, b.t()) for a, b in zip(x, w, strict=True)]
         return sums[0].unsqueeze(0) if len(sums) == 1 else torch.stack(sums)
@@ -127,7 +126,7 @@ def integer_product(x: Tensor, w: Tensor, product: Product) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """Batched matrix product with sums and result in `dtype`; one member goes by the plain product, which is faster."""
+    """Batched matrix product with sums and result in `dtype`; the unbatched product is faster for one member."""
     if a.is_cuda and a.dtype != dtype:
         return _wide_product(a, b)
     if a.shape[0] == 1:
@@ -137,7 +136,7 @@ def matmul(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
 
 @torch.library.custom_op("bitnet::wide_product", mutates_args=())
 def _wide_product(a: Tensor, b: Tensor) -> Tensor:
-    """bfloat16 × bfloat16 with sums and result in float32. An operator of its own, which compilers leave alone."""
+    """bfloat16 × bfloat16 with sums and result in float32. A custom operator, opaque to compilers."""
     return torch.bmm(a, b, out_dtype=torch.float32).contiguous()
 
 
@@ -147,7 +146,7 @@ def _(a: Tensor, b: Tensor) -> Tensor:
 
 
 def forward_product(x: Tensor) -> Product:
-    """How the exact forward product runs fastest on the device and in the dtype of `x`."""
+    """The fastest method for the exact forward product on the device and in the dtype of `x`."""
     if x.dtype != torch.float32:
         return "float"
     if x.is_cuda:
@@ -163,7 +162,7 @@ def _int8_pays() -> bool:
 
 @functools.cache
 def _probe_int8() -> bool:
-    """By trying, for a millisecond or two. The results are the same bits either way."""
+    """Time both for a millisecond or two. The results are bit-identical."""
     x, w = torch.ones(256, 128, dtype=torch.int8), torch.ones(256, 128, dtype=torch.int8)
     x32, w32 = x.float(), w.float()
     try:

@@ -1,8 +1,8 @@
-"""BitLinear as the paper writes it, and a layer made of it: slow, plain, in any precision.
+"""BitLinear as in the paper, and a layer built from it: slow, simple, in any precision.
 
 Source: "The Era of 1-bit LLMs: Training Tips, Code and FAQ" (microsoft/unilm), Fig. 3. Rounding has no gradient; the
-straight-through estimator, ``x + (rounded − x).detach()``, takes it as the identity. All other forms compute the same
-values and gradients faster, and are tested against this one in float64.
+straight-through estimator, ``x + (rounded − x).detach()``, treats it as the identity. The other implementations are
+faster; tests compare their values and gradients with this one in float64.
 """
 
 import math

@@ -1,4 +1,4 @@
-/* What the kernels share: loops over rows on several threads, and registers of floats.
+/* Shared by the kernels: loops over rows on several threads, and registers of floats.
 
    Registers are the compiler's vector types, which GCC and Clang translate for any processor. */
 
@@ -12,7 +12,7 @@
 #define SIMD _Pragma("omp simd")
 #define INLINE static inline __attribute__((always_inline))
 
-/* Keeps a sum where it is written: GCC would move all products of a block before all sums and spill half of them. */
+/* Keeps the order of sums: GCC would move all products of a block before all sums and spill half of them. */
 #define IN_ORDER(x) __asm__ volatile("" : "+x"(x))
 
 #ifdef __AVX512F__
@@ -31,9 +31,9 @@ INLINE vector choose(integers mask, vector a, vector b) {
     return (vector)(((integers)a & mask) | ((integers)b & ~mask));
 }
 
-INLINE vector larger(vector a, vector b) { return choose(a > b, a, b); } /* b where a is not a number */
+INLINE vector larger(vector a, vector b) { return choose(a > b, a, b); } /* b where a is NaN */
 
-/* eˣ for x ≤ 0, to two units in the last place; e⁻⁸⁷ below that, so that no result is too small for a normal float.
+/* eˣ for x ≤ 0, to two units in the last place; e⁻⁸⁷ for x < −87, so that no result is denormal.
    2ⁿ eʳ with |r| ≤ log(2) / 2: coefficients and the two parts of log(2) as in Cephes' expf. */
 INLINE vector exponential(vector x) {
     x = choose(x < all(-87.0f), all(-87.0f), x);

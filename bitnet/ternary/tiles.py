@@ -1,9 +1,9 @@
-"""Attention and the squared-ReLU FFN for CPUs, a tile of tokens at a time.
+"""Attention and the squared-ReLU FFN for CPUs, one tile of tokens at a time.
 
-The plain forms in `bitnet.ternary.plain` walk over arrays of (N, F) some twenty times a layer. Once such an array
-leaves a core's cache, each walk costs several times more than the arithmetic in it. Here a few hundred tokens go
-through the whole FFN before the next ones do, forward and backward, and what is small (a scale a token) is applied on
-the narrow side of a product. The results differ from the plain forms by float rounding alone.
+`bitnet.ternary.plain` makes about twenty passes per layer over arrays of (N, F). Once such an array exceeds a core's
+cache, each pass costs several times more than its arithmetic. Here a tile of a few hundred tokens passes through the
+whole FFN, forward and backward, before the next. Scales per token are applied on the narrow side of a product. The
+results equal those of `plain` up to float rounding.
 
 Legend of shapes as in `bitnet.model.decoder`; r is 1 / root mean square, s a scale of quantisation.
 """
@@ -18,7 +18,7 @@ from bitnet.ternary.plain import feed_forward
 from bitnet.ternary.quantize import bit_linear, forward_product, integer_product, stored_as
 from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
-_TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, of a core's 2 MB or so
+_TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, half of a core's cache
 
 
 def layer(
@@ -32,7 +32,7 @@ def layer(
     ffn: Ffn,
     gradient: Gradient,
 ) -> Tensor:
-    """See `bitnet.ternary.arithmetic.Layer`. SwiGLU is computed by the plain form."""
+    """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
     mixing = bit_linear(x, qkv, gradient=gradient)
     mixed = attention(mixing.view(members * sequences, -1, 3, width // head_size, head_size), turns)
@@ -48,7 +48,7 @@ def squared_relu_ffn(x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient 
 
 
 class _Weights:
-    """One matrix (O, I) quantised: its integers as the product wants them, and the scale."""
+    """Quantise one matrix (O, I): its integers in the product's dtype, and the scale."""
 
     def __init__(self, w: Tensor, product: Any) -> None:
         self.scale = w.abs().mean().clamp_(min=SCALE_FLOOR).reciprocal_()
@@ -59,7 +59,7 @@ class _Weights:
 
 
 def _quantize(x: Tensor, largest: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """Fill `out` with the integers of RMSNorm(x); returns (s, r), each (n, 1). Overwrites nothing else."""
+    """Fill `out` with the integers of RMSNorm(x); returns (s, r), each (n, 1)."""
     rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / x.shape[-1] + NORM_EPS).rsqrt_()
     scale = 127.0 / (largest * rstd).clamp_(min=SCALE_FLOOR)
     out.copy_((x * (scale * rstd)).round_())
@@ -106,7 +106,7 @@ class _Ffn(torch.autograd.Function):
         grad_up, grad_down = torch.zeros_like(up), torch.zeros_like(down)
         for rows in _tiles(x.shape[0], up.shape[0]):
             g, p = grad[rows], positive[rows]
-            # A scale a token goes to the narrow side: gᵀ (z / s) = (g / s)ᵀ z.
+            # Apply the scale per token on the narrow side: gᵀ (z / s) = (g / s)ᵀ z.
             add_product(grad_down, (g * z_unit[rows]).t(), z_integers[rows].to(x.dtype))
             # With z = p² and ẑ = r z: dz = r (ĝ − ẑ mean(ĝ ẑ)), dp = 2 p dz; the factor 2 r waits until the end.
             d = product(g, down).mul_(p)
@@ -121,7 +121,7 @@ class _Ffn(torch.autograd.Function):
 
 
 def _gradient_products(gradient: Gradient) -> tuple[Any, Any]:
-    """a @ b and c += a @ b for matrices of the backward pass: as they are, or both factors rounded to bfloat16."""
+    """a @ b and c += a @ b for the backward pass, exact or with both factors rounded to bfloat16."""
     if gradient == "fp32":
         return torch.mm, lambda c, a, b: c.addmm_(a, b)
 
@@ -137,7 +137,7 @@ def _tiles(count: int, width: int) -> list[slice]:
 
 
 def attention(qkv: Tensor, turns: Tensor) -> Tensor:
-    """As `bitnet.ternary.plain.attention`, with one array for the three gradients."""
+    """`bitnet.ternary.plain.attention` with one array for the three gradients."""
     return _Attention.apply(qkv, torch.view_as_complex(turns))
 
 

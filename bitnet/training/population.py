@@ -82,7 +82,7 @@ class Stepper(Protocol):
         """Prepare for the population's current members and tensors; called again when members are dropped."""
 
     def run(self, population: "Population", count: int) -> None:
-        """Make `count` updates, none where it is negative."""
+        """Make `count` updates; none if negative."""
 
     def worthwhile_size(self, members: int) -> int:
         """The most members that are worth a smaller batch than `members`."""
@@ -174,7 +174,7 @@ class Population:
             self.state.update_ratio = size / torch.linalg.vector_norm(before, dim=1)
 
     def make_steps(self, count: int) -> None:
-        """Make `count` updates, none where it is negative."""
+        """Make `count` updates; none if negative."""
         self.stepper.run(self, count)
 
     def tokens(self, step: int) -> Tensor:

@@ -192,9 +192,9 @@ def _guess(table: Table, flag: str, guesses: Sequence[str]) -> str:
         if len(found) == 1 or len(asked) == 1:
             return (asked or found)[0]
         if found:
-            raise InputError(f"{table.source}: {flag}: expected the name of a column; it may be {_listed(found)}")
+            raise InputError(f"{table.source}: {flag}: cannot guess the column: it may be {_listed(found)}")
     raise InputError(
-        f"{table.source}: {flag}: expected the name of a column, but none is called {_listed(_words(guesses), 6)}; "
+        f"{table.source}: {flag}: cannot guess the column: none is named {_listed(_words(guesses), 6)}; "
         f"its columns are {_listed(table.names)}"
     )
 

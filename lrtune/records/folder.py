@@ -101,7 +101,7 @@ class RunFolder:
         try:
             other = load_study(self.study_path, within=self.out)
         except InputError:
-            return "its study.toml cannot be read"
+            return "cannot read its study.toml"
         names = ("trainer", "command", "options", "steps", "report_every", "seed", "pruner", "pruning")
         changed = [name for name in names if getattr(other, name) != getattr(study, name)]
         if not changed or fingerprint(other) == fingerprint(study):

@@ -79,7 +79,7 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     records = [record for part in ordered for record in part.records]
     lines = tuple(line for part in ordered for line in part.summary)
     if not records:
-        raise InputError("; ".join(lines) + ": nothing usable was read")
+        raise InputError("; ".join(lines) + ": no usable runs")
     return Imported(
         records=tuple(replace(record, trial=n) for n, record in enumerate(records)),
         scales=tuple(dict.fromkeys(name for part in ordered for name in part.scales)),

@@ -33,7 +33,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Verdict:
     """The state of a run from its own row (None: an unknown word), the reason, and the cell."""
 
     state: State | None
@@ -59,64 +59,66 @@ def runs_of(
     """
     column = state_column(table, found.used)
     flags = flag_columns(table, found.used)
-    said = [_said(reading, column, flags, failed, found.loss) for reading in readings]
+    verdicts = [_verdict(reading, column, flags, failed, found.loss) for reading in readings]
     highest: dict[tuple[float, ...], float] = {}
-    for reading, own in zip(readings, said, strict=True):
-        if own.state is State.FINISHED and reading.loss is not None:
+    for reading, verdict in zip(readings, verdicts, strict=True):
+        if verdict.state is State.FINISHED and reading.loss is not None:
             place = tuple(reading.scales.values())
             highest[place] = max(highest.get(place, 0.0), reading.learning_rate)
     runs = []
-    for reading, own in zip(readings, said, strict=True):
-        status = _status(reading, own, highest, left_out)
+    for reading, verdict in zip(readings, verdicts, strict=True):
+        status = _status(reading, verdict, highest, left_out)
         if status is not None:
             finite = reading.loss if reading.loss is not None and math.isfinite(reading.loss) else None
             runs.append(Run(reading, status, finite))
     return runs
 
 
-def _said(
+def _verdict(
     reading: Reading,
     column: str | None,
     flags: Mapping[str, State],
     failed: Callable[[Mapping[str, Any]], bool] | None,
     loss: str,
-) -> _Said:
+) -> _Verdict:
     if failed is not None and failed(reading.cells):
-        return _Said(State.DIVERGED, "by --failed-when", reading.written)
+        return _Verdict(State.DIVERGED, "by --failed-when", reading.written)
     if reading.loss is not None and not math.isfinite(reading.loss):
-        return _Said(State.DIVERGED, f"{loss!r} is not finite", reading.written)
+        return _Verdict(State.DIVERGED, f"{loss!r} is not finite", reading.written)
     for name, state in flags.items():
         if is_yes(reading.cells.get(name)):
-            return _Said(state, f"by {name!r}", reading.cells[name])
+            return _Verdict(state, f"by {name!r}", reading.cells[name])
     if column is not None and not is_blank(reading.cells.get(column)):
         cell = reading.cells[column]
         if state_of(cell) is not State.FINISHED:
-            return _Said(state_of(cell), f"by {column!r}", cell)
+            return _Verdict(state_of(cell), f"by {column!r}", cell)
     elif reading.loss is not None and reading.stopped_at is not None:
-        return _Said(State.STOPPED, "before half of the steps of its size", f"step {reading.stopped_at:g}")
+        return _Verdict(State.STOPPED, "before half of the steps of its size", f"step {reading.stopped_at:g}")
     if reading.loss is None and not is_blank(reading.written):
-        return _Said(state_of(reading.written) or State.FINISHED, f"no number in {loss!r}", reading.written)
-    return _Said(State.FINISHED, f"no number in {loss!r}", reading.written)
+        return _Verdict(state_of(reading.written) or State.FINISHED, f"no number in {loss!r}", reading.written)
+    return _Verdict(State.FINISHED, f"no number in {loss!r}", reading.written)
 
 
 def _status(
-    reading: Reading, said: _Said, highest: Mapping[tuple[float, ...], float], left_out: LeftOut
+    reading: Reading, verdict: _Verdict, highest: Mapping[tuple[float, ...], float], left_out: LeftOut
 ) -> Status | None:
     """The status of a run; None to leave it out."""
-    if said.state is State.FINISHED and reading.loss is not None:
+    if verdict.state is State.FINISHED and reading.loss is not None:
         return "finished"
-    status = _ENDED_EARLY.get(said.state) if said.state else None
-    why = said.why
+    status = _ENDED_EARLY.get(verdict.state) if verdict.state else None
+    why = verdict.why
     is_highest = reading.learning_rate > highest.get(tuple(reading.scales.values()), math.inf)
-    if status is None and is_highest and _may_have_diverged(reading, said.state):
-        status = "collapsed" if said.state is State.INFEASIBLE else "diverged"
+    if status is None and is_highest and _may_have_diverged(reading, verdict.state):
+        status = "collapsed" if verdict.state is State.INFEASIBLE else "diverged"
         why += ", above all finished rates of its size"
     if status is not None:
-        left_out.take_as(f"{status}, {why}", reading.place, said.cell)
-    elif said.state is State.FINISHED:
-        left_out.add(why, reading.place, said.cell)
+        left_out.take_as(f"{status}, {why}", reading.place, verdict.cell)
+    elif verdict.state is State.FINISHED:
+        left_out.add(why, reading.place, verdict.cell)
     else:
-        left_out.add(f"{said.state.value if said.state else 'in no known state'}, {why}", reading.place, said.cell)
+        left_out.add(
+            f"{verdict.state.value if verdict.state else 'in an unknown state'}, {why}", reading.place, verdict.cell
+        )
     return status
 
 

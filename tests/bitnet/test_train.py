@@ -420,7 +420,7 @@ def test_low_precision_that_would_not_be_faster_is_exact_and_says_so(
     tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "choose", lambda device: arithmetic.TILES)
-    module._say_exact.cache_clear()
+    module._warn_exact.cache_clear()
     facts: list[Facts] = []
     runs = []
     for precision in ("bf16", "bf16", "fp32"):

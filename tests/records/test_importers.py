@@ -199,10 +199,10 @@ def test_columns_are_guessed_and_the_guess_is_said(tmp_path: Path) -> None:
     )
     assert _essence(read_sources([path], Columns(learning_rate="lr"))) == [(64, 0.01, 3.0, "finished")]
     path.write_text("lr,width,d_model,loss\n0.1,64,32,3\n")
-    with pytest.raises(InputError, match=r"--scale hidden_size: expected the name .* it may be width, d_model"):
+    with pytest.raises(InputError, match=r"--scale hidden_size: cannot guess the column: it may be width, d_model"):
         read_sources([path])
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"--lr: .* none is called lr, learning_rate, .*; its columns are a, b"):
+    with pytest.raises(InputError, match=r"--lr: .* none is named lr, learning_rate, .*; its columns are a, b"):
         read_sources([path])
 
 

@@ -549,7 +549,7 @@ BAD: list[tuple[str, Callable[[Path], object], dict[str, Any], str]] = [
         "t.json",
         lambda p: p.write_text("{}"),
         {"tokenizer": "t.json"},
-        "expected a tokenizer.json, but t.json cannot be read",
+        "tokenizer: cannot read t.json as a tokenizer.json",
     ),
     ("v.txt", lambda p: p.write_text("x"), {"vocabulary": 256}, r"vocabulary: expected at least 257 .*, but got 256"),
 ]
@@ -589,7 +589,7 @@ def test_a_token_folder_that_is_none(missing: str, tmp_path: Path, tokens: Any) 
     for file in tokens.folder.iterdir():
         if file.name != missing:
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match=rf"expected a folder with meta.json, .*{missing} cannot be read"):
+    with pytest.raises(InputError, match=rf"tokens: cannot read .*{missing}: "):
         load_tokens(tmp_path)
 
 

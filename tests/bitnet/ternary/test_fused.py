@@ -169,7 +169,7 @@ def test_a_compiler_that_fails_costs_a_line_and_no_compiler_none(
     with caplog.at_level(logging.WARNING):
         assert build() is None
     assert [record.getMessage() for record in caplog.records] == [
-        "the step's kernels could not be compiled (cc: out of order); going on without"
+        "cannot compile the kernels (cc: out of order); continuing without them"
     ]
     caplog.clear()
     monkeypatch.delenv("CC")
