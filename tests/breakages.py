@@ -622,7 +622,7 @@ BREAKAGES = (
     Breakage(
         "sampler: what was known before a run ended is taken for what is known",
         "lrtune/search/sampling/model.py",
-        "if self._last is None or self._last[0] != known:",
+        "if self._last is None or self._last[0] != key:",
         "if self._last is None:",
         ("search/sampling/test_sampler.py",),
     ),

@@ -69,7 +69,7 @@ def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Pat
     assert code == 0, said
     why = {record.learning_rate > 0.1: record.why for record in scene.records(tmp_path / "run") if record.why}
     assert "gave up after 2 attempts" in why[True]
-    assert "no end after 4 s (--trial-timeout)" in why[False]
+    assert "timed out after 4 s (--trial-timeout)" in why[False]
 
 
 def test_a_trainer_that_keeps_pythons_lock_is_given_up_once_its_lease_has_run_out(tmp_path: Path):

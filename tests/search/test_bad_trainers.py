@@ -59,7 +59,7 @@ def search(folder: Path, **changes: object) -> str:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("number", "the trainer returned without a report: expected trial.report(step, loss=…) to be called"),
+        ("number", "the trainer returned without calling trial.report(step, loss=…)"),
         ("text", "report: expected a number for loss, but got 'low'"),
         ("raises", "ValueError: the weights are not square"),
     ],

@@ -1,1 +1,1 @@
-"""When a run ends early."""
+"""Pruning: the verdicts that end a run early."""

@@ -1,10 +1,9 @@
-"""Whether a run's finished peers leave it a plausible way back among the best.
+"""The *beaten* verdict: can a run still come close to its finished peers?
 
-Each finished peer bounds by itself how far a run can still get: by what the peer gained from the same step on, by
-`margin` more than that, and by what this run falls faster at present, kept up to the end. What a falling learning rate
-still brings grows with the rate (by a factor of 2 ** 0.2 or more an octave, over recorded runs with equally good ends),
-so a run above its peer's rate is trusted to gain more than one below it. Where the constants come from:
-studies/benchmarks/pruning.md.
+Each finished peer gives an upper bound on a run's remaining gain: the peer's gain from the same step on, plus `margin`,
+plus the run's present excess speed over the peer, kept up to the end. The gain from the decay of the learning rate
+grows with the rate (by a factor of at least 2 ** 0.2 per octave in recorded runs with equal final losses), so the bound
+is larger above the peer's rate and smaller below it. studies/benchmarks/pruning.md derives the constants.
 """
 
 import math
@@ -13,27 +12,27 @@ from collections.abc import Iterable
 from lrtune.search.pruning.curve import AT_UNIGRAM, Curve
 from lrtune.study.study import PruningPolicy
 
-# The share of the steps over which a run's present speed is read, where it is set against a peer's.
+# The share of the steps over which a run's present speed is measured.
 _PRESENT = 0.1
-# From this share of the steps on no run is beaten: a cut saves little there, a finished run teaches the law more, and
-# with next to nothing left to gain the verdict would rest on the noise between two runs.
+# No run is beaten after this share of the steps: a cut would save little, a finished run tells the law more, and the
+# remaining gain is smaller than the noise between two runs.
 _UNTIL = 0.9
-# How much more a run gains from here for each octave of rate above its peer's: a factor of 2 to this power.
+# For each octave above its peer's rate, a run's remaining gain grows by a factor of 2 to this power.
 _GAIN_PER_OCTAVE = 0.2
-# Without a unigram entropy: a peer has begun to learn once it has this share of its whole descent behind it.
+# Without a unigram entropy, a peer has begun to learn after this share of its total descent.
 _BEGUN = 1 / 3
 
 
 def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
-    """Why the run, at its last report, has no plausible way back among the best; nothing where it has one.
+    """Why the run, at its last report, can no longer come close to its peers; empty if it can.
 
     Args:
-        curve: a run whose last loss is finite.
-        policy: its `beaten`, `beaten_grace`, `peers`, `margin`, `margin_per_octave` and `regret`.
-        peers: as of `lrtune.search.pruning.verdict.verdict`.
+        curve: a run with a finite last loss.
+        policy: uses `beaten`, `beaten_grace`, `peers`, `margin`, `margin_per_octave` and `regret`.
+        peers: see `lrtune.search.pruning.verdict.verdict`.
     """
     step, planned = curve.reports[-1].step, curve.planned_steps
-    # Where nobody says what a model knows that has only counted words, early distances say less.
+    # Without a unigram entropy we cannot tell when learning starts, so use the longer grace period.
     grace = policy.beaten_grace if curve.unigram_entropy is not None else max(policy.beaten_grace, policy.grace)
     if not policy.beaten or not grace * planned <= step < _UNTIL * planned:
         return ""
@@ -42,7 +41,7 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
     ]
     if len(finished) < max(1, int(policy.peers)):
         return ""
-    # The better of the last two reports, so that one noisy evaluation cuts nothing.
+    # The better of the last two reports, so that one noisy evaluation cuts no run.
     loss = min(point.loss for point in curve.reports[-2:] if point.loss is not None)
     speed = _speed(curve, step)
     beyond, reason = 0.0, ""
@@ -54,20 +53,20 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
         if gain is not None and loss - gain - bar > beyond:
             beyond = loss - gain - bar
             rate = f" at {peer.learning_rate:.3g}" if peer.learning_rate else ""
-            reason = f"loss {loss:.3f} at step {step}; going on as its peer{rate} did, it could reach "
-            reason += f"{loss - gain:.3f} at best, and that one ended at {final:.3f}"
+            reason = f"loss {loss:.3f} at step {step}; it could reach {loss - gain:.3f} at best, judged by its peer"
+            reason += f"{rate}, which ended at {final:.3f}"
     return reason
 
 
 def _speed(curve: Curve, step: int) -> float | None:
-    """Loss lost per step of late, before `step`; None where the curve does not reach back so far."""
+    """Decrease of loss per step just before `step`; None if the curve starts too late."""
     window = _PRESENT * curve.planned_steps
     now, before = curve.loss_at(step), curve.loss_at(step - window)
     return None if now is None or before is None else (before - now) / window
 
 
 def _gain_left(curve: Curve, peer: Curve, speed: float | None, policy: PruningPolicy) -> float | None:
-    """The most that `curve` can still gain if it goes on as `peer` did; None where the peer cannot say."""
+    """An upper bound on the remaining gain of `curve`, from `peer`; None if the peer gives none."""
     step = curve.reports[-1].step
     there = peer.loss_at(step)
     if there is None or peer.final_loss is None or not _is_under_way(peer, step, there):
@@ -80,7 +79,7 @@ def _gain_left(curve: Curve, peer: Curve, speed: float | None, policy: PruningPo
 
 
 def _is_under_way(peer: Curve, step: int, loss: float) -> bool:
-    """Whether the peer had begun to learn by then: until it has, all runs stand alike and their order means nothing."""
+    """Whether the peer had begun to learn by `step`: before that, the order of the runs means nothing."""
     if peer.unigram_entropy is not None:
         return loss < peer.unigram_entropy * (1 - AT_UNIGRAM)
     first = next(point.loss for point in peer.reports if point.loss is not None)
@@ -89,7 +88,7 @@ def _is_under_way(peer: Curve, step: int, loss: float) -> bool:
 
 
 def _share_of(curve: Curve, peer: Curve, policy: PruningPolicy) -> float:
-    """How much of what its peer gained a run may gain, at most: more above the peer's rate, less below it."""
+    """The bound on a run's gain as a share of its peer's gain: larger above the peer's rate, smaller below it."""
     if not curve.learning_rate or not peer.learning_rate:
         return 1 + policy.margin
     above = math.log2(curve.learning_rate / peer.learning_rate)

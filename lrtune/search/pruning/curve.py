@@ -1,4 +1,4 @@
-"""The reports of one training run so far, checked and put in order: what verdicts are about."""
+"""The checked and ordered reports of one training run so far, the input of a verdict."""
 
 import bisect
 import math
@@ -10,7 +10,7 @@ from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts, Report
 
-# Relative width of "at" the unigram entropy: the held-out estimate of a loss is not better than this.
+# A loss within this share of the unigram entropy is "at" it: held-out losses are no more precise.
 AT_UNIGRAM = 0.02
 
 
@@ -18,16 +18,16 @@ AT_UNIGRAM = 0.02
 class Curve:
     """The reports of one run so far.
 
-    Reports may come in any order; of a repeated step the last report counts (a resumed run reports again).
+    Reports may come in any order; the last report of a step counts (a resumed run repeats a report).
 
     Attributes:
         steps: optimizer steps of the reports.
-        losses: validation losses in nats; NaN, inf and None stand for a value that is not finite.
-        diversities: one per report, None where it is missing; None when the run reports none at all.
+        losses: validation losses in nats; NaN, inf and None mean not finite.
+        diversities: one per report, or None for a missing one; None if the run reports no diversity.
         planned_steps: the run's horizon.
-        regime_changes: steps at which the schedule changes; those outside 1 … planned_steps − 1 never come.
-        vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None where the trainer does not say.
-        learning_rate: the run's peak; tells *beaten* which peers have as much left to gain from the decay.
+        regime_changes: steps at which the schedule changes; those outside 1 … planned_steps − 1 are ignored.
+        vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None if unknown.
+        learning_rate: the run's peak; *beaten* compares it with the peers' rates.
 
     Raises:
         InputError: columns of different lengths, a negative step, diversity or entropy, or a step past the end.
@@ -46,7 +46,7 @@ class Curve:
         columns = {"losses": self.losses, "diversities": self.diversities}
         for name, column in columns.items():
             if column is not None and len(column) != len(self.steps):
-                raise InputError(f"curve: expected {len(self.steps)} {name}, one a step, but got {len(column)}")
+                raise InputError(f"curve: expected {len(self.steps)} {name}, one per step, but got {len(column)}")
         if self.planned_steps < 1:
             raise InputError(f"curve: expected at least 1 planned step, but got {self.planned_steps}")
         for step in self.steps:
@@ -62,7 +62,7 @@ class Curve:
 
     @classmethod
     def from_record(cls, record: TrialRecord) -> "Curve":
-        """The curve of a record; reports without a step are left out."""
+        """The curve of a record, without reports that lack a step."""
         rows = [i for i, step in enumerate(record.curve.get("step", ())) if step is not None]
         column = record.curve.get("diversity")
         return cls(
@@ -80,7 +80,7 @@ class Curve:
     def from_reports(
         cls, reports: Sequence[Report], facts: Facts, *, planned_steps: int, learning_rate: float
     ) -> "Curve":
-        """The curve of a run that is being trained, from what its trainer reported so far."""
+        """The curve of a running trial from its reports so far."""
         has_diversity = any(report.diversity is not None for report in reports)
         return cls(
             steps=[report.step for report in reports],
@@ -95,7 +95,7 @@ class Curve:
 
     @cached_property
     def reports(self) -> tuple["Point", ...]:
-        """The reports in order of steps, each step once; a diversity that is not finite is missing."""
+        """The reports in order of steps, one per step; a diversity that is not finite counts as missing."""
         diversities = self.diversities if self.diversities is not None else [None] * len(self.steps)
         rows = zip(self.steps, self.losses, diversities, strict=True)
         points = {int(step): Point(int(step), _finite(loss), _finite(value)) for step, loss, value in rows}
@@ -103,17 +103,17 @@ class Curve:
 
     @cached_property
     def final_loss(self) -> float | None:
-        """The loss at the last planned step; None while the run is not there, or where it is not finite."""
+        """The loss at the last planned step; None before that step, or if it is not finite."""
         return self.reports[-1].loss if self.reports and self.reports[-1].step == self.planned_steps else None
 
     @cached_property
     def changes(self) -> tuple[int, ...]:
-        """The regime changes that come, in order."""
+        """The regime changes within the run, in order."""
         return tuple(sorted(change for change in self.regime_changes if 0 < change < self.planned_steps))
 
     def loss_at(self, step: float) -> float | None:
-        """The loss at any step between the first and the last finite one, interpolated linearly."""
-        steps, losses = self._known
+        """The linearly interpolated loss at a step; None outside the range of finite losses."""
+        steps, losses = self._finite_losses
         after = bisect.bisect_left(steps, step)
         if after == len(steps):
             return None
@@ -125,15 +125,15 @@ class Curve:
         return losses[after - 1] + (losses[after] - losses[after - 1]) * share
 
     @cached_property
-    def _known(self) -> tuple[list[int], list[float]]:
-        """Steps and losses of the reports whose loss is finite."""
-        known = [(point.step, point.loss) for point in self.reports if point.loss is not None]
-        return [step for step, _ in known], [loss for _, loss in known]
+    def _finite_losses(self) -> tuple[list[int], list[float]]:
+        """Steps and losses of the reports with a finite loss."""
+        pairs = [(point.step, point.loss) for point in self.reports if point.loss is not None]
+        return [step for step, _ in pairs], [loss for _, loss in pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One report; None stands for what is missing or not finite."""
+    """One report; None means missing or not finite."""
 
     step: int
     loss: float | None

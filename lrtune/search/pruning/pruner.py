@@ -1,6 +1,6 @@
 """The collapse verdict as a pruner for any Optuna study.
 
-Optuna hands a pruner the reported objective alone; the diversity goes beside it, with `report_diversity`::
+Optuna gives a pruner only the reported objective, so report the diversity separately, with `report_diversity`::
 
     import optuna
     from lrtune.search.pruning.pruner import CollapsePruner, report_diversity
@@ -8,7 +8,7 @@ Optuna hands a pruner the reported objective alone; the diversity goes beside it
     def objective(trial):
         rate = trial.suggest_float("learning_rate", 1e-4, 1.0, log=True)
         for step in range(100, 1001, 100):
-            stuck = rate > 0.1  # a run that collapses: one answer to everything, and the loss stands still
+            stuck = rate > 0.1  # a collapsed run: it always predicts one token, and the loss is flat
             loss = 7.0 if stuck else 7.0 - 3.0 * step / 1000 + abs(rate - 0.01)
             report_diversity(trial, step, 0.02 if stuck else 0.4)
             trial.report(loss, step)
@@ -40,47 +40,47 @@ _DIVERSITY = "diversity"
 
 
 def report_diversity(trial: optuna.Trial | FrozenTrial, step: int, value: float) -> None:
-    """Hand over the diversity of one step; call it before `trial.report` of the same step.
+    """Report the diversity of one step; call it before `trial.report` of the same step.
 
-    It is kept in the trial's user attributes under ``diversity``, as a mapping from step to value.
+    The trial's user attribute ``diversity`` keeps it, as a mapping from step to value.
 
     Args:
-        value: share of the reference's variety in the model's answers, see `lrtune.diversity.diversity`.
+        value: diversity of the model's predictions relative to the reference, see `lrtune.diversity.diversity`.
 
     Raises:
         InputError: the value is negative.
     """
     if value < 0:
         raise InputError(f"diversity: expected a number of at least 0, but got {value:g}")
-    known = trial.user_attrs.get(_DIVERSITY, {})
-    # JSON has no NaN that every storage takes, and a missing diversity is what NaN would mean.
+    reported = trial.user_attrs.get(_DIVERSITY, {})
+    # Not every storage accepts NaN in JSON; a missing diversity means the same.
     entry = {str(int(step)): float(value)} if value == value else {}
-    trial.set_user_attr(_DIVERSITY, {**known, **entry})
+    trial.set_user_attr(_DIVERSITY, {**reported, **entry})
 
 
 @dataclass
-class _Known:
-    """What was read of a study's finished trials: their numbers, and their curves by group and number."""
+class _Finished:
+    """A cache of a study's finished trials: their numbers, and their curves by group and number."""
 
     numbers: set[int] = field(default_factory=set)
     groups: dict[object, dict[int, Curve]] = field(default_factory=dict)
 
 
 class CollapsePruner(BasePruner):
-    """Prunes runs that collapsed for good, diverged, or cannot catch up with the finished runs of their width.
+    """Prunes runs that collapsed, diverged, or cannot catch up with the finished runs of their width.
 
-    The objective must be a loss in nats, minimised, and reported with the training step.
+    The study must minimise a loss in nats and report it with the training step.
 
     Args:
-        steps: the steps of a full run, counted as in the reports.
+        steps: the steps of a full run, in the unit of the reports.
         vocabulary_size, unigram_entropy: of the model and of its text, see `lrtune.trainer.trial.Facts`. Without them
-            divergence is judged against the first loss, and collapse by the loss not falling.
-        regime_changes: steps at which the schedule changes (the second stage of two); before the last one
-            nothing is called collapsed.
-        group_by: the parameter or user attribute whose equal values make trials peers; trials without it
-            are all peers of each other.
-        policy: the constants, see `lrtune.study.study.PruningPolicy`; by default as in a search, but for `least_steps`,
-            which is 0 here, since a study of one's own may count epochs.
+            the first loss decides on divergence, and a loss that does not fall on collapse.
+        regime_changes: steps at which the schedule changes (the second stage of two); no run counts as collapsed
+            before the last one.
+        group_by: the parameter or user attribute that defines peers: trials with equal values. Trials without it are
+            peers of each other.
+        policy: the constants, see `lrtune.study.study.PruningPolicy`; the default is that of a search with
+            `least_steps` 0, since your study may count epochs.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class CollapsePruner(BasePruner):
     ) -> None:
         self._policy = policy or PruningPolicy(least_steps=0)
         self._group_by = group_by
-        self._known: weakref.WeakKeyDictionary[Study, _Known] = weakref.WeakKeyDictionary()
-        # Checks the arguments now rather than at the first report.
+        self._finished: weakref.WeakKeyDictionary[Study, _Finished] = weakref.WeakKeyDictionary()
+        # Raises on bad arguments now rather than at the first report.
         self._empty = Curve(
             steps=(),
             losses=(),
@@ -110,31 +110,31 @@ class CollapsePruner(BasePruner):
         return self.judge(study, trial).is_cut
 
     def judge(self, study: Study, trial: FrozenTrial) -> Verdict:
-        """The verdict on a trial with its reason in words.
+        """The verdict on a trial, with its reason in words.
 
         Raises:
-            InputError: the study maximises, or a report lies past `steps`.
+            InputError: the study maximises, or a report is past `steps`.
         """
         if study.direction != StudyDirection.MINIMIZE:
             raise InputError("CollapsePruner: expected a study that minimises a loss, but this one maximises")
         return verdict(self._curve(trial), self._policy, self._peers(study, trial))
 
     def _peers(self, study: Study, trial: FrozenTrial) -> Iterator[Curve]:
-        """Curves of the finished trials of the trial's group, read when they are asked for, and each of them once."""
-        known = self._known.setdefault(study, _Known())
+        """Curves of the finished trials in the trial's group; reads lazily, and each trial once."""
+        finished = self._finished.setdefault(study, _Finished())
         for peer in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if peer.number not in known.numbers:
-                known.groups.setdefault(self._group(peer), {})[peer.number] = self._curve(peer)
-                known.numbers.add(peer.number)
-        group = known.groups.get(self._group(trial), {})
+            if peer.number not in finished.numbers:
+                finished.groups.setdefault(self._group(peer), {})[peer.number] = self._curve(peer)
+                finished.numbers.add(peer.number)
+        group = finished.groups.get(self._group(trial), {})
         yield from [curve for number, curve in list(group.items()) if number != trial.number]
 
     def __getstate__(self) -> dict[str, object]:
-        """Without what was read: weak references are not pickled, and another process has other studies."""
-        return {name: value for name, value in self.__dict__.items() if name != "_known"}
+        """The state without the cache: weak references cannot be pickled, and another process has other studies."""
+        return {name: value for name, value in self.__dict__.items() if name != "_finished"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _known=weakref.WeakKeyDictionary())
+        self.__dict__.update(state, _finished=weakref.WeakKeyDictionary())
 
     def _group(self, trial: FrozenTrial) -> object:
         value = trial.params.get(self._group_by, trial.user_attrs.get(self._group_by))

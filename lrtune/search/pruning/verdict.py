@@ -1,11 +1,11 @@
-"""Is this run still worth its compute? Pure functions from the curve so far to a verdict.
+"""Verdicts on a run: pure functions from the curve so far to a decision whether to continue.
 
-Two different verdicts end a run early. *collapsed* is absolute: diversity low and flat, loss at or above the unigram
-entropy and not on its way below it, nothing in the schedule ahead that could bring it back. *beaten* is relative: some
-finished run of the same width shows that what is left of the schedule cannot make up the distance to it (see
+Two verdicts end a poor run early. *collapsed* is absolute: diversity is low and flat, the loss is at or above the
+unigram entropy and will not get below it, and no schedule change is ahead. *beaten* is relative: by the curve of a
+finished run of the same width, the rest of the schedule cannot close the distance to it (see
 `lrtune.search.pruning.beaten`). The constants come from recorded curves (studies/benchmarks/pruning.md).
 
-Phases of a language-model run, by its last report (first the unigram distribution is learned, then the rest;
+Phases of a language-model run, by its last report (it first learns the unigram distribution, then the rest;
 Chang & Bergen, arXiv 2110.02406; Belrose et al., arXiv 2402.04362)::
 
     loss     ln V ───────────── unigram entropy ─────────────────►
@@ -13,8 +13,8 @@ Chang & Bergen, arXiv 2110.02406; Belrose et al., arXiv 2402.04362)::
              argmax is noise,    argmax nearly      argmax as varied
              so it looks diverse constant           as the text
 
-A run that stays undiverse above the unigram entropy without moving is *collapsed*; low diversity alone is not, since
-every healthy run passes through it, and neither is a high loss alone, since the loss of some models is S-shaped.
+A run with low diversity and a loss above the unigram entropy, both flat, is *collapsed*. Low diversity alone is not a
+collapse: every healthy run passes through it. Nor is a high loss alone: the loss of some models is S-shaped.
 """
 
 import math
@@ -30,17 +30,17 @@ from lrtune.study.study import PruningPolicy
 Kind = Literal["keep", "suspect", "collapsed", "beaten", "diverged"]
 Phase = Literal["unknown", "uniform", "unigram", "learned", "collapsed", "diverged"]
 
-# A diversity that moved by less than this share of the floor has not moved.
+# A diversity is flat if it changed by less than this share of the floor.
 _FLAT = 0.2
-# How much faster than now a loss may fall from here on (the loss is S-shaped: the slow part can come first).
+# The loss may fall this much faster than now (it is S-shaped: the slow part can come first).
 _FASTER = 2.0
-# Without a unigram entropy: a loss about to fall by more than this share until the end is still falling.
+# Without a unigram entropy, a loss is still falling if it will fall by more than this share by the end.
 _STILL_FALLING = 0.1
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a run, why in words for a person, and the phase that its last report is in."""
+    """The decision on a run, its reason in words, and the phase of its last report."""
 
     kind: Kind
     reason: str
@@ -53,13 +53,13 @@ class Verdict:
 
 
 def verdict(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve] | None = None) -> Verdict:
-    """Judge a run by its reports so far. Pure: the same arguments give the same verdict.
+    """Judge a run by its reports so far. A pure function.
 
     Args:
-        curve: the run to judge, at its last report.
+        curve: the run, judged at its last report.
         policy: the constants.
-        peers: curves of other runs of the same width and horizon, best with the same seed (then both saw the same
-            data from the same weights). Runs that are not finished, or were planned otherwise, do not count.
+        peers: curves of other runs of the same width and horizon, preferably with the same seed (the same data and
+            initial weights). Unfinished runs and runs with another horizon do not count.
 
     Returns:
         ``diverged`` before ``collapsed`` before ``beaten`` before ``suspect`` before ``keep``. Without diversity
@@ -78,17 +78,17 @@ def verdict(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve] | None =
 
 
 def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
-    """A loss that is not finite, or far above that of a model that knows nothing."""
+    """The verdict on a loss that is not finite, or far above an untrained model's."""
     first, last = curve.reports[0], curve.reports[-1]
     if last.loss is None:
         return Verdict("diverged", f"loss is not finite at step {last.step}", "diverged")
-    known = []
+    levels = []
     if curve.vocabulary_size is not None:
-        known.append((math.log(curve.vocabulary_size), "ln(vocabulary)"))
-    # A model may start above ln V (an unscaled head); that is its initialisation, not its learning rate.
-    if first.loss is not None and (not known or first.step == 0):
-        known.append((first.loss, "the first loss"))
-    level, name = max(known, default=(math.inf, ""))
+        levels.append((math.log(curve.vocabulary_size), "ln(vocabulary)"))
+    # A model with an unscaled head may start above ln V; its learning rate did not cause that.
+    if first.loss is not None and (not levels or first.step == 0):
+        levels.append((first.loss, "the first loss"))
+    level, name = max(levels, default=(math.inf, ""))
     if last.loss <= level + policy.divergence:
         return None
     reason = f"loss {last.loss:.2f} at step {last.step}, more than {policy.divergence:g} above {name} {level:.2f}"
@@ -96,7 +96,7 @@ def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
 
 
 def phase_of(curve: Curve, policy: PruningPolicy) -> Phase:
-    """The phase of the last report, from loss, ln V and unigram entropy; never ``collapsed``, which takes time."""
+    """The phase of the last report, from loss, ln V and unigram entropy; never ``collapsed``, which needs a window."""
     last = curve.reports[-1] if curve.reports else None
     if last is None or last.loss is None or curve.unigram_entropy is None:
         return "unknown"
@@ -122,7 +122,7 @@ def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     if last.diversity >= policy.floor:
         if phase == "uniform" and last.step >= policy.grace * curve.planned_steps:
             assert entropy is not None
-            reason = f"{share}, but nothing is learned: loss {loss:.2f}, far above the unigram entropy {entropy:.2f}"
+            reason = f"{share}, but the loss {loss:.2f} is still far above the unigram entropy {entropy:.2f}"
             return Verdict("suspect", reason, phase)
         return Verdict("keep", f"{share} is above the floor {policy.floor:g}", phase)
     if phase == "learned":
@@ -137,7 +137,7 @@ def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
         return Verdict("suspect", f"{where}; {reprieve}", phase)
     flat = f"flat for {len(window)} reports, no stage change ahead"
     if entropy is not None and window[0].loss is not None and loss < window[0].loss * (1 - AT_UNIGRAM):
-        flat += f", loss falls too slowly to get below by step {curve.planned_steps}"
+        flat += f", loss falls too slowly to get below it by step {curve.planned_steps}"
     return Verdict("collapsed", f"{where}, {flat}", "collapsed")
 
 
@@ -146,7 +146,7 @@ def _against(loss: float, entropy: float) -> str:
 
 
 def _low_since(curve: Curve, policy: PruningPolicy) -> list[Point]:
-    """The unbroken tail of low reports of the present regime; the last report is always in it."""
+    """The unbroken series of low reports up to the last one, within the present regime."""
     present = max((change for change in curve.changes if change < curve.reports[-1].step), default=-1)
     tail: list[Point] = []
     for point in reversed(curve.reports):
@@ -158,7 +158,7 @@ def _low_since(curve: Curve, policy: PruningPolicy) -> list[Point]:
 
 
 def _reprieve(curve: Curve, policy: PruningPolicy, window: list[Point]) -> str:
-    """Why a run with low diversity is not given up yet, or nothing."""
+    """Why a run with low diversity continues for now; empty if it does not."""
     last = window[-1]
     ahead = [change for change in curve.changes if change >= last.step]
     if ahead:
@@ -178,21 +178,21 @@ def _reprieve(curve: Curve, policy: PruningPolicy, window: list[Point]) -> str:
 
 
 def _recent(curve: Curve, policy: PruningPolicy, window: list[Point]) -> list[Point]:
-    """The end of the window that trends are read from: `patience` reports and `span` steps at the least."""
+    """The end of the window, for trends: at least `patience` reports and `span` steps."""
     start = window[-1].step - policy.span * curve.planned_steps
     count = max(max(2, int(policy.patience)), sum(point.step >= start for point in window))
     return window[-count:]
 
 
 def _rises(points: Sequence[tuple[float, float]], least: float) -> bool:
-    """Whether the later half lies above the earlier one by more than `least`, by their medians."""
+    """Whether the median of the later half exceeds that of the earlier half by more than `least`."""
     half = max(1, len(points) // 2)
     values = [value for _, value in points]
     return median(values[-half:]) - median(values[:half]) > least
 
 
 def _falling(curve: Curve, recent: list[Point]) -> str:
-    """Whether the loss, falling up to twice as fast as now, gets below the unigram entropy before the end."""
+    """A reason if the loss, falling twice as fast as now, would get below the unigram entropy; else empty."""
     rate = -_slope([(point.step, point.loss or 0.0) for point in recent])
     last = recent[-1]
     assert last.loss is not None

@@ -1,1 +1,1 @@
-"""Which run next."""
+"""Sampling: the choice of the next run."""

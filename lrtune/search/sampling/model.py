@@ -1,7 +1,7 @@
-"""The one model of a search: ended runs in, the next run and what is known out.
+"""The model of a search: ended runs in, the next run and an assessment out.
 
-Both adapters ask it: `lrtune.search.adaptive`, which has records, and `lrtune.search.sampling.sampler`, which has the
-trials of an Optuna study. Everything follows from what it took in; what it keeps beside that only saves time.
+It has two users: `lrtune.search.adaptive` with records, and `lrtune.search.sampling.sampler` with the trials of an
+Optuna study. Its answers depend on the ended runs alone; other state is a cache.
 """
 
 import math
@@ -14,7 +14,7 @@ from lrtune.search.sampling.belief import Belief, Observation, Posterior, Space
 
 
 class Model:
-    """What the ended runs of one search say. Random choices are seeded by `seed` and by counts of runs alone."""
+    """The model of one search's ended runs. Random choices depend on `seed` and on counts of runs alone."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -24,7 +24,7 @@ class Model:
         self._last: tuple[object, Posterior] | None = None
 
     def take(self, number: int, observation: Observation | None, parameters: object = None) -> None:
-        """Take in an ended run, once: what it says, if anything, and the parameters of its model, where known."""
+        """Add an ended run once: its observation, if any, and its model's parameter count, if known."""
         self.taken.add(number)
         if observation is None:
             return
@@ -33,7 +33,7 @@ class Model:
             self._parameters[observation.width] = float(parameters)
 
     def cost(self, width: int) -> float:
-        """Parameters of a width: said by its runs, scaled from the nearest known width, or width²."""
+        """Parameters at a width: from its runs, scaled from the nearest width with runs, or width²."""
         if not self._parameters:
             return float(width) ** 2
         nearest = min(self._parameters, key=lambda w: abs(math.log(w / width)))
@@ -48,16 +48,16 @@ class Model:
         width: int | None = None,
         undecided: int = 0,
     ) -> tuple[int, float]:
-        """Width and log2 rate of run `number`, while others are `running`; its width may be given.
+        """Width and log2 rate of run `number`, given the `running` ones; `width` fixes its width.
 
-        `undecided` runs have started without a choice of their own yet. Theirs are foreseen, so that this one differs.
+        `undecided` runs have started without a width and rate. The model predicts those, so that this run differs.
         """
         rng = np.random.default_rng([self.seed, number])
         posterior = self._posterior(space, also=width)
         running = list(running)
         for _ in range(undecided):
-            foreseen = self.belief.next_run(space, posterior, running, rng)
-            running.append((foreseen.width, foreseen.x))
+            predicted = self.belief.next_run(space, posterior, running, rng)
+            running.append((predicted.width, predicted.x))
         chosen = self.belief.next_run(space, posterior, running, rng, width=width)
         return chosen.width, chosen.x
 
@@ -71,7 +71,7 @@ class Model:
         tolerance: float | None = None,
         look_ahead: bool = True,
     ) -> Assessment:
-        """What is known, and what more runs would add; `count` runs were begun so far."""
+        """The best rates so far and the value of more runs; `count` runs have started so far."""
         return assess(
             self.belief,
             space,
@@ -84,10 +84,10 @@ class Model:
         )
 
     def _posterior(self, space: Space, *, also: int | None = None) -> Posterior:
-        """Drawn once for what is known: a run that ends is judged, and the next one chosen, from the same draws."""
+        """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
         more = () if also is None or also in space.widths else (int(also),)
-        known = (space, more, len(self.taken))
-        if self._last is None or self._last[0] != known:
+        key = (space, more, len(self.taken))
+        if self._last is None or self._last[0] != key:
             rng = np.random.default_rng([self.seed, len(self.taken), 2])
-            self._last = known, self.belief.posterior(space, rng, also=more)
+            self._last = key, self.belief.posterior(space, rng, also=more)
         return self._last[1]

@@ -1,24 +1,24 @@
-"""ScaleAwareSampler: an Optuna sampler that lets every width's trials inform every other width.
+"""ScaleAwareSampler: an Optuna sampler in which the trials of each width inform all other widths.
 
 For a study with an integer parameter for the width and a float one for the learning rate::
 
     sampler = lrtune.ScaleAwareSampler(widths=[64, 128, 256, 512])
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=40)      # objective suggests hidden_size and learning_rate
-    print(sampler.assessment(study))            # the best rate at each width, and how sure that is
+    print(sampler.assessment(study))            # the best rate at each width, with its uncertainty
 
-Model: one loss curve per width, alike in shape, whose minimum moves with width by a law plus a deviation
-(`lrtune.law.surface`). Acquisition: the expected fall of the law's regret at the target widths per unit of cost
-(`lrtune.search.sampling.acquisition`), so that cheap widths map the curve and dear ones confirm where it goes. Running
-trials count as results still unknown, whose information is taken out of what the next one could teach; pruned trials
-as "bad there"; infinite values, and pruned trials whose last report was not finite, as "too high". A failed trial is a
-weak "bad there", since NaN ends in failure and would otherwise be asked for again.
+Model: one loss curve per width, all similar in shape; the minimum moves with width by a law plus a deviation
+(`lrtune.law.surface`). Acquisition: the expected decrease of the law's regret at the target widths per unit of cost
+(`lrtune.search.sampling.acquisition`), so cheap widths map the curve and expensive ones confirm its course. The
+acquisition subtracts the information of running trials. A pruned trial means "bad there"; an infinite value, or a
+pruned trial whose last report was not finite, means "too high". A failed trial means a weak "bad there": NaN ends in
+failure, and the sampler would otherwise propose the same rate again.
 
 Sources: Frazier et al. 2009 (knowledge gradient), Strong et al. 2014 (expected information from posterior draws by
 regression), Doucet et al. 2000 (particles with the optimal proposal), Swersky et al. 2013 (value per cost).
 
-Everything is derived from the study's trials; sums kept between calls only save time. So several processes, each
-with a sampler of its own, can share a study.
+All answers depend on the study's trials alone; other state is a cache. So several processes, each with its own sampler,
+can share a study.
 """
 
 import math
@@ -37,31 +37,31 @@ from lrtune.search.sampling.assessment import Assessment
 from lrtune.search.sampling.belief import Observation, Outcome, Space
 from lrtune.search.sampling.model import Model
 
-_LADDER = 6  # widths that are tried where none are given
+_LADDER = 6  # number of widths to try by default
 _STATUS: Mapping[str, Outcome] = {"diverged": "diverged", "collapsed": "bad", "beaten": "beaten"}
 _MOST_RUNNING = 64
-_MOST_UNDECIDED = 16  # running trials that have no parameters yet, for which a choice is foreseen
+_MOST_UNDECIDED = 16  # running trials without parameters whose choice the model predicts
 
 
 class ScaleAwareSampler(BaseSampler):
     """Chooses width and learning rate together; other parameters go to an independent sampler.
 
     Args:
-        widths: where trials may be run. Default: all values of the width parameter where these are at most
-            twelve, else six spread evenly in log between its bounds.
-        targets: widths that the rule is for. Default: `widths`. They may lie beyond.
-        lr_range: (low, high) where the best rate is expected; soft. Default: the bounds of the parameter.
-        cost: compute of one trial at a width, in any unit. Default: parameters × tokens where the trials say it
-            (user attribute ``facts``, as lrtune's own searches write it), else width².
+        widths: the widths of trials. Default: all values of the width parameter if there are at most twelve, else six,
+            evenly spaced in log between its bounds.
+        targets: widths that the rule is for; they may lie outside `widths`. Default: `widths`.
+        lr_range: (low, high), a soft range for the best rate. Default: the bounds of the parameter.
+        cost: compute of one trial at a width, in any unit. Default: the parameter count from the trials' user attribute
+            ``facts``, as lrtune's searches write it, else width².
         width, learning_rate: names of the two parameters. Default: the only integer parameter, and the only
             float parameter with a log scale (or the only float one).
-        tolerance: the regret that is good enough, as a share of loss.
-        search_space: their distributions by name; lets the very first trials be planned too.
-        seed: of all random choices. With one worker, a study then repeats.
+        tolerance: the sufficient regret, as a share of loss.
+        search_space: the distributions of the two parameters by name; lets the sampler plan the first trials too.
+        seed: of all random choices. With one worker, a seeded study is reproducible.
         independent_sampler: for all other parameters (default: random).
 
     Raises:
-        InputError: the widths are not positive whole numbers, or the range is upside down.
+        InputError: the widths are not positive whole numbers, or the range is not increasing.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ScaleAwareSampler(BaseSampler):
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._independent = independent_sampler or RandomSampler(seed=seed)
         self._model = Model(self._seed)
-        self._of: object = None  # the study that the model has taken its runs from
+        self._of: object = None  # the study of the model's runs
         self._lock = threading.Lock()
         self._just_read = threading.local()
 
@@ -106,7 +106,7 @@ class ScaleAwareSampler(BaseSampler):
         self.__dict__.update(state, _lock=threading.Lock(), _just_read=threading.local())
 
     def reseed_rng(self) -> None:
-        """Only the independent sampler has a state of its own: ours is seeded by trial number."""
+        """Reseed the independent sampler; ours is seeded by trial number."""
         self._independent.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -115,20 +115,20 @@ class ScaleAwareSampler(BaseSampler):
         self._independent.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Nothing of our own: what a trial teaches is read from the study."""
+        """Only calls the independent sampler: ours reads trials from the study."""
         self._independent.after_trial(study, trial, state, values)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The width and the learning rate, as soon as any trial (or `search_space`) shows both."""
+        """The width and the learning rate, once a trial (or `search_space`) has both."""
         trials = _Trials(study)
-        found = self._roles(trials, trial.distributions)
+        roles = self._roles(trials, trial.distributions)
         self._just_read.trials = (trial.number, trials)  # Optuna calls `sample_relative` next
-        return {} if found is None else {n: d for n, d in found.items() if not d.single()}
+        return {} if roles is None else {n: d for n, d in roles.items() if not d.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Width and rate for one trial. A width that was fixed (enqueued) is kept, and its rate chosen."""
+        """Width and rate for one trial, or only the rate for a fixed (enqueued) width."""
         number, trials = getattr(self._just_read, "trials", (None, None))
         self._just_read.trials = (None, None)
         if trials is None or number != trial.number or trials.study is not study:
@@ -145,7 +145,7 @@ class ScaleAwareSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Before any trial shows both parameters: the cheapest width, then a rate for it. Others: independent."""
+        """The smallest width and then a rate for it, before any trial has both. Other parameters: independent."""
         named = {**trial.distributions, param_name: param_distribution}
         trials = _Trials(study)
         roles = self._roles(trials, named)
@@ -161,13 +161,13 @@ class ScaleAwareSampler(BaseSampler):
     def assessment(
         self, study: Study, *, tolerance: float | None = None, confidence: float = 0.9, look_ahead: bool = True
     ) -> Assessment:
-        """What the study knows: the best rate of each target width, the regret to expect, the runs worth adding.
+        """The best rate of each target width, its expected regret, and the most useful next runs.
 
         Args:
-            study: the study; it may be another's, as long as it has the two parameters.
-            tolerance: in place of the sampler's own.
-            confidence: of the worst regret over all targets lying under it.
-            look_ahead: whether to say which runs would teach most next, and what they would buy.
+            study: any study with the two parameters.
+            tolerance: replaces the sampler's tolerance.
+            confidence: the probability that the worst regret over all targets is within the tolerance.
+            look_ahead: whether to find the most useful next runs and their benefit.
 
         Raises:
             InputError: the tolerance is not positive, or no trial has both parameters yet.
@@ -202,7 +202,7 @@ class ScaleAwareSampler(BaseSampler):
     def _read(
         self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
     ) -> tuple[list[tuple[int, float]], int]:
-        """Take in what has ended since the last call; returns what runs, and how many have no choice yet."""
+        """Add newly ended trials to the model; returns the running trials and the number without parameters."""
         width_name, rate_name = roles
         of = (study.study_name, id(study._storage), width_name, rate_name)
         if of != self._of:
@@ -228,14 +228,14 @@ class ScaleAwareSampler(BaseSampler):
         return running[-_MOST_RUNNING:], min(undecided, _MOST_UNDECIDED)
 
     def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
-        """The two parameters, width first, by name; None while no trial shows both."""
-        found = _pair({**self._search_space, **at_hand}, self._names)
-        if found is None:
+        """The two parameters by name, width first; None before any trial has both."""
+        roles = _pair({**self._search_space, **at_hand}, self._names)
+        if roles is None:
             for trial in reversed(trials.read()):
-                found = _pair(trial.distributions, self._names)
-                if found is not None:
+                roles = _pair(trial.distributions, self._names)
+                if roles is not None:
                     break
-        return found
+        return roles
 
     def _ladder(self, distribution: IntDistribution) -> tuple[int, ...]:
         if self._given is not None:
@@ -266,7 +266,7 @@ class ScaleAwareSampler(BaseSampler):
 
 
 class _Trials:
-    """The trials of a study, read once at most: a storage is asked with seven statements each time."""
+    """The trials of a study, read at most once: each read costs the storage seven statements."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -281,7 +281,7 @@ class _Trials:
 def _pair(
     distributions: Mapping[str, BaseDistribution], names: tuple[str | None, str | None]
 ) -> dict[str, BaseDistribution] | None:
-    """The width's and the learning rate's distribution, by name, where both are unmistakable."""
+    """The distributions of width and learning rate by name; None if one of them is ambiguous or missing."""
     width, rate = names
     whole = [n for n, d in distributions.items() if isinstance(d, IntDistribution) and width in (None, n)]
     real = [
@@ -296,7 +296,7 @@ def _pair(
 
 
 def _observe(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> Observation | None:
-    """What an ended trial says; None where it says nothing (other parameters, another arm, a crash of lrtune's)."""
+    """An ended trial as an observation; None for other parameters, an arm, or a failed run of lrtune's search."""
     width, rate = trial.params.get(width_name), trial.params.get(rate_name)
     if width is None or rate is None or rate <= 0 or trial.user_attrs.get("arm") is not None:
         return None
@@ -315,6 +315,6 @@ def _observe(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -
 
 
 def _within(rate: float, distribution: BaseDistribution) -> float:
-    """A rate within the distribution's bounds, which rounding may have left."""
+    """The rate clipped to the distribution's bounds, which rounding may exceed."""
     assert isinstance(distribution, FloatDistribution)
     return min(max(rate, distribution.low), distribution.high)

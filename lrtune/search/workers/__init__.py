@@ -1,1 +1,1 @@
-"""Who trains: the lease table, the worker, and the engines that start workers."""
+"""Training on workers: the lease table, the worker, and the engines that start workers."""

@@ -1,4 +1,4 @@
-"""One attempt at one trial: what the trainer reports becomes a curve, a verdict, and in the end a record."""
+"""One attempt at one trial: the trainer's reports become a curve, a verdict and finally a record."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _SAVE_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """How a worker runs its trials; nothing of it changes what a trial finds, except through the execution plan."""
+    """How a worker runs its trials. These settings change a result only through the execution plan."""
 
     fingerprint: str
     owner: str
@@ -37,7 +37,7 @@ class WorkerSettings:
 
 
 class Attempt:
-    """A lease being worked off. `trial` is what the trainer gets; `finish` hands the record in."""
+    """An attempt at a leased trial. The trainer gets `trial`; `finish` stores the record."""
 
     def __init__(
         self, lease: Lease, study: Study, leases: Leases, setting: WorkerSettings, micro_batch: int | None
@@ -87,19 +87,19 @@ class Attempt:
         self.facts = facts
 
     def on_report(self, report: Report) -> bool:
-        """Take a report in; False ends the run.
+        """Add a report; returns False to end the run.
 
         Raises:
-            Interrupted: the search is being stopped, or this worker was taken for dead and lost the trial.
-            InputError: a process that the trainer forked called it.
+            Interrupted: the search stops, or this worker lost the trial because it seemed dead.
+            InputError: the call came from a process that the trainer forked.
         """
         if os.getpid() != self.process:
-            raise InputError("report: expected a call in the trainer's own process, but got one in a child of it")
+            raise InputError("report: expected a call in the trainer's process, but got one in its child process")
         if self.is_lost:
-            self._interrupt("this trial was given to another worker")
+            self._interrupt("another worker has this trial")
         if self.verdict is not None:
             return False
-        # After a restart the trainer reports its checkpoint's step again; of what came later nothing counts.
+        # After a restart the trainer repeats the report of its checkpoint's step; drop the later reports.
         self.rows = [row for row in self.rows if row.step < report.step] + [report]
         self._reported = True
         judged = self.judge()
@@ -108,7 +108,7 @@ class Attempt:
             return False
         if report.step < self.steps:
             if self.setting.is_stopping():
-                self._interrupt("the search is being stopped")
+                self._interrupt("the search stops")
             if time.monotonic() - self._saved > _SAVE_SECONDS:
                 self.save()
         return True
@@ -118,7 +118,7 @@ class Attempt:
         raise Interrupted(why)
 
     def judge(self) -> Verdict | None:
-        """The verdict on the curve so far; None where nothing may be cut."""
+        """The verdict on the curve so far; None without a pruner."""
         if self.study.pruner == "none":
             return None
         peers = self.peers() if self.study.pruning.beaten else ()
@@ -131,7 +131,7 @@ class Attempt:
         """Curves of the finished runs of the same width and seed, refreshed at most once per save interval."""
         if not self._peers or time.monotonic() - self._saved > _SAVE_SECONDS:
             for trial, result in self.leases.results(self.lease.peers, list(self._peers)):
-                with contextlib.suppress(InputError):  # one that cannot be read is the search's to fail
+                with contextlib.suppress(InputError):  # the search fails the unreadable ones
                     record = from_json(result)
                     if record.seed == self.task.seed and record.status == "finished":
                         self._peers[trial] = Curve.from_record(record)
@@ -145,7 +145,7 @@ class Attempt:
         self.is_lost = self.is_lost or not kept
 
     def is_checkpoint_due(self) -> bool:
-        """True every so often, and when the search stops; the curve is kept first, so that it is not behind."""
+        """True at intervals and when the search stops; saves the curve first, so that it covers the checkpoint."""
         due = time.monotonic() - self._kept > self.setting.checkpoint_seconds or self.setting.is_stopping()
         if due:
             self._kept = time.monotonic()
@@ -154,22 +154,22 @@ class Attempt:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was cut or has reported its last step."""
+        """Whether the run was pruned or has reported its last step."""
         return self.verdict is not None or (self._reported and self.rows[-1].step >= self.steps)
 
     def outcome(self) -> tuple[Status, str]:
-        """How the run ended, once its trainer has returned."""
+        """The status and the reason after the trainer returned."""
         if self.verdict is not None:
             kind = self.verdict.kind
             assert kind in ("collapsed", "beaten", "diverged")
             return kind, self.verdict.reason
         if not self._reported:
-            return "failed", "the trainer returned without a report: expected trial.report(step, loss=…) to be called"
+            return "failed", "the trainer returned without calling trial.report(step, loss=…)"
         last = self.rows[-1]
         if last.step < self.steps:
             why = (
-                f"the trainer returned after reporting step {last.step} of {self.steps} without having been told to "
-                f"stop; report step {self.steps} too"
+                f"the trainer returned after reporting step {last.step} of {self.steps}, though no report had returned "
+                f"False; report step {self.steps} too"
             )
             return "failed", why
         if not is_finite(last.loss):
@@ -177,7 +177,7 @@ class Attempt:
         return "finished", ""
 
     def record(self, status: Status, why: str = "") -> TrialRecord:
-        """The record of this attempt as it stands."""
+        """The record of this attempt so far."""
         last = self.rows[-1] if self.rows else None
         per_step = self.facts.tokens_per_step
         plan = {"threads": self.setting.threads, "members": self.members}
@@ -211,14 +211,14 @@ class Attempt:
         )
 
     def finish(self, status: Status, why: str = "") -> bool:
-        """Hand the record in and clear the checkpoint away; False when the trial was given to another worker."""
-        handed = self.leases.finish(self.lease, hand_in(self.record(status, why)))
-        if handed:
+        """Store the record and remove the checkpoint; False if another worker has the trial."""
+        is_stored = self.leases.finish(self.lease, hand_in(self.record(status, why)))
+        if is_stored:
             self.forget_checkpoint()
-        return handed
+        return is_stored
 
     def release(self) -> None:
-        """Put the trial back into the queue; the next worker resumes it."""
+        """Return the trial to the queue; the next worker resumes it."""
         if not self.is_lost:
             self.save()
             self.leases.release(self.lease)
@@ -229,7 +229,7 @@ class Attempt:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_over(self, micro_batch: int) -> "Attempt":
-        """The same lease from its first step, in smaller pieces."""
+        """A new attempt at the same lease from step 0, in micro-batches."""
         self.forget_checkpoint()
         fresh = Lease(**{**asdict(self.lease), "progress": {}})
         return Attempt(fresh, self.study, self.leases, self.setting, micro_batch)
@@ -240,7 +240,7 @@ def _row(step: int, loss: float | None, diversity: float | None, numbers: Mappin
 
 
 def _columns(rows: Sequence[Report]) -> dict[str, list[float | None]]:
-    """Reports as columns of one length; ``diversity`` and others only where something reported them."""
+    """Reports as columns of equal length; optional columns only if at least one report has a value."""
     columns: dict[str, list[float | None]] = {
         "step": [row.step for row in rows],
         "loss": [row.loss if is_finite(row.loss) else None for row in rows],

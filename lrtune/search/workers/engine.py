@@ -1,4 +1,4 @@
-"""What an engine is: it keeps the workers of a search at work, wherever they run."""
+"""The interface of an engine, which starts a search's workers and replaces dead ones."""
 
 import importlib
 from pathlib import Path
@@ -8,13 +8,13 @@ ENGINES = ("local", "inline", "ray")
 
 
 class Engine(Protocol):
-    """Where workers run; one is made by `make` of the module in `lrtune.search.workers` that has its name.
+    """Runs workers. Its module in `lrtune.search.workers` has the engine's name and a function `make`.
 
-    A search calls `start` once, `replace_dead` again and again while it goes on, and in the end `ask_to_stop`, `wait`
-    and `kill`. Trials go to the workers, and records come back, through the storage alone.
+    A search calls `start` once, then `replace_dead` repeatedly, and at the end `ask_to_stop`, `wait` and `kill`.
+    Workers get trials and return records through the storage alone.
 
     Attributes:
-        count: how many workers it keeps.
+        count: how many workers it keeps running.
         is_gpu: whether they train on GPUs.
     """
 
@@ -25,37 +25,36 @@ class Engine(Protocol):
         """Start all workers.
 
         Raises:
-            InputError: there is no place for them, no cluster at the address, say.
+            InputError: they cannot start, for example without a cluster at the address.
         """
         ...
 
     def replace_dead(self) -> list[tuple[str, str]]:
-        """Replace every worker that has ended, in whatever way, unless all were asked to.
+        """Replace every worker that has ended, unless all were asked to stop.
 
         Returns:
-            For each of them (mark, how it ended): the mark is a part of the name by which it held its trials, the other
-            a few words.
+            For each of them a pair: a part of its owner name, and how it ended in a few words.
         """
         ...
 
     def ask_to_stop(self) -> None:
-        """Have every worker release its trial at the next report and end. None is replaced any more."""
+        """Ask every worker to release its trial at the next report and end; from now on replace none."""
         ...
 
     def wait(self, seconds: float) -> bool:
-        """Wait for all workers to end, `seconds` at most; True once none is left."""
+        """Wait at most `seconds` for all workers to end; True if none is left."""
         ...
 
     def kill(self) -> None:
-        """End every worker now, with what it started; one in this process is left to itself, and hands nothing in."""
+        """End every worker and its child processes now. A worker in this process runs on, but loses its trials."""
         ...
 
     def alive(self) -> int:
-        """How many workers there are now."""
+        """The number of live workers."""
         ...
 
     def tail(self) -> str:
-        """The last line that a worker wrote, for an error message; empty where it wrote none."""
+        """The last line of a worker's output, for an error message; may be empty."""
         ...
 
 
@@ -65,18 +64,18 @@ class MakeEngine(Protocol):
     def __call__(
         self, *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
     ) -> Engine:
-        """An engine that is not started.
+        """Make an engine, without starting it.
 
         Args:
-            url, study: the storage and the name of the study in it.
-            workers: how many to keep; None for what there is room for.
+            url, study: the storage and the study's name in it.
+            workers: how many to keep running; None for as many as fit.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ``mps``.
-            logs: a folder for what workers print; None for this process's standard error.
+            logs: a folder for the workers' output; None for this process's standard error.
             address: of a cluster.
 
         Raises:
-            InputError: these do not fit this engine.
-            MissingExtraError: a package that it needs is not installed.
+            InputError: this engine does not support the arguments.
+            MissingExtraError: a required package is not installed.
         """
         ...
 
@@ -84,6 +83,6 @@ class MakeEngine(Protocol):
 def make_engine(
     name: str, *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
 ) -> Engine:
-    """An engine of `ENGINES` by its name; see `MakeEngine`."""
+    """Make an engine by its name in `ENGINES`; see `MakeEngine`."""
     make: MakeEngine = importlib.import_module(f"{__package__}.{name}").make
     return make(url=url, study=study, workers=workers, device=device, logs=logs, address=address)

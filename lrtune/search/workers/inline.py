@@ -1,7 +1,7 @@
-"""One worker in a thread of the search's own process: for a debugger in a trainer, and where no process can start.
+"""One worker in a thread of the search's process: to debug a trainer, or where no process can start.
 
-What the trainer prints, and a debugger's prompt, are in this terminal. A trainer that hangs keeps its thread until it
-reports again; its trial is over by then, and another worker goes on with the others.
+The trainer's output and a debugger's prompt appear in this terminal. A trainer that hangs keeps its thread until its
+next report; meanwhile its trial ends and another worker continues with the other trials.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from lrtune.search.workers.worker import Worker, WorkerSpec
 
 
 class _Member:
-    """A worker with its thread. `has_left` from the moment at which it takes no further trial."""
+    """A worker with its thread. `has_left` is set when it takes no more trials."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = replace(spec, token=secrets.token_hex(4))

@@ -1,10 +1,10 @@
-"""The lease table: which worker has which trial. One conditional UPDATE decides every claim.
+"""The lease table: which worker holds which trial. Claims are atomic: one conditional UPDATE.
 
 A trial's row goes ``queued → running → done → told``, or from ``queued`` to ``cancelled``. A worker claims a queued
-row, renews it while it trains, and leaves the record in it; only the search (of which a study has one) adds rows,
-takes back those whose worker is silent, and tells Optuna's study, which holds the truth. A record stays in its row for
-the workers, who compare runs of one width. The pair (owner, attempt) is the fence: a worker that lost a row can no
-longer write to it, so a trial is completed once however often it was begun.
+row, renews it during training, and writes the record into it. Only the study's one search adds rows, releases those of
+silent workers, and passes records to the Optuna study, the source of truth. Records stay in their rows, because workers
+compare runs of one width. The pair (owner, attempt) is a fencing token: a worker that lost a row cannot write to it, so
+a trial completes once, however often it starts.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _members = sa.Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One row: a trial, who trains it, and how far it is. `renewed` is when it last was, by the database's clock."""
+    """One row: a trial, its worker and its progress. `renewed`: time of the last renewal, by the database's clock."""
 
     trial: int
     attempt: int
@@ -71,7 +71,7 @@ class Lease:
 
 
 class Leases:
-    """The leases of one study in one database. Every method is one transaction, repeated while the database is away."""
+    """The leases of one study in a database. Every method is one transaction, retried while the database is away."""
 
     def __init__(self, engine: sa.Engine, study: str) -> None:
         self.engine = engine
@@ -86,12 +86,12 @@ class Leases:
         )
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._stop_watching()
         self.engine.dispose()
 
     def _run(self, statement: sa.Executable) -> list[Any]:
-        """Execute in a transaction of its own; rows for a query, else one row with the count of changed rows."""
+        """Execute in its own transaction; returns the rows of a query, or one row with the count of changed rows."""
 
         def call() -> list[Any]:
             with self.engine.begin() as connection:
@@ -104,9 +104,9 @@ class Leases:
         return bool(self._run(statement)[0][0])
 
     def has_news(self) -> bool:
-        """Whether anything was written to the database since the last call; True where that cannot be known.
+        """Whether the database has changed since the last call; True if unknown.
 
-        SQLite tells it for a hundredth of what a query costs, to one and the same connection.
+        SQLite's data_version costs a hundredth of a query, but needs the same connection each time.
         """
         if self.engine.name != "sqlite":
             return True
@@ -114,11 +114,11 @@ class Leases:
             if self._watching is None:
                 self._watching = self.engine.raw_connection()
             ((version,),) = self._watching.cursor().execute("PRAGMA data_version").fetchall()
-        except Exception:  # a query will find out what it is, and wait where that helps
+        except Exception:  # the next query reports the error, or retries
             self._stop_watching()
             return True
-        known, self._version = self._version, int(version)
-        return known != self._version
+        last, self._version = self._version, int(version)
+        return last != self._version
 
     def _stop_watching(self) -> None:
         if self._watching is not None:
@@ -129,46 +129,45 @@ class Leases:
     # The study's own row
 
     def create(self, spec: StudySpec) -> None:
-        """Make the tables and the study's row, where there are none; a row that is there stays as it is."""
+        """Create the tables and the study's row unless they exist; keeps an existing row."""
         patiently(lambda: _tables.create_all(self.engine))
         row = {"name": self.study, "spec": spec.to_json(), "fingerprint": spec.fingerprint, "state": "open"}
         self._run(self._insert(_studies).values(row).on_conflict_do_nothing())
 
     def open(self, spec: StudySpec) -> None:
-        """Have workers work on the study as `spec` says; for the search that holds it."""
+        """Open the study to workers under `spec`; for the search that holds it."""
         opened = sa.update(_studies).where(_studies.c.name == self.study)
         self._run(opened.values(spec=spec.to_json(), state="open"))
         self._run(sa.delete(_members).where(_members.c.study == self.study))  # reported to an earlier search
 
     def _insert(self, table: sa.Table) -> Any:
-        """An INSERT that can say what happens where the row is there already."""
+        """The database's INSERT with an ON CONFLICT clause."""
         return (sqlite.insert if self.engine.name == "sqlite" else postgresql.insert)(table)
 
     def spec(self) -> StudySpec | None:
-        """What a worker needs to know of the study, or None where there is no such study."""
+        """The study's specification for workers, or None without such a study."""
         rows = self._own_row(_studies.c.spec)
         return StudySpec.from_json(rows[0][0]) if rows else None
 
     def fingerprint(self) -> str | None:
-        """The fingerprint that the study was begun with, or None where there is no such study."""
+        """The study's fingerprint, or None without such a study."""
         rows = self._own_row(_studies.c.fingerprint)
         return str(rows[0][0]) if rows else None
 
     def _own_row(self, column: sa.Column[Any]) -> list[Any]:
-        """The study's row, none where there are no tables yet. The first contact with a storage: it is not waited for
-        as long as one that was there before."""
-        there = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
-        return self._run(sa.select(column).where(_studies.c.name == self.study)) if there else []
+        """A column of the study's row; empty without tables. The first contact with a storage, so it waits less."""
+        has_tables = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
+        return self._run(sa.select(column).where(_studies.c.name == self.study)) if has_tables else []
 
     def is_anothers(self) -> bool:
-        """Whether Optuna's tables hold a study of this name although no search of lrtune began one."""
+        """Whether Optuna's tables hold a study of this name from another program."""
         if self.fingerprint() is not None or not patiently(lambda: sa.inspect(self.engine).has_table("studies")):
             return False
         names = sa.table("studies", sa.column("study_name"))
         return bool(self._run(sa.select(names.c.study_name).where(names.c.study_name == self.study)))
 
     def state(self) -> tuple[str, float | None]:
-        """``open``, ``stopping`` or ``done``, and when the search last showed itself, by the database's clock."""
+        """``open``, ``stopping`` or ``done``, and the search's last heartbeat, by the database's clock."""
         rows = self._run(sa.select(_studies.c.state, _studies.c.planner_renewed).where(_studies.c.name == self.study))
         return (str(rows[0][0]), rows[0][1]) if rows else ("done", None)
 
@@ -176,11 +175,11 @@ class Leases:
         self._run(sa.update(_studies).where(_studies.c.name == self.study).values(state=state))
 
     def hold(self, planner: str, silence: float) -> str | None:
-        """Become the study's search, or stay it; returns the name of another one that holds it."""
+        """Take or keep the study for this search; returns the name of another search that holds it."""
         free = sa.or_(
             _studies.c.planner.is_(None),
             _studies.c.planner == planner,
-            sa.func.abs(self._now - _studies.c.planner_renewed) > silence,  # also of a clock that was set back
+            sa.func.abs(self._now - _studies.c.planner_renewed) > silence,  # abs: the clock may be set back
         )
         take = sa.update(_studies).where(_studies.c.name == self.study, free)
         if self._changed(take.values(planner=planner, planner_renewed=self._now)):
@@ -194,18 +193,18 @@ class Leases:
         return holder
 
     def let_go(self, planner: str, state: str) -> None:
-        """Stop being the study's search."""
+        """Release the study."""
         mine = sa.update(_studies).where(_studies.c.name == self.study, _studies.c.planner == planner)
         self._run(mine.values(planner=None, state=state))
 
-    # A worker's side
+    # For workers
 
     def claim(self, owner: str) -> list[Lease]:
-        """One queued trial, now this owner's, or none; trials begun least often come first."""
+        """Claim a queued trial for this owner, if there is one; trials with the fewest attempts come first."""
         return self._take(owner, _leases.c.trial == self._queued().limit(1).scalar_subquery())
 
     def claim_peers(self, lease: Lease, count: int) -> list[Lease]:
-        """Up to `count` more queued trials of the group that `lease` is of, for its owner."""
+        """Claim up to `count` more queued trials of the group of `lease` for its owner."""
         if count < 1:
             return []
         peers = self._queued().where(_leases.c.peers == lease.peers)
@@ -224,13 +223,13 @@ class Leases:
         return [_lease(row) for row in self._run(take.returning(*back))]
 
     def report_members(self, peers: str, members: int) -> None:
-        """Tell the search how many trials of a group a worker trains at once."""
+        """Report to the search how many trials of a group a worker trains at once."""
         row = {"study": self.study, "peers": _short(peers), "members": members}
         stated = self._insert(_members).values(row)
         self._run(stated.on_conflict_do_update(index_elements=["study", "peers"], set_={"members": members}))
 
     def renew(self, owner: str) -> set[int]:
-        """Show that `owner` is alive; returns the trials that are still its own."""
+        """Renew the leases of `owner`; returns the trials that it still holds."""
         mine = sa.update(_leases).where(self._mine, _leases.c.state == "running", _leases.c.owner == owner)
         rows = self._run(mine.values(renewed=self._now).returning(_leases.c.trial))
         return {int(row[0]) for row in rows}
@@ -241,93 +240,93 @@ class Leases:
         return sa.update(_leases).where(self._mine, *held)
 
     def save_progress(self, lease: Lease, progress: Mapping[str, Any]) -> bool:
-        """Keep the curve so far; False when the trial is no longer this owner's."""
+        """Store the curve so far; False if the owner has lost the trial."""
         return self._changed(self._held(lease).values(progress=json.dumps(progress), renewed=self._now))
 
     def finish(self, lease: Lease, result: str) -> bool:
-        """Hand in the record, as JSON; False when the trial is no longer this owner's."""
+        """Store the record, as JSON; False if the owner has lost the trial."""
         done = self._held(lease).values(state="done", result=result, progress=None)
         if self._changed(done):
             return True
-        # The answer to a first try may have been lost on the way.
+        # A first try may have succeeded without its answer arriving.
         c = _leases.c
         same = (c.trial == lease.trial, c.owner == lease.owner, c.attempt == lease.attempt, c.state != "running")
         rows = self._run(sa.select(c.result).where(self._mine, *same))
         return bool(rows) and rows[0][0] == result
 
     def release(self, lease: Lease, *, counted: bool = False) -> bool:
-        """Put a trial back for the next worker; an attempt that is not `counted` is forgotten."""
+        """Return a trial to the queue; unless `counted`, the attempt does not count."""
         attempt = _leases.c.attempt - (0 if counted else 1)
         return self._changed(self._held(lease).values(state="queued", owner=None, attempt=attempt))
 
     def results(self, peers: str, unlike: Sequence[int] = ()) -> list[tuple[int, str]]:
-        """The records handed in by trials of one group, those in `unlike` left out."""
+        """The records of one group's trials, except those in `unlike`."""
         c = _leases.c
         ended = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told")), c.peers == peers)
         return [(int(row[0]), str(row[1])) for row in self._run(ended.where(c.trial.not_in(list(unlike))))]
 
-    # The search's side
+    # For the search
 
     def members(self) -> list[int]:
-        """How many trials workers train at once, one number a group, in ascending order."""
+        """How many trials workers train at once: one number per group, ascending."""
         c = _members.c
         rows = self._run(sa.select(c.members).where(c.study == self.study).order_by(c.members))
         return [int(row[0]) for row in rows]
 
     def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
-        """Queue a trial, once: a trial that has a row keeps it."""
+        """Queue a trial; one that has a row keeps it."""
         row = {"state": "queued", "attempt": 0, "peers": peers, "task": json.dumps(task)}
         self._run(self._insert(_leases).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
 
     def running(self) -> list[Lease]:
-        """The trials that a worker has now."""
+        """The running trials."""
         c = _leases.c
         columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "running").order_by(c.trial))
         return [_lease(row) for row in rows]
 
     def waiting(self) -> list[Lease]:
-        """The trials that wait for a worker, with what is known of those that were begun before."""
+        """The trials that wait for a worker, with the progress of earlier attempts."""
         c = _leases.c
         columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "queued").order_by(c.trial))
         return [_lease(row) for row in rows]
 
     def cancel(self, trial: int) -> bool:
-        """Take a waiting trial off the queue; False when a worker has it by now."""
+        """Cancel a waiting trial; False if a worker already has it."""
         row = (_leases.c.trial == trial, _leases.c.state == "queued")
         return self._changed(sa.update(_leases).where(self._mine, *row).values(state="cancelled"))
 
     def put_in(self, trial: int, result: str) -> None:
-        """Take a record for an unfinished trial that came on another way than through a worker."""
+        """Store the record of an unfinished trial that did not come from a worker."""
         row = (_leases.c.trial == trial, _leases.c.state.in_(("queued", "running", "cancelled")))
         self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result, progress=None))
 
     def done(self) -> list[tuple[int, str]]:
-        """The records that were handed in and that Optuna's study does not have yet."""
+        """The workers' records that the Optuna study lacks."""
         c = _leases.c
         rows = self._run(sa.select(c.trial, c.result).where(self._mine, c.state == "done").order_by(c.trial))
         return [(int(row[0]), str(row[1])) for row in rows]
 
     def told(self, trial: int, result: str | None = None) -> None:
-        """The record is in Optuna's study and in the records file; `result` stands for one that cannot be read."""
+        """Mark a record as stored in Optuna and the records file, or replace an unreadable one by `result`."""
         row = sa.update(_leases).where(self._mine, _leases.c.trial == trial, _leases.c.state == "done")
         self._run(row.values({"state": "told"} if result is None else {"result": result}))
 
     def ended(self) -> list[tuple[int, str]]:
-        """All records that were ever handed in."""
+        """All records from workers."""
         c = _leases.c
         query = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told"))).order_by(c.trial)
         return [(int(row[0]), str(row[1])) for row in self._run(query)]
 
     def states(self) -> dict[int, str]:
-        """The state of every trial that has a row: ``queued``, ``running``, ``done``, ``told`` or ``cancelled``."""
+        """The state of every trial with a row: ``queued``, ``running``, ``done``, ``told`` or ``cancelled``."""
         rows = self._run(sa.select(_leases.c.trial, _leases.c.state).where(self._mine))
         return {int(trial): str(state) for trial, state in rows}
 
 
 def _short(peers: str) -> str:
-    """A group's name at a length that every database takes for a key."""
+    """A hash of a group's name, short enough for a key in every database."""
     return hashlib.sha256(peers.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: started fresh, none left behind."""
+"""Workers as processes of this machine; all end with the engine."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from lrtune.search.workers.storage import normalise
 from lrtune.search.workers.worker import WorkerSpec, check_here
 from lrtune.trainer import guard
 
-# A worker runs the same lrtune as its parent, wherever that was imported from.
+# A worker must import lrtune from the same place as its parent.
 _ROOT = str(Path(__file__).resolve().parents[3])
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from lrtune.search.workers.process import main; sys.exit(main())"
@@ -40,9 +40,9 @@ class LocalEngine:
     """See `lrtune.search.workers.engine.Engine`.
 
     Args:
-        spec: what all workers are told.
-        parts: what each gets of the machine.
-        logs: a folder for what they print; None for standard error.
+        spec: the specification of all workers.
+        parts: each worker's share of the machine.
+        logs: a folder for their output; None for standard error.
     """
 
     def __init__(self, spec: WorkerSpec, parts: Sequence[Share], logs: Path | None) -> None:
@@ -74,7 +74,7 @@ class LocalEngine:
             os.close(reading)
             if output:
                 output.close()
-        with contextlib.suppress(BrokenPipeError), open(writing, "w") as pipe:  # it may have ended by now
+        with contextlib.suppress(BrokenPipeError), open(writing, "w") as pipe:  # the worker may already have ended
             pipe.write(to_json(spec))
         self._members[index] = _Member(process, token)
 
@@ -88,8 +88,8 @@ class LocalEngine:
             raise InputError(f"{path}: cannot open the log: {error.strerror}") from None
 
     def replace_dead(self) -> list[tuple[str, str]]:
-        """See `Engine`. Where workers joined a search of another process, one that found it over is not replaced."""
-        found = []
+        """See `Engine`. A worker that joined another process's search is not replaced after that search is over."""
+        dead = []
         for index, member in list(self._members.items()):
             code = member.process.poll()
             if code is None:
@@ -98,10 +98,10 @@ class LocalEngine:
             del self._members[index]
             if self.spec.patience is not None and code == OVER:
                 continue
-            found.append((f":{member.token}", f"it ended with {guard.how_it_ended(code)}"))
+            dead.append((f":{member.token}", f"it ended with {guard.how_it_ended(code)}"))
             if not self._is_stopping:
                 self._start(index)
-        return found
+        return dead
 
     def alive(self) -> int:
         """See `Engine`."""
@@ -160,15 +160,15 @@ def join(
     trainer: str | None = None,
     patience: float = 600.0,
 ) -> int | None:
-    """Train trials of a search that runs elsewhere, until it ends; returns the signal that stopped this, or None.
+    """Train trials of a search on another machine until it ends; returns the signal that stopped this, or None.
 
     Args:
-        trainer: the only trainer to run; None for the one that the storage names, whatever it is.
-        patience: seconds to go on waiting when the search is silent.
+        trainer: the only trainer to run; None for any trainer that the storage names.
+        patience: seconds to wait for a silent search.
 
     Raises:
-        InputError: there is no such study, or this machine's trainer or data are not those of the search.
-        RunFailedError: the workers cannot work here.
+        InputError: the study does not exist, or this machine's trainer or data differ from those of the search.
+        RunFailedError: too many workers failed.
     """
     spec = WorkerSpec(
         url=normalise(storage),
@@ -188,7 +188,7 @@ def join(
             while not stopping.is_asked:
                 lost += len(engine.replace_dead())
                 if lost > 5 * engine.count:
-                    raise RunFailedError(f"workers: {lost} ended badly, the lines above say why")
+                    raise RunFailedError(f"workers: {lost} of them failed; see the lines above")
                 if not engine.alive():
                     break
                 time.sleep(0.1)

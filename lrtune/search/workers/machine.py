@@ -1,4 +1,4 @@
-"""What this machine has for workers: its cores and GPUs, and how they are divided."""
+"""The machine's cores and GPUs, divided among workers."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one worker gets of the machine."""
+    """One worker's share of the machine."""
 
     device: str
     threads: int
@@ -17,9 +17,9 @@ class Share:
 
 
 def shares(workers: int | None, device: str) -> list[Share]:
-    """Divide the machine: by default one worker a GPU, else one a core, eight at most.
+    """Divide the machine: by default one worker per GPU, or without GPUs one per core, at most eight.
 
-    Two processes of one thread beat one process of two by far for small models, hence as many workers as cores.
+    For small models two single-threaded processes are much faster than one with two threads.
     """
     cards = gpus() if device in ("auto", "cuda") else []
     if cards:

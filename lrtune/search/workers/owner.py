@@ -1,4 +1,4 @@
-"""Names of processes in a storage, and whether the process of a name has ended."""
+"""Names of processes in a storage, and a test whether a named process has ended."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine_id() -> str:
-    """This machine, as far as process ids go: its host name and, on Linux, its boot and the process-id namespace."""
+    """The scope of process ids: the host name and, on Linux, the boot and the process-id namespace."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
@@ -17,12 +17,12 @@ def machine_id() -> str:
 
 
 def new_owner(token: str = "") -> str:
-    """A name for this process that no other has, on any machine, now or later; it ends with `token`, if given."""
+    """A name for this process, unique across machines and time; it ends with `token`, if given."""
     return f"{machine_id()}:{os.getpid()}:{_started(os.getpid())}:{token or secrets.token_hex(4)}"
 
 
 def is_gone(owner: str) -> bool:
-    """True when `owner` was a process of this machine that has ended; False where that cannot be known."""
+    """True if `owner` was a process of this machine that has ended; False if unknown."""
     try:
         where, pid, started, _ = owner.rsplit(":", 3)
         process = int(pid)
@@ -40,7 +40,7 @@ def is_gone(owner: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """The kernel's start time of a process, where it says: a process id can come again, this pair cannot."""
+    """The kernel's start time of a process, empty if unknown. Process ids repeat; id and start time together do not."""
     with contextlib.suppress(OSError, IndexError):
         status = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return "gone" if status[0] == "Z" else status[19]

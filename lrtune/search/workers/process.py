@@ -1,4 +1,4 @@
-"""A worker as a process of its own. Its guard ends it, and what it started, with the engine that started it."""
+"""A worker in its own process. Its guard ends it and its child processes when the engine ends."""
 
 import faulthandler
 import json
@@ -14,16 +14,16 @@ from lrtune.search.workers.worker import Worker, WorkerSpec
 
 TIMED_OUT = 75
 _LEAVE_SECONDS = 5.0
-OVER = 76  # the search is over; any other end, 0 included, comes too early
+OVER = 76  # exit code when the search is over; every other code, 0 included, means an early end
 
 
 def to_json(spec: WorkerSpec) -> str:
-    """What a worker is told, as one line for its pipe."""
+    """A worker's specification as one line for its pipe."""
     return json.dumps(asdict(spec))
 
 
 def from_json(text: str) -> WorkerSpec:
-    """What `to_json` wrote; its folders become those of this process."""
+    """The specification from `to_json`; puts its folders at the front of ``sys.path``."""
     data = json.loads(text)
     spec = WorkerSpec(**{**data, "path": tuple(data["path"])})
     sys.path[:] = [*spec.path, *(folder for folder in sys.path if folder not in spec.path)]
@@ -31,7 +31,7 @@ def from_json(text: str) -> WorkerSpec:
 
 
 def main() -> int:
-    """Run one worker; its last argument is the descriptor of the pipe that tells what it works on."""
+    """Run one worker; the last argument is the descriptor of the pipe with its specification."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -57,13 +57,13 @@ def give_up() -> None:
 
 
 def _leave(code: int) -> None:
-    """End a process that waits in vain for threads and processes that its trainer left."""
+    """End a process that still waits for its trainer's threads and processes."""
     time.sleep(_LEAVE_SECONDS)
     leave(code)
 
 
 def _end_when_stuck(seconds: float) -> None:
-    """End the process, with a traceback, once nothing in it could renew a lease for as long as one lasts."""
+    """End the process with a traceback if no thread has run for the length of a lease."""
     while True:
         faulthandler.dump_traceback_later(seconds, exit=True)
         time.sleep(seconds / 6)

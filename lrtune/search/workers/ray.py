@@ -1,4 +1,4 @@
-"""Workers as actors of a Ray cluster: Ray places them and notices lost nodes, everything else is as on one machine."""
+"""Workers as actors of a Ray cluster. Ray places them and detects lost nodes; all else works as on one machine."""
 
 import contextlib
 import os
@@ -36,13 +36,13 @@ class _Member:
 
 
 class RayEngine:
-    """See `lrtune.search.workers.engine.Engine`. A worker whose node is lost starts again on another.
+    """See `lrtune.search.workers.engine.Engine`. If a node is lost, its workers start again on another.
 
     Args:
-        spec: what all workers are told.
-        count: how many to keep; None for what the cluster has room for.
-        gpus: GPUs of each.
-        address: of a cluster; None for one of this search's own, on this machine.
+        spec: the specification of all workers.
+        count: how many to keep running; None for as many as fit into the cluster.
+        gpus: GPUs per worker.
+        address: of a cluster; None to start one on this machine.
     """
 
     def __init__(self, spec: WorkerSpec, count: int | None, gpus: float, address: str | None) -> None:
@@ -58,8 +58,8 @@ class RayEngine:
         """Connect to the cluster, or start one on this machine, and place the workers."""
         if not ray.is_initialized():
             self._connect()
-        there = ray.cluster_resources()
-        most = there.get("GPU", 0) / self.gpus if self.gpus else there.get("CPU", 1)
+        resources = ray.cluster_resources()
+        most = resources.get("GPU", 0) / self.gpus if self.gpus else resources.get("CPU", 1)
         self.count = self.wanted or max(1, min(_MOST_WORKERS, int(most)))
         for _ in range(self.count):
             self._place()
@@ -71,7 +71,7 @@ class RayEngine:
             if self.address is not None:
                 ray.init(address=self.address, **how)
                 return
-            # Not whichever cluster happens to run here.
+            # Without an address Ray would join any cluster on this machine.
             self._cluster = _OwnCluster()
             with ray_head.on_loopback():
                 ray.init(address=self._cluster.address, _node_ip_address=ray_head.LOOPBACK, **how)
@@ -87,16 +87,16 @@ class RayEngine:
 
     def replace_dead(self) -> list[tuple[str, str]]:
         """See `Engine`."""
-        found = []
+        dead = []
         for member in list(self._members):
             if not ray.wait([member.run], timeout=0)[0]:
                 continue
             self._members.remove(member)
-            found.append((f":{member.token}", self._how(member)))
+            dead.append((f":{member.token}", self._how(member)))
             ray.kill(member.actor)
             if not self._is_stopping:
                 self._place()
-        return found
+        return dead
 
     def _how(self, member: _Member) -> str:
         try:
@@ -140,10 +140,10 @@ class RayEngine:
 
 
 class _OwnCluster:
-    """A cluster on this machine for this process alone, which ends with it, also where it is killed.
+    """A Ray cluster on this machine for this process alone; it ends with the process, even after a kill.
 
-    Whoever reaches a Ray cluster runs code there, so it listens on loopback alone. Ray reads whether to ask for a token
-    when it is imported, which is too early here.
+    Every client of a Ray cluster can run code on it, so it listens on loopback only. Ray's token would have to be set
+    before its import, which is too early here.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class _OwnCluster:
         while not self._listens(port):
             if self._head.poll() is not None or time.monotonic() > deadline:
                 self.end()
-                raise ConnectionError("its head does not start on this machine")
+                raise ConnectionError("the head did not start on this machine")
             time.sleep(0.1)
 
     @staticmethod
@@ -173,12 +173,12 @@ class _OwnCluster:
         return False
 
     def end(self) -> None:
-        """End it with all its processes."""
+        """End the cluster with all its processes."""
         guard.end(self._head, _KILL_SECONDS)
 
 
 class _Actor:
-    """A worker in a Ray process. Two calls at once: one runs, the other stops it."""
+    """A worker in a Ray process; `stop` runs concurrently with `run`."""
 
     def __init__(self) -> None:
         import threading
@@ -200,10 +200,10 @@ class _Actor:
 def make(
     *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
 ) -> RayEngine:
-    """See `lrtune.search.workers.engine.MakeEngine`; by default one worker a core (or a GPU) of the cluster."""
+    """See `lrtune.search.workers.engine.MakeEngine`; by default one worker per core (or GPU) of the cluster."""
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and url.startswith("sqlite"):
-        raise InputError("storage: expected postgresql:// for a Ray cluster, since its nodes do not share a file")
+        raise InputError("storage: expected postgresql:// for a Ray cluster, whose nodes do not share files")
     gpus = 1.0 if device.startswith("cuda") else 0.0
     spec = WorkerSpec(url=url, study=study, device="cuda:0" if gpus else "cpu", threads=1, path=tuple(sys.path))
     return RayEngine(spec, workers, gpus, address)

@@ -1,6 +1,6 @@
-"""The head of a Ray cluster that listens on the loopback of this machine alone.
+"""The head of a Ray cluster that listens only on this machine's loopback address.
 
-Run as a script, ``python -P ray_head.py PORT``, it lasts until it is ended.
+Runs as a script, ``python -P ray_head.py PORT``, until a signal ends it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Let Ray take 127.0.0.1 as it is: it puts an address that others reach in its place, and has no option for it."""
+    """Keep Ray on 127.0.0.1: by default it replaces that with a public address, and no option prevents it."""
     resolve = services.resolve_ip_for_localhost
     services.resolve_ip_for_localhost = lambda host: host
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: the first asks to stop, the second means now."""
+"""Ctrl-C and SIGTERM as requests: the first asks to stop, the second to stop at once."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """While entered, counts the signals instead of dying of them. Outside the main thread it does nothing."""
+    """A context that counts the signals instead of ending the process. Outside the main thread it does nothing."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,12 +28,12 @@ class Stopping:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal arrived."""
         return self.count > 0
 
     @property
     def is_now(self) -> bool:
-        """Whether a second one came."""
+        """Whether a second signal arrived."""
         return self.count > 1
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What workers read of a study in its storage: the study, and how to work on it."""
+"""The study's specification for workers, in its storage."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -8,12 +8,12 @@ from lrtune.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """What a search writes for its workers; no password is in it.
+    """A search's specification for its workers, without passwords.
 
     Attributes:
-        study: the study.toml.
+        study: the text of study.toml.
         fingerprint: of the study with the trainer's data.
-        checkpoints: the folder of checkpoints on the search's machine; empty for none.
+        checkpoints: the checkpoint folder on the search's machine; empty for none.
         members, trial_timeout, lease_seconds, checkpoint_seconds: see `lrtune.search.options.SearchOptions`.
     """
 
@@ -26,18 +26,18 @@ class StudySpec:
     checkpoint_seconds: float = 30.0
 
     def to_json(self) -> str:
-        """The specification as the storage keeps it."""
+        """The specification as JSON for the storage."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "StudySpec":
-        """The specification that a storage keeps; what a newer version adds to it is left out.
+        """The specification from a storage's JSON; ignores fields of newer versions.
 
         Raises:
-            InputError: the text is no specification.
+            InputError: the text is not a specification.
         """
         names = {field.name for field in fields(cls)}
         try:
             return cls(**{name: value for name, value in json.loads(text).items() if name in names})
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"storage: cannot read what workers are to know of the study: {error!s:.200}") from None
+            raise InputError(f"storage: cannot read the study's specification for workers: {error!s:.200}") from None

@@ -1,4 +1,4 @@
-"""A storage URL opened so that many processes can use it at once, with retries where it is away."""
+"""Opens a storage URL for many processes at once, with retries while the database is away."""
 
 import random
 import sqlite3
@@ -17,15 +17,15 @@ from lrtune.files import check_regular
 _T = TypeVar("_T")
 _BUSY_SECONDS = 60
 _FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such table", "malformed", "not a database")
-# PostgreSQL's codes for a server that a failover left behind, is promoting or shuts down: another one takes over.
+# PostgreSQL's codes of a server during failover or shutdown: another server takes over.
 _FAILOVER = ("25006", "57P01", "57P02", "57P03")
 
 
 def sqlite_url(folder: Path) -> str:
-    """The URL of a run folder's own database.
+    """The URL of a run folder's database.
 
     Raises:
-        InputError: a file of it is not regular, or a link leads out of the folder.
+        InputError: one of its files is not a regular file, or is a link out of the folder.
     """
     for end in ("", "-wal", "-shm", "-journal"):
         try:
@@ -39,10 +39,10 @@ def sqlite_url(folder: Path) -> str:
 
 
 def normalise(url: str) -> str:
-    """The URL with the driver that lrtune uses.
+    """The URL with lrtune's database driver.
 
     Raises:
-        InputError: this is no database URL, or a database that is not supported.
+        InputError: this is not a database URL, or the database is not supported.
     """
     try:
         parsed = sa.make_url(url)
@@ -55,7 +55,7 @@ def normalise(url: str) -> str:
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise InputError("storage: expected a file in sqlite:///FILE, since workers are processes of their own")
+            raise InputError("storage: expected a file in sqlite:///FILE, since workers are separate processes")
         return url
     raise InputError(f"storage: expected postgresql:// or sqlite:///, but got {redact(url)!r}")
 
@@ -74,11 +74,11 @@ def engine_arguments(url: str) -> dict[str, Any]:
 
 
 def tune(engine: sa.Engine) -> None:
-    """Make SQLite wait for its lock, let readers read while one writes, and not sync at each commit; make PostgreSQL
-    leave a server that a failover left behind.
+    """Tune SQLite: wait for locks, allow reads during a write, and skip the sync at each commit. Make PostgreSQL
+    reconnect after a failover.
 
-    With a write-ahead log, ``synchronous=NORMAL`` loses nothing when a process dies; a power cut may lose the last
-    commits, never the file.
+    With a write-ahead log, ``synchronous=NORMAL`` loses nothing when a process dies. A power cut may lose the last
+    commits, but never the file.
     """
     if engine.name != "sqlite":
 
@@ -104,7 +104,7 @@ def open_engine(url: str) -> sa.Engine:
     """An engine for `url`, tuned for many processes.
 
     Raises:
-        InputError: no usable URL, or its driver is not installed.
+        InputError: the URL is invalid, or its driver is not installed.
     """
     url = normalise(url)
     try:
@@ -116,10 +116,10 @@ def open_engine(url: str) -> sa.Engine:
 
 
 def open_to_read(url: str) -> sa.Engine:
-    """An engine that changes nothing, also where the folder of a SQLite file may not be written to.
+    """A read-only engine, which also works in a read-only folder of a SQLite file.
 
     Raises:
-        InputError: no usable URL, or its driver is not installed.
+        InputError: the URL is invalid, or its driver is not installed.
     """
     url = normalise(url)
     if not url.startswith("sqlite"):
@@ -127,7 +127,7 @@ def open_to_read(url: str) -> sa.Engine:
     path = Path(sa.make_url(url).database or "").resolve()
 
     def connect() -> sqlite3.Connection:
-        """Without a write-ahead log all is in the file itself, and reading it as unchanging makes no file beside it."""
+        """Without a write-ahead log, immutable mode reads everything and creates no file next to the database."""
         mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
         try:
             connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_SECONDS)
@@ -135,7 +135,7 @@ def open_to_read(url: str) -> sa.Engine:
         except sqlite3.OperationalError as error:
             if "unable to open" not in str(error) and "readonly" not in str(error):
                 raise
-            # The folder has no room for the log's index: what is in the file itself is read.
+            # SQLite cannot create the log's index in this folder, so we read the database without its log.
             connection = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
         return connection
 
@@ -143,10 +143,10 @@ def open_to_read(url: str) -> sa.Engine:
 
 
 def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
-    """The result of `call`, tried again while the database is locked or away; `call` must be safe to repeat.
+    """The result of `call`, retried while the database is locked or away; `call` must be safe to repeat.
 
     Raises:
-        RunFailedError: it stayed away for `patience` seconds, or failed in a way that waiting does not mend.
+        RunFailedError: the database was away for `patience` seconds, or retrying cannot help.
     """
     deadline = time.monotonic() + patience
     pause = 0.05
@@ -164,13 +164,13 @@ def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
 
 
 def raise_described(error: Exception) -> None:
-    """Raise a `RunFailedError` of one line in place of an error of the database; of another do nothing."""
+    """Raise a one-line `RunFailedError` for a database error; for other errors do nothing."""
     if isinstance(_database_error(error), exc.SQLAlchemyError):
         raise RunFailedError(f"storage: {describe(error)}") from None
 
 
 def is_passing(error: BaseException) -> bool:
-    """True for an error that goes away by itself: a lock, a restart, a failover, a cut connection."""
+    """True for a temporary error: a lock, a restart, a failover, a lost connection."""
     cause = _database_error(error)
     if not isinstance(cause, exc.DBAPIError):
         return isinstance(cause, exc.TimeoutError)
@@ -191,7 +191,7 @@ def _database_error(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """One line about a database error, without its statement, its parameters or a password."""
+    """A database error in one line, without statement, parameters and password."""
     cause = _database_error(error)
     text = str(getattr(cause, "orig", None) or cause).strip().splitlines()
     line = redact(text[0] if text else type(cause).__name__)

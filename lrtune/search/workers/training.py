@@ -1,4 +1,4 @@
-"""Has the trials of one claim trained, in as many pieces as memory and errors ask for, and hands in how each ended."""
+"""Trains the trials of one claim, splits them after errors or out-of-memory, and stores each record."""
 
 import os
 import sys
@@ -20,12 +20,12 @@ class Training:
     """Trains with one trainer.
 
     Args:
-        trainer: what trains.
-        begin: makes an attempt of a lease, in micro-batches of a size or with whole batches.
-        at_work: a context in which the leases of some attempts are kept alive.
+        trainer: the trainer.
+        begin: makes an attempt from a lease and a micro-batch size, None for whole batches.
+        at_work: a context that keeps the leases of its attempts alive.
 
     Attributes:
-        fits: how many members at once fit into memory, for groups in which more did not.
+        fits: how many members fit into memory, for groups that ran out of memory.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Training:
         self.fits: dict[str, int] = {}
 
     def train(self, leases: Sequence[Lease], micro_batch: int | None = None) -> None:
-        """Train these trials, of one width, and hand in their records."""
+        """Train these trials of one width and store their records."""
         self._train([self.begin(lease, micro_batch) for lease in leases])
 
     def _train(self, attempts: list[Attempt]) -> None:
@@ -54,7 +54,7 @@ class Training:
             except BaseException as error:
                 if isinstance(error, SystemExit) and error.code in (None, 0):
                     self._hand_in(attempts)
-                elif _is_interrupted(attempts):  # and the trainer made another error of it
+                elif _is_interrupted(attempts):  # the trainer turned it into another error
                     self._hand_in_or_release(attempts)
                 elif is_out_of_memory(error):
                     self._in_smaller_pieces(attempts, error)
@@ -80,7 +80,7 @@ class Training:
                 _end_child(sys.exc_info()[1])
 
     def _hand_in(self, attempts: Sequence[Attempt]) -> None:
-        """Of trials whose trainer returned; one that swallowed an interruption is taken for interrupted."""
+        """Store the records after the trainer returned; it may have swallowed an interruption."""
         if _is_interrupted(attempts):
             self._hand_in_or_release(attempts)
             return
@@ -88,7 +88,7 @@ class Training:
             _end(attempt, *attempt.outcome())
 
     def _hand_in_or_release(self, attempts: Sequence[Attempt]) -> None:
-        """Of interrupted trials, those that had ended are handed in; the others go back."""
+        """After an interruption, store the records of ended trials and release the others."""
         for attempt in attempts:
             if attempt.has_ended:
                 _end(attempt, *attempt.outcome())
@@ -96,7 +96,7 @@ class Training:
                 attempt.release()
 
     def _one_by_one(self, attempts: Sequence[Attempt]) -> None:
-        """After an exception in a population: it fails the members that raise it alone too, and no others."""
+        """After an exception in a population, train each member alone: only those that raise again fail."""
         for attempt in attempts:
             if attempt.has_ended:
                 _end(attempt, *attempt.outcome())
@@ -104,7 +104,7 @@ class Training:
                 self.train([attempt.lease], attempt.micro_batch)
 
     def _in_smaller_pieces(self, attempts: list[Attempt], error: BaseException) -> None:
-        """Out of memory: half the population; a single trial once more in micro-batches; then failed with advice."""
+        """After out-of-memory, halve the population, retry a single trial in micro-batches, then fail with advice."""
         if len(attempts) > 1:
             print(f"out of memory with {len(attempts)} members at once; trying halves", file=sys.stderr)
             half = len(attempts) // 2
@@ -133,11 +133,11 @@ def _is_interrupted(attempts: Sequence[Attempt]) -> bool:
 
 def _end(attempt: Attempt, status: Any, why: str) -> None:
     if not attempt.is_lost and not attempt.finish(status, why):
-        print(f"trial {attempt.lease.trial} was given to another worker; its result here is dropped", file=sys.stderr)
+        print(f"trial {attempt.lease.trial}: result dropped; another worker has the trial", file=sys.stderr)
 
 
 def _end_child(error: BaseException | None) -> NoReturn:
-    """End a process that the trainer forked: only its parent hands in."""
+    """End a process that the trainer forked: only its parent stores records."""
     code = getattr(error, "code", None) or 0 if isinstance(error, SystemExit) else int(error is not None)
     if code == 1 and error is not None:
         traceback.print_exception(error)
@@ -145,7 +145,7 @@ def _end_child(error: BaseException | None) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once, with what it printed, where the trainer has left it a place to print to."""
+    """Flush the output, if the trainer has not closed it, and end this process at once."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -153,7 +153,7 @@ def leave(code: int) -> NoReturn:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for Python's, torch's and CUDA's ways of saying that memory ran out."""
+    """True for the out-of-memory errors of Python, torch and CUDA."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = "".join(traceback.format_exception_only(error)).lower()  # str(error) may raise
@@ -161,14 +161,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _free_memory() -> None:
-    """Give cached GPU memory back, where torch is there at all."""
+    """Release cached GPU memory, if torch is loaded."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def explain(error: BaseException) -> str:
-    """The error for a record: one line for our own, a traceback from the trainer on for others."""
+    """The error as text for a record: one line for lrtune's errors, a traceback for others."""
     if isinstance(error, LrtuneError):
         return plain(redact(error))
     frames = traceback.format_exception(type(error), error, error.__traceback__)

@@ -1,6 +1,6 @@
-"""The worker, whatever the engine: claim → train → report → prune → hand in, until the search is over.
+"""The worker of every engine: claim → train → report → prune → store the record, until the search is over.
 
-It meets the search in the storage only.
+It communicates with the search through the storage alone.
 """
 
 import contextlib
@@ -29,18 +29,17 @@ GPU_MEMBERS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """What one worker is told.
+    """The specification of one worker.
 
     Attributes:
-        url: the storage. May hold a password: it goes through a pipe, never through arguments.
+        url: the storage. It may hold a password, so it goes through a pipe and never through arguments.
         study: the study's name there.
-        token: ends the worker's name in the storage, so that its engine knows what it held.
-        device, threads: where it trains, and with how many threads.
-        checkpoints: a folder that outlives the worker, or None for the one the search named, where it exists.
-        patience: seconds to go on waiting when the search that plans the study is silent; None for a worker that the
-            search started, which ends with it.
+        token: the end of the worker's owner name, by which its engine finds its leases.
+        device, threads: the device, and the number of threads.
+        checkpoints: a folder that outlives the worker; None for the search's folder, if it exists here.
+        patience: seconds to wait for a silent search; None for a worker that ends with its search.
         path: folders to import trainers from.
-        trainer: the only trainer to run, where the study may name any.
+        trainer: the only trainer to run; None for any.
     """
 
     url: str
@@ -58,9 +57,9 @@ class Worker:
     """One worker of one study.
 
     Args:
-        spec: what it works on.
+        spec: its specification.
         stop: asks it to stop at the next report.
-        give_up: ends a worker whose trainer hangs; called from another thread than the trainer's.
+        give_up: ends a worker whose trainer hangs; called outside the trainer's thread.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Worker:
         self._heard = time.monotonic()
 
     def run(self) -> bool:
-        """Work until the search is over, which gives True, or `stop` is set."""
+        """Work until the search is over or `stop` is set; returns whether the search is over."""
         pulse = threading.Thread(target=self._pulse, daemon=True)
         pulse.start()
         pause = 0.02
@@ -118,7 +117,7 @@ class Worker:
             self.leases.close()
 
     def abandon(self) -> None:
-        """Give the trials of a trainer that does not stop back, from another thread than its own."""
+        """Release the trials of a trainer that does not stop; called outside the trainer's thread."""
         self.stop.set()
         self._ended.set()
         with self._lock:
@@ -128,14 +127,14 @@ class Worker:
             attempt.is_lost = True
 
     def _is_over(self) -> bool:
-        """Whether the search has ended or was silent for longer than `patience`, by this process's own clock."""
+        """Whether the search has ended, or was silent for longer than `patience` by this process's clock."""
         state, heartbeat = self.leases.state()
         if heartbeat != self._heartbeat:
             self._heartbeat, self._heard = heartbeat, time.monotonic()
         return state != "open" or time.monotonic() - self._heard > self.patience
 
     def _claim(self) -> list[Lease]:
-        """A trial, and as many others of its group as are worth training with it: only now is its width known."""
+        """Claim a trial, then others of its group to train with it: their number depends on its width."""
         leases = self.leases.claim(self.setting.owner)
         if not leases or self.trainer.train_population is None:
             return leases
@@ -146,7 +145,7 @@ class Worker:
         return [first, *self.leases.claim_peers(first, members - 1)]
 
     def _worthwhile(self, lease: Lease) -> int:
-        """How many trials of this group to train at once; the search is told what the trainer said."""
+        """How many trials of this group to train at once; reports the trainer's number to the search."""
         attempt = self._begin(lease)
         with self._at_work([attempt]):
             members = reported_members(self.trainer, attempt.trial)
@@ -160,7 +159,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _at_work(self, attempts: list[Attempt]) -> Iterator[None]:
-        """Have the leases of these attempts kept alive meanwhile."""
+        """A context in which `_pulse` renews the leases of these attempts."""
         with self._lock:
             self._attempts = attempts
         try:
@@ -170,7 +169,7 @@ class Worker:
                 self._attempts = []
 
     def _pulse(self) -> None:
-        """Keep the leases alive while the trainer trains; end trials that take too long."""
+        """Renew the leases during training; end trials that take too long."""
         beat = min(self.lease_seconds / 6, self.trial_timeout / 4 if self.trial_timeout is not None else math.inf)
         renewed = -math.inf
         while not self._ended.wait(min(beat, 1.0)):
@@ -192,11 +191,11 @@ class Worker:
                     self.stop.set()
 
     def _time_out(self, attempts: Sequence[Attempt]) -> None:
-        """A trainer that hangs cannot be asked to end: its trials are handed in as failed, and the worker ends."""
+        """A trainer that hangs cannot stop by itself: store its trials as failed and end the worker."""
         self.stop.set()
         for attempt in attempts:
             last = attempt.rows[-1].step if attempt.rows else 0
-            why = f"no end after {self.trial_timeout:g} s (--trial-timeout); last report at step {last}"
+            why = f"timed out after {self.trial_timeout:g} s (--trial-timeout); last report at step {last}"
             with contextlib.suppress(LrtuneError):
                 attempt.finish("failed", why)
             attempt.is_lost = True
@@ -204,10 +203,10 @@ class Worker:
 
 
 def check_here(spec: WorkerSpec) -> None:
-    """Get this machine ready to work on a study, and see that a run here would be a run of that study.
+    """Prepare this machine for a study, and check that its trainer and data are those of the search.
 
     Raises:
-        InputError: there is no such study, or the trainer or its data differ here.
+        InputError: the study does not exist, or the trainer or its data differ here.
     """
     leases = Leases(open_engine(spec.url), spec.study)
     try:
@@ -218,16 +217,16 @@ def check_here(spec: WorkerSpec) -> None:
     data = trainer.prepare(study) if trainer.prepare is not None else None
     if fingerprint(study, data) != study_spec.fingerprint:
         raise InputError(
-            f"study: expected the data that study {spec.study!r} was begun with, but this machine's are others; "
+            f"study: the data on this machine differ from those of study {spec.study!r}; "
             "give every machine the same files, tokenizer and Python version"
         )
 
 
 def _study(leases: Leases, spec: WorkerSpec) -> tuple[StudySpec, Study]:
-    """What the storage tells workers of the study, and the study."""
+    """The study's specification from the storage, and the study itself."""
     study_spec = leases.spec()
     if study_spec is None:
-        raise InputError(f"study: expected the name of a study in {redact(spec.url)}, but got {spec.study!r}")
+        raise InputError(f"study: {redact(spec.url)} has no study named {spec.study!r}")
     study = parse_study(study_spec.study)
     named = "a command line" if study.command else repr(study.trainer)
     if spec.trainer is not None and (study.command or study.trainer != spec.trainer):
@@ -236,7 +235,7 @@ def _study(leases: Leases, spec: WorkerSpec) -> tuple[StudySpec, Study]:
 
 
 def _checkpoints(spec: WorkerSpec, study_spec: StudySpec) -> Path | None:
-    """Where this worker keeps checkpoints: as told, else the run folder's where this machine has it."""
+    """The checkpoint folder: the specified one, or that of the run folder if this machine has it."""
     if spec.checkpoints is not None:
         return Path(spec.checkpoints)
     folder = study_spec.checkpoints
@@ -244,12 +243,12 @@ def _checkpoints(spec: WorkerSpec, study_spec: StudySpec) -> Path | None:
 
 
 def default_members(device: str) -> int:
-    """Trials at once where the trainer gives no number: a GPU trains many small models in the time of one."""
+    """Trials at once without a number from the trainer: a GPU trains many small models in the time of one."""
     return GPU_MEMBERS if device.startswith("cuda") else 1
 
 
 def reported_members(trainer: Trainer, trial: Trial) -> int | None:
-    """What the trainer's `members_at_once` returns for the group of `trial`; None where there is none or it fails."""
+    """The trainer's `members_at_once` for the group of `trial`; None if it is missing or fails."""
     if trainer.train_population is None or trainer.members_at_once is None:
         return None
     try:

@@ -84,7 +84,7 @@ def test_peers_are_those_of_the_same_width():
     assert run(study, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
     judged = study.pruner.judge(study, study.trials[-1])
     assert judged.kind == "beaten"
-    assert "as its peer at" in judged.reason
+    assert "by its peer at" in judged.reason
 
 
 def test_a_finished_trial_is_read_once_and_only_for_a_verdict_against_peers(monkeypatch):

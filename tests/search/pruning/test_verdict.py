@@ -80,7 +80,7 @@ STORIES = {
     ),
     "undiverse below the unigram entropy": (([5.5] * 10, LOW, {}), "keep", "learned", "below"),
     "healthy": (([4.8] * 10, [0.5] * 10, {}), "keep", "learned", "above the floor"),
-    "diverse noise near ln V": (([8.95] * 10, [0.8] * 10, {}), "suspect", "uniform", "nothing is learned"),
+    "diverse noise near ln V": (([8.95] * 10, [0.8] * 10, {}), "suspect", "uniform", "is still far above"),
     "diverse noise near ln V, early": (([8.95] * 2, [0.8] * 2, {}), "keep", "uniform", ""),
     "no diversity": ((STUCK, None, {}), "keep", "unigram", "no diversity"),
     "diversity missing at the end": ((STUCK, [*LOW[:9], None], {}), "keep", "unigram", "no diversity"),
@@ -245,8 +245,7 @@ def test_beaten_by_peers(run, peers, kind):
 
 def test_why_a_run_is_beaten():
     assert verdict(line(6, 5.9, 17), POLICY, [PEER]).reason == (
-        "loss 5.915 at step 1700; going on as its peer at 0.01 did, it could reach 5.465 at best, "
-        "and that one ended at 4.000"
+        "loss 5.915 at step 1700; it could reach 5.465 at best, judged by its peer at 0.01, which ended at 4.000"
     )
 
 

@@ -171,7 +171,7 @@ def test_a_hanging_trial_ends_with_its_worker_and_another_goes_on_with_the_other
     lost = scene.until(lambda _: len(scene.records()) == 3)
     assert len(lost) == 1
     why = {record.learning_rate: record.why for record in scene.records()}
-    assert why.pop(0.01) == "no end after 0.5 s (--trial-timeout); last report at step 0"
+    assert why.pop(0.01) == "timed out after 0.5 s (--trial-timeout); last report at step 0"
     assert set(why.values()) == {""}
 
 

@@ -170,9 +170,9 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tm
         (
             "returns_early",
             "failed",
-            "the trainer returned after reporting step 4 of 10 without having been told to",
+            "the trainer returned after reporting step 4 of 10, though no report had returned False",
         ),
-        ("silent", "failed", "the trainer returned without a report"),
+        ("silent", "failed", "the trainer returned without calling trial.report"),
         ("diverges", "diverged", "loss is not finite at step 4"),
         ("exits", "failed", "SystemExit: usage: train.py"),
         ("exits_when_done", "finished", ""),
@@ -421,7 +421,7 @@ def test_a_forked_child_does_not_hand_in_for_its_parent(tmp_path: Path, capfd: p
     record = desk.work()[0]
     assert (record.status, record.why, record.loss) == ("finished", "", 3.01)
     said = capfd.readouterr().err
-    assert "ValueError: a child's own" in said and "report: expected a call in the trainer's own process" in said
+    assert "ValueError: a child's own" in said and "report: expected a call in the trainer's process" in said
 
 
 def test_a_joined_worker_goes_home_when_the_search_is_silent_by_its_own_clock(tmp_path: Path):
