@@ -1,1 +1,1 @@
-"""What the records say together: the loss over scales and rates, and its optimum."""
+"""The joint model of loss over scales and rates, and its optimum."""

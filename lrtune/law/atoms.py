@@ -1,10 +1,10 @@
-"""The shapes that a cell's loss curve may have: a fixed set of atoms φ_s, spread evenly over their prior.
+"""The possible shapes of a cell's loss curve: a fixed set of atoms φ_s, spread evenly over their prior.
 
     u < 0   base(|u|)             base(v) = v^p / (1 + v/b)^(p−1), flat within w
     u > 0   r · base(u) + C · max(0, u − q)
 
-or two exponentials that cancel to first order at 0 (smooth, one side growing faster). All are scaled to an average
-of 1 an octave either side of the best, the wall C left out.
+or two exponentials that cancel to first order at 0 (smooth, one side growing faster). Each is scaled to an average
+of 1 an octave to either side of the best, without the wall C.
 """
 
 from functools import cache
@@ -57,7 +57,7 @@ def height(u: Array, atom: Array) -> Array:
 
 
 def body(u: Array, atom: Array) -> Array:
-    """φ before it is scaled, the wall left out."""
+    """φ before scaling, without the wall."""
     v = np.clip(u, -14.0, 14.0)
     size = np.abs(v)
     p, b = atom[..., POWER], atom[..., BEND]
@@ -70,7 +70,7 @@ def body(u: Array, atom: Array) -> Array:
 
 @cache
 def kinship() -> Array:
-    """P(s' | s), (ATOMS, ATOMS): the shapes of two cells are alike, but for the few that are not."""
+    """P(s' | s), (ATOMS, ATOMS): most cells share similar shapes, a few differ."""
     at = np.array([-3.0, -2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0])
     rise = np.log(height(at, atoms()[:, None, :]) + 0.1)
     distance = np.square(rise[:, None] - rise[None, :]).mean(axis=2)

@@ -1,4 +1,4 @@
-"""The boundary of collapse and divergence: P(failed) as a logistic in log learning rate that moves with the scales."""
+"""The boundary of collapse and divergence: P(failed) is a logistic in log learning rate that moves with the scales."""
 
 import math
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from lrtune.law.atoms import Array
 from lrtune.law.observations import Cell
 from lrtune.rule.data import Boundary, Polynomial
 
-# Prior of the width, in e-folds of learning rate: with rates a factor 2 apart and nothing failing twice, a wide
-# logistic would put the 10% line below rates that worked.
+# Prior of the width, in e-folds of learning rate: with sparse rates and single failures, a wide logistic would put the
+# 10% line below rates that worked.
 _WIDTH, _WIDTH_SPREAD = 0.1, 0.6
 _LEVEL_SPREAD, _SLOPE_SPREAD, _UNSEEN_SLOPE = 3.0, 0.4, 0.02
 
 
 def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) -> Boundary | None:
-    """Where runs fail; None where none did.
+    """The boundary beyond which runs fail; None if no run failed.
 
-    A run that failed below its cell's optimum is no sign of a rate too high and is left out, as are runs that were
-    beaten: nobody knows how they would have ended.
+    A failure below the cell's optimum does not show that the rate is too high, and the ending of a beaten run is
+    unknown: both are omitted.
 
     Args:
         cells: with their runs.
         z: centred log scales, shape (cells, scales).
         optima: log learning rate of each cell's optimum.
-        slopes: of the law: the boundary is thought to move as the optimum does until the runs say otherwise.
+        slopes: of the law: the prior mean of the boundary's slopes.
     """
     x, failed, row = [], [], []
     for i, cell in enumerate(cells):
@@ -44,7 +44,7 @@ def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) 
     log_rates, bad = np.array(x), np.array(failed)
     h = np.concatenate([np.ones((len(z), 1)), z], axis=1)[row]
     centre = np.concatenate([[float((log_rates[bad] - h[bad, 1:] @ slopes).min())], slopes])
-    # Failures at one value of a scale say nothing of how the boundary moves along it.
+    # Failures at one value of a scale carry no information on the slope along it.
     several = [len(np.unique(np.round(h[bad, 1 + i], 9))) > 1 for i in range(scales)]
     spread = np.array([_LEVEL_SPREAD, *(np.where(several, _SLOPE_SPREAD, _UNSEEN_SLOPE))])
 
@@ -55,11 +55,11 @@ def fit_boundary(cells: Sequence[Cell], z: Array, optima: Array, slopes: Array) 
         prior = (((theta[:-1] - centre) / spread) ** 2).sum() + ((theta[-1] - math.log(_WIDTH)) / _WIDTH_SPREAD) ** 2
         return float(fit + 0.5 * prior)
 
-    found = minimize(loss, np.concatenate([centre, [math.log(_WIDTH)]]), method="BFGS")
-    covariance = np.asarray(found.hess_inv)[:-1, :-1]
+    minimum = minimize(loss, np.concatenate([centre, [math.log(_WIDTH)]]), method="BFGS")
+    covariance = np.asarray(minimum.hess_inv)[:-1, :-1]
     line = Polynomial(
         exponents,
-        tuple(float(value) for value in found.x[:-1]),
+        tuple(float(value) for value in minimum.x[:-1]),
         tuple(tuple(float(value) for value in line) for line in (covariance + covariance.T) / 2),
     )
-    return Boundary(line, math.exp(float(found.x[-1])))
+    return Boundary(line, math.exp(float(minimum.x[-1])))

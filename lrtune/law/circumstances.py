@@ -1,4 +1,4 @@
-"""What a rule holds for besides its scales: conditions, the rest of the advice, and the horizon of the runs."""
+"""A rule's conditions, the rest of its advice, and the horizon of its runs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +9,7 @@ _MOST = 40
 
 
 def conditions(records: Sequence[TrialRecord], scales: Sequence[str]) -> dict[str, Condition]:
-    """Everything that the runs share, and the range of what they do not; scales of the law are left out."""
+    """Settings that all runs share and the range of those that differ, without the law's scales."""
     columns: dict[str, list[Condition]] = {}
     for record in records:
         facts = record.facts
@@ -24,12 +24,12 @@ def conditions(records: Sequence[TrialRecord], scales: Sequence[str]) -> dict[st
         for name, value in values.items():
             if value is not None and name not in scales:
                 columns.setdefault(name, []).append(value)
-    found = {name: _together(column) for name, column in list(columns.items())[:_MOST]}
-    return {name: value for name, value in found.items() if value is not None}
+    summary = {name: _together(column) for name, column in list(columns.items())[:_MOST]}
+    return {name: value for name, value in summary.items() if value is not None}
 
 
 def _together(column: Sequence[Condition]) -> Condition | None:
-    """One value, a range of numbers, or the few texts that occur."""
+    """The common value, a range of numbers, or a list of up to four texts."""
     if all(value == column[0] for value in column):
         return column[0]
     numbers = [float(v) for v in column if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -40,23 +40,23 @@ def _together(column: Sequence[Condition]) -> Condition | None:
 
 
 def advice(records: Iterable[TrialRecord]) -> dict[str, float]:
-    """Stage-2 ratio, weight decay and warm-up (in steps, and as a share of them), where all runs had the same."""
-    found: dict[str, set[float]] = {}
+    """Stage-2 ratio, weight decay and warm-up (steps and share of steps), each if all runs agree on it."""
+    seen: dict[str, set[float]] = {}
     for record in records:
         for name in ADVICE:
             value = record.facts.conditions.get(name)
             if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
-                found.setdefault(name, set()).add(float(value))
+                seen.setdefault(name, set()).add(float(value))
                 if name == "warmup_steps":
-                    found.setdefault("warmup_share", set()).add(round(value / record.steps, 2))
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+                    seen.setdefault("warmup_share", set()).add(round(value / record.steps, 2))
+    return {name: values.pop() for name, values in seen.items() if len(values) == 1}
 
 
 def horizon(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Tokens and steps of the longest runs; a table that does not say its steps has none."""
-    found = {}
+    """Tokens and steps of the longest runs; empty for a table without them."""
+    longest = {}
     for name in ("tokens", "steps"):
         values = [value for value in (record.scale(name) for record in records) if value is not None]
         if values and max(values) > 1:
-            found[name] = float(max(values))
-    return found
+            longest[name] = float(max(values))
+    return longest

@@ -1,4 +1,4 @@
-"""Equally likely draws from the posterior, as a rule carries them: law, deviations, optima and curves of the cells."""
+"""Equally likely draws from the posterior for a rule: law, deviations, and the cells' optima and curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, CellDraws, Draws
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
-    """The law's own quantities by draw, beside the optima.
+    """The law's quantities by draw, without the optima.
 
     Attributes:
         level, slopes, bends: of the polynomial, (D,), (D, p), (D, q).
@@ -32,12 +32,12 @@ class Latent:
 
 
 def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[float]], extra: float = 0.0) -> Draws:
-    """So many draws (an even number); they depend on nothing but what is given.
+    """Draw an even number of samples, deterministically.
 
     Args:
         ratio: relative losses are logs.
         values: measured values of each scale, in order.
-        extra: variance in octaves² that an optimum which was not measured has beside the model's.
+        extra: variance in octaves² of an unmeasured optimum, added to the model's.
     """
     tables, posterior, geometry, unit = model.tables, model.posterior, model.geometry, model.unit
     rng = np.random.default_rng(20)
@@ -90,7 +90,7 @@ def _indices(shape: Indices, used: dict[int, int]) -> tuple[int, ...]:
 
 
 def _shapes(used: dict[int, int]) -> tuple[tuple[float, ...], ...]:
-    """Rows of the table of atoms, each with the factor by which it averages 1 an octave from the best."""
+    """Rows of the table of atoms, each with its scaling factor to an average of 1 an octave from the best."""
     rows = atoms()[list(used)]
     average = 0.5 * (body(np.ones(len(rows)), rows) + body(-np.ones(len(rows)), rows))
     return tuple(
@@ -99,14 +99,14 @@ def _shapes(used: dict[int, int]) -> tuple[tuple[float, ...], ...]:
 
 
 def _pick(weight: Array, rng: np.random.Generator) -> Indices:
-    """One index a row, as likely as its weight."""
+    """One index per row, drawn in proportion to the weights."""
     total = np.cumsum(weight, axis=1)
     target = rng.permutation((np.arange(len(weight)) + 0.5) / len(weight))[:, None] * total[:, -1:]
     return np.asarray(np.minimum((total < target).sum(axis=1), weight.shape[1] - 1))
 
 
 def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Indices, rng: np.random.Generator) -> Array:
-    """Joint draws of the cells' optima, (D, n): each cell's own marginal, the Gaussians' dependence."""
+    """Joint draws of the cells' optima, (D, n): the cells' marginals with the Gaussians' dependence (a copula)."""
     count, n = len(component), len(tables)
     half = rng.standard_normal((count // 2, n))
     normal = np.stack([half, -half], axis=1).reshape(count, n)
@@ -178,7 +178,7 @@ def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Arr
 def _curves(
     table: CellTable, posterior: Posterior, component: Indices, optima: Array, rng: np.random.Generator
 ) -> tuple[Indices, Indices]:
-    """Shape and height index of a cell's curve by draw, given its optimum."""
+    """Shape and height index of a cell's curve, by draw, given its optimum."""
     at = np.clip(np.rint((optima - table.grid[0]) / STEP).astype(int), 0, len(table.grid) - 1)
     chance = np.empty((len(component), priors.ATOMS * priors.K_COUNT))
     size = (len(priors.MISFIT) * len(priors.NOISE_GRID), priors.ATOMS * priors.K_COUNT)

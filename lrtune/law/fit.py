@@ -1,8 +1,8 @@
-"""Records → law: every run of every size in one model, and the rule that is written from it.
+"""Records → law: fit one model to all runs of all sizes and make its rule.
 
-The steps, each in its own module: `lrtune.law.observations` groups the runs into cells, `lrtune.law.tables` says what
-each cell's runs say of its optimum, `lrtune.law.posterior` joins them over the scales, `lrtune.law.draws` takes from
-that what a rule carries, `lrtune.law.boundary` finds where runs collapse, `lrtune.law.companions` what else varied.
+One module per step: `lrtune.law.observations` groups runs into cells, `lrtune.law.tables` computes the likelihood of
+each cell's optimum, `lrtune.law.posterior` joins the cells over the scales, `lrtune.law.draws` samples the posterior
+for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.companions` finds undeclared scales.
 """
 
 import math
@@ -36,11 +36,11 @@ DRAWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class LawFit:
-    """A fitted law: the rule, the cells behind it, and the regret at each size had it been left out.
+    """A fitted law: the rule, its cells, and the regret of predicting each size without its runs.
 
     Attributes:
-        regrets: by what was left out (``hidden_size 64``), mean over its cells.
-        left_out: how many records were left out of the fit, by reason.
+        regrets: by the size left out (``hidden_size 64``), mean over its cells.
+        left_out: the number of records left out of the fit, by reason.
     """
 
     rule: Rule
@@ -60,16 +60,16 @@ def fit_law(
     provenance: dict[str, str] | None = None,
     every_scale: bool = False,
 ) -> LawFit:
-    """Fit the law of the best learning rate over `scales` to all records, those that ended early included.
+    """Fit the law of the best learning rate over `scales` to all records, including those that ended early.
 
     Args:
-        records: training runs; losses may be of any sign (a maximised measure enters negated).
+        records: training runs; losses may have any sign (negate a measure to maximise).
         scales: names of the scales (see `TrialRecord.scale`).
-        tolerance: relative loss that an answer may cost to be supported, and that the safe range may.
+        tolerance: relative loss that a supported answer and the safe range may cost.
         level: of the intervals.
-        seed: taken so that callers may pass their study's; the fit repeats by itself.
+        seed: unused; the fit is deterministic.
         provenance: kept in the rule.
-        every_scale: keep scales of one value as well; they are conditions otherwise.
+        every_scale: keep scales with one value; else they become conditions.
 
     Raises:
         InputError: the scales are not in the records.
@@ -110,7 +110,7 @@ def fit_law(
     )
     lost = _left_out(rule, model, cells)
     reason = formula(rule, lost) + "".join(
-        f"; {name} goes its own way beside {', '.join(wanted)} and is no scale of this law" for name in scatters
+        f"; {name} varies independently of {', '.join(wanted)} but is not a scale of this law" for name in scatters
     )
     rule = rule._replace(reason=reason, left_out=float(f"{_mean(lost):.4g}") if lost else None)
     rule, law_cells = _described(rule, cells, gathered.measure)
@@ -118,23 +118,23 @@ def fit_law(
 
 
 def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFit:
-    """The law through the records of one run folder, over the width and every other scale that varies in them.
+    """Fit the law to the records of one run folder, over the width and every other scale that varies.
 
-    Runs of an arm are left out: they answer another question.
+    Runs of an arm are omitted, since their settings differ.
 
     Raises:
-        RunFailedError: there is nothing to fit, which the message explains.
+        RunFailedError: there is nothing to fit; the message says why.
     """
-    own = [record for record in records if record.arm is None]
-    if not own:
+    runs = [record for record in records if record.arm is None]
+    if not runs:
         raise RunFailedError("no run has ended yet")
-    names = sorted({name for record in own for name in record.scales})
-    swept = [name for name in names if len({record.scales.get(name) for record in own}) > 1]
-    return fit_law(own, scales=("hidden_size", *swept), tolerance=tolerance)
+    names = sorted({name for record in runs for name in record.scales})
+    swept = [name for name in names if len({record.scales.get(name) for record in runs}) > 1]
+    return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance)
 
 
 def _measured(record: TrialRecord) -> TrialRecord:
-    """The record with a loss that can be squared: beyond `_LARGEST` it has diverged, below its inverse it is zero."""
+    """The record with a loss that can be squared: diverged above `_LARGEST`, zero below its inverse."""
     if record.loss is None or 1 / _LARGEST <= abs(record.loss) <= _LARGEST:
         return record
     if abs(record.loss) < 1:
@@ -143,20 +143,19 @@ def _measured(record: TrialRecord) -> TrialRecord:
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:
-    """The scales that vary; the others are conditions. One stays in any case: a rule needs one."""
+    """The scales that vary, or else the first one, since a rule needs a scale."""
     values = {name: {record.scale(name) for record in records} for name in scales}
     return tuple(name for name in scales if len(values[name]) > 1 or None in values[name]) or scales[:1]
 
 
 def _described(rule: Rule, cells: Sequence[Cell], measure: Measure) -> tuple[Rule, tuple[LawCell, ...]]:
-    """The rule's own answer written at each cell, and the cells with their curves."""
-    found, described = [], []
-    for known, cell in zip(rule.cells, cells, strict=True):
-        said = answer(rule, None, cell.scales)
-        one = describe_cell(rule, cell, said, known, measure)
+    """The rule with its answer stored in each cell, and the cells with their curves."""
+    answered, described = [], []
+    for stored, cell in zip(rule.cells, cells, strict=True):
+        one = describe_cell(rule, cell, answer(rule, None, cell.scales), stored, measure)
         described.append(one)
-        found.append(
-            known._replace(
+        answered.append(
+            stored._replace(
                 learning_rate=one.learning_rate,
                 low=one.low,
                 high=one.high,
@@ -166,20 +165,20 @@ def _described(rule: Rule, cells: Sequence[Cell], measure: Measure) -> tuple[Rul
                 sensitivity=one.sensitivity,
             )
         )
-    return rule._replace(cells=tuple(found)), tuple(described)
+    return rule._replace(cells=tuple(answered)), tuple(described)
 
 
 def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
-    """Mean regret at each value of the first scale, predicted from all others."""
+    """Mean regret at each value of the first scale, predicted from all other values."""
     assert rule.draws is not None
     name = next(iter(rule.scales))
-    found: dict[str, list[float]] = {}
+    by_value: dict[str, list[float]] = {}
     if len({cell.scales[name] for cell in cells}) < 3:
         return {}
     for cell, x in zip(cells, left_out(model), strict=True):
         lost = regrets(locate(rule, rule.draws, cell.scales), float(x))
-        found.setdefault(f"{name} {cell.scales[name]:g}", []).append(_mean(dict(enumerate(lost))))
-    return {key: sum(values) / len(values) for key, values in found.items()}
+        by_value.setdefault(f"{name} {cell.scales[name]:g}", []).append(_mean(dict(enumerate(lost))))
+    return {key: sum(values) / len(values) for key, values in by_value.items()}
 
 
 def _mean(values: dict[object, float] | dict[int, float] | dict[str, float]) -> float:
@@ -187,7 +186,7 @@ def _mean(values: dict[object, float] | dict[int, float] | dict[str, float]) -> 
 
 
 def _slopes(model: Model) -> Array:
-    """Mean slopes of the law, octaves an e-fold: what the boundary of collapse is thought to follow."""
+    """Mean slopes of the law, octaves per e-fold: the prior mean for the boundary of collapse."""
     optima = model.posterior.weight @ model.posterior.mean
     z = model.geometry.z
     h = np.concatenate([np.ones((len(z), 1)), z], axis=1)
@@ -196,5 +195,5 @@ def _slopes(model: Model) -> Array:
 
 
 def _fingerprints(records: Sequence[TrialRecord]) -> dict[str, str]:
-    found = sorted({record.fingerprint for record in records if record.fingerprint})
-    return {"fingerprint": ", ".join(found[:8])} if found else {}
+    prints = sorted({record.fingerprint for record in records if record.fingerprint})
+    return {"fingerprint": ", ".join(prints[:8])} if prints else {}

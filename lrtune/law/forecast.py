@@ -1,10 +1,10 @@
-"""What a run that was beaten was heading for, by the curve of its nearest peer.
+"""Forecast the final loss of a beaten run from the curve of its nearest peer p.
 
     final ≈ final_p + c · (loss − loss_p),   both losses at the step s of N at which the run ended
 
-Below the peer's rate the distance stays (c = 1). Above it, part of the distance is the noise of a high rate, which goes
-as the rate decays: with a share f = s/N behind it, a linear decay has (1 − f)² of its area left, and c = 1 − (1 − f)².
-On recorded curves half of the rise that this gives above the cell's best is exceeded by 94–98% of the runs
+Below the peer's rate the distance stays (c = 1). Above it, part of the distance is the noise of a high rate, which
+vanishes as the rate decays: at the share f = s/N, a linear decay has (1 − f)² of its area left, and c = 1 − (1 − f)².
+On recorded curves, 94–98% of the runs rise more than half of this forecast above the cell's best
 (studies/benchmarks/early_ends.md).
 """
 
@@ -17,16 +17,16 @@ from lrtune.records.record import TrialRecord
 
 
 def forecast(record: TrialRecord, finished: Sequence[TrialRecord]) -> float | None:
-    """The final loss that a run was heading for; None where its curve, or those of its peers, do not say.
+    """The forecast of a run's final loss; None if its curve or those of its peers do not suffice.
 
     Args:
         record: a run that ended early.
-        finished: runs of the same cell; the nearest rate counts, those of the same seed before all others.
+        finished: runs of the same cell; the peer is the nearest rate of the same seed, else of another seed.
     """
-    own = _points(record)
-    if own is None:
+    curve = _points(record)
+    if curve is None:
         return None
-    step, loss = own[0][-1], own[1][-1]
+    step, loss = curve[0][-1], curve[1][-1]
     peers = (peer for peer in finished if peer.steps == record.steps and peer.curve.get("step"))
     for peer in sorted(peers, key=lambda peer: (peer.seed != record.seed, abs(_octaves(record, peer)))):
         points = _points(peer)
@@ -43,7 +43,7 @@ def _octaves(record: TrialRecord, peer: TrialRecord) -> float:
 
 
 def _points(record: TrialRecord) -> tuple[list[float], list[float]] | None:
-    """Steps and losses of the reports that have both; None where there are none."""
+    """Steps and losses of the reports with both; None if there are none."""
     columns = zip(record.curve.get("step", ()), record.curve.get("loss", ()), strict=False)
-    known = [(step, loss) for step, loss in columns if step is not None and loss is not None and math.isfinite(loss)]
-    return ([step for step, _ in known], [loss for _, loss in known]) if known else None
+    points = [(step, loss) for step, loss in columns if step is not None and loss is not None and math.isfinite(loss)]
+    return ([step for step, _ in points], [loss for _, loss in points]) if points else None

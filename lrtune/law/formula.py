@@ -1,4 +1,4 @@
-"""The law in one sentence: a formula with intervals, and how well it foresees sizes that it has not seen."""
+"""The law in one sentence: a formula with intervals, and its cost when it predicts sizes left out."""
 
 import math
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from lrtune.rule.data import RATE_UNIT, Draws, Rule
 from lrtune.rule.drawn import interval
 
-_FLAT = 0.12  # an exponent within it, the interval over zero, is said to be none
+_FLAT = 0.12  # an exponent whose interval lies within ±this and includes zero counts as zero
 
 
 def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
-    """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and what leaving out each size would have cost."""
+    """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and the cost of predicting each size left out."""
     assert rule.draws is not None
     factors, remarks = [], []
     log_rate = sum(rule.draws.level) / len(rule.draws.level) * RATE_UNIT
     for index, (name, scale) in enumerate(rule.scales.items()):
         if scale.low == scale.high:
-            remarks.append(f"one {name} was measured: how the rate moves with it is a guess")
+            remarks.append(f"only one {name} was measured: its exponent is a guess")
             continue
         exponents = [value / math.log2(scale.high / scale.low) for value in _moved(rule, rule.draws, index)]
         middle = sum(exponents) / len(exponents)
@@ -30,7 +30,7 @@ def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
 
 
 def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:
-    """Octaves that the optimum moves along one scale from its least to its largest value, by draw."""
+    """Octaves that the optimum moves along one scale from its smallest to its largest value, by draw."""
     scale = list(rule.scales.values())[index]
     start, end = (math.log(value / scale.centre) for value in (scale.low, scale.high))
     count = len(rule.scales)
@@ -47,6 +47,6 @@ def _foresight(rule: Rule, left_out: Mapping[str, float]) -> list[str]:
     if not left_out:
         return []
     mean, worst = sum(left_out.values()) / len(left_out), max(left_out, key=lambda key: left_out[key])
-    text = f"with each {next(iter(rule.scales))} left out in turn, the rest foresees its rate at a cost of {mean:.2%}"
-    text += f" of loss ({left_out[worst]:.2%} at {worst.split()[-1]})"
-    return [text if mean <= rule.tolerance else f"do not trust it between or beyond: {text}"]
+    text = f"predicting each {next(iter(rule.scales))} from the others costs {mean:.2%} of loss"
+    text += f" ({left_out[worst]:.2%} at {worst.split()[-1]})"
+    return [text if mean <= rule.tolerance else f"do not rely on it at other sizes: {text}"]

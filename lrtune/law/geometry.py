@@ -1,4 +1,4 @@
-"""Where the optima may lie before any run: the prior over the law, Gaussian given how far optima stray from it."""
+"""The prior of the optima: Gaussian given their deviation from a power law."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from lrtune.law.atoms import Array, Flags, Indices
 
 @dataclass(frozen=True, kw_only=True)
 class Strays:
-    """How far optima stray from a power law, M settings of it; in octaves.
+    """Deviations of the optima from a power law, M settings, in octaves.
 
     Attributes:
         slope_mean, slope_sd: prior of each scale's slope, (M, p).
         curvature: sd of a coefficient of curvature, (M,).
         upward: mean of the same, (M, p (p + 1) / 2).
-        wander, level: sd of the short-range deviation and of a level's own, by scale, (M, p).
-        own: of a cell, (M,).
-        inert: whether the best rate does not depend on the scale, (M, p).
+        wander, level: sd of the short-range and of a level's independent deviation, by scale, (M, p).
+        own: sd of a cell's independent deviation, (M,).
+        inert: True if the best rate does not depend on the scale, (M, p).
     """
 
     slope_mean: Array
@@ -33,7 +33,7 @@ class Strays:
     inert: Flags
 
     def take(self, index: Indices) -> "Strays":
-        """The settings at so many indices."""
+        """The settings at these indices."""
         return Strays(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
 
@@ -53,12 +53,12 @@ class Geometry:
 
     @property
     def levels(self) -> tuple[Array, ...]:
-        """The values of each scale that cells have, in order."""
+        """The cells' values of each scale, in order."""
         return tuple(np.unique(column) for column in self.z.T)
 
     @property
     def prior_mean(self) -> Array:
-        """Of each cell's optimum, (n,)."""
+        """Prior mean of each cell's optimum, (n,)."""
         slopes = np.array([priors.SLOPES.get(name, priors.OTHER_SLOPE)[0] for name in self.scales])
         return np.asarray(self.place + self.z @ slopes)
 
@@ -89,7 +89,7 @@ def bends(z: Array) -> Array:
 
 
 def stray_set(count: int, geometry: Geometry) -> Strays:
-    """A fixed set that is spread evenly over the priors (R-sequence, Roberts 2018)."""
+    """A fixed set, spread evenly over the priors (R-sequence, Roberts 2018)."""
     p = len(geometry.scales)
     dimensions = 2 + 3 * p
     phi = 1.0

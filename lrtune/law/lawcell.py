@@ -1,4 +1,4 @@
-"""What is known of one cell once the law is fitted: its optimum, its safe range, its curve."""
+"""One cell after the fit: its optimum, safe range and curve."""
 
 import math
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from lrtune.law.observations import Cell, Measure
 from lrtune.rule.data import Recommendation, Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
 
-_CLOSE = 1.2  # octaves above the highest rate that ended well within which a failure bounds the optimum
+_CLOSE = 1.2  # a failure up to this many octaves above the highest finished rate bounds the optimum
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawCell:
-    """What is known of one combination of scales, all runs of all others taken into account.
+    """One combination of scales, fitted together with all others.
 
     Attributes:
         learning_rate, low, high: the rate of least expected regret, and the interval of the optimum.
-        bound: ``lower`` or ``upper`` where only that side of the optimum was sampled.
-        safe_low, safe_high: rates that cost at most the tolerance with 90% probability; None where not supported.
-        trials, loss: runs, and the least loss that the curve reaches.
+        bound: ``lower`` or ``upper`` if the runs give only that bound of the optimum.
+        safe_low, safe_high: rates that cost at most the tolerance with 90% probability; None if not supported.
+        trials, loss: number of runs, and the lowest loss of the curve.
         sensitivity: mean rise of the loss over the sampled rates (arXiv 2309.14322, §2.2).
         loss_at: expected loss at a learning rate.
     """
@@ -41,7 +41,7 @@ class LawCell:
 
 
 def rule_cell(cell: Cell, model: Model, index: int) -> RuleCell:
-    """What the rule says of a cell besides its draws; its answer is written there afterwards."""
+    """A cell of the rule without its draws; the answer is filled in later."""
     finished = [record.learning_rate for record in cell.records if record.status == "finished"]
     return RuleCell(
         scales=cell.scales,
@@ -56,7 +56,7 @@ def rule_cell(cell: Cell, model: Model, index: int) -> RuleCell:
 
 
 def _bound(cell: Cell, model: Model, index: int) -> str | None:
-    """Whether the optimum likely lies outside of the rates that were run, or below all of them because all failed."""
+    """The bound if the optimum probably lies outside the sampled rates, or below them all because all failed."""
     data, grid = cell.data, model.tables[index].grid
     density = model.posterior.weight @ model.posterior.tilted[index]
     if not len(data.x):
@@ -66,12 +66,12 @@ def _bound(cell: Cell, model: Model, index: int) -> str | None:
     if len(data.x) == 1:
         return "upper" if data.failed_x is not None else "lower" if above > below else "upper"
     if data.failed_x is not None and data.failed_x <= high + _CLOSE:
-        return "upper" if below > 0.5 else None  # the cliff is the other side
+        return "upper" if below > 0.5 else None  # the failures bound the optimum from above
     return "lower" if above > 0.5 else "upper" if below > 0.5 else None
 
 
 def describe_cell(rule: Rule, cell: Cell, said: Recommendation, known: RuleCell, measure: Measure) -> LawCell:
-    """A cell by its rule's answer there, with the curve through its runs."""
+    """A cell with the rule's answer and the curve through its runs."""
     assert rule.draws is not None
     place = locate(rule, rule.draws, cell.scales)
     floor = _floor(cell, place)
@@ -105,7 +105,7 @@ def _rise(place: Place, x: float) -> float:
 
 
 def _floor(cell: Cell, place: Place) -> float:
-    """Relative loss at the optimum: a mean over the runs in which those near the best count."""
+    """Relative loss at the optimum: a mean over the runs, weighted to those near the best."""
     data = cell.data
     if not len(data.x):
         return math.nan

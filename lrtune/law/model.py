@@ -1,4 +1,4 @@
-"""What all cells say together: their tables, where they stand to one another, and the posterior."""
+"""The joint model of all cells: their likelihood tables, their geometry, and the posterior."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ FULL = Size()
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The posterior with what it was made from.
+    """The posterior with its inputs.
 
     Attributes:
         unit: the pilot k: a typical rise of the relative loss an octave away from the best.
-        centres: the values that the scales' logarithms are centred on, (p,).
+        centres: the centres of the scales' logarithms, as values of the scales, (p,).
     """
 
     unit: float
@@ -62,22 +62,22 @@ def pilot(data: Sequence[CellData]) -> float:
 
 
 def left_out(model: Model) -> Array:
-    """Each cell's optimum as the cells of other values of the first scale predict it, log2 rate, (n,).
+    """Each cell's optimum predicted by the cells with other values of the first scale, log2 rate, (n,).
 
-    NaN where there are no others.
+    NaN if there are no such cells.
     """
-    geometry, found = model.geometry, model.posterior
+    geometry, posterior = model.geometry, model.posterior
     size = geometry.z[:, 0]
-    prior, mean = geometry.covariance(found.strays), geometry.mean(found.strays)
+    prior, mean = geometry.covariance(posterior.strays), geometry.mean(posterior.strays)
     predicted = np.full(len(size), np.nan)
     for value in np.unique(size):
         own, rest = np.flatnonzero(size == value), np.flatnonzero(size != value)
         if not len(rest):
             continue
         noise = np.zeros((len(mean), len(rest), len(rest)))
-        noise[:, np.arange(len(rest)), np.arange(len(rest))] = 1 / found.site_precision[:, rest]
-        site = found.site_shift[:, rest] / found.site_precision[:, rest]
+        noise[:, np.arange(len(rest)), np.arange(len(rest))] = 1 / posterior.site_precision[:, rest]
+        site = posterior.site_shift[:, rest] / posterior.site_precision[:, rest]
         pull = np.linalg.solve(prior[:, rest[:, None], rest] + noise, (site - mean[:, rest])[..., None])
         each = mean[:, own] + (prior[:, own[:, None], rest] @ pull)[..., 0]
-        predicted[own] = found.weight @ each
+        predicted[own] = posterior.weight @ each
     return predicted

@@ -1,7 +1,7 @@
-"""Training records → what the model is told of each cell: relative losses, early ends, the lowest failed rate.
+"""Training records → the model's data for each cell: relative losses, early ends, the lowest failed rate.
 
-A *cell* is one combination of scales (one width, say). The relative loss is log(loss) where all losses are positive,
-so that 0.01 is one per cent; else loss ÷ the size of the best.
+A *cell* is one combination of scales (one width, say). The relative loss is log(loss) if all losses are positive, so
+that 0.01 is one per cent; else loss ÷ the absolute value of the best.
 """
 
 import math
@@ -18,16 +18,16 @@ from lrtune.law.priors import DOUBT, FAILED_SPREAD
 from lrtune.law.tables import CellData
 from lrtune.records.record import TrialRecord
 
-_BINS = 8  # an octave: rates closer than that are merged
+_BINS = 8  # per octave: rates in one bin are merged
 _FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
-_SURE = 0.5  # share of the rise that a beaten run was heading for which it very likely has
+_SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
-_MEETINGS = 3  # runs of a seed below which its offset is not told from noise
+_MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One combination of scales with its runs; `data` is what the model uses of them."""
+    """One combination of scales with its runs; `data` is the model's input."""
 
     scales: dict[str, float]
     records: tuple[TrialRecord, ...]
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """All cells, how a loss is made relative, and how many records were left out of the cells, by reason."""
+    """All cells, the measure of relative loss, and the number of records left out, by reason."""
 
     cells: tuple[Cell, ...]
     measure: "Measure"
@@ -45,7 +45,7 @@ class Observations:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """How a loss is made relative: log(loss), or loss ÷ `unit` where losses are not all positive."""
+    """The relative loss: log(loss), or loss ÷ `unit` if not all losses are positive."""
 
     unit: float | None = None
 
@@ -63,7 +63,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
 
     Raises:
         InputError: the scales are not in the records.
-        RunFailedError: nothing is left that a law could be fitted to.
+        RunFailedError: there is nothing to fit.
     """
     groups: dict[tuple[float, ...], list[TrialRecord]] = {}
     left_out: Counter[str] = Counter()
@@ -74,13 +74,13 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         if any(value is None for value in key):
             left_out[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
         elif record.status == "failed":
-            left_out["failed for reasons of their own"] += 1
+            left_out["failed with an error"] += 1
         elif record.status == "finished" and (record.loss is None or not math.isfinite(record.loss)):
             left_out["no final loss"] += 1
         else:
             groups.setdefault(tuple(float(value) for value in key if value is not None), []).append(record)
     if not count:
-        raise InputError("records: expected at least one training run, but there is none")
+        raise InputError("records: expected at least one training run, but got none")
     missing = [name for name in scales if all(f"no {name}" in reason for reason in left_out)]
     if not groups and missing and left_out:
         raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
@@ -111,14 +111,14 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
     if not finished:
         ended = Counter(record.status for record in runs) + left_out
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
-        advice = "search lower rates or longer runs" if runs else "`why` in records.jsonl says what to mend"
+        advice = "search lower rates or longer runs" if runs else "`why` in records.jsonl names the error to fix"
         raise RunFailedError(f"no run finished ({how}): nothing to fit a learning rate to; {advice}")
     if all(len({record.learning_rate for record in group}) < 2 for group in groups.values()):
-        raise RunFailedError("one learning rate at every size: expected at least two to compare, better five")
+        raise RunFailedError("only one learning rate at every size: run at least two, better five")
     early = any(record.status != "finished" for record in runs)
     if len(finished) > 1 and max(finished) == min(finished) and not early:
         raise RunFailedError(
-            f"all {len(finished)} losses are {finished[0]:g}: nothing tells one learning rate from another"
+            f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
         )
 
 
@@ -148,9 +148,9 @@ def _data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) ->
 
 
 def _failing(x: Array, y: Array, failed: Sequence[float]) -> tuple[float | None, float, float]:
-    """The rate from which runs fail, how sharply that bounds the optimum, and how doubtful it is.
+    """The lowest failing rate, the spread in octaves of its bound on the optimum, and the probability of no bound.
 
-    Failures below the cell's best run say nothing: whatever failed there was not the rate alone.
+    Failures below the cell's best run have another cause than the rate and are ignored.
     """
     best = float(x[np.argmin(y)]) if len(x) else -math.inf
     beyond = [rate for rate in failed if rate >= best]
@@ -162,7 +162,7 @@ def _failing(x: Array, y: Array, failed: Sequence[float]) -> tuple[float | None,
 
 
 def _merged(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Runs at (nearly) one rate in one: mean x and y, count, squares about the mean."""
+    """Merge runs at (nearly) the same rate: mean x and y, count, squares about the mean."""
     if not len(x):
         return x, y, x, x
     _, group = np.unique(np.round(x * _BINS), return_inverse=True)
@@ -177,7 +177,7 @@ def _merged(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
 def _known_above(
     record: TrialRecord, finished: Sequence[TrialRecord], best: float, measure: Measure, tolerance: float
 ) -> float:
-    """How far above the cell's best, relative, a run that was beaten is known to be."""
+    """A lower bound on a beaten run's relative loss above the cell's best."""
     heading = forecast(record, finished)
     if heading is None or not math.isfinite(best) or (measure.unit is None and heading <= 0):
         return tolerance
@@ -186,10 +186,10 @@ def _known_above(
 
 
 def _without_seed_offsets(x: Array, y: Array, seeds: Sequence[int]) -> Array:
-    """Relative losses less what their seed adds to all rates alike.
+    """Relative losses minus the offset of their seed, which is the same at all rates.
 
-    Runs of one seed share data order and initial weights, hence noise. Offsets are found where seeds meet at the
-    same rate (alternating means, shrunk), and weigh little far above the best.
+    Runs of one seed share data order and initial weights, hence noise. Rates that several seeds share determine the
+    offsets (alternating means, shrunk); losses far above the best have little weight.
     """
     _, seed = np.unique(seeds, return_inverse=True)
     _, rate = np.unique(np.round(x, 6), return_inverse=True)

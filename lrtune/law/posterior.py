@@ -2,10 +2,10 @@
 
     o(s) = β₀ + β·z + ½ zᵀΓz + Σ_scale [wander(z) + level] + own
 
-Given what all cells share (noise, shape, how far optima stray from a power law: a *component*), everything but the
-cells' likelihoods is Gaussian, and each likelihood is replaced by the Gaussian that acts alike in its place:
-expectation propagation (Minka 2001; Rasmussen & Williams 2006, §3.6). Components are spread over the posterior of
-the shapes, which is exact for cells on their own, and over the priors of the law; their evidence weighs them.
+Given a *component* (the cells' shared noise, shape and deviation from a power law), everything but the cells'
+likelihoods is Gaussian. Expectation propagation (Minka 2001; Rasmussen & Williams 2006, §3.6) approximates each
+likelihood by a Gaussian. Components are spread over the posterior of the shapes, exact for independent cells, and over
+the priors of the law; their evidence is their weight.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _UNSETTLED = 1e3
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many components: shapes times strays."""
+    """The number of components: shapes times strays."""
 
     shapes: int = 16
     strays: int = 24
@@ -41,10 +41,10 @@ class Posterior:
         weight: of each component, (M,).
         shared: index of (ρ, σ, s, k) of each component, (M, 4).
         strays: of each component.
-        site_precision, site_shift: Gaussian that stands for each cell's likelihood, (M, n).
+        site_precision, site_shift: Gaussian approximation of each cell's likelihood, (M, n).
         mean, covariance: of the cells' optima, (M, n) and (M, n, n).
         left_mean, left_variance: each optimum predicted from the other cells, (M, n).
-        tilted: each cell's marginal over its grid, per component; one (M, G) a cell.
+        tilted: each cell's marginal over its grid, per component; one (M, G) per cell.
         log_evidence: of each component, (M,).
     """
 
@@ -70,14 +70,14 @@ def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size) -> Poster
 
 
 def _broad(table: CellTable, geometry: Geometry, index: int) -> Array:
-    """Where a cell's optimum lies before any run: (G,)."""
+    """The prior of a cell's optimum: (G,)."""
     log_p = -0.5 * np.square((table.grid - geometry.prior_mean[index]) / 2.5)
     p = np.exp(log_p - log_p.max()) + 1e-6
     return np.asarray(p / p.sum())
 
 
 def _predicted(table: CellTable, found: Posterior, index: int) -> Array:
-    """Where the other cells say that a cell's optimum lies: (G,)."""
+    """The other cells' prediction of a cell's optimum: (G,)."""
     mean, variance = found.left_mean[:, index, None], found.left_variance[:, index, None] + 0.05**2
     p = found.weight @ (np.exp(-0.5 * np.square(table.grid - mean) / variance) / np.sqrt(variance))
     return np.asarray((p + 1e-4 * p.max()) / (p + 1e-4 * p.max()).sum())
@@ -92,7 +92,7 @@ def _components(
     chosen, times = np.unique(systematic(probability, shapes), return_counts=True)
     shared = np.stack(np.unravel_index(chosen, log_shared.shape), axis=1)
     likelihoods = [_given(table, shared) for table in tables]  # (shapes, G) each
-    # A shape's weight is corrected by what its cells say together, over what they said each on its own.
+    # Correct a shape's weight by the joint evidence of its cells relative to the product of their separate evidence.
     alone = np.sum([np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True)], axis=0)
     sets = stray_set(strays, geometry)
     pairs = [(i, j) for i in range(len(chosen)) for j in range(strays)]
@@ -117,7 +117,7 @@ def _components(
 
 
 def systematic(probability: Array, count: int) -> Indices:
-    """So many indices, each as often as its share, to within one."""
+    """Indices, each as often as its share, to within one."""
     total = np.cumsum(probability)
     at = np.searchsorted(total, (np.arange(count) + 0.5) / count * total[-1])
     return np.asarray(np.minimum(at, len(probability) - 1))
@@ -154,7 +154,7 @@ def _log_shared(table: CellTable, place: Array) -> Array:
 
 
 def cell_weights(shared: Indices) -> Array:
-    """P(ρ, σ, s, k of a cell | what all share), (M, R · Σ · S · K), single precision."""
+    """P(ρ, σ, s, k of a cell | shared values), (M, R · Σ · S · K), single precision."""
     noise, k = kernels()
     m = len(shared)
     out = np.zeros((m, len(priors.MISFIT), len(priors.NOISE_GRID), priors.ATOMS, priors.K_COUNT), dtype=np.float32)
@@ -164,7 +164,7 @@ def cell_weights(shared: Indices) -> Array:
 
 
 def _given(table: CellTable, shared: Indices) -> Array:
-    """Likelihood of a cell's optimum for each setting of what all share: (M, G)."""
+    """Likelihood of a cell's optimum for each setting of the shared values: (M, G)."""
     flat = table.likelihood.reshape(-1, len(table.grid))
     found = table.blurred((cell_weights(shared) @ flat).astype(np.float64))
     return np.asarray(found + priors.STRANGE * found.max(axis=1, keepdims=True))
@@ -205,7 +205,7 @@ def _propagate(
             break
     mean, left_mean, left_variance, covariance, gaussian = _cavities(prior, prior_mean, precision, shift)
     moment, spread, log_mass, density = _tilt(grid, log_l, left_mean, left_variance, step)
-    # Where the Gaussians do not settle, a component says nothing.
+    # A component whose Gaussians do not converge gets no weight.
     unsettled = (np.abs(moment - mean) > 0.3 + np.sqrt(spread)).any(axis=1)
     total = left_variance + 1 / precision
     ratio = log_mass + 0.5 * (np.log(2 * np.pi * total) + np.square(shift / precision - left_mean) / total)
@@ -222,7 +222,7 @@ def _propagate(
 
 
 def _cavities(prior: Array, prior_mean: Array, precision: Array, shift: Array) -> tuple[Array, ...]:
-    """Posterior mean, each cell's prediction from the others, the covariance and the sites' Gaussian evidence."""
+    """Posterior mean, prediction of each cell from the others, covariance, and the sites' Gaussian evidence."""
     n = prior.shape[1]
     noise = np.zeros_like(prior)
     noise[:, np.arange(n), np.arange(n)] = 1 / precision
@@ -230,7 +230,7 @@ def _cavities(prior: Array, prior_mean: Array, precision: Array, shift: Array) -
     residual = shift / precision - prior_mean
     pull = np.einsum("mij,mj->mi", inverse, residual)
     diagonal = np.diagonal(inverse, axis1=1, axis2=2)
-    # Leave-one-out of a Gaussian process (Rasmussen & Williams 2006, eq. 5.12), less the site's own noise.
+    # Leave-one-out of a Gaussian process (Rasmussen & Williams 2006, eq. 5.12) without the site's noise.
     left_mean = shift / precision - pull / diagonal
     left_variance = np.maximum(1 / diagonal - 1 / precision, 1e-6)
     mean = prior_mean + np.einsum("mij,mj->mi", prior, pull)
@@ -241,7 +241,7 @@ def _cavities(prior: Array, prior_mean: Array, precision: Array, shift: Array) -
 
 
 def _tilt(grid: Array, log_l: Array, mean: Array, variance: Array, step: float) -> tuple[Array, ...]:
-    """Each likelihood times its prediction from the others: mean, variance, log of the mass, density on the grid."""
+    """Each likelihood times the others' prediction: mean, variance, log of the mass, density on the grid."""
     log_p = log_l - 0.5 * np.square(grid - mean[..., None]) / variance[..., None]
     top = log_p.max(axis=2, keepdims=True)
     weight = np.exp(log_p - top)

@@ -1,4 +1,4 @@
-"""A rule from a sweep that was already run, in one call."""
+"""Fit a rule to an existing sweep in one call."""
 
 import warnings
 from collections.abc import Sequence
@@ -39,22 +39,22 @@ def fit(
 
     Args:
         sources: DataFrames (pandas, polars, Arrow), lists of mappings, paths of tables and folders, storage URLs.
-        lr, loss: columns of the learning rate and the loss; guessed from the names of columns if not given.
+        lr, loss: columns of the learning rate and the loss; default: guessed from the column names.
         seed: column of the seed.
-        minimize_over: further swept columns, whose best value counts at each rate.
+        minimize_over: further swept columns; at each rate the best value counts.
         maximize: higher is better.
-        failed_when, drop_when: conditions such as ``"loss > 5 or state == 'failed'"`` for runs that diverged, and for
-            rows that do not count.
+        failed_when, drop_when: conditions such as ``"loss > 5 or state == 'failed'"`` for diverged runs and for
+            rows to ignore.
         tolerance: relative loss that the safe range may cost.
         level: probability that an interval holds the best rate.
-        scales: column by scale: ``hidden_size="d_model"``, ``tokens="D"``; the hidden size is guessed if none is given.
+        scales: column by scale: ``hidden_size="d_model"``, ``tokens="D"``; default: a guess of the hidden size.
 
     Raises:
-        InputError: a source cannot be read, or most of its rows cannot be used.
+        InputError: a source is unreadable, or most of its rows are unusable.
         RunFailedError: there is nothing to fit.
 
     Warns:
-        UserWarning: more than a tenth of the rows could not be used.
+        UserWarning: more than a tenth of the rows are unusable.
     """
     columns = Columns(
         learning_rate=lr,

@@ -1,14 +1,14 @@
-"""What the runs of one cell say: a likelihood over where its optimum lies, for every noise and shape.
+"""The likelihood of a cell's optimum, for every noise and shape.
 
     y_i = c + f(k · φ_s(x_i − o)) + ε_i,     ε_i ~ N(0, σ² / n_i + (ρ m_i)²)
 
 =====  ====================================================================================================
 x      log2 of a learning rate;   y   relative loss (see `lrtune.law.observations`);   n   runs averaged
-o      x of the least loss; on a grid that reaches past the rates that were run
+o      x of the least loss; on a grid wider than the sampled rates
 c      the least loss, integrated out
 k, s   height an octave away from the best, and the shape (`lrtune.law.atoms`)
-f      compression: f(h) = C ln(1 + h / C), applied to the data alike: a loss of 60 says only that it is far off
-σ, ρ   noise of a run, and what no shape carries; m_i is the observed height above the cell's best
+f      compression f(h) = C ln(1 + h / C), also of the data: a loss of 60 only shows that the rate is far off
+σ, ρ   noise of a run, and misfit of the shapes; m_i is the observed height above the cell's best
 =====  ====================================================================================================
 """
 
@@ -22,20 +22,20 @@ from lrtune.law.atoms import Array, atoms, height
 from lrtune.law.priors import CAP, DOUBT, FAILED_SPREAD, K_COUNT, K_GRID, MISFIT, NOISE_GRID, UNSEEN
 
 STEP = 0.1  # octaves
-BEYOND = 3.2  # octaves past the rates that were run
-_FINE = 4  # heights are tabulated at so many points a step
+BEYOND = 3.2  # octaves outside the sampled rates
+_FINE = 4  # tabulated heights per step
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellData:
-    """The runs of one cell, those at (nearly) one rate merged.
+    """The runs of one cell; runs at (nearly) the same rate are merged.
 
     Attributes:
         x, y, count, squares: mean log2 rate, mean relative loss, runs, and sum of squares about that mean; (n,).
-        early_x, early_above: log2 rate of runs that were beaten, and how far above the best they are known to be; (m,).
-        failed_x: lowest log2 rate at which a run collapsed or diverged; None where none did.
-        failed_spread: how sharply that bounds the optimum, in octaves.
-        failed_doubt: probability that it does not bound it at all.
+        early_x, early_above: log2 rate of beaten runs, and lower bounds on their loss above the best; (m,).
+        failed_x: lowest log2 rate at which a run collapsed or diverged; None if none did.
+        failed_spread: spread of its bound on the optimum, in octaves.
+        failed_doubt: probability that it does not bound the optimum.
     """
 
     x: Array
@@ -50,7 +50,7 @@ class CellData:
 
     @property
     def sampled(self) -> tuple[float, float]:
-        """Lowest and highest log2 rate that was run."""
+        """Lowest and highest sampled log2 rate."""
         failed = [] if self.failed_x is None else [self.failed_x]
         every = np.concatenate([self.x, self.early_x, failed])
         return float(every.min()), float(every.max())
@@ -63,7 +63,7 @@ class CellTable:
     Attributes:
         grid: log2 rates, (G,), on whole multiples of STEP.
         likelihood: (R, Σ, S, K, G), single precision.
-        unseen: sd, in octaves, of what the shapes leave open of the optimum: it grows with the spacing of the rates.
+        unseen: sd of the optimum that the shapes do not resolve, in octaves; grows with the spacing of the rates.
     """
 
     grid: Array
@@ -71,14 +71,14 @@ class CellTable:
     unseen: float
 
     def blurred(self, density: Array) -> Array:
-        """A density over the grid, (…, G), spread by what no shape can tell."""
+        """A density over the grid, (…, G), widened by `unseen`."""
         gap = self.grid[:, None] - self.grid[None, :]
         kernel = np.exp(-0.5 * np.square(gap / self.unseen))
         return np.asarray(density @ (kernel / kernel.sum(axis=0)))
 
 
 def grid_of(data: CellData) -> Array:
-    """The positions that the optimum of a cell may have."""
+    """The grid of a cell's optimum."""
     low, high = data.sampled
     first, last = round((low - BEYOND) / STEP), round((high + BEYOND) / STEP)
     return np.asarray(np.arange(first, last + 1) * STEP)
@@ -148,7 +148,7 @@ def _at(x: Array, grid: Array) -> Array:
 
 
 def _early(data: CellData, grid: Array, floor: Array, unit: float) -> Array:
-    """Log probability that runs which were beaten are as bad as they were found to be: (S K G,)."""
+    """Log probability that the beaten runs lie above their lower bounds: (S K G,)."""
     total = np.zeros_like(floor)
     places, inverse = np.unique(np.round(data.early_x * 8) / 8, return_inverse=True)
     rises = _at(places, grid)
@@ -162,7 +162,7 @@ def _early(data: CellData, grid: Array, floor: Array, unit: float) -> Array:
 
 
 def _unseen(data: CellData) -> float:
-    """What lies between two rates no shape can tell."""
+    """The standard deviation between two sampled rates that no shape resolves."""
     x = np.unique(np.concatenate([data.x, data.early_x]))
     if len(x) < 2 or not len(data.x):
         return UNSEEN[0]

@@ -41,7 +41,7 @@ def test_a_depth_that_goes_its_own_way_leaves_nothing_supported_between_the_size
     rule = fit_law(sweep({64: 40, 128: 3, 256: 24, 512: 6})).rule
     answer = recommend(180, rule=rule)
     assert not answer.supported and answer.high / answer.low > 4
-    assert "depth goes its own way beside hidden_size" in rule.reason
+    assert "depth varies independently of hidden_size" in rule.reason
     assert recommend(128, rule=rule).supported, "what was measured was measured at its depth"
 
 

@@ -232,7 +232,7 @@ def test_optima_that_follow_nothing_are_taken_as_they_are() -> None:
     [
         ([], "expected at least one training run"),
         ([run(64, r, None, "diverged") for r in (0.1, 0.2)], "no run finished (2 diverged)"),
-        ([run(64, r, None, "failed") for r in (0.1, 0.2)], "failed for reasons of their own"),
+        ([run(64, r, None, "failed") for r in (0.1, 0.2)], "failed with an error"),
         ([run(w, 0.1, 3.0 + w) for w in WIDTHS], "one learning rate at every size"),
         ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 3"),
         ([run(w, r, 1e299 * r) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "no run finished (15 diverged)"),
