@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or bool(os.environ.get("LRTUNE_DEBUG"))
     try:
         match [argument for argument in arguments if argument != "--debug"]:
-            # Scripts ask this often, and building the command line takes ten times as long as the answer.
+            # Scripts call this often; building the command line takes ten times as long as the answer.
             case ["lr", hidden, "--plain"] | ["lr", "--plain", hidden] if hidden.isdecimal():
                 from lrtune.rule import recommend
 
@@ -33,14 +33,14 @@ def run(arguments: Sequence[str]) -> int:
                 from lrtune.cli.app import app
 
                 code = int(app(words, prog_name="lrtune", standalone_mode=False) or 0)
-                print(end="", flush=True)  # here a closed pipe is no error, at the end of the process it is
+                print(end="", flush=True)  # so that a closed pipe raises here, not at exit
                 return code
     except LrtuneError as error:
         return _complain(error, str(error), error.exit_code, debug)
     except KeyboardInterrupt as error:
         return _complain(error, "interrupted", 130, debug)
     except BrokenPipeError:
-        # The reader of our output has closed it (`lrtune lr 256 --compare | head -1`).
+        # The reader closed the pipe (`lrtune lr 256 --compare | head -1`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -40,7 +40,7 @@ _VERBS = (
     (check_trainer.check_trainer, "lrtune check-trainer mypackage.train:train --widths 32,64"),
     (doctor.doctor, "lrtune doctor --json"),
 )
-_TRAINS = ("worker", "check-trainer")  # verbs in whose process a trainer runs, which may want its threads
+_TRAINS = ("worker", "check-trainer")  # verbs that run a trainer in their process; it may need all threads
 
 app = typer.Typer(
     name="lrtune",
@@ -68,8 +68,8 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
     if context.invoked_subcommand not in _TRAINS:
-        # Our own matrices are small: more threads only wait for each other, at full speed, next to the workers.
+        # Our matrices are small: more threads would only busy-wait and take CPU time from the workers.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -24,9 +24,9 @@ def check(
     from lrtune.compare.verification import FILE, keep
     from lrtune.rule import load_rule
 
-    found = check_rule(load_rule(rule), read_runs(against, columns).records)
-    rows = [row._asdict() for row in found.rows]
-    result_json(rows) if json_ else result(str(found))
+    checked = check_rule(load_rule(rule), read_runs(against, columns).records)
+    rows = [row._asdict() for row in checked.rows]
+    result_json(rows) if json_ else result(str(checked))
     path = rule.with_name(FILE)
     keep(path, "check", {", ".join(redact(source) for source in against): rows})
     say(f"wrote {path}")

@@ -25,7 +25,7 @@ from lrtune.cli.terminal import command, result, result_json, say
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What is trained to try a trainer."""
+    """The short runs that test a trainer."""
 
     widths: Widths = "32,64"
     steps: Steps = 20

@@ -1,4 +1,4 @@
-"""`lrtune compare`: train the arms of a study side by side."""
+"""`lrtune compare`: train and compare the arms of a study."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def compare(
     watching: Watching,
     dry_run: DryRun = False,
 ) -> None:
-    """Train the arms of a study side by side, and say which change does what."""
+    """Train the arms of a study and report the effect of each change."""
     from lrtune.compare.run import REPORT, cost, run_comparison
     from lrtune.compare.tables import TITLE, sections, to_markdown
     from lrtune.report.terminal.summary import show_sections

@@ -23,10 +23,10 @@ def dashboard(
 
     file = run / "study.db"
     if storage is None and not (file.is_file() and file.resolve().parent == run.resolve()):
-        raise InputError(f"{run}: expected a run with a study.db in it; for another storage, name it with --storage")
+        raise InputError(f"{run}: expected a run with a study.db; use --storage for another storage")
     url = normalise(storage) if storage is not None else sqlite_url(run)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise InputError(f"--storage: no such file: {redact(url)}")  # SQLite would make it
+        raise InputError(f"--storage: no such file: {redact(url)}")  # SQLite would create it
     say(f"http://{host}:{port}  (Ctrl-C ends it)")
     try:
         server.run_server(url, host=host, port=port)

@@ -1,4 +1,4 @@
-"""`lrtune doctor`: what is installed here, what each trainer needs, and which rule is active."""
+"""`lrtune doctor`: show the installed packages, each trainer's state, and the active rule."""
 
 import dataclasses
 import os
@@ -13,12 +13,12 @@ from lrtune.cli.flags import Json
 from lrtune.cli.terminal import result, result_json, table
 from lrtune.errors import LrtuneError, MissingExtraError, plain
 
-_DEVELOPERS = "dev"  # the extra that only those who change lrtune need
+_DEVELOPERS = "dev"  # the extra for developers of lrtune
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at; its state is ok, missing or problem."""
+    """One check; its state is ok, missing or problem."""
 
     name: str
     state: str
@@ -26,7 +26,7 @@ class Line:
 
 
 def doctor(json_: Json = False) -> None:
-    """Say what is installed, which device and threads will be used, and which rule is active."""
+    """Show the installed packages, the device and threads, and the active rule."""
     lines = [Line(line.name, line.state, plain(line.text)) for line in look()]
     if json_:
         result_json([dataclasses.asdict(line) for line in lines])
@@ -37,7 +37,7 @@ def doctor(json_: Json = False) -> None:
 
 
 def look() -> Iterator[Line]:
-    """Look around; a line as each thing is known. The trainers that are installed are imported."""
+    """Yield a line per check. Imports the installed trainers."""
     from lrtune import __version__
     from lrtune.extras import packages
 

@@ -1,4 +1,4 @@
-"""`lrtune export`: the whole rule in another form."""
+"""`lrtune export`: write the rule in another format."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ def export(
     rule: Rule = None,
     output: Output = None,
 ) -> None:
-    """Write the rule in the form that your configuration reads."""
+    """Write the rule in a format that your configuration reads."""
     from lrtune.files import write_whole
     from lrtune.rule import load_rule
     from lrtune.rule.export import export_rule

@@ -1,4 +1,4 @@
-"""`lrtune fit`: a rule from measurements made elsewhere, or from the folder of a search."""
+"""`lrtune fit`: fit a rule to other measurements or to the folder of a search."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def fit(
 
 
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
-    """The records of all sources; what was read and left out goes to stderr."""
+    """The records of all sources; a summary goes to stderr."""
     from lrtune.records import importers
     from lrtune.records.columns import parse_scale_columns
 
@@ -74,7 +74,7 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
 
 
 def _show(fitted: "LawFit") -> None:
-    """The form, why, and what each cell's optimum is."""
+    """Print the law and a table of the cells' optima."""
     result(fitted.reason)
     names = list(fitted.rule.scales)
     rows = []

@@ -1,4 +1,4 @@
-"""The flags of the verbs, each declared once, and the groups of flags that several verbs share."""
+"""The flags of the verbs, each declared once, and the flag groups that verbs share."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ _SHOW = "What is shown"
 
 @dataclass(frozen=True)
 class Sets:
-    """The field of the study that a flag sets, as a dotted path, and how its value is read."""
+    """The field of the study that a flag sets, as a dotted path, and the parser of its value."""
 
     path: str
     read: Callable[[Any], Any]
@@ -100,15 +100,15 @@ Name = Annotated[
 ]
 
 # Where and how it runs; none of these changes what is measured.
-Out = Annotated[Path | None, _flag("--out", "Run folder; the same folder again continues.", _RUN, metavar="RUN")]
+Out = Annotated[Path | None, _flag("--out", "Run folder; an existing run resumes.", _RUN, metavar="RUN")]
 Workers = Annotated[int | None, _flag("--workers", "Worker processes; by default from the cores.", _RUN)]
 Engine = Annotated[str, _flag("--engine", "Where workers run.", _RUN, metavar="local|inline|ray")]
 Address = Annotated[str | None, _flag("--address", "A Ray cluster to join (auto, or its address).", _RUN)]
 Storage = Annotated[str | None, _flag("--storage", "Where workers meet: a database URL; else RUN/study.db.", _RUN)]
 Device = Annotated[str, _flag("--device", "auto, cpu, cuda, cuda:0 or mps.", _RUN)]
-TrialTimeout = Annotated[str | None, _flag("--trial-timeout", "Give a run up after this time.", _RUN, metavar="TIME")]
+TrialTimeout = Annotated[str | None, _flag("--trial-timeout", "Abort a run after this time.", _RUN, metavar="TIME")]
 AcceptChangedTrainer = Annotated[
-    bool, _flag("--accept-changed-trainer", "Add runs to those of a trainer whose source was another.", _RUN)
+    bool, _flag("--accept-changed-trainer", "Add runs although the trainer's source changed.", _RUN)
 ]
 
 Quiet = Annotated[bool, _show("--quiet", "Only the result.")]
@@ -129,7 +129,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Where a search looks."""
+    """The range of a search."""
 
     widths: Widths = None
     lr_min: LrMin = None
@@ -150,7 +150,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Which runs a search makes, and how many."""
+    """The runs of a search and their number."""
 
     command: Command = None
     report_every: ReportEvery = None
@@ -194,7 +194,7 @@ class Watching:
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What is read from a table of runs."""
+    """The columns of a table of runs."""
 
     lr: Annotated[
         str | None, typer.Option("--lr", metavar="COL", help="Column of the learning rate; else guessed by name.")

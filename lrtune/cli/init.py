@@ -1,4 +1,4 @@
-"""`lrtune init`: a commented study.toml to start from."""
+"""`lrtune init`: write a commented study.toml."""
 
 from importlib import resources
 from pathlib import Path

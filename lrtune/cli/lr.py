@@ -32,16 +32,14 @@ def lr(
             "--given", metavar="SIZE=LR", help="A rate that you tuned at SIZE; the law's slope carries it to HIDDEN."
         ),
     ] = None,
-    at: Annotated[
-        float | None, typer.Option("--at", metavar="RATE", help="Another rate: what it would cost there.")
-    ] = None,
+    at: Annotated[float | None, typer.Option("--at", metavar="RATE", help="Another rate; print its cost.")] = None,
     rule: Rule = None,
     plain: Annotated[bool, typer.Option("--plain", help="The number alone, for scripts.")] = False,
     json_: Json = False,
     compare: Annotated[bool, typer.Option("--compare", help="Also show what published rules say.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where the data do not support an answer.")] = False,
 ) -> None:
-    """The learning rate for a hidden size, with its interval and what it rests on."""
+    """The learning rate for a hidden size, with its interval and basis."""
     from lrtune.rule import load_rule, recommend, transfer_learning_rate
 
     if plain and json_:
@@ -53,7 +51,7 @@ def lr(
         size, tuned = parse_tuned(given)
         advice = transfer_learning_rate(tuned, size, hidden, rule=loaded, **scales)
     else:
-        # Depth and parameters may be given for published rules alone.
+        # Depth and parameters may be meant for published rules only.
         theirs = set(_PUBLISHED_ASK) - {*loaded.scales, *loaded.conditions} if compare else set()
         advice = recommend(hidden, rule=loaded, at=at, **{k: v for k, v in scales.items() if k not in theirs})
     if strict and not advice.supported:
@@ -72,7 +70,7 @@ def lr(
 
 
 def _as_text(hidden: float, advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
-    """The number with its interval and what it rests on in one line, what it holds for in the next, then the rest."""
+    """The rate, interval and basis in one line, the conditions in the next, then the rest."""
     from lrtune.rule import Recommendation
 
     rows: list[tuple[str, str]] = []
@@ -94,7 +92,7 @@ def _as_text(hidden: float, advice: "rules.Recommendation | rules.Transfer", rul
 
 
 def _basis(advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
-    """``measured``, ``interpolated``, or how far beyond what was measured."""
+    """``measured``, ``interpolated``, or the factor beyond the measured range."""
     text = advice.basis
     if advice.basis == "extrapolated":
         text = f"extrapolated {advice.extrapolation:.3g}×"
@@ -138,7 +136,7 @@ def _more_advice(advice: "rules.Recommendation") -> list[tuple[str, str]]:
 
 
 def _published(hidden: float, ours: float, rule: "rules.Rule", scales: dict[str, float]) -> str:
-    """What published rules say of this size; what else they ask for comes from the rule's own conditions."""
+    """The published rules' rates at this size; the rule's conditions fill in what they need."""
     from lrtune.report.advice import asked_of_published
     from lrtune.rule.published import published_rates
 

@@ -1,4 +1,4 @@
-"""How a learning rate is printed; apart from the other printing, so that ``lrtune lr HIDDEN --plain`` loads little."""
+"""Print a learning rate. A separate module, so that ``lrtune lr HIDDEN --plain`` imports little."""
 
 from typing import TYPE_CHECKING
 

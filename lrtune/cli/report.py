@@ -1,4 +1,4 @@
-"""`lrtune report`: a run as one page."""
+"""`lrtune report`: write the report page of a run."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ def report(
     run: Run,
     images: Annotated[bool, typer.Option("--images", help="Also each figure as SVG and PNG, in RUN/figures.")] = False,
 ) -> None:
-    """Write RUN/report.html: what was found, its charts and its provenance in one page that needs no network."""
+    """Write RUN/report.html: findings, charts and provenance in one page that needs no network."""
     from lrtune.report.page import write_report
 
     result(str(write_report(run, images=images)))

@@ -31,7 +31,7 @@ def search(
 ) -> None:
     """Train short runs at several sizes and rates, and fit the rule hidden size → learning rate.
 
-    Without arguments it runs the built-in quick study. The same command again continues where it stopped.
+    Without arguments it runs the built-in quick study. Run the same command again to resume a search.
     """
     settings = settle(context, study_file, space, training, sweep, meeting)
     folder = watching.out or default_folder(settings.study)
@@ -52,7 +52,7 @@ def search(
 
 
 def _conclude(done: "SearchResult", watching: Watching) -> None:
-    """Write the report, show what was found, say what to type next, and exit as the search ended."""
+    """Write the report, show the result and the next commands, and exit with the search's code."""
     report = _write_report(done.out, done.fit)
     for note in done.notes:
         say(f"warning: {note}")
@@ -87,7 +87,7 @@ def _print_end(done: "SearchResult") -> None:
 
 
 def _write_report(out: Path, fit: "LawFit | None") -> str:
-    """The path of the search's report, or why there is none."""
+    """The path of the search's report, or the error that prevented it."""
     from lrtune.report.page import write_report
 
     try:

@@ -1,4 +1,4 @@
-"""Flag > environment > study.toml > default: the study that a command line means, and where each setting came from."""
+"""Resolve a command line to a study, with each setting's origin: flag > environment > study.toml > default."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from lrtune.study.toml import load_study, parse_study
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A study, and for each setting that differs from the default: its value and where it came from."""
+    """A study, and the value and origin of each setting that differs from the default."""
 
     study: Study
     origins: Mapping[str, tuple[Any, str]]
@@ -34,15 +34,15 @@ def quick_study() -> Study:
 
 
 def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Settings:
-    """The study that the flags in `groups`, the environment and `study_file` describe together.
+    """The study from the flags in `groups`, the environment and `study_file`.
 
     Raises:
-        InputError: the file or a value is not usable.
+        InputError: the file or a value is invalid.
     """
     study = load_study(study_file) if study_file is not None else quick_study()
     given = list(_given(groups))
     if study_file is None and any(name in ("trainer", "command") for name, _, _ in given):
-        # The quick study's options are settings of the bundled trainer; another one does not know them.
+        # The quick study's options belong to the bundled trainer; other trainers would reject them.
         study = dataclasses.replace(study, options={}, name="own")
     origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
 
 
 def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
-    """(flag, field of the study, value) of each flag of the study that was given."""
+    """(flag, field of the study, value) of each given flag."""
     for group in groups:
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)
@@ -68,7 +68,7 @@ def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
 
 
 def default_report_every(steps: int) -> int:
-    """About a twelfth of the steps, and where it can be one that divides them: the last step wants a report too."""
+    """About a twelfth of the steps, preferably a divisor of them, so that the last step has a report."""
     counts = sorted(range(8, 19), key=lambda count: abs(count - 12))
     return next((steps // count for count in counts if steps % count == 0), max(1, steps // 12))
 
@@ -79,7 +79,7 @@ def _origin(context: typer.Context, name: str) -> str:
 
 
 def _non_defaults(study: Study, source: str) -> dict[str, tuple[Any, str]]:
-    found: dict[str, tuple[Any, str]] = {}
+    changed: dict[str, tuple[Any, str]] = {}
     default = Study()
     for field in dataclasses.fields(Study):
         value, usual = getattr(study, field.name), getattr(default, field.name)
@@ -88,16 +88,16 @@ def _non_defaults(study: Study, source: str) -> dict[str, tuple[Any, str]]:
         if dataclasses.is_dataclass(value):
             for part in dataclasses.fields(value):
                 if getattr(value, part.name) != getattr(usual, part.name):
-                    found[f"{field.name}.{part.name}"] = (getattr(value, part.name), source)
+                    changed[f"{field.name}.{part.name}"] = (getattr(value, part.name), source)
         elif isinstance(value, Mapping):
-            found.update({f"{field.name}.{key}": (item, source) for key, item in value.items()})
+            changed.update({f"{field.name}.{key}": (item, source) for key, item in value.items()})
         else:
-            found[field.name] = (value, source)
-    return found
+            changed[field.name] = (value, source)
+    return changed
 
 
 def _replace(study: Study, changes: Mapping[str, Any]) -> Study:
-    """The study with the fields at these paths changed; mappings are updated, not replaced."""
+    """The study with the fields at these paths changed; mappings are merged."""
     fields: dict[str, Any] = {}
     for path, value in changes.items():
         name, _, part = path.partition(".")

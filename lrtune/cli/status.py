@@ -1,4 +1,4 @@
-"""`lrtune status`: how a run stands."""
+"""`lrtune status`: show the state of a run."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 
 def status(run: Run, storage: Storage = None, json_: Json = False) -> None:
-    """How a run stands: trials by verdict, the best so far, and its records checked against its storage."""
+    """Show the state of a run: trials by verdict, the best so far, and a check of its records against its storage."""
     from lrtune.search import status as search_status
 
-    found = search_status.status(run, storage=storage)
-    result_json(_data(found)) if json_ else result(str(found))
+    state = search_status.status(run, storage=storage)
+    result_json(_data(state)) if json_ else result(str(state))
 
 
-def _data(found: "Status") -> dict[str, Any]:
+def _data(state: "Status") -> dict[str, Any]:
     best = {
         str(size): {"learning_rate": record.learning_rate, "loss": record.loss, "trial": record.trial}
-        for size, record in found.best.items()
+        for size, record in state.best.items()
     }
     return {
-        "run": str(found.out),
-        "study": found.study.name,
-        "trials": dict(found.counts),
-        "waiting": found.waiting,
-        "running": found.running,
-        "searching": found.searching,
+        "run": str(state.out),
+        "study": state.study.name,
+        "trials": dict(state.counts),
+        "waiting": state.waiting,
+        "running": state.running,
+        "searching": state.searching,
         "best": best,
-        "records_whole": found.is_whole,
-        "problems": found.problems(),
+        "records_whole": state.is_whole,
+        "problems": state.problems(),
     }

@@ -1,4 +1,4 @@
-"""What the verbs print with: results to stdout, everything else to stderr."""
+"""Print to the terminal: results to stdout, everything else to stderr."""
 
 import json
 import os
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def result(text: str) -> None:
-    """Print a result to stdout; what others wrote in it cannot drive the terminal."""
+    """Print a result to stdout, without terminal control sequences."""
     print(_fitted(plain(text), sys.stdout))
 
 
 def result_json(value: Any) -> None:
-    """Print a result as JSON to stdout: indented for a person, one object."""
+    """Print a result to stdout as one indented JSON object."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def say(text: str) -> None:
-    """Print to stderr whatever is not a result; nothing once stderr is closed (``2>&1 | head``)."""
+    """Print a message to stderr; nothing after stderr is closed (``2>&1 | head``)."""
     try:
         if sys.stderr is not None:
             print(_fitted(plain(text), sys.stderr), file=sys.stderr, flush=True)
@@ -37,8 +37,8 @@ def say(text: str) -> None:
 
 
 def _fitted(text: str, stream: TextIO | None) -> str:
-    """The text as a terminal shows it best: long lines wrap between words, indented to their last column."""
-    if stream is None or not stream.isatty():  # None: the process was started without it (``>&-``)
+    """The text for a terminal: long lines wrap between words, indented to their last column."""
+    if stream is None or not stream.isatty():  # None: the process started without it (``>&-``)
         return text
     width = shutil.get_terminal_size().columns
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))
@@ -56,7 +56,7 @@ def stdout_console() -> "Console":
     from rich.console import Console
 
     class Output(Console):
-        def on_broken_pipe(self) -> None:  # Rich's own ends the process with 1
+        def on_broken_pipe(self) -> None:  # Rich's default exits with code 1
             raise BrokenPipeError
 
     return Output(highlight=False)
@@ -72,7 +72,7 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
 
 
 def command(*words: str) -> str:
-    """A command line that works in this shell: `lrtune …` where it is on the path, else by its interpreter."""
+    """A command line for this shell: `lrtune …` if it is on the path, else `python -m lrtune …`."""
     here = Path(sys.executable).parent
     found = shutil.which("lrtune")
     if found is not None and Path(found).parent == here:
@@ -85,7 +85,7 @@ def command(*words: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be typed from the working folder."""
+    """The shortest form of a path from the working folder."""
     try:
         inside = path.absolute().relative_to(Path.cwd())
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the verbs that train share: the options of a search, the check before it starts, and its view."""
+"""Shared by the verbs that train: the options of a search, the check before it starts, and its view."""
 
 import contextlib
 import re
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def default_folder(study: Study) -> Path:
-    """The run folder of a study by its name, which may hold what a file's name cannot."""
+    """The run folder of a study: its name without characters that a file name cannot contain."""
     return Path("runs") / (re.sub(r"[^\w.+-]+", "-", study.name).strip(".-") or "study")
 
 
 def search_options(running: Running, meeting: Meeting | None = None) -> dict[str, Any]:
-    """The options of a search that change nothing of what is measured."""
+    """The options of a search that do not affect its measurements."""
     options: dict[str, Any] = {"workers": running.workers, "device": running.device}
     options["accept_changed_trainer"] = running.accept_changed_trainer
     if running.trial_timeout:
@@ -35,16 +35,16 @@ def search_options(running: Running, meeting: Meeting | None = None) -> dict[str
 
 
 def say_import(study: Study) -> None:
-    """Say that a dry run imports the trainer, where that is a module of the user's: its code runs."""
+    """Announce that a dry run imports the user's trainer module, since that runs its code."""
     if not study.command and ":" in study.trainer:
         say(f"importing trainer {study.trainer} to check the study; nothing is trained")
 
 
 def check_before(study: Study, options: dict[str, Any]) -> None:
-    """Refuse what cannot be trained before anything is printed, so that the error is the only line.
+    """Check the options before any output, so that an error is the only line.
 
     Raises:
-        InputError: the options, the storage's URL, the trainer or its settings cannot work.
+        InputError: the options, the storage URL, the trainer or its settings are invalid.
     """
     from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
@@ -60,7 +60,7 @@ def check_before(study: Study, options: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def watch(settings: Settings, folder: Path, watching: Watching, cost: str = "") -> Iterator["View"]:
-    """The view of a search, after a few lines on its settings and, where it is known, its cost."""
+    """The view of a search, after lines on its settings and its cost."""
     from lrtune.report.terminal.live import choose_view
     from lrtune.report.terminal.progress import Progress, WidthProgress
 
@@ -83,6 +83,6 @@ def _trainer(study: Study) -> str:
 
 
 def exit_if_stopped(signum: int | None) -> None:
-    """Leave with the exit code of a process that this signal ended; None for no signal."""
+    """Exit with the code of a process ended by this signal; None for no signal."""
     if signum is not None:
         raise typer.Exit(128 + signum)

@@ -1,4 +1,4 @@
-"""The text of a flag → its value."""
+"""Parse the values of flags."""
 
 import json
 import shlex
@@ -50,7 +50,7 @@ def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Settings of a trainer from ``NAME=VALUE`` items: JSON where it is JSON (4, true, [0.9, 0.95]), else a string."""
+    """Settings of a trainer from ``NAME=VALUE`` items: a value is JSON (4, true, [0.9, 0.95]) or else a string."""
     options: dict[str, Any] = {}
     for name, text in parse_pairs(pairs, flag="--option").items():
         try:

@@ -1,4 +1,4 @@
-"""`lrtune verify`: train at the recommended rate and at others."""
+"""`lrtune verify`: train at the recommended rate and at other rates."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,14 @@ def verify(
     watching: Watching,
     rule: Rule = None,
     study_file: Annotated[
-        Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; else the quick study.")
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="How to train; default: the quick study.")
     ] = None,
     baseline: Annotated[
-        float | None, typer.Option("--baseline", help="The rate to compare it with; else its half and its double.")
+        float | None, typer.Option("--baseline", help="The rate to compare with; default: half and double.")
     ] = None,
     command: Command = None,
 ) -> None:
-    """Train at the recommended rate and at others, on fresh seeds, and say whether the rule holds."""
+    """Train at the recommended rate and at other rates, on fresh seeds, and report whether the rule holds."""
     from lrtune.compare.verify import run_verification, to_markdown
     from lrtune.rule import load_rule
 

@@ -10,20 +10,18 @@ from lrtune.cli.training import exit_if_stopped
 
 
 def worker(
-    storage: Annotated[
-        str, typer.Option("--storage", envvar="LRTUNE_STORAGE", help="The URL that the search was given.")
-    ],
+    storage: Annotated[str, typer.Option("--storage", envvar="LRTUNE_STORAGE", help="The storage URL of the search.")],
     study: Annotated[str, typer.Option("--study", help="The name of its study.")],
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes to train in.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Training processes.")] = 1,
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of each.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads per process.")] = None,
     checkpoints: Annotated[
-        Path | None, typer.Option("--checkpoints", help="A folder for checkpoints, best one that all machines share.")
+        Path | None, typer.Option("--checkpoints", help="A folder for checkpoints, preferably shared by all machines.")
     ] = None,
     trainer: Annotated[
         str | None,
         typer.Option(
-            "--trainer", help="Run this one only; by default whatever the storage names.", metavar="MODULE:FUNCTION"
+            "--trainer", help="Run only this trainer; default: the one in the storage.", metavar="MODULE:FUNCTION"
         ),
     ] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What people see: the page of a run, its charts, and the views of a terminal."""
+"""The views: the report page of a run, its charts, and the terminal views."""
 
 from lrtune.report.findings import findings
 from lrtune.report.page import write_report

@@ -1,4 +1,4 @@
-"""A rule in words and rows: what the page and the terminal both say of it."""
+"""A rule in words and rows, for the page and the terminal."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Point = tuple[float, float]
 
 
 class AdviceRow(NamedTuple):
-    """The answer for one hidden size as text under `advice_head`, and whether the data support it."""
+    """The answer for one hidden size as texts under `advice_head`, and whether the data support it."""
 
     cells: tuple[str, ...]
     supported: bool
 
 
 def sizes(rule: Rule | None) -> list[float]:
-    """The hidden sizes that a rule was measured at, ascending; none where it is not over hidden size alone."""
+    """The measured hidden sizes, ascending; empty for a rule over other scales."""
     if rule is None or set(rule.scales) != {"hidden_size"}:
         return []
     return sorted({cell.scales["hidden_size"] for cell in rule.cells})
@@ -34,7 +34,7 @@ def advice_head(rule: Rule) -> tuple[str, ...]:
 
 
 def advice_rows(rule: Rule) -> list[AdviceRow]:
-    """A row for each measured size, and for twice and four times the largest; none without `sizes`."""
+    """A row for each measured size, and for twice and four times the largest; empty without `sizes`."""
     measured = sizes(rule)
     return [_row(size, rule) for size in [*measured, *(measured[-1] * factor for factor in (2, 4) if measured)]]
 
@@ -49,7 +49,7 @@ def _row(size: float, rule: Rule) -> AdviceRow:
 
 
 def fitted_curve(fit: "LawFit | None", hidden_size: int, rates: Sequence[float], count: int) -> list[Point]:
-    """(rate, loss) along the fit of one size between the extremes of `rates`; empty where there is none."""
+    """(rate, loss) along the fit of one size between the extremes of `rates`; empty without a fit."""
     cells = [] if fit is None else [cell for cell in fit.cells if cell.scales.get("hidden_size") == hidden_size]
     low, high = min(rates), max(rates)
     if not cells or low == high:
@@ -59,20 +59,20 @@ def fitted_curve(fit: "LawFit | None", hidden_size: int, rates: Sequence[float],
 
 
 def asked_of_published(rule: Rule) -> dict[str, float]:
-    """What published rules ask besides the hidden size, as far as a rule's own conditions answer it."""
+    """The other inputs of published rules that this rule's conditions provide."""
     depth, tokens = rule.conditions.get("depth"), rule.horizon.get("tokens")
-    known = {"depth": float(depth)} if isinstance(depth, int | float) else {}
-    return {**known, "tokens": tokens} if tokens else known
+    scales = {"depth": float(depth)} if isinstance(depth, int | float) else {}
+    return {**scales, "tokens": tokens} if tokens else scales
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital at its start and a full stop at its end."""
+    """`text` with an initial capital and a final full stop."""
     text = text.strip().rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def shown(value: object) -> str:
-    """A value as people read it: short numbers, the two ends of a range."""
+    """A value for display: short numbers, the two ends of a range."""
     if isinstance(value, tuple | list):
         return " … ".join(map(shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

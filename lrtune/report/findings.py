@@ -1,4 +1,4 @@
-"""The first sentences of a report: what was found, how sure it is, what to do next."""
+"""The first sentences of a report: the result, its certainty, the next step."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from lrtune.rule import Rule, recommend
 
 
 def findings(run: Run) -> list[str]:
-    """Three sentences: what was found, how sure it is, what to do next."""
+    """Three sentences: the result, its certainty, the next step."""
     ended = f"{len(run.records)} runs were trained ({counts(run.records)})"
     if run.rule is None:
         done = f"{sentence(ended)}" if run.records else "No run has ended."
@@ -47,13 +47,13 @@ def _of_sizes(rule: Rule, ended: str) -> list[str]:
 
 
 def _what_to_fix(records: Sequence[TrialRecord]) -> str:
-    """What to do next where there is no rule."""
-    again = "run the search again in the same folder to continue it."
+    """The next step if there is no rule."""
+    again = "run the search again in the same folder to resume it."
     if not records or any(record.status == "finished" for record in records):
         return sentence(again)
     last = records[-1]
     reason = f" ({last.reason})" if last.reason else ""
     return (
-        f"The last run {last.status}{reason}: see what lrtune check-trainer says of the trainer, fix it or search "
-        f"lower rates, and {again}"
+        f"The last run {last.status}{reason}: test the trainer with lrtune check-trainer, fix it or search lower "
+        f"rates, and {again}"
     )

@@ -1,4 +1,4 @@
-"""Vega, the library that draws the charts of a page, as one script; bundling takes seconds, so it is cached."""
+"""Vega, the chart library of the page, as one script; cached, since bundling takes seconds."""
 
 import contextlib
 import importlib.metadata
@@ -11,7 +11,7 @@ from lrtune.files import is_private, make_private, read_text, write_whole
 
 
 def vl_convert() -> Any:
-    """The package that holds Vega and turns charts into pictures.
+    """The package that contains Vega and renders charts as images.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -20,11 +20,11 @@ def vl_convert() -> Any:
 
 
 def vega_script() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that can stand in a page."""
+    """Vega, Vega-Lite and Vega-Embed as one script to embed in a page."""
     converter = vl_convert()
     kept = cache_folder() / "report" / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
-        if is_private(kept) and is_private(kept.parent):  # what lies there goes into a page
+        if is_private(kept) and is_private(kept.parent):  # the page embeds its content
             return read_text(kept)
     script = str(converter.javascript_bundle()).replace("</script", "<\\/script")
     with contextlib.suppress(OSError):
@@ -34,7 +34,7 @@ def vega_script() -> str:
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    """The cache folder: ``$LRTUNE_CACHE``, or the user's cache folder."""
     if named := os.environ.get("LRTUNE_CACHE"):
         return Path(named).expanduser()
     with contextlib.suppress(ImportError):

@@ -1,4 +1,4 @@
-"""A run as one page that needs no network: what was found, charts, and where every number came from."""
+"""The report page of a run: findings, charts and the origin of every number; it needs no network."""
 
 import html
 import json
@@ -34,7 +34,7 @@ def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = N
         fit: see `read_run`.
 
     Raises:
-        InputError: no run there.
+        InputError: there is no run in the folder.
         MissingExtraError: Altair or vl-convert is not installed.
         OSError: a file cannot be written; it is named.
     """
@@ -115,7 +115,7 @@ def _figure_html(figure: "Figure") -> str:
         for number in range(len(figure.panels))
     )
     kind, legend = "panels", ""
-    if len(figure.panels) > 1:  # they share the legend that stands below them
+    if len(figure.panels) > 1:  # they share the legend below them
         kind = "panels several"
         legend = "".join(
             f'<li><span style="color:var(--{verdict})">{_GLYPHS[verdict]}</span> {verdict}</li>'
@@ -129,7 +129,7 @@ def _figure_html(figure: "Figure") -> str:
 
 
 def _provenance(run: Run) -> list[tuple[str, str]]:
-    """Name and value of everything that the result depends on."""
+    """Names and values of all inputs of the result."""
     again = ["lrtune", "search", str(run.folder / "study.toml"), "--out", f"{run.folder}-again"]
     rows = [("run folder", str(run.folder)), ("repeat with", shlex.join(again))]
     if run.study is not None:
@@ -154,6 +154,6 @@ def _specs(figure: "Figure") -> list[dict[str, Any]]:
 
 
 def _script_json(value: object) -> str:
-    """JSON that can stand in a script element."""
+    """JSON that is safe in a script element."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

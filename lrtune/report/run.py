@@ -1,4 +1,4 @@
-"""What a run folder holds, as far as it is there."""
+"""Read a run folder, complete or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run folder holds.
+    """The content of a run folder.
 
     Attributes:
         folder: the folder.
-        study: as resolved; None where its file is missing or damaged.
+        study: as resolved; None if its file is missing or damaged.
         records, bad_lines: of records.jsonl.
-        rule: the rule of this run; None where there is none (yet).
-        fit: the fit behind it, for its curves.
+        rule: the rule of this run, or None.
+        fit: its fit, for the curves.
         why_no_rule: one line.
     """
 
@@ -44,14 +44,14 @@ class Run:
 
 
 def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
-    """Read a run folder, as much of it as is there; nothing is written.
+    """Read a run folder, complete or not, without writing to it.
 
     Args:
         folder: the run folder.
-        fit: the law through its records, where that is known; else it is fitted.
+        fit: the fitted law of its records; None fits it.
 
     Raises:
-        InputError: there is no such folder, or nothing of a run in it.
+        InputError: the folder does not exist or is not a run folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the folder of a search")
@@ -64,7 +64,9 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         fit, why = _fitted(read.records)
     rule = None if fit is None else fit.rule
     file = folder / "rule.json"
-    if file.exists() and file.resolve().parent == folder.resolve():  # a link out of the folder is no rule of this run
+    if (
+        file.exists() and file.resolve().parent == folder.resolve()
+    ):  # a link out of the folder may lead to another run's rule
         rule = load_rule(file)
     return Run(
         folder=folder,
@@ -85,7 +87,7 @@ def _study(folder: Path) -> Study | None:
 
 
 def _fitted(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, str]":
-    """The law through the records, or why there is none."""
+    """The law of the records, or the reason for its absence."""
     from lrtune.law.fit import fit_run
 
     try:

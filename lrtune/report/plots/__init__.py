@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def figures(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit | None") -> list[Figure]:
-    """All figures that the records carry; without finished runs, fewer.
+    """All figures that the records allow; without finished runs, fewer.
 
-    Altair holds each piece against the grammar as it is made, which takes two thirds of the time; tests do that here.
+    Altair's validation takes two thirds of the time, so that only the tests validate the charts.
     """
     with debug_mode(False):
         made = [
@@ -36,14 +36,14 @@ def figures(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit | No
 
 
 def vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """A chart as Vega-Lite, not held against its grammar."""
+    """A chart as Vega-Lite, without validation."""
     with debug_mode(False):
         made: dict[str, Any] = chart.to_dict(validate=False)
     return made
 
 
 def image_spec(figure: Figure) -> dict[str, Any]:
-    """One chart of all panels of a figure, for a picture file."""
+    """One chart of all panels of a figure, for an image file."""
     width = 640 if len(figure.panels) == 1 else 330
     panels = [panel.properties(width=width) for panel in figure.panels]
     whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=2 if len(panels) < 5 else 3)

@@ -1,4 +1,4 @@
-"""Figure (e): the compute spent at each width, and what ending runs early saved."""
+"""Figure (e): the compute spent at each width, and the saving from runs ended early."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from lrtune.report.plots.theme import LINE, Figure, inline
 
 
 def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
-    """Bars of compute by width; None where nothing was spent."""
+    """Bars of compute by width; None without compute."""
     rows = []
     spent_all = saved_all = 0.0
     for width in sorted({record.hidden_size for record in records}):

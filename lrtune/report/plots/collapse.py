@@ -22,7 +22,7 @@ from lrtune.rule import Rule, recommend
 
 
 def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure | None:
-    """Every run by width and rate, with the boundary of collapse where there is one; None without runs."""
+    """Every run by width and rate, with the boundary of collapse if known; None without runs."""
     if not records:
         return None
     widths = sorted({record.hidden_size for record in records})

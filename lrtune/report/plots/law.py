@@ -1,4 +1,4 @@
-"""Figure (b): the law, its interval and what was measured, among the published rules."""
+"""Figure (b): the law, its interval and the measured optima, with the published rules."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lrtune.rule import Rule, recommend
 from lrtune.rule.published import published_rates
 
 _HEIGHT = 360
-_NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels that the names of published rules take
+_NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels for the names of published rules
 
 
 def law_figure(rule: Rule | None) -> Figure | None:
@@ -81,8 +81,8 @@ def law_figure(rule: Rule | None) -> Figure | None:
 
 
 def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]:
-    """What published rules say along the sizes, as far as the rule's conditions answer what they ask."""
-    known = asked_of_published(rule)
+    """The published rules' rates over the sizes, if the rule's conditions provide their inputs."""
+    scales = asked_of_published(rule)
     return [
         {
             "hidden_size": size,
@@ -92,7 +92,7 @@ def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]
             "why": opinion.why,
         }
         for size in geometric(low, high, 40)
-        for opinion in published_rates(size, **known).opinions
+        for opinion in published_rates(size, **scales).opinions
         if opinion.learning_rate is not None
     ]
 
@@ -121,7 +121,7 @@ def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any, domain: Sequ
 
 
 def _named(ends: list[dict[str, Any]], domain: Sequence[float]) -> list[dict[str, Any]]:
-    """The visible ends of lines, moved as little as needed so that their names do not overlap."""
+    """The visible ends of lines, moved as little as possible so that their names do not overlap."""
     unit = math.log(domain[1] / domain[0]) / _HEIGHT
     seen = sorted(
         (row for row in ends if domain[0] < row["learning_rate"] < domain[1]), key=lambda row: row["learning_rate"]

@@ -100,7 +100,7 @@ def _loss_panel(
 
 
 def _zones(width: int, low: float, high: float, rule: Rule | None) -> list[Any]:
-    """The safe range, the zone of collapse and the recommended rate, as shades behind the points."""
+    """The safe range, the zone of collapse and the recommended rate, behind the points."""
     if rule is None or not sizes(rule):
         return []
     answer = recommend(width, rule=rule)

@@ -1,4 +1,4 @@
-"""What all figures share: the figure itself, colours and shapes of verdicts, the axis of rates, a trial's tooltip."""
+"""Shared by all figures: the `Figure`, colours and shapes of verdicts, the axis of rates, a trial's tooltip."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,10 +35,10 @@ class Figure:
     Attributes:
         name: of its files and its anchor.
         title: above it.
-        says: what it shows, in words; the alternative text.
-        panels: the charts in it, each as wide as it is given room.
+        says: its content in words; the alternative text.
+        panels: its charts, each as wide as its container.
         verdicts: those that its marks show.
-        minimum: pixels below which a panel takes a row of its own.
+        minimum: width in pixels below which each panel takes its own row.
     """
 
     name: str
@@ -61,7 +61,7 @@ def present_statuses(records: Iterable[TrialRecord]) -> list[str]:
 
 
 def status_colour(present: set[str]) -> alt.Color:
-    """Verdicts as colours, those present named in the legend."""
+    """Verdicts as colours; the legend names those present."""
     shown = [status for status in STATUSES if status in present]
     return alt.Color(
         "status:N",
@@ -102,7 +102,7 @@ TRIAL_TOOLTIP = [
 
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
-    """What the tooltip of a trial shows."""
+    """The tooltip of a trial."""
     return {
         "trial": record.trial,
         "hidden_size": record.hidden_size,

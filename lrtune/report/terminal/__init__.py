@@ -1,1 +1,1 @@
-"""The views in a terminal."""
+"""The terminal views."""

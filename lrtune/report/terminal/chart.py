@@ -20,7 +20,7 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies, 0 … 1 within the range."""
+        """The position of a value, 0 … 1 within the range."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / ((high - low) or 1.0)
 
@@ -54,7 +54,7 @@ class Chart:
 
     Attributes:
         x, y: the axes.
-        y_format: how a tick of the y axis is written.
+        y_format: the format of a tick on the y axis.
     """
 
     width: int
@@ -88,7 +88,7 @@ class Chart:
             former = at
 
     def mark(self, x: float, y: float, glyph: str, style: str) -> None:
-        """One glyph; outside of the range it sits at the edge."""
+        """One glyph; outside the range it is drawn at the edge."""
         column = round(min(1.0, max(0.0, self.x.place(x))) * (self._columns - 1))
         row = self._rows - 1 - round(min(1.0, max(0.0, self.y.place(y))) * (self._rows - 1))
         self._cells[column, row] = (glyph, style)

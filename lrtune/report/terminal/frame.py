@@ -1,4 +1,4 @@
-"""The picture of a running search, for a terminal of any size."""
+"""The view of a running search, for a terminal of any size."""
 
 import math
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ _EARLY = "ended early"
 
 
 def render_frame(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
-    """The whole view for a terminal of `width` × `height` characters; more detail where there is room."""
+    """The whole view for a terminal of `width` × `height` characters; a larger one shows more detail."""
     parts: list[RenderableType] = [_headline(progress, title, width), _widths_table(progress, width)]
     if not progress.running and not progress.ended:
         parts.append(_fit("preparing data, then starting workers", width, "dim"))
@@ -43,7 +43,7 @@ def render_frame(progress: Progress, width: int, height: int, title: str = "") -
 
 
 def _headline(progress: Progress, title: str, width: int) -> Text:
-    """How many runs, and the time."""
+    """The number of runs, and the time."""
     total = f"/{progress.known}" if progress.known > progress.ended else ""
     left = progress.left
     times = f"{clock(progress.elapsed)} elapsed" + (f", {clock(left)} left" if left is not None else "")
@@ -52,7 +52,7 @@ def _headline(progress: Progress, title: str, width: int) -> Text:
 
 
 def _widths_table(progress: Progress, width: int) -> Table:
-    """A row per hidden size; more columns where there is room, and one of words at the end."""
+    """A row per hidden size; a wider terminal shows more columns, the last one in words."""
     middle = ("running", "cut") if width >= _NARROW else ()
     last = (_EARLY,) if width >= _WIDE else ()
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
@@ -73,7 +73,7 @@ def _widths_table(progress: Progress, width: int) -> Table:
 
 
 def _early(verdicts: Iterable[TrialRecord], hidden_size: int) -> str:
-    """The rates that ended early at one width, grouped by how."""
+    """The rates that ended early at one width, grouped by status."""
     rates: dict[str, list[float]] = {}
     for record in verdicts:
         if record.hidden_size == hidden_size:
@@ -98,14 +98,14 @@ def _verdict_line(record: TrialRecord, width: int) -> Text:
 
 
 def _fit(text: str, width: int, style: str = "") -> Text:
-    """One line that is cut, never wrapped."""
+    """One line, cut instead of wrapped."""
     line = Text(plain(text), style=style, no_wrap=True, overflow="ellipsis")
     line.truncate(width, overflow="ellipsis")
     return line
 
 
 def sparkline(values: Iterable[float], length: int, low: float | None = None, high: float | None = None) -> str:
-    """The last `length` values as bars between their extremes (or the ones given)."""
+    """The last `length` values as bars between their extremes (or `low` and `high`)."""
     shown = [value for value in values if math.isfinite(value)][-length:]
     if not shown:
         return ""
@@ -127,7 +127,7 @@ def describe_end(record: TrialRecord) -> str:
 
 
 def describe_law(rule: Rule) -> str:
-    """One line on the law as it stands: at the largest size measured and at twice that."""
+    """One line on the current law: its rates at the largest measured size and at twice that."""
     measured = sizes(rule)
     if not measured:
         return rule.reason.split(";")[0]

@@ -1,4 +1,4 @@
-"""The terminal view of a running search: a live one on a terminal, plain lines or JSON lines elsewhere."""
+"""The views of a running search: live on a terminal, plain lines or JSON lines elsewhere."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ _LOOKS_PER_SECOND = 2  # of the clock and the reports: each costs about 2 ms
 
 
 class View(Protocol):
-    """Something that watches a search: a context manager that is called with every event."""
+    """A view of a search: a context manager, called with every event."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -34,7 +34,7 @@ class View(Protocol):
 
 
 class _Base:
-    """A view that needs no opening or closing; its stream may be closed (``2>&1 | head``) while the search runs."""
+    """A view without setup; its stream may close (``2>&1 | head``) while the search runs."""
 
     stream: IO[str] | None = None
 
@@ -47,7 +47,7 @@ class _Base:
         return None
 
     def write(self, line: str) -> None:
-        """Write a line, as long as the stream takes them."""
+        """Write a line, unless the stream is closed."""
         try:
             if self.stream is not None:
                 self.stream.write(line + "\n")
@@ -64,7 +64,7 @@ class QuietView(_Base):
 
 
 class JsonLinesView(_Base):
-    """Every event as one JSON object a line: its fields, and its kind under ``event``."""
+    """Every event as one JSON object per line: its fields, and its kind under ``event``."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self.stream = stream or sys.stdout
@@ -96,13 +96,13 @@ class PlainView(_Base):
 
 
 class LiveView(_Base):
-    """The state of the search, drawn in place twice a second."""
+    """The state of the search, redrawn in place twice a second."""
 
     def __init__(self, progress: Progress, console: Console, title: str = "") -> None:
         self.progress = progress
         self.console = console
         self.title = title
-        self._lock = threading.Lock()  # events come in one thread, and Rich draws in another
+        self._lock = threading.Lock()  # one thread handles events, Rich draws in another
         self.live = Live(
             get_renderable=self._draw,
             console=console,
@@ -151,7 +151,7 @@ def _rule_json(rule: Rule) -> str:
 
 
 def choose_view(progress: Progress, *, quiet: bool, json_lines: bool, title: str = "") -> View:
-    """The view that fits where the output goes."""
+    """The view for this output: live, lines, JSON lines or none."""
     if json_lines:
         return JsonLinesView()
     if quiet:

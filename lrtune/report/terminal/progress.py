@@ -1,4 +1,4 @@
-"""What is known of a running search: its events folded into a few counts, curves and verdicts."""
+"""The state of a running search: counts, curves and verdicts from its events."""
 
 import time
 from collections import deque
@@ -30,7 +30,7 @@ class RunningTrial:
 
 @dataclass(kw_only=True)
 class WidthProgress:
-    """The trials of one width that ended, counted, and the best of them."""
+    """Counts of the ended trials of one width, and the best of them."""
 
     finished: int = 0
     cut: int = 0
@@ -44,16 +44,16 @@ class WidthProgress:
 
 @dataclass(kw_only=True)
 class Progress:
-    """The state of a search; `add` folds in an event.
+    """The state of a search; `add` updates it with an event.
 
     Attributes:
         seconds: the wall-time budget, or None.
         trials: the budget of trials, or None.
-        widths: per hidden size; those of the study stand there from the start.
+        widths: per hidden size; starts with those of the study.
         running: by trial number.
         verdicts: the latest trials that did not finish.
-        rule: the law as it stands.
-        planned: how many trials are known of.
+        rule: the current law.
+        planned: the number of planned trials.
     """
 
     seconds: float | None = None
@@ -72,7 +72,7 @@ class Progress:
         self.started = self.clock()
 
     def add(self, event: Event) -> None:
-        """Fold one event into the state."""
+        """Update the state with one event."""
         match event:
             case TrialStarted():
                 self._width(event.hidden_size)
@@ -124,23 +124,23 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Trials that have their record."""
+        """Number of trials with a record."""
         return sum(width.ended for width in self.widths.values())
 
     @property
     def known(self) -> int:
-        """Trials that are known of: ended, running or waiting."""
+        """Number of trials: ended, running or waiting."""
         seen = self.ended + len(self.running)
         return max(seen, self.planned.trials if self.planned else 0)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this process began to search."""
+        """Seconds since this process started the search."""
         return self.clock() - self.started
 
     @property
     def left(self) -> float | None:
-        """Seconds left at most: of the budget, else by the pace so far; None before there is a pace."""
+        """Seconds left at most: of the budget, else from the pace so far; None before the first trial ended."""
         if self.seconds is not None:
             return max(0.0, self.seconds - self.elapsed)
         todo = max(0, max(self.known, self.trials or 0) - self.ended)

@@ -1,4 +1,4 @@
-"""What a search ended with, for a terminal: loss curves, the law, recommendations, what to type next."""
+"""The result of a search, for a terminal: loss curves, the law, recommendations, next commands."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 Command = Callable[..., str]
 _HEIGHT = 14
 _WIDEST = 100
-_GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the width from which a column is folded
+_GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the maximum width of a column
 
 
 def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int) -> RenderableType:
     """Validation loss against learning rate, one mark per finished run and the fitted curve of each width.
 
-    Runs that were cut stand as × on the upper edge.
+    Runs that ended early are drawn as × on the upper edge.
     """
     finished = [record for record in records if record.status == "finished" and record.loss is not None]
     if not finished:
@@ -68,7 +68,7 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
         return Text(f"the law is over {', '.join(rule.scales)}: see the report")
     if len(measured) < 2:
         return Text("")
-    # Next to the measured sizes: at them, `recommend` gives the interval of their own runs, not that of the law.
+    # Next to the measured sizes: at a measured size, `recommend` gives the interval of its runs, not of the law.
     shown = geometric(measured[0] * 1.001, measured[-1] * 2.002, 80)
     answers = [(size, recommend(size, rule=rule)) for size in shown]
     lows = [cell.low for cell in rule.cells] + [answer.low for _, answer in answers]
@@ -130,7 +130,7 @@ def show(
 
 
 def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:
-    """Print tables one below the other; one wider than the console is split, and each part repeats the row names."""
+    """Print tables one below the other; a table wider than the console is split, with row names in each part."""
     console.print(Text(title, "bold"))
     for section in sections:
         console.print("", Text(section.title, "bold"), sep="\n")
@@ -146,7 +146,7 @@ def show_sections(console: Console, title: str, sections: "Sequence[Section]") -
 
 
 def _parts(section: "Section", width: int) -> list[list[int]]:
-    """The columns of a table in as few groups as fit, each led by the one that names the rows."""
+    """The columns of a table in as few groups as fit, each with the row names first."""
     widest = [
         min(_COLUMN, max(len(_close(line[index])) for line in (section.header, *section.rows))) + _GAP
         for index in range(len(section.header))
@@ -160,12 +160,12 @@ def _parts(section: "Section", width: int) -> list[list[int]]:
 
 
 def _close(cell: str) -> str:
-    """A figure and its spread in one word."""
+    """A value and its spread without blanks around ±."""
     return plain(cell).replace(" ± ", "±")
 
 
 def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[str, str]]:
-    """Commands to type next, each with what it does; `command` writes one for this shell."""
+    """The next commands with descriptions; `command` formats one for this shell."""
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
