@@ -86,7 +86,7 @@ def page(run: Run, figures: "Sequence[Figure]") -> str:
         "SPECS": _script_json(specs),
         "LIBRARY": vega_script() if figures else "",
     }
-    # In one pass: what a user wrote may look like a placeholder, too.
+    # In one pass, since a user's text may look like a placeholder.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place.group(1)], template)
 
 

@@ -65,8 +65,8 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
 def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float]) -> Any:
     hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
     present = {row["status"] for row in rows}
-    points = [row for row in rows if row[field] is not None]
-    base = alt.Chart(inline(points)).encode(
+    reported = [row for row in rows if row[field] is not None]
+    base = alt.Chart(inline(reported)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
         y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False)),
         color=status_colour(present),
@@ -82,7 +82,7 @@ def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: li
         .add_params(hover)
     )
     ends = (
-        alt.Chart(inline(_last(points)))
+        alt.Chart(inline(_last(reported)))
         .mark_point(filled=True, clip=True, size=34, opacity=0.9)
         .encode(x=base.encoding.x, y=base.encoding.y, color=base.encoding.color, shape=status_shape(present))
     )
