@@ -51,10 +51,9 @@ class FixedDesign:
 
 
 class GridDesign:
-    """Per width: rates evenly spaced in log, then wider while the best is at the edge, then once finer around it.
+    """At each width: rates evenly spaced in log, then more while the best is at an edge, then two around the best.
 
-    Each step waits for all runs of the one before at that width, so that the runs made do not depend on the order
-    in which they end.
+    Each stage waits for all runs of the previous one at that width, so the order of their ends does not matter.
     """
 
     def __init__(self, study: Study) -> None:

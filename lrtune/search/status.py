@@ -57,7 +57,7 @@ class Status:
 
     @property
     def best(self) -> dict[int, TrialRecord]:
-        """The finished record with the lowest loss of each width, arms left out."""
+        """The finished record with the lowest loss at each width, without arms."""
         return best_by_size(record for record in self.records.values() if record.arm is None)
 
     @property

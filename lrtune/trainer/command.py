@@ -99,7 +99,7 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
     """
     if shutil.which(arguments[0]) is None:
         raise InputError(f"command: program {arguments[0]!r} not found on PATH")
-    said = _Said()
+    printed = _Output()
     last = None
     with tempfile.TemporaryFile("w+b") as errors:
         process = guard.start(
@@ -107,7 +107,7 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
         )
         try:
             for line in _lines(process, output):
-                said.keep(line)
+                printed.keep(line)
                 report = _report(line, trial)
                 if report is None:
                     continue
@@ -116,19 +116,19 @@ def run_command(arguments: Sequence[str], trial: Trial, output: Path) -> None:
                     return
             code = process.wait()
             if code != 0:
-                raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{said.tail(errors)}")
+                raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{printed.tail(errors)}")
             if last is None:
                 raise TrainerFailedError(
                     'command: expected JSON lines such as {"step": 100, "loss": 4.2} on stdout or in {output}, '
-                    f"but it ended without one{said.tail(errors)}"
+                    f"but it ended without one{printed.tail(errors)}"
                 )
-            if last != trial.steps and said.no_json:
-                raise TrainerFailedError(f"command: expected JSON, but got {said.no_json!r}")
+            if last != trial.steps and printed.no_json:
+                raise TrainerFailedError(f"command: expected JSON, but got {printed.no_json!r}")
         finally:
             guard.end(process, GRACE_SECONDS + 10)
 
 
-class _Said:
+class _Output:
     """The last output of a program, for error messages."""
 
     def __init__(self) -> None:

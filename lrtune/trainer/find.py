@@ -33,7 +33,7 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     if ":" in target:
         module_name, _, name = target.rpartition(":")
         if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
-            raise InputError(f"trainer: expected module:function, but got {target!r}{_meant(module_name, name)}")
+            raise InputError(f"trainer: expected module:function, but got {target!r}{_hint(module_name, name)}")
         return _from_module(target, module_name, name)
     installed = installed_trainers()
     if target not in installed:
@@ -73,7 +73,7 @@ def _check_bundled(target: str, package: str) -> None:
         )
 
 
-def _meant(path: str, name: str) -> str:
+def _hint(path: str, name: str) -> str:
     """A hint for a user who gave a path instead of a module's name."""
     if not path.endswith(".py"):
         return ""
@@ -115,9 +115,9 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         top = module_name.partition(".")[0]
         is_in_src = error.name == top and (Path("src", top).is_dir() or Path("src", f"{top}.py").exists())
         hint = "; it is in src: install it (pip install -e .) or set PYTHONPATH=src" if is_in_src else ""
-        raise InputError(f"trainer: {target!r} cannot be imported: ModuleNotFoundError: {error}{hint}") from error
+        raise InputError(f"trainer: cannot import {target!r}: ModuleNotFoundError: {error}{hint}") from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"trainer: {target!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise InputError(f"trainer: cannot import {target!r}: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"trainer: module {module_name!r} has no function {name!r}")

@@ -302,7 +302,7 @@ BAD = [
     (["search", "--workers", "0"], "workers: expected a positive whole number, but got 0"),
     (["search", "--engine", "slurm"], "engine: expected one of local, inline, ray"),
     (["search", "--pruner", "median"], "pruner: expected one of collapse, none"),
-    (["search", "--trainer", "nowhere:train"], "'nowhere:train' cannot be imported"),
+    (["search", "--trainer", "nowhere:train"], "cannot import 'nowhere:train'"),
     (["search", "--trainer", "json:nothing"], "module 'json' has no function 'nothing'"),
     (["search", "--trainer", "nobody"], "expected module:function or one of the installed names"),
     (["search", "--command", "python 'train.py"], "--command: expected a command line"),
@@ -320,7 +320,7 @@ BAD = [
     (["report", "nowhere"], "expected the folder of a search"),
     (["dashboard", "nowhere"], "expected a run with a study.db"),
     (["compare", "none.toml"], "none.toml: cannot read the study"),
-    (["check-trainer", "nowhere:train"], "cannot be imported"),
+    (["check-trainer", "nowhere:train"], "cannot import"),
     (["serch"], "Did you mean 'search'?"),
     (["search", "--width", "32"], "--width"),
 ]
