@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: search test lint install clean
+.PHONY: search check test lint format install clean
 
 search: .venv/search.stamp
 	$(BIN)/lrtune search
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest
@@ -16,6 +19,10 @@ lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: .venv/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 install: .venv/search.stamp
 

@@ -1,6 +1,7 @@
-"""What all tests share: in CI, a test that wants a server or a browser may not be skipped."""
+"""What all tests share: which tests are slow, and that in CI none that wants a server or a browser is skipped."""
 
 import os
+import subprocess
 from collections.abc import Generator
 from typing import Any
 
@@ -19,3 +20,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
                 report.outcome = "failed"
                 report.longrepr = f"skipped although {variable} is set: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that is not marked `slow` may not start a process: `make check` stays fast because of that."""
+    if request.node.get_closest_marker("slow"):
+        return
+
+    def refuse(*arguments: object, **more: object) -> None:
+        pytest.fail("a test that starts a process needs @pytest.mark.slow")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(os, "fork", refuse)
