@@ -149,9 +149,8 @@ def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Arr
         cross[slope] = np.square(one.slope_sd[0])[:, None] * z.T
         mean[slope] = one.slope_mean[0]
         bend = slice(places[2], places[3])
-        mean[bend] = one.upward[0]
-        prior[bend, bend] = one.curvature[0] ** 2 * np.eye(q)
-        cross[bend] = one.curvature[0] ** 2 * bends(z).T
+        prior[bend, bend] = np.diag(np.square(one.curvature[0]))
+        cross[bend] = np.square(one.curvature[0])[:, None] * bends(z).T
         for i, values in enumerate(levels):
             at = slice(places[3 + i], places[4 + i])
             prior[at, at] = one.wander[0, i] ** 2 * np.exp(-np.abs(values[:, None] - values) / priors.REACH)

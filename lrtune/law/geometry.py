@@ -16,8 +16,7 @@ class Strays:
 
     Attributes:
         slope_mean, slope_sd: prior of each scale's slope, (M, p).
-        curvature: sd of a coefficient of curvature, (M,).
-        upward: mean of the same, (M, p (p + 1) / 2).
+        curvature: sd of each second-degree coefficient, (M, p (p + 1) / 2).
         wander, level: sd of the short-range and of a level's independent deviation, by scale, (M, p).
         own: sd of a cell's independent deviation, (M,).
         inert: True if the best rate does not depend on the scale, (M, p).
@@ -26,7 +25,6 @@ class Strays:
     slope_mean: Array
     slope_sd: Array
     curvature: Array
-    upward: Array
     wander: Array
     level: Array
     own: Array
@@ -65,15 +63,14 @@ class Geometry:
     def mean(self, strays: Strays, at: Array | None = None) -> Array:
         """Prior mean of optima, (M, n)."""
         z = self.z if at is None else at
-        return np.asarray(self.place + strays.slope_mean @ z.T + strays.upward @ bends(z).T)
+        return np.asarray(self.place + strays.slope_mean @ z.T)
 
     def covariance(self, strays: Strays, left: Array | None = None, right: Array | None = None) -> Array:
         """Prior covariance between the optima at two sets of places (the cells' by default), (M, a, b)."""
         a, b = (self.z if side is None else side for side in (left, right))
         found = np.full((len(strays.own), len(a), len(b)), priors.PLACE**2)
         found += np.einsum("ap,mp,bp->mab", a, np.square(strays.slope_sd), b, optimize=True)
-        bend_a, bend_b = bends(a), bends(b)
-        found += np.square(strays.curvature)[:, None, None] * (bend_a @ bend_b.T)
+        found += np.einsum("aq,mq,bq->mab", bends(a), np.square(strays.curvature), bends(b), optimize=True)
         for i in range(a.shape[1]):
             gap = np.abs(a[:, None, i] - b[None, :, i])
             found += np.square(strays.wander[:, i])[:, None, None] * np.exp(-gap / priors.REACH)
@@ -101,16 +98,17 @@ def stray_set(count: int, geometry: Geometry) -> Strays:
     own = _log_normal(priors.OWN, normal[:, 1])
     own[-1] = priors.LAWLESS  # one of the set
     inert = u[:, 2 : 2 + p] < priors.INERT
-    upward = [
-        priors.UPWARD.get(name, 0.0) * (i == j) * ~inert[:, i]
-        for i, name in enumerate(geometry.scales)
-        for j in range(i, p)
-    ]
     return Strays(
-        upward=np.stack(upward, axis=1),
         slope_mean=np.where(inert, 0.0, prior[:, 0]),
         slope_sd=np.where(inert, priors.INERT_SLOPE, prior[:, 1]),
-        curvature=_log_normal(priors.CURVATURE, normal[:, 0]),
+        curvature=np.stack(
+            [
+                _log_normal(priors.CURVATURE if i == j else priors.INTERACTION, normal[:, 0])
+                for i in range(p)
+                for j in range(i, p)
+            ],
+            axis=1,
+        ),
         own=own,
         wander=_log_normal(priors.WANDER, normal[:, 2 + p : 2 + 2 * p]),
         level=_log_normal(priors.LEVEL, normal[:, 2 + 2 * p :]),

@@ -20,12 +20,12 @@ INERT = 0.1  # share of scales on which the best rate does not depend: µP and n
 INERT_SLOPE = 0.03
 
 # Log-normal sizes (median, sd of the log) of what bends away from a power law, in octaves.
-CURVATURE = (0.08, 0.9)  # per e-fold squared, about `UPWARD`
-# Exponents of −2 to −3 at widths of tens to hundreds, −0.3 to −0.8 at thousands: the law of width curves upward
-# (arXiv 2606.29158), by 0.3 or more as one parabola. A quarter of that: more makes sweeps worse that do not curve.
-UPWARD = {"hidden_size": 0.07}
+# Per e-fold squared, heavy-tailed: laws are straight or curve slightly, but exponents of −2 to −3 at widths of tens and
+# −0.3 to −0.8 at thousands make 0.3 and more (arXiv 2606.29158). A tighter prior missed sizes at four times the largest.
+CURVATURE = (0.12, 1.3)
+INTERACTION = (0.04, 0.9)  # of two scales, likewise: published laws are products of powers and have none
 WANDER = (0.12, 0.8)  # short-range deviation along a scale
-LEVEL = (0.05, 1.0)  # of one level of a scale, shared by its cells: 0 … 0.3 on public tables
+LEVEL = (0.1, 0.9)  # of one level of a scale, shared by its cells: 0 … 0.3 on public tables
 OWN = (0.04, 1.0)  # of one cell
 LAWLESS = 1.5  # octaves of scatter where optima follow nothing: one setting of each set
 REACH = 1.2  # e-folds of a scale over which the short-range deviation is forgotten
