@@ -11,6 +11,8 @@ from lrtune.trainer.command import command_trainer
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 

@@ -99,6 +99,7 @@ def test_sizes_are_limited_also_where_the_file_hides_its_own(tmp_path) -> None:
             read_bytes("/proc/self/stat", most=4)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path) -> None:
     code = (
         "import os, sys, pathlib, lrtune.files as files\n"

@@ -237,6 +237,7 @@ def fresh(code: str, folder: Path = ROOT, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -253,6 +254,7 @@ def test_asking_for_a_learning_rate_loads_nothing_heavy(code: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_reading_tokens_needs_numpy_alone() -> None:
     heavy = ("torch", "datasets", "tokenizers", "platformdirs", "filelock", "rich", "optuna")
     done = fresh(f"import sys\nimport bitnet.data.prepare\nprint([name for name in {heavy} if name in sys.modules])")
@@ -263,6 +265,7 @@ def test_reading_tokens_needs_numpy_alone() -> None:
 ENTRY = "from lrtune.trainer.find import resolve_trainer\nresolve_trainer('default')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "init", ["class BitLinear: pass", "from nothing_of_this_name import zeta"], ids=["other", "broken"]
 )
@@ -287,6 +290,7 @@ def _entry_point(folder: Path) -> None:
     (info / "entry_points.txt").write_text("[lrtune.trainers]\ndefault = bitnet.train:train\n")
 
 
+@pytest.mark.slow
 def test_the_bundled_trainer_is_found_and_is_ours(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     _entry_point(tmp_path)
@@ -294,6 +298,7 @@ def test_the_bundled_trainer_is_found_and_is_ours(tmp_path: Path) -> None:
     assert done.stdout.strip() == "found", done.stderr
 
 
+@pytest.mark.slow
 def test_the_process_of_a_search_does_not_load_torch(tmp_path: Path) -> None:
     """It checks and prepares; only its workers train, and theirs are the seconds that torch takes to load."""
     _entry_point(tmp_path)
@@ -304,6 +309,7 @@ def test_the_process_of_a_search_does_not_load_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_torch_is_said_before_anything_runs(tmp_path: Path) -> None:
     _entry_point(tmp_path)
     blind = "u.find_spec = lambda name, find=u.find_spec: None if name == 'torch' else find(name)"

@@ -17,6 +17,8 @@ from lrtune.study.toml import load_study  # noqa: E402
 from studies.phase4 import tables  # noqa: E402
 from studies.phase4.record import STUDY  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 32
 # One arm for each kind of change.
 KINDS = ("base", "smoothing", "clip", "adaptive-warmup", "adamw", "no-decay", "two-stage", "batch-equal-tokens")

@@ -13,6 +13,8 @@ from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import load_study
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "studies" / "reference"
 # Another processor rounds another way, and one flipped ternary weight is enough for two runs to part. Two seeds at
 # one rate differ by about 1% here: more than this share of the loss is another result, not another rounding.

@@ -21,7 +21,8 @@ INERT_SLOPE = 0.03
 
 # Log-normal sizes (median, sd of the log) of what bends away from a power law, in octaves.
 # Per e-fold squared, heavy-tailed: laws are straight or curve slightly, but exponents of −2 to −3 at widths of tens and
-# −0.3 to −0.8 at thousands make 0.3 and more (arXiv 2606.29158). A tighter prior missed sizes at four times the largest.
+# −0.3 to −0.8 at thousands make 0.3 and more (arXiv 2606.29158). With a tighter prior, intervals at four times the
+# largest size did not hold.
 CURVATURE = (0.12, 1.3)
 INTERACTION = (0.04, 0.9)  # of two scales, likewise: published laws are products of powers and have none
 WANDER = (0.12, 0.8)  # short-range deviation along a scale

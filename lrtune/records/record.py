@@ -112,7 +112,12 @@ def _conditions(where: str, value: object) -> dict[str, Any]:
 
 
 def _anything(where: str, value: object) -> Any:
-    return value
+    """Any value of JSON; a number too large to be a measurement is none, as in what is written."""
+    if isinstance(value, dict):
+        return {name: _anything(where, item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_anything(where, item) for item in value]
+    return None if isinstance(value, float) and not abs(value) <= LARGEST else value
 
 
 _MANY = 2**62

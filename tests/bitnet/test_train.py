@@ -28,6 +28,8 @@ from lrtune.errors import InputError  # noqa: E402
 from lrtune.study.study import Study  # noqa: E402
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 48
 HERE = arithmetic.choose(torch.device("cpu"))
 

@@ -72,6 +72,7 @@ def in_searched(
 # One search, from the command to what it leaves
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_charts_on_stdout_and_a_rule(
     searched: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -188,6 +189,7 @@ def test_status_for_people_and_for_scripts(in_searched: Cli) -> None:
     assert sum(data["trials"].values()) >= 12
 
 
+@pytest.mark.slow
 def test_the_same_search_again_trains_nothing(in_searched: Cli) -> None:
     records = Path("runs/own/records.jsonl").read_bytes()
     again = in_searched("search", "runs/own/study.toml", "--out", "runs/own", "--workers", 1, "--quiet")
@@ -212,6 +214,7 @@ def test_the_steps_between_reports_divide_the_steps_where_they_can(steps: int, w
     assert default_report_every(steps) == wanted
 
 
+@pytest.mark.slow
 def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
     flags = ["--trainer", "mine:train", "--widths", "32", "--steps", "20", "--trials", "2", "--workers", "1"]
@@ -230,6 +233,7 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "own" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_name_of_a_study_stays_within_the_folder_of_runs(cli: Cli, tmp_path: Path) -> None:
     Path("study.toml").write_text('[study]\nname = "../<script>/x y"\ntrainer = "mine:train"\n')
     shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
@@ -402,6 +406,7 @@ def lrtune(*arguments: str, folder: Path, **environment: str) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Path) -> None:
     short = lrtune("lr", "128", "--plain", folder=tmp_path)
     long = lrtune(
@@ -412,6 +417,7 @@ def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Pa
     assert float(short.out) == pytest.approx(float(long.out))
 
 
+@pytest.mark.slow
 def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['lrtune', 'lr', '256', '--json']\n"
@@ -425,11 +431,13 @@ def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_help_is_colourless_in_a_pipe_and_under_no_color(tmp_path: Path) -> None:
     assert "\x1b" not in lrtune("--help", folder=tmp_path).out
     assert "\x1b[3" not in lrtune("--help", folder=tmp_path, NO_COLOR="1", FORCE_COLOR="1").out
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m lrtune lr 256 --compare | head -1",
@@ -442,6 +450,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert done.stdout.count("\n") == 1 and " at hidden 256 " in done.stdout and done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("closed", "code"), [("lr 256 >&-", 0), ("lr 0 2>&-", 2), ("lr 256 --plain >&- 2>&-", 0)])
 def test_without_stdout_or_stderr_the_exit_code_is_the_same(tmp_path: Path, closed: str, code: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -449,6 +458,7 @@ def test_without_stdout_or_stderr_the_exit_code_is_the_same(tmp_path: Path, clos
     assert done.returncode == code
 
 
+@pytest.mark.slow
 def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
     flags = "--trainer mine:train --widths 32 --steps 20 --trials 2 --workers 1"
@@ -465,6 +475,7 @@ def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path)
     assert {"rule.json", "report.html"} <= {path.name for path in (tmp_path / "runs" / "own").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "given", "threads"),
     [("status", None, "1"), ("status", "3", "3"), ("check-trainer", None, None), ("worker", None, None)],

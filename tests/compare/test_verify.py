@@ -22,6 +22,7 @@ def rule_file(tmp_path):
     return tmp_path / "rule.json"
 
 
+@pytest.mark.slow
 def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_path, rule_file):
     beside = tmp_path / "verification.json"
     beside.write_text('{"schema": 1, "check": {"regret": 0.01}, "verify": {"32": {"holds": true}}}')
@@ -42,6 +43,7 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     assert "loss above the baseline" in to_markdown(other)
 
 
+@pytest.mark.slow
 def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file):
     done = run_verification(64, STUCK, tmp_path / "run", rule=rule_file, workers=1)
     assert not done.holds
@@ -58,6 +60,7 @@ def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
     assert not (tmp_path / "verification.json").exists()
 
 
+@pytest.mark.slow
 def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
     """The analytic optimum at 64 is near 0.005; the packaged rule says 0.03, whose half is nearer."""
     done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, workers=1)
@@ -67,6 +70,7 @@ def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
     assert not done.holds and "of loss above half of it" in to_markdown(done)
 
 
+@pytest.mark.slow
 def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run_verification(64, STUDY, tmp_path / "run", workers=1)

@@ -9,6 +9,8 @@ import scene
 
 from lrtune.search.status import status
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_full_disk_is_said_and_leaves_a_readable_run_that_goes_on(tmp_path: Path):
     out = tmp_path / "run"

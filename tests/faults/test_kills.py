@@ -12,6 +12,8 @@ import scene
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

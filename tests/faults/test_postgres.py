@@ -11,7 +11,7 @@ import scene
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

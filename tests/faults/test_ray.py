@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import scene
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 def test_a_cluster_of_its_own_is_reached_by_nobody_and_ends_with_a_killed_search(tmp_path: Path):

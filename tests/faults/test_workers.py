@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import scene
 
+pytestmark = pytest.mark.slow
+
 ONE = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
 
 

@@ -45,6 +45,7 @@ def test_a_depth_that_goes_its_own_way_leaves_nothing_supported_between_the_size
     assert recommend(128, rule=rule).supported, "what was measured was measured at its depth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depths", [{64: 4, 128: 6, 256: 8, 512: 12}, dict.fromkeys(WIDTHS, 8)])
 def test_a_depth_that_goes_along_changes_nothing(depths: dict[int, int]) -> None:
     plain, along = fit_law(sweep()).rule, fit_law(sweep(depths)).rule

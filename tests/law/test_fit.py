@@ -127,6 +127,7 @@ def test_a_jump_between_two_sizes_is_not_known_between_them() -> None:
     assert not between.supported and between.low < 0.0008 and between.high > 0.0013
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_optimum_about_as_often_as_they_say() -> None:
     """20 sweeps of 9 answers at 90%. Answers of one sweep go together: fewer than 80% held is far off."""
     held, widths = [], []
@@ -158,6 +159,7 @@ def test_runs_that_ended_early_move_the_optimum(status: Status) -> None:
     assert width_of(far + alone_with) < 0.7 * width_of(far + alone_without)
 
 
+@pytest.mark.slow
 def test_beaten_runs_are_bounds_and_not_losses() -> None:
     """The high side was always beaten before its end: it still shows that the optimum is not there."""
     records = sweep(power(-1.0))
@@ -185,6 +187,7 @@ def test_a_size_at_which_every_run_diverged_has_an_upper_bound() -> None:
     assert cell.bound == "upper" and cell.learning_rate < 0.0015
 
 
+@pytest.mark.slow
 def test_one_wrecked_run_does_not_move_the_law() -> None:
     records = sweep(power(-1.0))
     before = fit_law(records).rule
@@ -196,6 +199,7 @@ def test_one_wrecked_run_does_not_move_the_law() -> None:
         assert abs(math.log2(moved)) < 0.25
 
 
+@pytest.mark.slow
 def test_what_a_seed_adds_to_all_its_runs_does_not_matter() -> None:
     """The offsets are many times the rise to the neighbouring rate; three of four seeds ran at each."""
     rng = np.random.default_rng(0)
@@ -256,6 +260,7 @@ def test_a_scale_that_no_record_has_is_named() -> None:
         fit_law(sweep(power(-1.0)), scales=("hidden_size", "depth"))
 
 
+@pytest.mark.slow
 def test_tokens_are_a_scale_like_width() -> None:
     """Optimum 0.01 · (width/128)^−0.8 · (tokens/1e9)^0.3, measured on a grid of 4 × 3."""
     records = []
@@ -280,6 +285,7 @@ def test_a_scale_that_does_not_vary_is_a_condition() -> None:
     assert "measured at depth 4, asked for 8" in recommend(128, rule=rule, depth=8).warnings[0]
 
 
+@pytest.mark.slow
 def test_the_boundary_lies_where_runs_begin_to_fail() -> None:
     """Runs fail from two octaves above the optimum on; the lines must lie there too."""
     records = [
@@ -302,6 +308,7 @@ def test_a_run_that_fails_below_the_optimum_is_no_sign_of_a_high_rate() -> None:
     assert fit_law(records).rule.boundary is None
 
 
+@pytest.mark.slow
 def test_the_safe_range_costs_what_it_may() -> None:
     """With 1% of 3.0 allowed, the curve gives √(0.01/0.02) octaves below and √(0.01/0.04) above."""
     fit = fit_law(sweep(power(-1.0), noise=0.0005, step=0.5, rates=9))
@@ -352,6 +359,7 @@ def test_the_warm_up_of_runs_of_different_length_is_carried_as_a_share() -> None
     assert (longer.horizon_steps, longer.warmup_steps) == (800, 80)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_records_does_not_matter() -> None:
     records = sweep(power(-1.0))
     shuffled = records.copy()

@@ -218,6 +218,7 @@ def test_a_column_may_say_that_a_run_diverged(tmp_path: Path) -> None:
     assert "left out, stopped before its end, by 'killed': 1 row (line 5: 'yes')" in imported.summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "columns", "size", "right"),
     [

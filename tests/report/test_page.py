@@ -84,6 +84,7 @@ def specs(page: str) -> dict[str, dict[str, object]]:
     return dict(json.loads(found.group(1)))
 
 
+@pytest.mark.slow
 def test_the_page_carries_all_five_figures_and_its_own_library(run: Path) -> None:
     page = (run / "report.html").read_text()
     names = {name.rsplit("-", 1)[0] for name in specs(page)}
@@ -237,6 +238,7 @@ def test_a_dark_page_has_light_text_in_its_charts(page: Page) -> None:
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @needs_browser
 def test_a_dark_page_is_printed_light_and_nothing_of_it_is_cut(page: Page) -> None:

@@ -73,6 +73,7 @@ def test_the_packaged_rule_answers_without_any_search(
     assert 1e-4 < recommend(256).learning_rate < 0.1
 
 
+@pytest.mark.slow
 def test_asking_loads_nothing_heavy() -> None:
     heavy = "numpy scipy optuna torch typer rich dataclasses pathlib"
     code = (

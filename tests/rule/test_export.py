@@ -26,6 +26,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_the_python_module_runs_alone_and_answers_the_same(tmp_path: Path, name: str) -> None:
     """In isolated mode without site-packages: nothing but the file and the standard library."""

@@ -16,6 +16,8 @@ from lrtune.search.run import run_search, status
 from lrtune.study.study import Study
 from lrtune.trainer.trial import Trial
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json, subprocess, sys
 print("Epoch 1 {'loss': nan", "\\x1b[31m", flush=True)

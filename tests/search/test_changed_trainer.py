@@ -10,6 +10,8 @@ from lrtune.search.run import run_fixed
 from lrtune.study.study import Study
 from lrtune.study.task import Task
 
+pytestmark = pytest.mark.slow
+
 SOURCE = """
 def train(trial):
     if trial.learning_rate > 1:

@@ -29,6 +29,7 @@ def test_a_search_asks_for_half_of_what_its_workers_train_at_once(
     assert members_wanted(given, reported, is_gpu=is_gpu) == wanted
 
 
+@pytest.mark.slow
 def test_a_design_is_asked_when_a_run_has_ended_and_not_while_it_trains(tmp_path: Path) -> None:
     asked = []
 

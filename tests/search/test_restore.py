@@ -25,6 +25,8 @@ from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import load_study
 
+pytestmark = pytest.mark.slow
+
 EARLIER = Path(__file__).parent / "earlier"
 STUDY = Study(widths=(32, 64), trainer="analytic:train", design="grid", points=3, steps=20, report_every=5)
 

@@ -25,6 +25,8 @@ from lrtune.search.workers.storage import open_engine
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 
+pytestmark = pytest.mark.slow
+
 
 def study(**changes: object) -> Study:
     settings = {"widths": (32, 64, 128), "trainer": "analytic:train", "design": "grid", "steps": 100}

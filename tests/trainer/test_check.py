@@ -101,6 +101,7 @@ def test_a_population_trainer_is_checked_too(check: type[Check]) -> None:
     assert "population trainer" in found.texts("right") and found.texts("wrong") == ""
 
 
+@pytest.mark.slow
 def test_a_forked_child_says_nothing_twice(check: type[Check], capfd: pytest.CaptureFixture[str]) -> None:
     found = check("import os\n" + GOOD.replace("def train(trial):", "def train(trial):\n    os.fork()"))
     print("checked")
@@ -131,6 +132,7 @@ def test_the_verb_prints_a_line_each_and_exits_1_when_something_is_wrong(
     assert findings[-1]["level"] == "wrong"
 
 
+@pytest.mark.slow
 def test_a_command_line_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

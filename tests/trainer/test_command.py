@@ -15,6 +15,8 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.trial import Facts, Report, Trial
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., list[Report]]
 
 

@@ -295,6 +295,7 @@ def test_a_token_folder_given_as_dataset_is_taken_as_it_is(tmp_path: Path, cache
     assert prepare(made, tmp_path / "elsewhere") == made
 
 
+@pytest.mark.slow
 def test_many_workers_at_once_tokenise_once(tmp_path: Path, cache: Path) -> None:
     texts = folder_of(tmp_path / "texts", DOCUMENTS * 20)
     code = (

@@ -28,6 +28,8 @@ from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer.find import resolve_trainer  # noqa: E402
 from lrtune.trainer.trial import Trial  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 SHAPE = Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 LONG = 10**7  # steps that no flop count takes for short

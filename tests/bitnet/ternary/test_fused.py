@@ -12,6 +12,8 @@ from bitnet.ternary import arithmetic, digits, fused, kernels  # noqa: E402
 from bitnet.ternary.arithmetic import AVX2_KERNELS, DEVICE, INT8_KERNELS, KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 MEMBERS, SEQUENCES, LENGTH, HEADS, SIZE = 2, 3, 50, 4, 8
 WIDTH, COUNT = HEADS * SIZE, SEQUENCES * LENGTH
 

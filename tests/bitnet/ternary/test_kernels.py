@@ -16,6 +16,8 @@ from bitnet.ternary import arithmetic, fused, kernels  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
 from lrtune.trainer import InputError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def normal(*shape: int, seed: int) -> Any:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

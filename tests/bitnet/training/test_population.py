@@ -16,6 +16,8 @@ from bitnet.training.device_steps import DeviceSteps  # noqa: E402
 from bitnet.training.population import Member, Population  # noqa: E402
 from bitnet.training.steppers import stepper_for  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ModelConfig(hidden_size=32, vocabulary_size=64, depth=2)
 DATA = np.random.default_rng(0).integers(0, 64, (2, 8, 6, 17))
 

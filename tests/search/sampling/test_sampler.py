@@ -44,6 +44,7 @@ def in_memory(sampler, **more):
     return optuna.create_study(sampler=sampler, pruner=optuna.pruners.NopPruner(), **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("constant", "exponent"), [(0.3, -1.0), (20.0, -2.0), (0.001, 0.5), (0.02, 0.0)])
 def test_finds_the_best_rate_of_every_width_for_any_law(constant, exponent):
     sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=1)
@@ -54,6 +55,7 @@ def test_finds_the_best_rate_of_every_width_for_any_law(constant, exponent):
         assert -1.0 < octaves(known.learning_rate, known.hidden_size, constant, exponent) < 0.58
 
 
+@pytest.mark.slow
 def test_most_runs_are_cheap_and_the_dear_width_is_entered_near_its_best():
     study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=2))
     run(study, 20)
@@ -101,6 +103,7 @@ def test_a_tolerance_that_noise_forbids_ends_too():
     assert "noise" in str(known)
 
 
+@pytest.mark.slow
 def test_a_target_that_is_never_run_is_extrapolated_with_a_wider_interval():
     sampler = ScaleAwareSampler(WIDTHS, targets=(32, 128, 512), lr_range=RANGE, search_space=SPACE, seed=4)
     study = in_memory(sampler)
@@ -241,6 +244,7 @@ def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
     assert abs(octaves(trial.params["learning_rate"], 128)) < 3
 
 
+@pytest.mark.slow
 def test_a_study_of_anybodys_own():
     """Names of its own, a score to maximise that may be negative, other parameters, failures, no hints at all."""
 

@@ -21,6 +21,8 @@ from lrtune.study.task import Task
 from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Trial
 
+pytestmark = pytest.mark.slow
+
 RATES = (0.01, 0.02, 0.04)
 
 

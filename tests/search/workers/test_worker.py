@@ -414,6 +414,7 @@ def forks(trial: Trial) -> None:
     good(trial)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_does_not_hand_in_for_its_parent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     desk = Desk(tmp_path, "test_worker:forks")
