@@ -1,1 +1,1 @@
-"""Runs side by side: arms, a rule against a baseline, a rule against measurements."""
+"""Comparisons: between arms, of a rule with a baseline, of a rule with measurements."""

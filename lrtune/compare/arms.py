@@ -1,4 +1,4 @@
-"""Records of named arms → what each arm did."""
+"""Records of named arms → a result for each arm."""
 
 import json
 import math
@@ -15,12 +15,12 @@ from lrtune.study.study import PruningPolicy
 
 RunOutcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
-_IGNORED = ("tokens",)  # the folder of the data, which says nothing of their content
+_IGNORED = ("tokens",)  # the folder of the data: its path does not affect a run
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds; the deviation is None where there is one seed, both where none."""
+    """Mean and standard deviation over seeds; the deviation is None with one seed, both are None without seeds."""
 
     mean: float | None
     deviation: float | None
@@ -28,9 +28,9 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread":
-        known = [value for value in values if value is not None and math.isfinite(value)]
-        mean = statistics.fmean(known) if known else None
-        return cls(mean, statistics.stdev(known) if len(known) > 1 else None, len(known))
+        finite = [value for value in values if value is not None and math.isfinite(value)]
+        mean = statistics.fmean(finite) if finite else None
+        return cls(mean, statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
 
     def __str__(self) -> str:
         if self.mean is None:
@@ -46,9 +46,9 @@ class ArmResult:
 
     Attributes:
         name, learning_rate, hidden_size, steps: the arm's.
-        departures: the options in which it departs from its study.
+        departures: the options that differ from its study.
         records: its runs by seed.
-        outcomes: how each ended, see `outcome`.
+        outcomes: the outcome of each run, see `outcome`.
         phases: of each run's last report.
     """
 
@@ -70,18 +70,18 @@ class ArmResult:
         return Spread.of(record.diversity for record in self.records.values())
 
     def at(self, column: str, share: float) -> Spread:
-        """A column of the curves after that share of the steps, over the seeds."""
+        """A column of the curves at this share of the steps, over the seeds."""
         return Spread.of(value_at(record, column, share) for record in self.records.values())
 
     @property
     def setting(self) -> dict[str, Any]:
-        """All that tells this arm from others."""
-        own = {"learning_rate": self.learning_rate, "hidden_size": self.hidden_size, "steps": self.steps}
-        return {**own, **self.departures}
+        """The settings that distinguish this arm."""
+        common = {"learning_rate": self.learning_rate, "hidden_size": self.hidden_size, "steps": self.steps}
+        return {**common, **self.departures}
 
 
 def value_at(record: TrialRecord, column: str, share: float) -> float | None:
-    """A column's value at the report nearest to a share of the planned steps; None where no report is near."""
+    """A column's value at the report nearest to a share of the planned steps; None if no report is near."""
     steps = record.curve.get("step", ())
     rows = [(abs((step or 0) - share * record.steps), i) for i, step in enumerate(steps)]
     if not rows or column not in record.curve:
@@ -91,12 +91,12 @@ def value_at(record: TrialRecord, column: str, share: float) -> float | None:
 
 
 def outcome(record: TrialRecord, policy: PruningPolicy) -> RunOutcome:
-    """How a run ended, in one word.
+    """The outcome of a run in one word.
 
     Returns:
-        ``diverged`` or ``failed`` as recorded; ``collapsed`` for a run cut for that or undiverse, at or above the
-        unigram entropy, at its end; ``unlearned`` for one that is diverse above the unigram entropy; ``recovered``
-        for one that had collapsed at some report after the grace period, and is neither at its end; else ``healthy``.
+        ``diverged`` or ``failed`` as recorded; ``collapsed`` if the run was stopped for collapse or ends with low
+        diversity and a loss at or above the unigram entropy; ``unlearned`` for such a loss with normal diversity;
+        ``recovered`` if it had collapsed at a report after the grace period but ends otherwise; else ``healthy``.
     """
     if record.status in ("diverged", "failed", "collapsed"):
         return record.status
@@ -112,7 +112,7 @@ def outcome(record: TrialRecord, policy: PruningPolicy) -> RunOutcome:
 
 
 def was_collapsed(curve: Curve, policy: PruningPolicy) -> bool:
-    """Whether at some report the run would have been called collapsed, had no stage change been ahead."""
+    """Whether the verdict at some report, ignoring later stage changes, is collapsed."""
     blind = replace(curve, regime_changes=())
     for end in range(1, len(blind.steps)):
         diversities = None if blind.diversities is None else blind.diversities[:end]
@@ -126,14 +126,14 @@ def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = N
     """The arms in records, in order of their first trial.
 
     Raises:
-        InputError: no record is of a named arm, or two runs of one arm and seed differ in their setting.
+        InputError: no record has an arm, or two runs of one arm differ in their setting.
     """
     policy = policy or PruningPolicy()
-    found: dict[str, dict[int, TrialRecord]] = {}
+    arms: dict[str, dict[int, TrialRecord]] = {}
     for record in sorted(records, key=lambda record: record.trial):
         if record.arm is None:
             continue
-        runs = found.setdefault(record.arm, {})
+        runs = arms.setdefault(record.arm, {})
         first = next(iter(runs.values()), record)
         if _setting(record) != _setting(first):
             raise InputError(
@@ -141,14 +141,14 @@ def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = N
                 "differ; compare a sweep's runs separately from the arms"
             )
         runs[record.seed] = record
-    if not found:
+    if not arms:
         raise InputError("records: expected runs of named arms, but no record has an arm")
-    return [_result(name, runs, policy) for name, runs in found.items()]
+    return [_result(name, runs, policy) for name, runs in arms.items()]
 
 
 def _setting(record: TrialRecord) -> str:
-    own = [record.learning_rate, record.hidden_size, record.steps, sorted(record.options.items())]
-    return json.dumps(own, default=str)
+    setting = [record.learning_rate, record.hidden_size, record.steps, sorted(record.options.items())]
+    return json.dumps(setting, default=str)
 
 
 def _result(name: str, runs: Mapping[int, TrialRecord], policy: PruningPolicy) -> ArmResult:

@@ -1,4 +1,4 @@
-"""A rule compared with measurements: predicted and measured optimum, and what the prediction would have cost."""
+"""Compare a rule with measurements: predicted and measured optimum, and the regret of the prediction."""
 
 import math
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ class CheckRow(NamedTuple):
 
     Attributes:
         predicted, low, high: the rule's answer.
-        measured, measured_low, measured_high: the optimum by these runs alone.
-        bound: ``lower`` or ``upper`` where only that side of the optimum was sampled.
-        regret: relative loss of the predicted rate above the best, by these runs' own curve.
-        held: the rule's interval and the measured one meet.
-        supported: whether the rule called its answer supported.
+        measured, measured_low, measured_high: the optimum of these runs alone.
+        bound: ``lower`` or ``upper`` if the runs give only that bound of the optimum.
+        regret: relative loss of the predicted rate above the best, on the curve of these runs.
+        held: the rule's interval and the measured one overlap.
+        supported: the rule marks its answer as supported.
     """
 
     scales: dict[str, float]
@@ -37,7 +37,7 @@ class CheckRow(NamedTuple):
 
 
 class Check(NamedTuple):
-    """All rows; prints as a table with a line that sums it up."""
+    """All rows; prints as a table with a summary line."""
 
     rows: tuple[CheckRow, ...]
     left_out: dict[str, int]
@@ -57,38 +57,38 @@ class Check(NamedTuple):
 
 
 def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
-    """Compare a rule with runs, which need not be those that it was fitted to.
+    """Compare a rule with any runs.
 
     Raises:
         InputError: the records lack a scale of the rule.
-        RunFailedError: the records have no optimum to compare it with.
+        RunFailedError: the records do not determine an optimum.
     """
     scales = tuple(rule.scales)
-    own = fit_law(records, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True)
+    fitted = fit_law(records, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True)
     rows = []
-    for measured in own.cells:
-        found = answer(rule, None, measured.scales)
+    for measured in fitted.cells:
+        predicted = answer(rule, None, measured.scales)
         regret = None
         if measured.loss:
             least = measured.loss_at(measured.learning_rate)
-            regret = max(0.0, (measured.loss_at(found.learning_rate) - least) / abs(measured.loss))
+            regret = max(0.0, (measured.loss_at(predicted.learning_rate) - least) / abs(measured.loss))
         rows.append(
             CheckRow(
                 scales=measured.scales,
-                predicted=found.learning_rate,
-                low=found.low,
-                high=found.high,
+                predicted=predicted.learning_rate,
+                low=predicted.low,
+                high=predicted.high,
                 measured=measured.learning_rate,
                 measured_low=measured.low,
                 measured_high=measured.high,
                 bound=measured.bound,
                 regret=regret if regret is None or math.isfinite(regret) else None,
-                held=found.low <= measured.high and measured.low <= found.high,
-                supported=found.supported,
+                held=predicted.low <= measured.high and measured.low <= predicted.high,
+                supported=predicted.supported,
                 trials=measured.trials,
             )
         )
-    return Check(tuple(rows), own.left_out)
+    return Check(tuple(rows), fitted.left_out)
 
 
 def _line(row: CheckRow) -> tuple[str, ...]:

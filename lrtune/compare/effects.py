@@ -1,7 +1,7 @@
-"""Which factor made the difference between arms.
+"""Attribute the differences between arms to factors.
 
-Runs of one seed share data and initial weights, so arms are compared seed by seed: an effect is the mean difference of
-two arms over the seeds they share, its spread the standard deviation of those differences.
+Runs of one seed share data and initial weights, so that arms are compared seed by seed: an effect is the mean
+difference of two arms over their common seeds, its spread the standard deviation of these differences.
 """
 
 import itertools
@@ -17,15 +17,15 @@ from lrtune.study.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What changing one factor does.
+    """The effect of changing one factor.
 
     Attributes:
-        factor: the setting that changes, or several joined by ``+`` where no arm changes one alone.
-        change: from what to what.
+        factor: the setting that changes, or several joined by ``+`` if no arm changes one alone.
+        change: its values before and after.
         before, after: the arms' names.
         loss, diversity: mean difference and its standard deviation over the paired seeds.
-        loss_noise, diversity_noise: what a difference must pass twice to count: its own deviation, or the median
-            deviation of all effects where that is larger (two or three seeds can agree by chance).
+        loss_noise, diversity_noise: half the smallest difference that counts: its standard deviation or, if larger,
+            the median deviation of all effects (two or three seeds can agree by chance).
     """
 
     factor: str
@@ -39,7 +39,7 @@ class Effect:
 
     @property
     def on_loss(self) -> float | None:
-        """The effect on the final loss; None where it is below twice its spread, or was not repeated."""
+        """The effect on the final loss; None below twice its noise or with fewer than two paired seeds."""
         return _beyond(self.loss, self.loss_noise)
 
     @property
@@ -50,11 +50,11 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmsComparison:
-    """What comparing arms gave.
+    """The result of comparing arms.
 
     Attributes:
-        arms, effects: what each arm did, and what each factor changes.
-        column_titles: further columns of the curves that the trainer wants shown, by the titles of their tables.
+        arms, effects: the result of each arm, and the effect of each factor.
+        column_titles: titles of further tables, by the trainer's column of the curves.
         stop_reason: why the search ended.
         interrupted: the signal that stopped it, or None.
     """
@@ -73,26 +73,26 @@ def compare_records(
     stop_reason: str = "",
     interrupted: int | None = None,
 ) -> ArmsComparison:
-    """The comparison that records hold; with their study, changes are named from what to what."""
+    """Compare the arms in records; the study supplies the default values that a change starts from."""
     arms = gather_arms(records, study.pruning if study else None)
-    found = effects(arms, study.options if study else None)
-    return ArmsComparison(arms=arms, effects=found, stop_reason=stop_reason, interrupted=interrupted)
+    changes = effects(arms, study.options if study else None)
+    return ArmsComparison(arms=arms, effects=changes, stop_reason=stop_reason, interrupted=interrupted)
 
 
 def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) -> list[Effect]:
-    """What each factor does: every pair of arms that differ in it alone, largest effect on the loss first.
+    """The effect of each factor, from every pair of arms that differ in it alone; largest effect on the loss first.
 
-    An arm that differs from every other in several factors is set against the first one.
+    An arm that differs from every other in several factors is compared with the first one.
 
     Args:
-        base: the options of the study, so that a change can say from what; a factor missing there is "default".
+        base: the options of the study, for the values before a change; a missing factor reads "default".
     """
     pairs = [(a, b) for a, b in itertools.combinations(arms, 2) if len(_changed(a, b, base)) == 1]
     paired = {id(arm) for pair in pairs for arm in pair}
     pairs += [(arms[0], arm) for arm in arms[1:] if id(arm) not in paired]
     rows = [(_differences(a, b, "loss"), _differences(a, b, "diversity")) for a, b in pairs]
     typical = [_typical([row[i] for row in rows]) for i in (0, 1)]
-    found = [
+    measured = [
         Effect(
             factor="+".join(_changed(a, b, base)) or "none",
             change=", ".join(f"{before} → {after}" for before, after in _changed(a, b, base).values()),
@@ -105,11 +105,11 @@ def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) ->
         )
         for (a, b), (loss, diversity) in zip(pairs, rows, strict=True)
     ]
-    return sorted(found, key=lambda effect: -abs(effect.on_loss or 0.0))
+    return sorted(measured, key=lambda effect: -abs(effect.on_loss or 0.0))
 
 
 def _typical(spreads: Sequence[Spread]) -> float:
-    """The median deviation of those that have one."""
+    """The median of the spreads' deviations, without None."""
     return statistics.median([spread.deviation for spread in spreads if spread.deviation is not None] or [0.0])
 
 
@@ -118,7 +118,7 @@ def _noise(spread: Spread, typical: float) -> float | None:
 
 
 def _changed(a: ArmResult, b: ArmResult, base: Mapping[str, Any] | None) -> dict[str, tuple[Any, Any]]:
-    """Factor → (its value in a, in b), where they differ."""
+    """Factor → (value in a, value in b), for the factors that differ."""
     first, second = {**(base or {}), **a.setting}, {**(base or {}), **b.setting}
     names = dict.fromkeys([*a.setting, *b.setting])
     values = {name: (first.get(name, "default"), second.get(name, "default")) for name in names}
@@ -126,7 +126,7 @@ def _changed(a: ArmResult, b: ArmResult, base: Mapping[str, Any] | None) -> dict
 
 
 def _differences(a: ArmResult, b: ArmResult, column: Literal["loss", "diversity"]) -> Spread:
-    """b − a over the seeds that both have."""
+    """b − a over the common seeds."""
     values = []
     for seed in sorted(set(a.records) & set(b.records)):
         before, after = getattr(a.records[seed], column), getattr(b.records[seed], column)

@@ -1,4 +1,4 @@
-"""`lrtune compare`: the arms of a study, trained over seeds with paired data."""
+"""Train the arms of a study over paired seeds (`lrtune compare`)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,14 @@ REPORT = "compare.md"
 
 
 def tasks(study: Study) -> list[Task]:
-    """The runs of all arms, every arm's first seed first, so that an early end leaves arms that can be compared.
+    """The runs of all arms, the first seed of every arm first, so that an early stop leaves comparable arms.
 
     Raises:
-        InputError: the study has no arms, or one of them cannot be run.
+        InputError: the study has no arms or an invalid one.
     """
     arms = [study.arm(name) for name in study.arms]
     if not arms:
-        raise InputError("arms: expected at least one [arms.NAME] table in study.toml, but there is none")
+        raise InputError("arms: expected at least one [arms.NAME] table in study.toml, but got none")
     return [
         Task(
             hidden_size=arm.hidden_size,
@@ -43,7 +43,7 @@ def tasks(study: Study) -> list[Task]:
 
 
 def cost(study: Study) -> str:
-    """One line on what `run_comparison` is about to train."""
+    """One line on the runs that `run_comparison` will train."""
     planned = tasks(study)
     steps = sum(steps_of(task, study) for task in planned)
     sizes = sorted({task.hidden_size for task in planned})
@@ -52,16 +52,16 @@ def cost(study: Study) -> str:
 
 
 def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> ArmsComparison:
-    """Train what is missing of all arms into a run folder and compare them; writes compare.md there.
+    """Train the missing runs of all arms into a run folder, compare the arms and write compare.md there.
 
-    Nothing is pruned unless the study says so: a comparison wants whole curves.
+    Nothing is pruned by default, since a comparison needs whole curves.
 
     Args:
         study, out, on_event, **options: as of `lrtune.search.run.run_search`.
 
     Raises:
-        InputError: no arms, an arm that cannot be run; nothing was started.
-        RunFailedError: no arm has a run that ended, and nothing stopped it.
+        InputError: no arms, or an invalid one; nothing was started.
+        RunFailedError: no run of any arm ended, and no signal stopped the search.
     """
     titles = resolve_trainer(study.trainer, study.command).column_titles
     comparison = replace(train_arms(study, out, on_event=on_event, **options), column_titles=titles)
@@ -71,10 +71,10 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
 
 
 def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> ArmsComparison:
-    """`run_comparison` without its file. Stopped before any run has ended, it gives a comparison without arms."""
+    """`run_comparison` without its file. If stopped before any run ended, the comparison has no arms."""
     planned = tasks(study)
     result = run_fixed(study, planned, out, on_event=on_event, **options)
-    # The folder may also hold runs of arms from before they were edited.
+    # The folder may contain runs of earlier versions of the arms.
     wanted = {task.key for task in planned}
     records = [record for record in result.records if task_of(record).key in wanted and record.status != "failed"]
     if not records and result.interrupted is not None:

@@ -1,4 +1,4 @@
-"""A comparison of arms as tables: for a terminal, and as Markdown."""
+"""A comparison of arms as tables for a terminal and as Markdown."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ TITLE = "Arms compared"
 
 
 def table(arms: Sequence[ArmResult], column: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the arms: a column at each quarter of the steps, the loss, the phase, how the runs ended."""
+    """Header and rows of the arms: a column at each quarter of the steps, the loss, the phase, the outcomes."""
     horizons = {arm.steps for arm in arms}
     only = next(iter(horizons)) if len(horizons) == 1 else None
     marks = [_thousands(share * only) if only else f"{share:.0%}" for share in QUARTERS]
@@ -37,12 +37,12 @@ def _short(arm: ArmResult, column: str, share: float) -> str:
 
 
 def _tally(values: Iterable[str]) -> str:
-    """``recovered``, or ``recovered 2, collapsed 1`` where seeds differ."""
+    """``recovered``, or ``recovered 2, collapsed 1`` if seeds differ."""
     counts = Counter(values)
     return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{value} {n}" for value, n in counts.most_common())
 
 
-def effect_table(found: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
+def effect_table(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the attribution; an effect within twice its spread reads ``none``."""
     header = ["factor", "change", "arms", "seeds", "effect on loss", "effect on diversity"]
     rows = [
@@ -54,22 +54,23 @@ def effect_table(found: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
             _effect(effect.on_loss, effect.loss.mean, effect.loss_noise),
             _effect(effect.on_diversity, effect.diversity.mean, effect.diversity_noise),
         ]
-        for effect in found
+        for effect in effects
     ]
     return header, rows
 
 
-def _effect(counted: float | None, seen: float | None, noise: float | None) -> str:
-    if seen is None:
+def _effect(counted: float | None, difference: float | None, noise: float | None) -> str:
+    if difference is None:
         return "unknown"
     if noise is None:
-        return f"not repeated ({seen:+.3f})"
-    return f"{seen:+.3f} ± {noise:.2g}" if counted is not None else f"none ({seen:+.3f} ± {noise:.2g})"
+        return f"not repeated ({difference:+.3f})"
+    text = f"{difference:+.3f} ± {noise:.2g}"
+    return text if counted is not None else f"none ({text})"
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of a comparison: `key` is the column that names its rows, `note` stands under it."""
+    """One table of a comparison: `key` is the column of row names, `note` is printed below the table."""
 
     title: str
     header: Sequence[str]
@@ -79,19 +80,19 @@ class Section:
 
 
 def sections(comparison: ArmsComparison) -> list[Section]:
-    """The whole comparison: what each arm did, which factor decides, and the trainer's further columns."""
+    """The whole comparison: the arms' results, the factors' effects, and the trainer's further columns."""
     recorded = {name for arm in comparison.arms for record in arm.records.values() for name in record.curve}
     titles = {name: title for name, title in comparison.column_titles.items() if name in recorded}
     (first, title), *others = (titles or {"diversity": "Diversity"}).items()
-    found = [Section(title, *table(comparison.arms, first))]
+    parts = [Section(title, *table(comparison.arms, first))]
     if comparison.effects:
         note = "An effect within twice its spread over seeds counts as none."
-        found.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
+        parts.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
     for name, title in others:
         marks = [f"{share:.0%}" for share in QUARTERS]
         rows = [[arm.name, *(_short(arm, name, share) for share in QUARTERS)] for arm in comparison.arms]
-        found.append(Section(title, ["arm", *marks], rows))
-    return found
+        parts.append(Section(title, ["arm", *marks], rows))
+    return parts
 
 
 def to_markdown(comparison: ArmsComparison) -> str:

@@ -1,4 +1,4 @@
-"""verification.json next to a rule: what `lrtune verify` and `lrtune check` found, a section each."""
+"""verification.json next to a rule: the results of `lrtune verify` and `lrtune check`, one section each."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ _SCHEMA = 1
 
 
 def path_beside(rule: Rule, otherwise: Path) -> Path:
-    """The verification file of a rule: next to the rule's file, or in `otherwise` for the packaged rule or none."""
+    """The verification file of a rule: next to the rule file, or in `otherwise` for the packaged rule or no file."""
     file = Path(rule.source).absolute() if rule.source else None
     return (otherwise if file is None or file.parent == Path(PACKAGED).parent else file.parent) / FILE
 
 
 def keep(path: Path, section: Literal["verify", "check"], rows: Mapping[str, Any]) -> None:
-    """Put rows into a section of the file; its other rows and sections stay, a file that cannot be read is replaced.
+    """Add rows to a section of the file and keep the rest; an unreadable file is replaced.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""`lrtune verify`: whole runs at the recommended rate and at others, and the text that each model writes."""
+"""`lrtune verify`: whole runs at the recommended rate and at other rates, with a text from each model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,19 @@ from lrtune.study.study import Study
 from lrtune.trainer.find import resolve_trainer
 
 RECOMMENDED = "recommended"
-FRESH = 1000  # added to the study's first seed: beyond the seeds of a search
+FRESH = 1000  # added to the study's first seed, so that no search has trained these seeds
 _SOUND = {"healthy", "recovered"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        hidden_size: of the models trained.
-        advice: what the rule said.
-        tolerance: share of loss that counts as none, as of the rule.
-        arms: the recommended rate and the others; those of which no run ended are missing.
+        hidden_size: of the trained models.
+        advice: the rule's answer.
+        tolerance: relative loss that counts as zero, from the rule.
+        arms: the recommended rate and the others, without those of which no run ended.
         path: of verification.json.
         interrupted: the signal that stopped it, or None.
     """
@@ -43,26 +43,26 @@ class Verification:
 
     @property
     def recommended(self) -> ArmResult | None:
-        """The runs at the recommended rate; None where none ended."""
+        """The runs at the recommended rate; None if none ended."""
         return next((arm for arm in self.arms if arm.name == RECOMMENDED), None)
 
     @property
     def best_other(self) -> ArmResult | None:
-        """The other rate with the lowest mean loss; None where none has a loss."""
+        """The other rate with the lowest mean loss; None if none has a loss."""
         losses = {arm.name: arm.loss.mean for arm in self.arms if arm.name != RECOMMENDED}
-        known = [arm for arm in self.arms if losses.get(arm.name) is not None]
-        return min(known, key=lambda arm: losses[arm.name] or 0.0, default=None)
+        others = [arm for arm in self.arms if losses.get(arm.name) is not None]
+        return min(others, key=lambda arm: losses[arm.name] or 0.0, default=None)
 
     @property
     def gain(self) -> float | None:
-        """Relative fall of the mean final loss against the best other rate; None where either has no loss."""
+        """Relative reduction of the mean final loss from the best other rate; None if either has no loss."""
         ours = self.recommended.loss.mean if self.recommended else None
         other = self.best_other.loss.mean if self.best_other else None
         return None if ours is None or not other else (other - ours) / abs(other)
 
     @property
     def holds(self) -> bool:
-        """Whether each run at the recommended rate ended well, and no other rate is better than the tolerance."""
+        """Whether each run at the recommended rate ended well and no other is better by more than the tolerance."""
         ended = set(self.recommended.outcomes.values()) if self.recommended else {"failed"}
         return ended <= _SOUND and (self.gain is None or self.gain >= -self.tolerance)
 
@@ -70,12 +70,12 @@ class Verification:
 def verification_study(
     hidden_size: int, study: Study, rule: Rule, baseline: float | None = None, seed: int | None = None
 ) -> Study:
-    """The rates as arms of a study: whole runs on fresh seeds, nothing pruned, with the trainer's options for this.
+    """The rates as arms of a study: whole runs on fresh seeds, no pruning, the trainer's options for verification.
 
-    The recommended rate is compared with `baseline`, or with its half and its double.
+    The recommended rate is compared with `baseline`, or with half and double the rate.
 
     Raises:
-        InputError: a hidden size or a baseline that is not positive, or a size that the rule cannot answer.
+        InputError: the hidden size or the baseline is not positive, or the rule cannot answer for the size.
     """
     if hidden_size < 1:
         raise InputError(f"hidden_size: expected a positive whole number, but got {hidden_size}")
@@ -109,30 +109,30 @@ def run_verification(
 ) -> Verification:
     """Train each rate for `study.steps` and `study.seeds`, and write verification.json next to the rule.
 
-    The verification of a rule that comes with the package goes into `out`.
+    For the packaged rule, the file is written to `out`.
 
     Args:
         hidden_size: of the models to train.
-        study: how to train them; its own widths, range and arms do not count.
-        out: the run folder; one that holds this verification is continued.
+        study: how to train them; its widths, range and arms are ignored.
+        out: the run folder; an existing verification is resumed.
         rule: a rule, its file, or None for the one that `lrtune.rule.find_rule` finds.
         baseline: the rate to compare with; None for half and double the recommended one.
-        seed: the first of `study.seeds`; None for one that the study's own search has not trained.
+        seed: the first of `study.seeds`; None for one that the study's search has not trained.
         on_event, **options: as of `lrtune.search.run.run_search`.
 
     Raises:
-        InputError: no such rule, or something that cannot be trained; nothing was started.
+        InputError: no such rule, or an invalid study; nothing was started.
         RunFailedError: no run ended.
     """
-    found = rule if isinstance(rule, Rule) else load_rule(rule)
-    planned = verification_study(hidden_size, study, found, baseline, seed)
+    loaded = rule if isinstance(rule, Rule) else load_rule(rule)
+    planned = verification_study(hidden_size, study, loaded, baseline, seed)
     comparison = train_arms(planned, out, on_event=on_event, **options)
     done = Verification(
         hidden_size=hidden_size,
-        advice=recommend(hidden_size, rule=found),
-        tolerance=found.tolerance,
+        advice=recommend(hidden_size, rule=loaded),
+        tolerance=loaded.tolerance,
         arms=comparison.arms,
-        path=path_beside(found, out),
+        path=path_beside(loaded, out),
         interrupted=comparison.interrupted,
     )
     if done.interrupted is None:
@@ -174,7 +174,7 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
 
 
 def to_markdown(done: Verification) -> str:
-    """The rates side by side: the course of loss and diversity, how they ended, and the text that they write."""
+    """A table of the rates: loss and diversity over the steps, outcomes, and the models' texts."""
     header = ["", *(f"{arm.name}, {arm.learning_rate:.3g}" for arm in done.arms)]
     rows = [
         [f"{column} at {share:.0%}", *(str(arm.at(column, share)) for arm in done.arms)]
@@ -193,7 +193,7 @@ def to_markdown(done: Verification) -> str:
 
 def _sentence(done: Verification) -> str:
     if done.recommended is None or done.best_other is None:
-        return "not all rates have a run that ended with a loss"
+        return "a rate has no run with a final loss"
     if done.gain is None:
         return "a run has no final loss"
     than = {"half": "half of it", "double": "its double"}.get(done.best_other.name, "the baseline")

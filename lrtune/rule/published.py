@@ -190,7 +190,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         source="microsoft/mup",
         needs=("hidden_size",),
         domain={},
-        note="hidden matrices ∝ 1/width, embeddings unchanged: a ratio, no rate of its own",
+        note="hidden matrices ∝ 1/width, embeddings unchanged: only a ratio",
         exponents={"hidden_size": -1.0},
         ratio_only=True,
     ),
