@@ -130,7 +130,7 @@ def library() -> dict[str, Kernel] | None:
     if not compiler:
         return None
     options = (*_FLAGS, *_processor_options())
-    machine = platform.platform(), sorted(_processor_flags()), compiler
+    machine = platform.system(), platform.release(), platform.machine(), sorted(_processor_flags()), compiler
     source = [path.read_bytes() for path in (*_SOURCES, _HEADER)]
     key = hashlib.sha256(b"\0".join([*source, repr((options, machine)).encode()]))
     try:
