@@ -45,7 +45,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         is_input = isinstance(error, _NOT_USABLE) or error.errno == errno.EROFS
-        reason = f"{error.filename or 'file'}: {error.strerror or error}"
+        named = error.filename or ("working folder" if isinstance(error, FileNotFoundError) else "file")
+        reason = f"{named}: {error.strerror or error}"
         return _complain(error, reason, 2 if is_input else 1, debug)
     except Exception as error:
         if type(error).__name__ == "Abort":

@@ -418,6 +418,14 @@ def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_an_encoding_that_lacks_a_character_is_no_error(tmp_path: Path) -> None:
+    for words in (["lr", "256"], ["lr", "256", "--compare"], ["--help"]):
+        done = lrtune(*words, folder=tmp_path, PYTHONIOENCODING="ascii")
+        assert done.code == 0, done.err
+        assert "256" in done.out or "Usage" in done.out
+
+
+@pytest.mark.slow
 def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['lrtune', 'lr', '256', '--json']\n"
