@@ -129,7 +129,7 @@ def _drawn(rule: Rule, place: _Place, collapse_10: float | None, at: float | Non
         doubt = (
             f"it may cost {_share(mean)} of loss, {_share(worst)} in one case of ten (tolerance: {rule.tolerance:.2%})"
         )
-    elif cell and cell.bound:
+    elif cell.bound if cell else all(each.bound for each in rule.cells):
         doubt = "runs lie on one side of the optimum only"
     elif not cell and rule.left_out is not None and rule.left_out > rule.tolerance:
         doubt = f"predicting sizes left out of the fit cost {_share(rule.left_out)} of loss"

@@ -107,6 +107,18 @@ def test_further_failures_say_nothing_new(failures: int) -> None:
     assert answer.learning_rate == pytest.approx(0.004, rel=0.05)
 
 
+def test_one_finished_rate_under_failures_is_a_bound_everywhere() -> None:
+    records = [
+        record
+        for width in (256, 512, 1024)
+        for record in (run(width, 0.004, 3.27), *(run(width, 0.008 * 2.0**i, None, "diverged") for i in range(3)))
+    ]
+    rule = fit_law(records).rule
+    answers = [recommend(width, rule=rule) for width in (128, 256, 700, 2048)]
+    assert not any(answer.supported for answer in answers)
+    assert answers[1].low < 0.004 < answers[1].high
+
+
 def test_what_a_size_has_of_its_own_is_shared_by_its_token_counts() -> None:
     """Every size is off by 0.4 octave, all its token counts alike: the interval of a new size must allow for it."""
     off = {64: 0.4, 128: -0.4, 256: 0.4, 512: -0.4}
