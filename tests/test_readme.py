@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """One command as it stands, `lrtune` being this tree's."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LRTUNE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LRTUNE_", "RAY_"))}
     # Any database will do where the README names one on another machine.
     line = line.replace("postgresql://me@db/lrtune", f"sqlite:///{folder / 'shared.db'}")
     words = [re.sub(r"^python (?=[\w/]+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]

@@ -66,9 +66,9 @@ def asked_of_published(rule: Rule) -> dict[str, float]:
 
 
 def sentence(text: str) -> str:
-    """`text` with an initial capital and a final full stop."""
+    """`text` with an initial capital, unless a formula begins it, and a final full stop."""
     text = text.strip().rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text if text.startswith('lr ') else text[:1].upper() + text[1:]}."
 
 
 def shown(value: object) -> str:
