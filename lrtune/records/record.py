@@ -112,7 +112,7 @@ def _conditions(where: str, value: object) -> dict[str, Any]:
 
 
 def _anything(where: str, value: object) -> Any:
-    """Any value of JSON; a number too large to be a measurement is none, as in what is written."""
+    """Read any JSON value. Numbers beyond `LARGEST` become None, as `to_json` writes them."""
     if isinstance(value, dict):
         return {name: _anything(where, item) for name, item in value.items()}
     if isinstance(value, list):

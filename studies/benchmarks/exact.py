@@ -1,4 +1,4 @@
-"""Is the fast inference right? The same kind of model sampled without approximation, beside what the fit says.
+"""Is the fast inference right? Compares the fit with NUTS samples of the same kind of model.
 
     pip install numpyro
     python studies/benchmarks/exact.py --data FOLDER          # public tables
@@ -174,7 +174,7 @@ def sample(data: Data, draws: int, chains: int, seed: int) -> tuple[np.ndarray, 
 
 
 def compare(sweep: Sweep, args: argparse.Namespace) -> list[str]:
-    """A line for each size, trained and asked: the exact optimum beside the fit's answer and interval."""
+    """One line per trained or requested size: the exact optimum, then the fit's answer and interval."""
     sizes = sweep.sizes()
     asked = [2 * sizes[-1], 4 * sizes[-1]]
     data = gather(sweep, asked)

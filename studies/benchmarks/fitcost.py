@@ -4,7 +4,7 @@
     python studies/benchmarks/fitcost.py --runs 40,400 --sizes 4 --rounds 5
 
 Processor time of one thread. "Ask" is one run chosen by the sampler and told, with all trials in memory; "first" is
-the first ask of a search that goes on from so many. "Answer" is one `recommend` at a size that was not trained.
+the first ask of a search that resumes with so many. "Answer" is one `recommend` at a size that was not trained.
 """
 
 import argparse

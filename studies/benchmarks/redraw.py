@@ -39,7 +39,7 @@ def redrawn(sweep: Sweep, problem: Problem, seed: int) -> list[TrialRecord]:
 
 
 def line(name: str, sweep: Sweep, problem: Problem, draws: int) -> str:
-    """One row: how the answers are spread, beside the intervals that are printed with them."""
+    """One row: the spread of the answers and the width of their printed intervals."""
     at = 2 * problem.widths[-1]
     answers, widths, supported = [], [], []
     for seed in range(draws):
