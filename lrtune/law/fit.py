@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrtune import __version__
-from lrtune.errors import RunFailedError
+from lrtune.errors import InputError, RunFailedError
 from lrtune.law.atoms import Array
 from lrtune.law.boundary import fit_boundary
 from lrtune.law.circumstances import advice, conditions, horizon
@@ -32,6 +32,7 @@ __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
 _LN2 = math.log(2.0)
 _LARGEST = 1e100  # of losses
 DRAWS = 64
+MOST_CELLS = 300  # take 22 s of one core; the time grows faster than their number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,6 @@ def fit_law(
     scales: Sequence[str] = ("hidden_size",),
     tolerance: float = 0.01,
     level: float = 0.9,
-    seed: int = 0,
     provenance: dict[str, str] | None = None,
     every_scale: bool = False,
 ) -> LawFit:
@@ -67,18 +67,19 @@ def fit_law(
         scales: names of the scales (see `TrialRecord.scale`).
         tolerance: relative loss that a supported answer and the safe range may cost.
         level: of the intervals.
-        seed: unused; the fit is deterministic.
         provenance: kept in the rule.
         every_scale: keep scales with one value; else they become conditions.
 
     Raises:
-        InputError: the scales are not in the records.
+        InputError: the scales are not in the records, or there are more than `MOST_CELLS` cells.
         RunFailedError: there is nothing to fit (no run finished, one learning rate only, losses all the same).
     """
     runs = [_measured(record) for record in records]
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
     cells = gathered.cells
+    if len(cells) > MOST_CELLS:
+        raise InputError(f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(cells)}")
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
     model = build([cell.data for cell in cells], wanted, values)
     z, optima = model.geometry.z, model.posterior.weight @ model.posterior.mean

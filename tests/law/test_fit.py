@@ -107,6 +107,12 @@ def test_further_failures_say_nothing_new(failures: int) -> None:
     assert answer.learning_rate == pytest.approx(0.004, rel=0.05)
 
 
+def test_more_sizes_than_a_fit_can_take_are_refused_at_once() -> None:
+    records = [run(32 + i, rate, 3.0 + rate) for i in range(500) for rate in (0.001, 0.002, 0.004)]
+    with pytest.raises(InputError, match="expected at most 300 with their other scales, but got 500"):
+        fit_law(records)
+
+
 def test_one_finished_rate_under_failures_is_a_bound_everywhere() -> None:
     records = [
         record
