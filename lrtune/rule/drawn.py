@@ -5,7 +5,6 @@ Computed from the rule's draws (`lrtune.rule.data.Draws`). Standard library only
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
@@ -13,7 +12,6 @@ from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
 _COARSE, _FINE = 13, 9  # points of the search for the least expected regret
 _SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
 _HALVINGS = 18
-_NORMAL = NormalDist()
 _TOP = 1.0  # largest regret of a rate, as a share of loss
 
 
@@ -50,10 +48,13 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
                 else:
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
     count = len(law)
+    from statistics import NormalDist  # takes 10 ms, which a measured place does not need
+
+    normal = NormalDist()
     for d in range(count):
         # Pairs of draws are antithetic, and so are their deviations.
         sign = 1 if d % 2 else -1
-        law[d] += sign * _NORMAL.inv_cdf((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
+        law[d] += sign * normal.inv_cdf((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
     return _place(draws, law, draws.shape, draws.height, None)
 
 
