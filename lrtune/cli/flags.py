@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_widths
+from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_targets, parse_widths
 from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
@@ -93,6 +93,26 @@ Scale = Annotated[
     typer.Option("--scale", help="A further swept scale.", metavar="NAME=V1,V2", rich_help_panel=_STUDY),
     Sets("scales", parse_scales),
 ]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        help="Scales that the rate is wanted for, trained or not; repeat for several.",
+        metavar="NAME=V,NAME=V",
+        rich_help_panel=_STUDY,
+    ),
+    Sets("targets", parse_targets),
+]
+VerifyAtTarget = Annotated[
+    bool | None,
+    _flag("--verify-at-target", "Train at the target at last, if the remaining budget is enough."),
+    Sets("verify_at_target", bool),
+]
+AllowInertScale = Annotated[
+    bool | None,
+    _flag("--allow-inert-scale", "Continue although the trainer ignores a scale."),
+    Sets("allow_inert_scale", bool),
+]
 Name = Annotated[
     str | None,
     _flag("--name", "The study's name, where several studies share a storage.", _RUN),
@@ -161,6 +181,9 @@ class Sweep:
     points: Points = None
     pruner: Pruner = None
     scale: Scale = None
+    target: Target = None
+    verify_at_target: VerifyAtTarget = None
+    allow_inert_scale: AllowInertScale = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from lrtune.cli.flags import Meeting, Running, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
 from lrtune.study.study import Study
+from lrtune.study.task import targets
 from lrtune.study.toml import parse_seconds
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ def check_before(study: Study, options: dict[str, Any]) -> None:
     """Check the options before any output, so that an error is the only line.
 
     Raises:
-        InputError: the options, the storage URL, the trainer or its settings are invalid.
+        InputError: the targets, the options, the storage URL, the trainer or its settings are invalid.
     """
     from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
     from lrtune.trainer.find import resolve_trainer
 
+    targets(study)
     checked = SearchOptions(**options)
     if checked.storage is not None:
         normalise(checked.storage)

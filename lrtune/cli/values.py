@@ -49,6 +49,11 @@ def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
     return scales
 
 
+def parse_targets(texts: Sequence[str]) -> tuple[dict[str, float], ...]:
+    """Targets from ``NAME=V,NAME=V`` items."""
+    return tuple(parse_numbers(text.split(","), flag="--target") for text in texts)
+
+
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Settings of a trainer from ``NAME=VALUE`` items: a value is JSON (4, true, [0.9, 0.95]) or else a string."""
     options: dict[str, Any] = {}

@@ -125,6 +125,10 @@ class Study:
         points: learning rates per width of the grid design.
         pruner, pruning: whether to stop runs early, and the policy.
         budget: the limits of the search.
+        targets: combinations of scales that the rule is for, by scale name; empty: every combination that is trained.
+            `lrtune.study.task.targets` completes them. Not part of the fingerprint.
+        verify_at_target: whether to train at the targets' rates in the end, if the remaining budget is enough.
+        allow_inert_scale: whether to continue although the trainer ignores a scale. Not part of the fingerprint.
     """
 
     name: str = "study"
@@ -145,6 +149,9 @@ class Study:
     pruner: Pruner = "collapse"
     pruning: PruningPolicy = field(default_factory=PruningPolicy)
     budget: Budget = field(default_factory=Budget)
+    targets: tuple[Mapping[str, float], ...] = ()
+    verify_at_target: bool = False
+    allow_inert_scale: bool = False
 
     def __post_init__(self) -> None:
         for name, (where, kind) in FIELDS.items():
@@ -170,6 +177,7 @@ class Study:
 _HIDDEN_SIZE = number(0, 2**20, above=True, whole=True)
 _RATE = number(0, 1e6, above=True, what="a positive learning rate of at most 1e6")
 _COUNT = number(0, 1000, above=True, whole=True)
+_SCALE = number(0, 1e30, above=True)
 _ARM = {"learning_rate": _RATE, "hidden_size": _HIDDEN_SIZE, "steps": _POSITIVE, "seeds": _COUNT}
 
 # field of `Study` → its key in study.toml and the kind of its value
@@ -186,10 +194,13 @@ FIELDS: dict[str, tuple[str, Kind]] = {
     "lr_min": ("learning_rate.min", _RATE),
     "lr_max": ("learning_rate.max", _RATE),
     "widths": ("scales.hidden_size", sequence(_HIDDEN_SIZE, 500, least=1, what="a list of whole numbers")),
-    "scales": ("scales", mapping(sequence(number(0, 1e30, above=True), 500, least=1, what="a list of numbers"), 7)),
+    "scales": ("scales", mapping(sequence(_SCALE, 500, least=1, what="a list of numbers"), 7)),
     "options": ("options", mapping(lambda where, value: value, 1000)),
     "arms": ("arms", mapping(mapping(lambda where, value: value, 1000), 1000)),
     "pruner": ("pruning.pruner", choice("collapse", "none")),
+    "targets": ("target", sequence(mapping(_SCALE, 9), 500, what="a list of tables")),
+    "verify_at_target": ("study.verify_at_target", flag),
+    "allow_inert_scale": ("study.allow_inert_scale", flag),
 }
 
 
@@ -215,8 +226,8 @@ def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
     """Hash of the settings that affect a record, as sixteen hex digits.
 
     Covered: trainer, command, options, steps, report interval, seed, pruner, policy, and the data identity that the
-    trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values and
-    arms: those may change in the same folder.
+    trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values, targets
+    and arms: those may change in the same folder.
     """
     covered = {
         "trainer": study.trainer,

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+from lrtune.errors import InputError
 from lrtune.study.study import Study
 
 LR_FLOOR, LR_CEILING = 1e-6, 10.0
@@ -57,6 +58,39 @@ def scale_combinations(study: Study) -> list[dict[str, float]]:
 def cells(study: Study) -> list[tuple[int, dict[str, float]]]:
     """Every width with every combination of the other scales. A search trains each at least once."""
     return [(width, scales) for width in study.widths for scales in scale_combinations(study)]
+
+
+def targets(study: Study) -> tuple[dict[str, float], ...]:
+    """The places that the rule is for, each with ``hidden_size`` and every swept scale; by default all `cells`.
+
+    A scale that a target leaves out takes its only trained value.
+
+    Raises:
+        InputError: a target names an unknown scale, or leaves out one with several trained values.
+    """
+    if not study.targets:
+        return tuple({"hidden_size": float(width), **scales} for width, scales in cells(study))
+    return tuple(_complete(study, target) for target in study.targets)
+
+
+def _complete(study: Study, target: Mapping[str, float]) -> dict[str, float]:
+    trained = {"hidden_size": study.widths, **study.scales}
+    for name, value in target.items():
+        if name == "steps" and name not in trained:
+            if value != study.steps:
+                raise InputError(
+                    f"target.steps: expected {study.steps}, the only number of steps trained, but got {value:g}; "
+                    f"train others too: --scale steps={study.steps},{2 * study.steps}"
+                )
+        elif name not in trained:
+            raise InputError(f"target: expected scales of this study ({', '.join(trained)}), but got {name!r:.40}")
+    place = {}
+    for name, values in trained.items():
+        if name not in target and len(values) > 1:
+            shown = ", ".join(f"{value:g}" for value in values[:8])
+            raise InputError(f"target.{name}: expected a value, since several are trained ({shown}), but it is missing")
+        place[name] = float(target.get(name, values[0]))
+    return place
 
 
 def log_spaced(low: float, high: float, count: int) -> list[float]:

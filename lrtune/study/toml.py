@@ -49,11 +49,11 @@ def _line(error: Exception) -> str:
 def _from_tables(data: Mapping[str, Any]) -> Study:
     """Map the file's tables to fields of a study, which checks the values."""
     for name, entries in data.items():
-        if name not in _TABLES:
-            raise InputError(unknown_key("table", name, _TABLES))
-        if not isinstance(entries, dict):
+        if name not in (*_TABLES, *_LISTS):
+            raise InputError(unknown_key("table", name, (*_TABLES, *_LISTS)))
+        if name not in _LISTS and not isinstance(entries, dict):
             raise unexpected(name, "a table", entries)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {field: data[name] for name, field in _LISTS.items() if name in data}
     rest: dict[str, dict[str, Any]] = {}
     for name in _TABLES:
         fields, entries = _FIELD_OF.get(name, {}), data.get(name, {})
@@ -70,9 +70,12 @@ def _from_tables(data: Mapping[str, Any]) -> Study:
     return Study(**values, pruning=PruningPolicy(**rest["pruning"]), budget=Budget(**budget))
 
 
+_LISTS = {"target": "targets"}  # list of tables → field
 _TABLES = ("study", "learning_rate", "scales", "options", "arms", "pruning", "budget")
 _BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
-_PLACES = {name: where.partition(".")[::2] for name, (where, _) in FIELDS.items()}  # field → (table, key)
+_PLACES = {  # field → (table, key)
+    name: where.partition(".")[::2] for name, (where, _) in FIELDS.items() if where not in _LISTS
+}
 _FIELD_OF = {name: {key: field for field, (table, key) in _PLACES.items() if key and table == name} for name in _TABLES}
 # tables with a fixed set of keys → their keys that are not fields of `Study`
 _CLOSED: dict[str, list[str]] = {
@@ -91,7 +94,7 @@ def to_toml(study: Study) -> str:
     """
     import tomli_w
 
-    tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
+    tables: dict[str, Any] = {name: {} for name in _TABLES}
     for field, (table, key) in _PLACES.items():
         value = getattr(study, field)
         if not key:
@@ -101,6 +104,7 @@ def to_toml(study: Study) -> str:
     tables["pruning"].update(dataclasses.asdict(study.pruning))
     budget = {key: getattr(study.budget, name) for key, name in _BUDGET_KEYS.items()}
     tables["budget"] = {key: value for key, value in budget.items() if value is not None}
+    tables.update({name: list(getattr(study, field)) for name, field in _LISTS.items()})
     try:
         return tomli_w.dumps({name: entries for name, entries in tables.items() if entries})
     except (TypeError, ValueError) as error:

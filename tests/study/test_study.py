@@ -9,6 +9,7 @@ import pytest
 
 from lrtune.errors import InputError
 from lrtune.study.study import Budget, PruningPolicy, Study, fingerprint
+from lrtune.study.task import targets
 from lrtune.study.toml import load_study, parse_seconds, parse_study, to_toml
 
 FULL = """
@@ -43,6 +44,14 @@ floor = 0.2
 [budget]
 time = "1h30m"
 trials = 40
+
+[[target]]
+hidden_size = 1024
+steps = 20_000
+
+[[target]]
+steps = 1200
+hidden_size = 64
 """
 
 
@@ -55,6 +64,7 @@ def test_every_table_is_read() -> None:
     assert study.arms == {"smooth": {"label_smoothing": 0.1}}
     assert study.pruner == "none" and study.pruning == PruningPolicy(floor=0.2)
     assert study.budget == Budget(seconds=5400.0, trials=40)
+    assert study.targets == ({"hidden_size": 1024.0, "steps": 20_000.0}, {"steps": 1200.0, "hidden_size": 64.0})
 
 
 @pytest.mark.parametrize(
@@ -97,6 +107,11 @@ def test_what_is_written_reads_back_as_the_same_study(study: Study) -> None:
         ("[pruning]\nfloor = nan", "pruning.floor: expected a number of at least 0"),
         ("[arms]\nsmooth = 3", "arms.smooth: expected a table"),
         ("study = 3", "study: expected a table"),
+        ("target = 3", "target: expected a list of tables"),
+        ("[target]\nhidden_size = 3", "target: expected a list of tables"),
+        ("[[targets]]\nhidden_size = 3", "unknown key 'targets'; did you mean 'target'"),
+        ("[[target]]\nhidden_size = 0", "target.hidden_size: expected a positive number, but got 0"),
+        ("[study]\nallow_inert_scale = 1", "allow_inert_scale: expected true or false"),
         ("[study", "invalid TOML"),
         ("a = " + "[" * 100_000, "invalid TOML"),
         ("[study]\nname = '\x1b'", "invalid TOML"),
@@ -146,6 +161,7 @@ def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
         replace(base, design="grid", points=9, seeds=2),
         replace(base, arms={"a": {"clip": 0.1}}),
         replace(base, scales={"steps": (100, 200)}),
+        replace(base, targets=({"hidden_size": 1024},), verify_at_target=True, allow_inert_scale=True),
     ]
     assert {fingerprint(study) for study in same} == {fingerprint(base)}
     other = [
@@ -159,6 +175,40 @@ def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
     ]
     assert len({fingerprint(study) for study in [*other, base]}) == len(other) + 1
     assert fingerprint(base, {"data": "a"}) != fingerprint(base, {"data": "b"})
+
+
+SCALES = Study(widths=(64, 128), scales={"depth": (2, 4), "batch": (8,)}, steps=300)
+
+
+def test_a_target_takes_the_only_trained_value_of_a_scale_that_it_leaves_out() -> None:
+    asked = replace(SCALES, targets=({"hidden_size": 1024, "depth": 12}, {"batch": 32, "depth": 2, "hidden_size": 64}))
+    assert targets(asked) == (
+        {"hidden_size": 1024.0, "depth": 12.0, "batch": 8.0},
+        {"hidden_size": 64.0, "depth": 2.0, "batch": 32.0},
+    )
+    assert targets(replace(SCALES, widths=(64,), targets=({"depth": 6, "steps": 300},))) == (
+        {"hidden_size": 64.0, "depth": 6.0, "batch": 8.0},
+    )
+
+
+def test_without_a_target_every_trained_combination_is_one() -> None:
+    assert targets(SCALES) == tuple(
+        {"hidden_size": width, "depth": depth, "batch": 8.0} for width in (64.0, 128.0) for depth in (2.0, 4.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"depth": 2}, r"target\.hidden_size: expected a value, since several are trained \(64, 128\)"),
+        ({"hidden_size": 64}, r"target\.depth: expected a value, since several are trained \(2, 4\)"),
+        ({"hidden_size": 64, "dpth": 2}, r"target: expected scales of this study \(hidden_size, depth, batch\)"),
+        ({"hidden_size": 64, "depth": 2, "steps": 900}, r"target\.steps: expected 300.* --scale steps=300,600"),
+    ],
+)
+def test_a_target_that_is_incomplete_or_unknown_is_one_clear_line(target, message) -> None:
+    with pytest.raises(InputError, match=message):
+        targets(replace(SCALES, targets=(target,)))
 
 
 ARMS = {
@@ -195,7 +245,8 @@ def test_an_arm_that_cannot_be_run(name, words):
         Study(arms=ARMS).arm(name)
 
 
-EXAMPLES = {"command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer"}  # settings that have no default
+# Settings without a default.
+EXAMPLES = {"command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer", "[[target]]"}
 
 
 def test_the_template_offers_every_default_as_it_is() -> None:
