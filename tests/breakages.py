@@ -186,6 +186,20 @@ BREAKAGES = (
         ("search/workers/test_worker.py",),
     ),
     Breakage(
+        "worker: all reports of a run are stored at each save",
+        "lrtune/search/workers/attempt.py",
+        "unsaved, self._unsaved = self._unsaved, ([], {})",
+        "unsaved = self._unsaved",
+        ("search/workers/test_worker.py",),
+    ),
+    Breakage(
+        "worker: a run is judged at each of very many reports",
+        "lrtune/search/workers/attempt.py",
+        "judged = self.judge() if is_due else None",
+        "judged = self.judge()",
+        ("search/workers/test_worker.py",),
+    ),
+    Breakage(
         "worker: the search's own goes home while the search is stopped",
         "lrtune/search/workers/worker.py",
         "math.inf if spec.patience is None else spec.patience",
@@ -237,7 +251,7 @@ BREAKAGES = (
     Breakage(
         "worker: trials of another width join a population",
         "lrtune/search/workers/leases.py",
-        "self._queued().where(_leases.c.peers == lease.peers)",
+        "self._queued().where(LEASES.c.peers == lease.peers)",
         "self._queued()",
         ("search/workers/test_worker.py",),
     ),
@@ -440,8 +454,8 @@ BREAKAGES = (
     Breakage(
         "search: one that is refused has changed what workers are told",
         "lrtune/search/workers/leases.py",
-        "self._run(self._insert(_studies).values(row).on_conflict_do_nothing())",
-        "self._run(self._insert(_studies).values(row).on_conflict_do_update(index_elements=['name'], set_=row))",
+        "self._run(self._insert(STUDIES).values(row).on_conflict_do_nothing())",
+        "self._run(self._insert(STUDIES).values(row).on_conflict_do_update(index_elements=['name'], set_=row))",
         ("search/test_run.py",),
     ),
     Breakage(

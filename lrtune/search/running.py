@@ -10,6 +10,7 @@ from lrtune.search.events import OnEvent, TrialReported, TrialStarted
 from lrtune.search.workers.leases import Lease
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
+from lrtune.trainer.trial import Report
 
 _LONGEST_LOOK = 5.0  # the most seconds of silence to count between two looks
 
@@ -34,12 +35,12 @@ class RunningTrials:
         self.leases, self._looked = leases, now
         self._note_silences(passed)
         for lease in leases:
-            step = lease.progress["reports"][-1][0] if lease.progress.get("reports") else -1
+            step = lease.last.step if lease.last else -1
             before = self._emitted.get(lease.trial)
             if before is None or before[0] != lease.attempt:
                 self._emit_start(lease)
-            if step >= 0 and before != (lease.attempt, step):
-                self._emit_report(lease)
+            if lease.last and before != (lease.attempt, step):
+                self._emit_report(lease, lease.last)
             self._emitted[lease.trial] = (lease.attempt, step)
 
     def silence(self, lease: Lease) -> float:
@@ -71,7 +72,8 @@ class RunningTrials:
             )
         )
 
-    def _emit_report(self, lease: Lease) -> None:
-        step, loss, diversity, _ = lease.progress["reports"][-1]
-        steps = int(lease.progress.get("steps", self.study.steps))
-        self.emit(TrialReported(trial=lease.trial, step=step, steps=steps, loss=loss, diversity=diversity))
+    def _emit_report(self, lease: Lease, last: Report) -> None:
+        steps = steps_of(Task(**lease.task), self.study)
+        self.emit(
+            TrialReported(trial=lease.trial, step=last.step, steps=steps, loss=last.loss, diversity=last.diversity)
+        )

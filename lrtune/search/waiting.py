@@ -50,4 +50,4 @@ def _what(running: Sequence[Lease], waiting: int, workers: int) -> str:
 
 def _step(lease: Lease) -> int:
     """The last saved step; -1 before the first."""
-    return int(lease.progress["reports"][-1][0]) if lease.progress.get("reports") else -1
+    return lease.last.step if lease.last else -1

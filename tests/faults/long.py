@@ -1,7 +1,7 @@
 """The long form of the fault suite: a hundred kills, sixteen workers, twenty thousand trials. Prints its figures.
 
     python tests/faults/long.py kills [--kills 100] [--seed 0]
-    python tests/faults/long.py sqlite-lock | efficiency | size [--trials 20000]
+    python tests/faults/long.py sqlite-lock | reports | efficiency | size [--trials 20000]
 
 ``efficiency`` and ``size --storage URL`` want PostgreSQL: give a URL, or have its server installed.
 """
@@ -86,6 +86,24 @@ def sqlite_lock(folder: Path) -> bool:
     return code == 0
 
 
+def reports(folder: Path) -> bool:
+    """One run of 4,000 reports beside one that reports once: what the reports cost, in turns."""
+    took: dict[str, list[float]] = {"one": [], "all": []}
+    for turn in range(5):
+        for how, times in took.items():
+            study = {"steps": 4000, "report_every": 1, "options": {"reports": how}}
+            one = {"tasks": [{"hidden_size": 32, "learning_rate": 0.01}], "workers": 1, "study": study}
+            code, said = scene.finish(scene.start(folder / f"{how}{turn}", "often", **one))
+            assert code == 0, said
+            (record,) = scene.records(folder / f"{how}{turn}")
+            assert len(record.curve["step"]) == (4001 if how == "all" else 1), record.why
+            times.append(record.seconds)
+    one, every = (sorted(times)[2] for times in took.values())
+    each = 1000 * (every - one) / 4000
+    print(f"one report: {one:.3f} s; 4,001 reports: {every:.3f} s, {each:.3f} ms each (medians of 5)")
+    return every - one < 4.0
+
+
 def efficiency(url: str, folder: Path) -> bool:
     """16 workers with a trainer that sleeps 5 s: the share of their time that is spent training."""
     tasks = [{"hidden_size": 32, "learning_rate": 0.001 * number} for number in range(1, 129)]
@@ -161,7 +179,7 @@ def size(url: str | None, trials: int, folder: Path) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kills", "sqlite-lock", "efficiency", "size"])
+    parser.add_argument("what", choices=["kills", "sqlite-lock", "reports", "efficiency", "size"])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -173,6 +191,8 @@ def main() -> int:
                 fine = kills(given.kills, given.seed, Path(folder))
             case "sqlite-lock":
                 fine = sqlite_lock(Path(folder))
+            case "reports":
+                fine = reports(Path(folder))
             case "efficiency":
                 fine = efficiency(given.storage, Path(folder))
             case _:

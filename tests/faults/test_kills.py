@@ -67,7 +67,7 @@ def _step(out: Path) -> int:
     """The last step that the storage knows of an unfinished trial."""
     leases = _leases(out)
     rows = [] if leases is None else [*leases.running(), *leases.waiting()]
-    return max((lease.progress["reports"][-1][0] for lease in rows if lease.progress.get("reports")), default=-1)
+    return max((lease.last.step for lease in rows if lease.last), default=-1)
 
 
 def _leases(out: Path) -> Leases | None:

@@ -48,6 +48,13 @@ def slow(trial: Trial) -> None:
     _walk(trial, 4.0)
 
 
+def often(trial: Trial) -> None:
+    """A report at every step, or at the last one only; a loss that falls while the diversity stays low at first."""
+    for step in range(trial.steps + 1) if trial.options["reports"] == "all" else (trial.steps,):
+        if not trial.report(step, loss=3 - 5e-4 * step, diversity=0.01 if step < 2000 else 0.5):
+            return
+
+
 def sleeper(trial: Trial) -> None:
     """5 s, whatever the rate."""
     time.sleep(5)

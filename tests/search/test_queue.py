@@ -18,6 +18,7 @@ from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
 from lrtune.study.task import Task
+from lrtune.trainer.trial import Report
 
 
 class Scene:
@@ -79,7 +80,7 @@ def test_what_a_worker_writes_is_seen_at_the_next_look(scene: Scene) -> None:
     [lease] = scene.worker.claim("worker")
     scene.queue.collect()
     assert scene.kinds() == [TrialStarted]
-    scene.worker.save_progress(lease, {"reports": [(2, 5.0, None, {})], "texts": {}, "steps": 10})
+    scene.worker.append(lease, [Report(2, 5.0, None, {})], {})
     scene.queue.collect()
     assert scene.kinds() == [TrialReported]
     scene.worker.finish(lease, finished(lease.trial))

@@ -2,11 +2,12 @@
 
 from lrtune.search.waiting import FIRST_SECONDS, Waiting
 from lrtune.search.workers.leases import Lease
+from lrtune.trainer.trial import Report
 
 
 def lease(step: int | None, trial: int = 3) -> Lease:
-    progress = {} if step is None else {"reports": [[step, 3.0, None, {}]]}
-    return Lease(trial=trial, attempt=1, owner="me", peers="", task={"hidden_size": 64}, progress=progress)
+    last = None if step is None else Report(step, 3.0, None, {})
+    return Lease(trial=trial, attempt=1, owner="me", peers="", task={"hidden_size": 64}, last=last)
 
 
 def said(waiting: Waiting, running: list[Lease], seconds: range, *, waits: int = 2) -> list[str]:

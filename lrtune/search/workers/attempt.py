@@ -1,11 +1,12 @@
 """One attempt at one trial: the trainer's reports become a curve, a verdict and finally a record."""
 
 import contextlib
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,8 @@ from lrtune.study.task import Task, steps_of
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
 
 _SAVE_SECONDS = 1.0
+_VERDICTS = 256  # of more frequent reports, the first in each 256th of the steps is judged
+_MOST_VALUES = 200_000  # in a record's curves; a record has at most 16 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +56,18 @@ class Attempt:
         self.is_interrupted = False
         self.verdict: Verdict | None = None
         self.facts = Facts()
-        self.texts: dict[str, str] = dict(lease.progress.get("texts", {}))
-        self.rows: list[Report] = [_row(*row) for row in lease.progress.get("reports", ())]
+        self.texts: dict[str, str] = {}
+        self.rows: list[Report] = []
+        self._judged: list[Report] = []
+        for reports, texts in leases.appended(lease.trial):
+            self.texts |= texts
+            for report in reports:
+                self._add(report)
+        self._unsaved: tuple[list[Report], dict[str, str]] = ([], {})
         self._reported = False
         self._saved = self._kept = time.monotonic()
         self._peers: dict[int, Curve] = {}
+        self._looked_for_peers = -math.inf
         self.folder = setting.checkpoints / str(lease.trial) if setting.checkpoints else None
 
     @property
@@ -79,12 +89,15 @@ class Attempt:
             checkpoint_dir=self.folder,
             on_report=self.on_report,
             on_describe=self.on_describe,
-            on_attach=self.texts.__setitem__,
+            on_attach=self.on_attach,
             is_checkpoint_due=self.is_checkpoint_due,
         )
 
     def on_describe(self, facts: Facts) -> None:
         self.facts = facts
+
+    def on_attach(self, name: str, text: str) -> None:
+        self.texts[name] = self._unsaved[1][name] = text
 
     def on_report(self, report: Report) -> bool:
         """Add a report; returns False to end the run.
@@ -99,10 +112,10 @@ class Attempt:
             self._interrupt("another worker has this trial")
         if self.verdict is not None:
             return False
-        # After a restart the trainer repeats the report of its checkpoint's step; drop the later reports.
-        self.rows = [row for row in self.rows if row.step < report.step] + [report]
+        is_due = self._add(report)
+        self._unsaved[0].append(report)
         self._reported = True
-        judged = self.judge()
+        judged = self.judge() if is_due else None
         if judged is not None and judged.is_cut:
             self.verdict = judged
             return False
@@ -112,6 +125,26 @@ class Attempt:
             if time.monotonic() - self._saved > _SAVE_SECONDS:
                 self.save()
         return True
+
+    def _add(self, report: Report) -> bool:
+        """Add a report; returns whether to judge the run now.
+
+        After a restart the trainer repeats the report of its checkpoint's step: the report replaces that one and all
+        later ones.
+        """
+        for rows in (self.rows, self._judged):
+            while rows and rows[-1].step >= report.step:
+                rows.pop()
+        self.rows.append(report)
+        is_due = not self._judged or self._part(report) > self._part(self._judged[-1])
+        is_due = is_due or report.step >= self.steps or not is_finite(report.loss)
+        if is_due:
+            self._judged.append(report)
+        return is_due
+
+    def _part(self, report: Report) -> int:
+        most = max(_VERDICTS, 4 * self.study.pruning.patience)
+        return report.step * most // self.steps
 
     def _interrupt(self, why: str) -> NoReturn:
         self.is_interrupted = True
@@ -123,13 +156,14 @@ class Attempt:
             return None
         peers = self.peers() if self.study.pruning.beaten else ()
         curve = Curve.from_reports(
-            self.rows, self.facts, planned_steps=self.steps, learning_rate=self.task.learning_rate
+            self._judged, self.facts, planned_steps=self.steps, learning_rate=self.task.learning_rate
         )
         return verdict(curve, self.study.pruning, peers)
 
     def peers(self) -> list[Curve]:
         """Curves of the finished runs of the same width and seed, refreshed at most once per save interval."""
-        if not self._peers or time.monotonic() - self._saved > _SAVE_SECONDS:
+        if time.monotonic() - self._looked_for_peers > _SAVE_SECONDS:
+            self._looked_for_peers = time.monotonic()
             for trial, result in self.leases.results(self.lease.peers, list(self._peers)):
                 with contextlib.suppress(InputError):  # the search fails the unreadable ones
                     record = from_json(result)
@@ -138,11 +172,10 @@ class Attempt:
         return list(self._peers.values())
 
     def save(self) -> None:
-        """Store the curve so far: a restarted attempt resumes from it, and the live view shows it."""
+        """Store the reports since the last call: a restarted attempt resumes from all, the live view shows the last."""
         self._saved = time.monotonic()
-        reports = [(row.step, row.loss, row.diversity, dict(row.numbers)) for row in self.rows]
-        kept = self.leases.save_progress(self.lease, {"reports": reports, "texts": self.texts, "steps": self.steps})
-        self.is_lost = self.is_lost or not kept
+        unsaved, self._unsaved = self._unsaved, ([], {})
+        self.is_lost = self.is_lost or not self.leases.append(self.lease, *unsaved)
 
     def is_checkpoint_due(self) -> bool:
         """True at intervals and when the search stops; saves the curve first, so that it covers the checkpoint."""
@@ -178,7 +211,8 @@ class Attempt:
 
     def record(self, status: Status, why: str = "") -> TrialRecord:
         """The record of this attempt so far."""
-        last = self.rows[-1] if self.rows else None
+        rows = list(self.rows)  # the trainer may report meanwhile, after a timeout
+        last = rows[-1] if rows else None
         per_step = self.facts.tokens_per_step
         plan = {"threads": self.setting.threads, "members": self.members}
         if self.micro_batch is not None:
@@ -196,7 +230,7 @@ class Attempt:
             loss=last.loss if last and is_finite(last.loss) else None,
             diversity=last.diversity if last and is_finite(last.diversity) else None,
             scales=dict(self.task.scales),
-            curve=_columns(self.rows),
+            curve=_columns(rows),
             facts=self.facts,
             arm=self.task.arm,
             options=dict(self.task.options),
@@ -231,23 +265,26 @@ class Attempt:
     def start_over(self, micro_batch: int) -> "Attempt":
         """A new attempt at the same lease from step 0, in micro-batches."""
         self.forget_checkpoint()
-        fresh = Lease(**{**asdict(self.lease), "progress": {}})
-        return Attempt(fresh, self.study, self.leases, self.setting, micro_batch)
-
-
-def _row(step: int, loss: float | None, diversity: float | None, numbers: Mapping[str, float]) -> Report:
-    return Report(int(step), float("nan") if loss is None else loss, diversity, numbers)
+        self.leases.forget(self.lease)
+        return Attempt(self.lease, self.study, self.leases, self.setting, micro_batch)
 
 
 def _columns(rows: Sequence[Report]) -> dict[str, list[float | None]]:
-    """Reports as columns of equal length; optional columns only if at least one report has a value."""
+    """Reports as columns of equal length; optional columns only if at least one report has a value.
+
+    Of very many reports, an even selection with the first and the last.
+    """
+    names = sorted({name for row in rows for name in row.numbers})
+    most = max(2, _MOST_VALUES // (3 + len(names)))
+    if len(rows) > most:
+        rows = [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
     columns: dict[str, list[float | None]] = {
         "step": [row.step for row in rows],
         "loss": [row.loss if is_finite(row.loss) else None for row in rows],
     }
     if any(row.diversity is not None for row in rows):
         columns["diversity"] = [row.diversity if is_finite(row.diversity) else None for row in rows]
-    for name in sorted({name for row in rows for name in row.numbers}):
+    for name in names:
         values: list[Any] = [row.numbers.get(name) for row in rows]
         columns[name] = [value if is_finite(value) else None for value in values]
     return columns

@@ -4,14 +4,14 @@ A trial's row goes ``queued → running → done → told``, or from ``queued`` 
 row, renews it during training, and writes the record into it. Only the study's one search adds rows, releases those of
 silent workers, and passes records to the Optuna study, the source of truth. Records stay in their rows, because workers
 compare runs of one width. The pair (owner, attempt) is a fencing token: a worker that lost a row cannot write to it, so
-a trial completes once, however often it starts.
+a trial completes once, however often it starts. During training, the worker appends its reports to a second table.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,46 +20,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import patiently
+from lrtune.search.workers.tables import LEASES, MEMBERS, REPORTS, STUDIES, TABLES
+from lrtune.trainer.trial import Report
 
 _FIRST_PATIENCE = 10.0
-_tables = sa.MetaData()
-_studies = sa.Table(
-    "lrtune_studies",
-    _tables,
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("spec", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("planner", sa.String(255)),
-    sa.Column("planner_renewed", sa.Double),
-)
-_leases = sa.Table(
-    "lrtune_leases",
-    _tables,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("owner", sa.String(255)),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("renewed", sa.Double),
-    sa.Column("peers", sa.Text, nullable=False),
-    sa.Column("task", sa.Text, nullable=False),
-    sa.Column("progress", sa.Text),
-    sa.Column("result", sa.Text),
-    sa.Index("lrtune_leases_by_state", "study", "state"),
-)
-_members = sa.Table(
-    "lrtune_members",
-    _tables,
-    sa.Column("study", sa.String(255), primary_key=True),
-    sa.Column("peers", sa.String(64), primary_key=True),
-    sa.Column("members", sa.Integer, nullable=False),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One row: a trial, its worker and its progress. `renewed`: time of the last renewal, by the database's clock."""
+    """One row: a trial and its worker.
+
+    Attributes:
+        renewed: time of the last renewal, by the database's clock.
+        last: the last report that the worker saved.
+    """
 
     trial: int
     attempt: int
@@ -67,7 +41,7 @@ class Lease:
     peers: str
     task: Mapping[str, Any]
     renewed: float = 0.0
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    last: Report | None = None
 
 
 class Leases:
@@ -79,7 +53,7 @@ class Leases:
         self.patience = 180.0
         self._watching: sa.PoolProxiedConnection | None = None
         self._version: int | None = None
-        self._mine = _leases.c.study == study
+        self._mine = LEASES.c.study == study
         now = "(julianday('now') - 2440587.5) * 86400.0"
         self._now = sa.literal_column(
             now if engine.name == "sqlite" else "EXTRACT(EPOCH FROM clock_timestamp())", sa.Double
@@ -90,18 +64,26 @@ class Leases:
         self._stop_watching()
         self.engine.dispose()
 
-    def _run(self, statement: sa.Executable) -> list[Any]:
-        """Execute in its own transaction; returns the rows of a query, or one row with the count of changed rows."""
+    def _run(self, statement: sa.Executable, *then: sa.Executable) -> list[Any]:
+        """Execute in one transaction; returns the rows of a query, or one row with the count of changed rows.
+
+        Args:
+            then: statements to execute only if the first one changed a row.
+        """
 
         def call() -> list[Any]:
             with self.engine.begin() as connection:
                 result = connection.execute(statement)
-                return list(result) if result.returns_rows else [(result.rowcount,)]
+                rows = list(result) if result.returns_rows else [(result.rowcount,)]
+                for more in then:
+                    if rows[0][0]:
+                        connection.execute(more)
+                return rows
 
         return patiently(call, patience=self.patience)
 
-    def _changed(self, statement: sa.Executable) -> bool:
-        return bool(self._run(statement)[0][0])
+    def _changed(self, statement: sa.Executable, *then: sa.Executable) -> bool:
+        return bool(self._run(statement, *then)[0][0])
 
     def has_news(self) -> bool:
         """Whether the database has changed since the last call; True if unknown.
@@ -130,15 +112,15 @@ class Leases:
 
     def create(self, spec: StudySpec) -> None:
         """Create the tables and the study's row unless they exist; keeps an existing row."""
-        patiently(lambda: _tables.create_all(self.engine))
+        patiently(lambda: TABLES.create_all(self.engine))
         row = {"name": self.study, "spec": spec.to_json(), "fingerprint": spec.fingerprint, "state": "open"}
-        self._run(self._insert(_studies).values(row).on_conflict_do_nothing())
+        self._run(self._insert(STUDIES).values(row).on_conflict_do_nothing())
 
     def open(self, spec: StudySpec) -> None:
         """Open the study to workers under `spec`; for the search that holds it."""
-        opened = sa.update(_studies).where(_studies.c.name == self.study)
+        opened = sa.update(STUDIES).where(STUDIES.c.name == self.study)
         self._run(opened.values(spec=spec.to_json(), state="open"))
-        self._run(sa.delete(_members).where(_members.c.study == self.study))  # reported to an earlier search
+        self._run(sa.delete(MEMBERS).where(MEMBERS.c.study == self.study))  # reported to an earlier search
 
     def _insert(self, table: sa.Table) -> Any:
         """The database's INSERT with an ON CONFLICT clause."""
@@ -146,18 +128,18 @@ class Leases:
 
     def spec(self) -> StudySpec | None:
         """The study's specification for workers, or None without such a study."""
-        rows = self._own_row(_studies.c.spec)
+        rows = self._own_row(STUDIES.c.spec)
         return StudySpec.from_json(rows[0][0]) if rows else None
 
     def fingerprint(self) -> str | None:
         """The study's fingerprint, or None without such a study."""
-        rows = self._own_row(_studies.c.fingerprint)
+        rows = self._own_row(STUDIES.c.fingerprint)
         return str(rows[0][0]) if rows else None
 
     def _own_row(self, column: sa.Column[Any]) -> list[Any]:
         """A column of the study's row; empty without tables. The first contact with a storage, so it waits less."""
-        has_tables = patiently(lambda: sa.inspect(self.engine).has_table(_studies.name), patience=_FIRST_PATIENCE)
-        return self._run(sa.select(column).where(_studies.c.name == self.study)) if has_tables else []
+        has_tables = patiently(lambda: sa.inspect(self.engine).has_table(STUDIES.name), patience=_FIRST_PATIENCE)
+        return self._run(sa.select(column).where(STUDIES.c.name == self.study)) if has_tables else []
 
     def is_anothers(self) -> bool:
         """Whether Optuna's tables hold a study of this name from another program."""
@@ -168,100 +150,121 @@ class Leases:
 
     def state(self) -> tuple[str, float | None]:
         """``open``, ``stopping`` or ``done``, and the search's last heartbeat, by the database's clock."""
-        rows = self._run(sa.select(_studies.c.state, _studies.c.planner_renewed).where(_studies.c.name == self.study))
+        rows = self._run(sa.select(STUDIES.c.state, STUDIES.c.planner_renewed).where(STUDIES.c.name == self.study))
         return (str(rows[0][0]), rows[0][1]) if rows else ("done", None)
 
     def set_state(self, state: str) -> None:
-        self._run(sa.update(_studies).where(_studies.c.name == self.study).values(state=state))
+        self._run(sa.update(STUDIES).where(STUDIES.c.name == self.study).values(state=state))
 
     def hold(self, planner: str, silence: float) -> str | None:
         """Take or keep the study for this search; returns the name of another search that holds it."""
         free = sa.or_(
-            _studies.c.planner.is_(None),
-            _studies.c.planner == planner,
-            sa.func.abs(self._now - _studies.c.planner_renewed) > silence,  # abs: the clock may be set back
+            STUDIES.c.planner.is_(None),
+            STUDIES.c.planner == planner,
+            sa.func.abs(self._now - STUDIES.c.planner_renewed) > silence,  # abs: the clock may be set back
         )
-        take = sa.update(_studies).where(_studies.c.name == self.study, free)
+        take = sa.update(STUDIES).where(STUDIES.c.name == self.study, free)
         if self._changed(take.values(planner=planner, planner_renewed=self._now)):
             return None
-        rows = self._run(sa.select(_studies.c.planner).where(_studies.c.name == self.study))
+        rows = self._run(sa.select(STUDIES.c.planner).where(STUDIES.c.name == self.study))
         holder = str(rows[0][0])
         if is_gone(holder):
-            drop = sa.update(_studies).where(_studies.c.name == self.study, _studies.c.planner == holder)
+            drop = sa.update(STUDIES).where(STUDIES.c.name == self.study, STUDIES.c.planner == holder)
             self._run(drop.values(planner=None))
             return self.hold(planner, silence)
         return holder
 
     def let_go(self, planner: str, state: str) -> None:
         """Release the study."""
-        mine = sa.update(_studies).where(_studies.c.name == self.study, _studies.c.planner == planner)
+        mine = sa.update(STUDIES).where(STUDIES.c.name == self.study, STUDIES.c.planner == planner)
         self._run(mine.values(planner=None, state=state))
 
     # For workers
 
     def claim(self, owner: str) -> list[Lease]:
         """Claim a queued trial for this owner, if there is one; trials with the fewest attempts come first."""
-        return self._take(owner, _leases.c.trial == self._queued().limit(1).scalar_subquery())
+        return self._take(owner, LEASES.c.trial == self._queued().limit(1).scalar_subquery())
 
     def claim_peers(self, lease: Lease, count: int) -> list[Lease]:
         """Claim up to `count` more queued trials of the group of `lease` for its owner."""
         if count < 1:
             return []
-        peers = self._queued().where(_leases.c.peers == lease.peers)
-        return self._take(lease.owner, _leases.c.trial.in_(peers.limit(count)))
+        peers = self._queued().where(LEASES.c.peers == lease.peers)
+        return self._take(lease.owner, LEASES.c.trial.in_(peers.limit(count)))
 
     def _queued(self) -> sa.Select[Any]:
-        c = _leases.c
+        c = LEASES.c
         queued = sa.select(c.trial).where(self._mine, c.state == "queued").order_by(c.attempt, c.trial)
         return queued.with_for_update(skip_locked=True)
 
     def _take(self, owner: str, chosen: sa.ColumnElement[bool]) -> list[Lease]:
-        c = _leases.c
+        c = LEASES.c
         taken = {"state": "running", "owner": owner, "attempt": c.attempt + 1, "renewed": self._now}
         back = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
-        take = sa.update(_leases).where(self._mine, c.state == "queued", chosen).values(taken)
+        take = sa.update(LEASES).where(self._mine, c.state == "queued", chosen).values(taken)
         return [_lease(row) for row in self._run(take.returning(*back))]
 
     def report_members(self, peers: str, members: int) -> None:
         """Report to the search how many trials of a group a worker trains at once."""
         row = {"study": self.study, "peers": _short(peers), "members": members}
-        stated = self._insert(_members).values(row)
+        stated = self._insert(MEMBERS).values(row)
         self._run(stated.on_conflict_do_update(index_elements=["study", "peers"], set_={"members": members}))
 
     def renew(self, owner: str) -> set[int]:
         """Renew the leases of `owner`; returns the trials that it still holds."""
-        mine = sa.update(_leases).where(self._mine, _leases.c.state == "running", _leases.c.owner == owner)
-        rows = self._run(mine.values(renewed=self._now).returning(_leases.c.trial))
+        mine = sa.update(LEASES).where(self._mine, LEASES.c.state == "running", LEASES.c.owner == owner)
+        rows = self._run(mine.values(renewed=self._now).returning(LEASES.c.trial))
         return {int(row[0]) for row in rows}
 
     def _held(self, lease: Lease) -> sa.Update:
-        c = _leases.c
+        c = LEASES.c
         held = (c.trial == lease.trial, c.state == "running", c.owner == lease.owner, c.attempt == lease.attempt)
-        return sa.update(_leases).where(self._mine, *held)
+        return sa.update(LEASES).where(self._mine, *held)
 
-    def save_progress(self, lease: Lease, progress: Mapping[str, Any]) -> bool:
-        """Store the curve so far; False if the owner has lost the trial."""
-        return self._changed(self._held(lease).values(progress=json.dumps(progress), renewed=self._now))
+    def append(self, lease: Lease, reports: Sequence[Report], texts: Mapping[str, str]) -> bool:
+        """Append reports and texts to those of a trial; False if the owner has lost the trial.
+
+        A repeat after a lost answer appends them twice, which means the same (see `Attempt`).
+        """
+        rows = [(report.step, report.loss, report.diversity, dict(report.numbers)) for report in reports]
+        last = {"progress": json.dumps((*rows[-1][:3], {}))} if rows else {}
+        held = self._held(lease).values(renewed=self._now, **last)
+        part = {"study": self.study, "trial": lease.trial, "reports": json.dumps(rows), "texts": json.dumps(texts)}
+        return self._changed(held, sa.insert(REPORTS).values(part))
+
+    def appended(self, trial: int) -> Iterator[tuple[list[Report], dict[str, str]]]:
+        """The reports and texts of a trial as its workers appended them."""
+        c = REPORTS.c
+        of_trial = (c.study == self.study, c.trial == trial)
+        for reports, texts in self._run(sa.select(c.reports, c.texts).where(*of_trial).order_by(c.id)):
+            yield [Report(*row) for row in json.loads(reports)], json.loads(texts)
+
+    def forget(self, lease: Lease) -> None:
+        """Delete the reports of a trial that its owner starts again."""
+        self._changed(self._held(lease).values(progress=None), self._delete_reports(lease.trial))
+
+    def _delete_reports(self, trial: int) -> sa.Delete:
+        return sa.delete(REPORTS).where(REPORTS.c.study == self.study, REPORTS.c.trial == trial)
 
     def finish(self, lease: Lease, result: str) -> bool:
-        """Store the record, as JSON; False if the owner has lost the trial."""
+        """Store the record, as JSON, and delete the trial's reports; False if the owner has lost the trial."""
         done = self._held(lease).values(state="done", result=result, progress=None)
-        if self._changed(done):
+        if self._changed(done, self._delete_reports(lease.trial)):
             return True
         # A first try may have succeeded without its answer arriving.
-        c = _leases.c
+        c = LEASES.c
         same = (c.trial == lease.trial, c.owner == lease.owner, c.attempt == lease.attempt, c.state != "running")
         rows = self._run(sa.select(c.result).where(self._mine, *same))
         return bool(rows) and rows[0][0] == result
 
     def release(self, lease: Lease, *, counted: bool = False) -> bool:
         """Return a trial to the queue; unless `counted`, the attempt does not count."""
-        attempt = _leases.c.attempt - (0 if counted else 1)
+        attempt = LEASES.c.attempt - (0 if counted else 1)
         return self._changed(self._held(lease).values(state="queued", owner=None, attempt=attempt))
 
     def results(self, peers: str, unlike: Sequence[int] = ()) -> list[tuple[int, str]]:
         """The records of one group's trials, except those in `unlike`."""
-        c = _leases.c
+        c = LEASES.c
         ended = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told")), c.peers == peers)
         return [(int(row[0]), str(row[1])) for row in self._run(ended.where(c.trial.not_in(list(unlike))))]
 
@@ -269,59 +272,60 @@ class Leases:
 
     def members(self) -> list[int]:
         """How many trials workers train at once: one number per group, ascending."""
-        c = _members.c
+        c = MEMBERS.c
         rows = self._run(sa.select(c.members).where(c.study == self.study).order_by(c.members))
         return [int(row[0]) for row in rows]
 
     def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
         """Queue a trial; one that has a row keeps it."""
         row = {"state": "queued", "attempt": 0, "peers": peers, "task": json.dumps(task)}
-        self._run(self._insert(_leases).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
+        self._run(self._insert(LEASES).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
 
     def running(self) -> list[Lease]:
         """The running trials."""
-        c = _leases.c
+        c = LEASES.c
         columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "running").order_by(c.trial))
         return [_lease(row) for row in rows]
 
     def waiting(self) -> list[Lease]:
-        """The trials that wait for a worker, with the progress of earlier attempts."""
-        c = _leases.c
+        """The trials that wait for a worker, with the last report of earlier attempts."""
+        c = LEASES.c
         columns = (c.trial, c.attempt, c.owner, c.peers, c.task, c.renewed, c.progress)
         rows = self._run(sa.select(*columns).where(self._mine, c.state == "queued").order_by(c.trial))
         return [_lease(row) for row in rows]
 
     def cancel(self, trial: int) -> bool:
         """Cancel a waiting trial; False if a worker already has it."""
-        row = (_leases.c.trial == trial, _leases.c.state == "queued")
-        return self._changed(sa.update(_leases).where(self._mine, *row).values(state="cancelled"))
+        row = (LEASES.c.trial == trial, LEASES.c.state == "queued")
+        return self._changed(sa.update(LEASES).where(self._mine, *row).values(state="cancelled"))
 
     def put_in(self, trial: int, result: str) -> None:
         """Store the record of an unfinished trial that did not come from a worker."""
-        row = (_leases.c.trial == trial, _leases.c.state.in_(("queued", "running", "cancelled")))
-        self._run(sa.update(_leases).where(self._mine, *row).values(state="done", result=result, progress=None))
+        row = (LEASES.c.trial == trial, LEASES.c.state.in_(("queued", "running", "cancelled")))
+        done = sa.update(LEASES).where(self._mine, *row).values(state="done", result=result, progress=None)
+        self._run(done, self._delete_reports(trial))
 
     def done(self) -> list[tuple[int, str]]:
         """The workers' records that the Optuna study lacks."""
-        c = _leases.c
+        c = LEASES.c
         rows = self._run(sa.select(c.trial, c.result).where(self._mine, c.state == "done").order_by(c.trial))
         return [(int(row[0]), str(row[1])) for row in rows]
 
     def told(self, trial: int, result: str | None = None) -> None:
         """Mark a record as stored in Optuna and the records file, or replace an unreadable one by `result`."""
-        row = sa.update(_leases).where(self._mine, _leases.c.trial == trial, _leases.c.state == "done")
+        row = sa.update(LEASES).where(self._mine, LEASES.c.trial == trial, LEASES.c.state == "done")
         self._run(row.values({"state": "told"} if result is None else {"result": result}))
 
     def ended(self) -> list[tuple[int, str]]:
         """All records from workers."""
-        c = _leases.c
+        c = LEASES.c
         query = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told"))).order_by(c.trial)
         return [(int(row[0]), str(row[1])) for row in self._run(query)]
 
     def states(self) -> dict[int, str]:
         """The state of every trial with a row: ``queued``, ``running``, ``done``, ``told`` or ``cancelled``."""
-        rows = self._run(sa.select(_leases.c.trial, _leases.c.state).where(self._mine))
+        rows = self._run(sa.select(LEASES.c.trial, LEASES.c.state).where(self._mine))
         return {int(trial): str(state) for trial, state in rows}
 
 
@@ -339,5 +343,5 @@ def _lease(row: Any) -> Lease:
         peers=str(peers),
         task=json.loads(task),
         renewed=float(renewed or 0.0),
-        progress=json.loads(progress) if progress else {},
+        last=Report(*json.loads(progress)) if progress else None,
     )

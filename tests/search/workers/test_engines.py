@@ -165,7 +165,7 @@ def test_asked_to_stop_it_releases_the_trial_at_the_next_report_and_is_not_repla
     engine.replace_dead()
     assert engine.wait(0) and not scene.leases.running()
     (waiting,) = scene.leases.waiting()
-    assert waiting.attempt == 0 and waiting.progress["reports"]
+    assert waiting.attempt == 0 and waiting.last
 
 
 def test_a_hanging_trial_ends_with_its_worker_and_another_goes_on_with_the_others(scene: Scene) -> None:

@@ -13,6 +13,7 @@ import pytest
 from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
+from lrtune.search.workers import attempt
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
@@ -39,6 +40,10 @@ class Desk:
         for number, rate in enumerate(rates or RATES):
             task = Task(hidden_size=32, learning_rate=rate)
             self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})
+
+    def steps(self, trial: int) -> list[int]:
+        """The steps of the reports that its workers stored."""
+        return [report.step for part, _ in self.leases.appended(trial) for report in part]
 
     def work(self) -> dict[int, TrialRecord]:
         """Work until nothing waits; the records by trial."""
@@ -314,7 +319,7 @@ def test_a_worker_that_was_taken_for_dead_can_no_longer_write(tmp_path: Path, ca
     assert desk.leases.release(late, counted=True)
     assert desk.work()[0].attempt == 2
     assert not desk.leases.finish(late, "{}")
-    assert not desk.leases.save_progress(late, {})
+    assert not desk.leases.append(late, [], {})
     assert not desk.leases.release(late)
     assert from_json(desk.leases.ended()[0][1]).status == "finished"
 
@@ -354,13 +359,49 @@ def test_a_stopped_worker_keeps_the_curve_and_the_next_one_goes_on_with_it(tmp_p
     seen["stop_at"] = (6, stop)
     Worker(WorkerSpec(url=desk.url, study="study"), stop).run()
     (waiting,) = desk.leases.waiting()
-    assert waiting.attempt == 0 and [row[0] for row in waiting.progress["reports"]] == [0, 2, 4, 6]
+    assert waiting.attempt == 0 and desk.steps(waiting.trial) == [0, 2, 4, 6]
     seen.pop("stop_at")
     record = desk.work()[0]
     assert seen["began"] == 6, "it began at its checkpoint"
     assert record.curve["step"] == [0, 2, 4, 6, 8, 10]
     assert record.curve["loss"] == [4.0, 3.8, 3.6, 3.4, 3.2, 3.0]
     assert not (tmp_path / "checkpoints" / "0").exists()
+
+
+def reports_often(trial: Trial) -> None:
+    """At every step, with a checkpoint due at each."""
+    trial.attach("note", "x" * 100)
+    for step in range(trial.steps + 1):
+        assert trial.checkpoint_due
+        if not trial.report(step, loss=3.0 - step / 1e6, diversity=0.5, number=step):
+            return
+
+
+def test_reports_are_appended_not_rewritten_and_a_run_is_judged_at_most_256_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written, judged = [], []
+    monkeypatch.setattr(Leases, "append", lambda self, lease, reports, texts: not written.append((reports, texts)))
+    whole = attempt.verdict
+    monkeypatch.setattr(attempt, "verdict", lambda curve, *more: judged.append(curve.steps) or whole(curve, *more))
+    desk = Desk(tmp_path, "test_worker:reports_often", steps=2000, report_every=1)
+    desk.queue(0.01, checkpoint_seconds=0.0)
+    record = desk.work()[0]
+    assert (record.status, record.curve["step"]) == ("finished", list(range(2001)))
+    assert [report.step for reports, _ in written for report in reports] == list(range(2000))
+    assert [texts for _, texts in written if texts] == [{"note": "x" * 100}]
+    assert len(judged) == 257 and max(map(len, judged)) == 257 and judged[-1][-1] == 2000
+
+
+def test_a_curve_of_very_many_reports_is_thinned_to_fit_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(attempt, "_MOST_VALUES", 40)
+    desk = Desk(tmp_path, "test_worker:good", steps=200)
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert (record.status, record.steps_done) == ("finished", 200)
+    steps = record.curve["step"]
+    assert len(steps) == 10 and (steps[0], steps[-1]) == (0, 200)
+    assert {name: len(column) for name, column in record.curve.items()} == dict.fromkeys(("step", "loss", "extra"), 10)
 
 
 def deaf(trial: Trial) -> None:
@@ -393,7 +434,7 @@ def test_an_interruption_that_the_trainer_swallows_is_no_failure(trainer: str, t
     Worker(WorkerSpec(url=desk.url, study="study"), stop).run()
     assert not desk.leases.ended()
     (waiting,) = desk.leases.waiting()
-    assert waiting.attempt == 0 and [row[0] for row in waiting.progress["reports"]] == [0, 2, 4]
+    assert waiting.attempt == 0 and desk.steps(waiting.trial) == [0, 2, 4]
 
 
 def forks(trial: Trial) -> None:
