@@ -76,6 +76,12 @@ def check(study: Any) -> None:
             parse_options(study.options, {"head_size": head_size}).config(width, 256)
 
 
+def tokens_per_step(study: Any, scales: Mapping[str, float]) -> int:
+    """Tokens of one optimizer step."""
+    options = parse_options(study.options, {name: value for name, value in scales.items() if name in SCALES})
+    return options.batch * options.context
+
+
 def prepare(study: Any) -> Mapping[str, str]:
     """Tokenise the corpora. Returns the identity of the study's corpus; arms may change without affecting it."""
     longest = int(max(study.scales.get("context", (0,))))

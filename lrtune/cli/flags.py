@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_targets, parse_widths
+from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_targets, parse_values, parse_widths
 from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
@@ -48,6 +48,22 @@ Widths = Annotated[
 ]
 LrMin = Annotated[float | None, _flag("--lr-min", "Lowest learning rate searched first."), Sets("lr_min", float)]
 LrMax = Annotated[float | None, _flag("--lr-max", "Highest learning rate searched first."), Sets("lr_max", float)]
+_LENGTHS = "Optimizer steps of one run; several values are a scale."
+StepsSwept = Annotated[
+    str | None,
+    _flag("--steps", _LENGTHS, metavar="N,N"),
+    Sets("scales.steps", functools.partial(parse_values, flag="--steps")),
+]
+Tokens = Annotated[
+    str | None,
+    _flag("--tokens", "Tokens of one run, in place of steps; several values are a scale.", metavar="N,N"),
+    Sets("scales.tokens", functools.partial(parse_values, flag="--tokens")),
+]
+BatchTokens = Annotated[
+    str | None,
+    _flag("--batch-tokens", "Tokens of one step, for a trainer with this scale.", metavar="N,N"),
+    Sets("scales.batch_tokens", functools.partial(parse_values, flag="--batch-tokens")),
+]
 Steps = Annotated[int | None, _flag("--steps", "Optimizer steps of one run."), Sets("steps", int)]
 ReportEvery = Annotated[int | None, _flag("--report-every", "Steps between two reports."), Sets("report_every", int)]
 Budget = Annotated[
@@ -166,6 +182,15 @@ class Training:
     trainer: Trainer = None
     dataset: Dataset = None
     option: Option = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths(Training):
+    """How one run is trained, and the lengths to search."""
+
+    steps: StepsSwept = None  # type: ignore[assignment]
+    tokens: Tokens = None
+    batch_tokens: BatchTokens = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
 """`lrtune search`: train short runs at several sizes and rates, and fit the rule."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from lrtune.cli.flags import DryRun, Meeting, Running, Space, StudyFile, Sweep, Training, Watching
+from lrtune.cli.flags import DryRun, Lengths, Meeting, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
 from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def search(
     context: typer.Context,
     space: Space,
-    training: Training,
+    training: Lengths,
     sweep: Sweep,
     running: Running,
     meeting: Meeting,
@@ -45,7 +45,7 @@ def search(
         return
     from lrtune.search.run import run_search
 
-    check_before(settings.study, options)
+    settings = replace(settings, study=check_before(settings.study, options))
     with watch(settings, folder, watching) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, watching)

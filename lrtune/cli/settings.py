@@ -10,6 +10,7 @@ from typing import Any, get_args
 import typer
 
 from lrtune.cli.flags import Sets
+from lrtune.errors import InputError
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study, parse_study
 
@@ -41,16 +42,21 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
     """
     study = load_study(study_file) if study_file is not None else quick_study()
     given = list(_given(groups))
+    counts_tokens = "tokens" in study.scales or any(path == "scales.tokens" for _, path, _ in given)
     if study_file is None and any(name in ("trainer", "command") for name, _, _ in given):
         # The quick study's options belong to the bundled trainer; other trainers would reject them.
         study = dataclasses.replace(study, options={}, name="own")
     origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
     for name, path, value in given:
+        if path == "scales.steps" and len(value) == 1 and not counts_tokens:
+            path, value = "steps", _whole("--steps", *value)
+            others = {scale: values for scale, values in study.scales.items() if scale != "steps"}
+            study = dataclasses.replace(study, scales=others)
         changes[path] = value
         parts = {f"{path}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {path: value}
         origins.update({key: (item, _origin(context, name)) for key, item in parts.items()})
-    steps = changes.get("steps")
+    steps = changes.get("steps") or int(min(changes.get("scales.steps", (0,))))
     if steps and "report_every" not in changes and (study_file is None or study.report_every > steps):
         changes["report_every"] = default_report_every(steps)
         origins["report_every"] = (changes["report_every"], "about a twelfth of the steps")
@@ -65,6 +71,12 @@ def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
             sets = next((item for item in get_args(field.type) if isinstance(item, Sets)), None)
             if sets is not None and value not in (None, [], ()):
                 yield field.name, sets.path, sets.read(value)
+
+
+def _whole(flag: str, value: float) -> int:
+    if not value.is_integer():
+        raise InputError(f"{flag}: expected a whole number, but got {value:g}")
+    return int(value)
 
 
 def default_report_every(steps: int) -> int:

@@ -12,7 +12,6 @@ from lrtune.cli.flags import Meeting, Running, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
 from lrtune.study.study import Study
-from lrtune.study.task import targets
 from lrtune.study.toml import parse_seconds
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ def say_import(study: Study) -> None:
         say(f"importing trainer {study.trainer} to check the study; nothing is trained")
 
 
-def check_before(study: Study, options: dict[str, Any]) -> None:
-    """Check the options before any output, so that an error is the only line.
+def check_before(study: Study, options: dict[str, Any]) -> Study:
+    """The study, completed and checked before any output, so that an error is the only line.
 
     Raises:
         InputError: the targets, the options, the storage URL, the trainer or its settings are invalid.
@@ -50,14 +49,12 @@ def check_before(study: Study, options: dict[str, Any]) -> None:
     from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
     from lrtune.trainer.find import resolve_trainer
+    from lrtune.trainer.horizon import complete
 
-    targets(study)
     checked = SearchOptions(**options)
     if checked.storage is not None:
         normalise(checked.storage)
-    trainer = resolve_trainer(study.trainer, study.command)
-    if trainer.check is not None:
-        trainer.check(study)
+    return complete(study, resolve_trainer(study.trainer, study.command))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrtune.errors import InputError
+from lrtune.fields import LARGEST
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
@@ -40,13 +41,20 @@ def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
 
 def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Values of further scales from ``NAME=V1,V2`` items."""
-    scales = {}
-    for name, text in parse_pairs(pairs, flag="--scale").items():
-        try:
-            scales[name] = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            raise InputError(f"--scale: expected numbers such as {name}=1,2,4, but got {text!r:.60}") from None
-    return scales
+    return {
+        name: parse_values(text, flag=f"--scale {name}") for name, text in parse_pairs(pairs, flag="--scale").items()
+    }
+
+
+def parse_values(text: str, *, flag: str) -> tuple[float, ...]:
+    """Positive numbers from ``1,2,4``."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < LARGEST for value in values):
+        raise InputError(f"{flag}: expected positive numbers such as 1,2,4, but got {text!r:.60}")
+    return values
 
 
 def parse_targets(texts: Sequence[str]) -> tuple[dict[str, float], ...]:

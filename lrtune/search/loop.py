@@ -8,7 +8,7 @@ from lrtune.search.designs import Design
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.events import Note
 from lrtune.search.options import SearchOptions
-from lrtune.search.plan import hopeless
+from lrtune.search.plan import hopeless, inert_scale
 from lrtune.search.queue import TaskQueue
 from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
@@ -152,7 +152,8 @@ class Loop:
                 f"{failed[-1].hidden_size}): {failed[-1].reason or 'no reason given'}; "
                 f"see `why` in {self.queue.folder.records_path}"
             )
-        if (why := hopeless(list(records.values()))) is not None:
+        done = list(records.values())
+        if (why := hopeless(done) or inert_scale(done, self.study)) is not None:
             raise RunFailedError(why)
         if budget.seconds is not None and time.monotonic() - self.began > budget.seconds:
             return StopReason(Ending.SECONDS_SPENT, f"the budget of {budget.seconds:g} s is spent")

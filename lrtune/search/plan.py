@@ -1,5 +1,6 @@
 """Plans a search: its runs and their cost, and whether a budget or a range of rates can be enough."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ from lrtune.records.record import TrialRecord
 from lrtune.search.options import SearchOptions
 from lrtune.search.workers.machine import shares
 from lrtune.study.study import Study
-from lrtune.study.task import LR_FLOOR, Task, cells
+from lrtune.study.task import LR_FLOOR, Task, cells, steps_of
 
 _MOST_FORESEEN = 60
 _LOST_AT_THE_LOWEST = 5
+_MOST_ALIKE = 8  # runs of one rate, seed and loss that are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +94,10 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
         InputError: the study or the options are invalid.
     """
     from lrtune.trainer.find import resolve_trainer
+    from lrtune.trainer.horizon import complete
 
     given = SearchOptions(**options)
-    trainer = resolve_trainer(study.trainer, study.command)
-    if trainer.check is not None:
-        trainer.check(study)
+    study = complete(study, resolve_trainer(study.trainer, study.command))
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
@@ -160,7 +161,7 @@ def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
 
 
 def _row(study: Study, width: int, scales: Mapping[str, float], runs: int, records: Sequence[TrialRecord]) -> PlanRow:
-    steps = int(scales.get("steps", study.steps))
+    steps = steps_of(Task(hidden_size=width, learning_rate=1.0, scales=scales), study)
     here = [r for r in records if r.hidden_size == width and dict(r.scales) == dict(scales) and r.status != "failed"]
     timed = [r.seconds for r in here if r.status == "finished" and r.seconds > 0]
     facts = next((r.facts for r in here if r.facts.parameters), None)
@@ -206,6 +207,31 @@ def hopeless(records: Sequence[TrialRecord]) -> str | None:
         f"trainer: no run finished, not even {len(lowest)} runs at the lowest rate, {lowest[-1].learning_rate:.3g} "
         f"(the last: {lowest[-1].status}, {lowest[-1].reason}); check the trainer's losses with lrtune check-trainer"
     )
+
+
+def inert_scale(records: Sequence[TrialRecord], study: Study) -> str | None:
+    """Why a scale does nothing: two finished runs differ in it alone and have the same losses, bit by bit; else None.
+
+    Steps are no such scale: a run that ends at its last step has read them.
+    """
+    if study.allow_inert_scale:
+        return None
+    alike: dict[tuple[float, int, str], list[TrialRecord]] = {}
+    for record in records:
+        if record.status == "finished" and record.arm is None:
+            alike.setdefault((record.learning_rate, record.seed, repr(record.loss)), []).append(record)
+    for group in alike.values():
+        for one, other in itertools.combinations(group[:_MOST_ALIKE], 2):
+            ours, theirs = ({"hidden_size": r.hidden_size, **r.scales} for r in (one, other))
+            differ = [name for name in ours if ours[name] != theirs.get(name)]
+            if len(differ) == 1 and one.steps == other.steps and one.curve.get("loss") == other.curve.get("loss"):
+                (name,) = differ
+                return (
+                    f"scales.{name}: the trainer ignores it: runs at {ours[name]:g} and {theirs[name]:g} have the same "
+                    f"losses (trials {one.trial} and {other.trial}); use it in the trainer, or continue with "
+                    "--allow-inert-scale"
+                )
+    return None
 
 
 def shortfall(study: Study, records: Sequence[TrialRecord], workers: int) -> str:

@@ -45,7 +45,9 @@ def group_name(
 
 
 def steps_of(task: Task, study: Study) -> int:
-    """The optimizer steps of a task's run."""
+    """The optimizer steps of a task's run; tokens, if swept, are divided by the tokens of a step."""
+    if "tokens" in task.scales and "batch_tokens" in task.scales:
+        return math.ceil(task.scales["tokens"] / task.scales["batch_tokens"])
     return int(task.scales.get("steps", study.steps))
 
 

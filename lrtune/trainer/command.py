@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,10 +54,22 @@ def command_trainer(command: Sequence[str]) -> Trainer:
         )
 
     return Trainer(
+        check=partial(_check, places),
         target=f"command:{Path(arguments[0]).name}",
         train=_CommandTrain(arguments),
         source=source_hash(files_named(arguments)),
     )
+
+
+def _check(places: set[str], study: Any) -> None:
+    """Refuse a scale that the program cannot see."""
+    swept = {"hidden_size": study.widths, **study.scales}
+    for name, values in {} if study.allow_inert_scale else swept.items():
+        if len(values) > 1 and name not in places:
+            raise InputError(
+                f"scales.{name}: expected {{{name}}} in the command, but it has none; if the program needs no such "
+                "argument, continue with --allow-inert-scale"
+            )
 
 
 class _CommandTrain:

@@ -132,6 +132,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         train_population=many,
         check=getattr(module, "check", None),
         prepare=getattr(module, "prepare", None),
+        tokens_per_step=getattr(module, "tokens_per_step", None),
         members_at_once=getattr(module, "members_at_once", None) if many is not None else None,
         column_titles=getattr(module, "column_titles", {}),
         verification_options=getattr(module, "verification_options", None),

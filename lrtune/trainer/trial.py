@@ -16,6 +16,8 @@ The last report, at ``step == trial.steps``, gives the final loss. The trainer's
 - ``check(study)``: raises `InputError` before anything trains.
 - ``prepare(study)``: runs once before the workers. It may return strings that identify the data, as a mapping; they
   become part of the study's fingerprint.
+- ``tokens_per_step(study, scales)``: tokens of one optimizer step at these scales, so that a search can count in tokens
+  (``--tokens``). Each run also gives its own number to `Trial.describe`.
 - a population trainer (see `population`), and with it ``members_at_once(trial)``: how many trials of the same width,
   scales and options to train at once on ``trial.device``, a whole number of at least 1. A worker calls it once per
   group. Without it, or if it raises, the default is 16 on a GPU and 1 on a CPU. The option ``members`` overrides both.
@@ -261,6 +263,7 @@ class Trainer:
     train_population: PopulationTrain | None = None
     check: Callable[[Any], None] | None = None
     prepare: Callable[[Any], Mapping[str, str] | None] | None = None
+    tokens_per_step: Callable[[Any, Mapping[str, float]], int] | None = None
     members_at_once: Callable[[Trial], int] | None = None
     column_titles: Mapping[str, str] = field(default_factory=dict)
     verification_options: Callable[[Any], Mapping[str, Any]] | None = None

@@ -1,0 +1,91 @@
+"""Completes a study before its start: horizons in tokens become steps by the trainer's tokens per step."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lrtune.errors import InputError
+from lrtune.study.study import Study
+from lrtune.study.task import scale_combinations, targets
+from lrtune.trainer.trial import Trainer
+
+_AGREE = 0.005  # relative difference of tokens that comes from rounding
+
+
+def complete(study: Study, trainer: Trainer) -> Study:
+    """The study with its horizons and targets in the unit of its scales; checks them and the trainer's settings.
+
+    A scale of tokens becomes one of steps if every step has equally many tokens; with ``batch_tokens`` as a scale it
+    stays (`lrtune.study.task.steps_of`).
+
+    Raises:
+        InputError: tokens contradict steps, the trainer does not declare its tokens per step, a target is unknown or
+            incomplete, or the trainer refuses the study.
+    """
+    study = _counted_in_steps(study, trainer)
+    study = replace(study, targets=tuple(_in_own_units(study, trainer, target) for target in study.targets))
+    targets(study)
+    if trainer.check is not None:
+        trainer.check(study)
+    return study
+
+
+def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
+    if "tokens" not in study.scales:
+        return study
+    tokens, steps = study.scales["tokens"], study.scales.get("steps")
+    others = {name: values for name, values in study.scales.items() if name not in ("tokens", "steps")}
+    rates = {tokens_per_step(study, trainer, scales) for scales in scale_combinations(replace(study, scales=others))}
+    if steps is not None:
+        product = sorted(value * rate for value in steps for rate in rates)
+        if len(product) != len(tokens) or not all(map(_agree, product, sorted(tokens))):
+            shown = ", ".join(f"{value:g}" for value in product[:8])
+            raise InputError(f"tokens: expected steps or tokens, or both if they agree ({shown}), but got {tokens}")
+    if len(rates) > 1:
+        if "batch_tokens" in others:
+            return replace(study, scales={**others, "tokens": tokens})
+        raise InputError(f"tokens: the tokens of a step vary with {', '.join(others)}; sweep steps or batch_tokens")
+    (rate,) = rates
+    steps = tuple(float(math.ceil(value / rate)) for value in tokens)
+    fewest = min(study.report_every, int(min(steps)))
+    if len(steps) == 1:
+        return replace(study, steps=int(steps[0]), scales=others, report_every=fewest)
+    return replace(study, scales={**others, "steps": steps}, report_every=fewest)
+
+
+def _in_own_units(study: Study, trainer: Trainer, target: Mapping[str, float]) -> Mapping[str, float]:
+    """A target whose horizon and batch have the names of the study's scales."""
+    place = dict(target)
+    single = {name: values[0] for name, values in study.scales.items() if len(values) == 1}
+    if "batch_tokens" in place and "batch_tokens" not in study.scales and "batch" in study.scales:
+        wanted, place["batch"] = place.pop("batch_tokens"), study.scales["batch"][0]
+        place["batch"] *= wanted / tokens_per_step(study, trainer, {**single, **place})
+    own, other = ("tokens", "steps") if "tokens" in study.scales else ("steps", "tokens")
+    if other in place:
+        rate = tokens_per_step(study, trainer, {**single, **place})
+        value = place[other] * rate if own == "tokens" else math.ceil(place[other] / rate)
+        if not _agree(place.setdefault(own, value), value):
+            raise InputError(f"target: expected steps or tokens, or both if they agree, but got {dict(target)}")
+        del place[other]
+    return place
+
+
+def tokens_per_step(study: Study, trainer: Trainer, scales: Mapping[str, float]) -> float:
+    """Tokens of one optimizer step at these scales: ``batch_tokens``, or what the trainer declares.
+
+    Raises:
+        InputError: neither is there.
+    """
+    known = scales.get("batch_tokens", study.options.get("batch_tokens"))
+    if known is None and trainer.tokens_per_step is not None:
+        known = trainer.tokens_per_step(study, scales)
+    if isinstance(known, int | float) and known > 0:
+        return float(known)
+    raise InputError(
+        f"tokens: expected a trainer whose module has tokens_per_step(study, scales), but {trainer.target} has none; "
+        "give --steps, or --batch-tokens if it is a scale of the trainer"
+    )
+
+
+def _agree(one: float, other: float) -> bool:
+    return abs(one / other - 1) < _AGREE
