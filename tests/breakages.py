@@ -536,6 +536,27 @@ BREAKAGES = (
         ("test_hostile_files.py",),
     ),
     Breakage(
+        "search: a trainer that ignores a scale goes unnoticed",
+        "lrtune/search/plan.py",
+        "if len(differ) == 1 and one.steps == other.steps",
+        "if len(differ) == 9 and one.steps == other.steps",
+        ("search/test_plan.py",),
+    ),
+    Breakage(
+        "search: tokens that contradict the steps are accepted",
+        "lrtune/trainer/horizon.py",
+        "_AGREE = 0.005",
+        "_AGREE = 5.0",
+        ("trainer/test_horizon.py",),
+    ),
+    Breakage(
+        "targets: a scale with several trained values may be left out",
+        "lrtune/study/task.py",
+        "if name not in target and len(values) > 1:",
+        "if False:",
+        ("study/test_study.py",),
+    ),
+    Breakage(
         "studies: scales multiply without a limit",
         "lrtune/study/study.py",
         "if places > _MOST_PLACES:",
