@@ -55,14 +55,14 @@ def lr(
         theirs = set(_PUBLISHED_ASK) - {*loaded.scales, *loaded.conditions} if compare else set()
         advice = recommend(hidden, rule=loaded, at=at, **{k: v for k, v in scales.items() if k not in theirs})
     if strict and not advice.supported:
-        say(f"lrtune: not supported by the data: {advice.why}")
+        say(f"lrtune: {advice.warnings[0]}")
         raise typer.Exit(1)
     if plain:
         if not advice.supported:
             say(f"lrtune: {advice.warnings[0]}")
         print_rate(advice)
     elif json_:
-        result_json({k: list(v) if isinstance(v, tuple) else v for k, v in advice._asdict().items()})
+        result_json(advice._asdict() | {"doubt": advice.doubt and advice.doubt.name.lower()})
     else:
         result(_as_text(hidden, advice, loaded))
     if compare:

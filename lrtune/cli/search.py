@@ -82,8 +82,15 @@ def _show_end(done: "SearchResult", report: str) -> None:
 
 def _print_end(done: "SearchResult") -> None:
     rule = None if done.rule is None else str(done.out / "rule.json")
-    why_no_rule = done.why_no_rule if done.rule is None else None
-    result(json.dumps({"event": "ended", "why": done.stop_reason, "rule": rule, "why_no_rule": why_no_rule}))
+    event = {
+        "event": "ended",
+        "ending": done.ending.name.lower(),
+        "why": done.stop_reason,
+        "rule": rule,
+        "no_rule": done.no_rule and done.no_rule.name.lower(),
+        "why_no_rule": done.why_no_rule or None,
+    }
+    result(json.dumps(event))
 
 
 def _write_report(out: Path, fit: "LawFit | None") -> str:

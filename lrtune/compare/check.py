@@ -61,7 +61,7 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
 
     Raises:
         InputError: the records lack a scale of the rule.
-        RunFailedError: the records do not determine an optimum.
+        NoRuleError: the records do not determine an optimum.
     """
     scales = tuple(rule.scales)
     fitted = fit_law(records, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True)

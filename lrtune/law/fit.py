@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrtune import __version__
-from lrtune.errors import InputError, RunFailedError
 from lrtune.law.atoms import Array
 from lrtune.law.boundary import fit_boundary
 from lrtune.law.circumstances import advice, conditions, horizon
@@ -21,6 +20,7 @@ from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
+from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, gather
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -71,15 +71,16 @@ def fit_law(
         every_scale: keep scales with one value; else they become conditions.
 
     Raises:
-        InputError: the scales are not in the records, or there are more than `MOST_CELLS` cells.
-        RunFailedError: there is nothing to fit (no run finished, one learning rate only, losses all the same).
+        InputError: the scales are not in the records.
+        NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
     runs = [_measured(record) for record in records]
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
     cells = gathered.cells
     if len(cells) > MOST_CELLS:
-        raise InputError(f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(cells)}")
+        text = f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(cells)}"
+        raise NoRuleError(NoRule.TOO_MANY_SIZES, text)
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
     model = build([cell.data for cell in cells], wanted, values)
     z, optima = model.geometry.z, model.posterior.weight @ model.posterior.mean
@@ -124,11 +125,11 @@ def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFi
     Runs of an arm are omitted, since their settings differ.
 
     Raises:
-        RunFailedError: there is nothing to fit; the message says why.
+        NoRuleError: there is nothing to fit; it says why.
     """
     runs = [record for record in records if record.arm is None]
     if not runs:
-        raise RunFailedError("no run has ended yet")
+        raise NoRuleError(NoRule.NO_RUN, "no run has ended yet")
     names = sorted({name for record in runs for name in record.scales})
     swept = [name for name in names if len({record.scales.get(name) for record in runs}) > 1]
     return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance)

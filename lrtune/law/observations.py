@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrtune.errors import InputError, RunFailedError
+from lrtune.errors import InputError
 from lrtune.law.atoms import Array
 from lrtune.law.forecast import forecast
+from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.priors import DOUBT, FAILED_SPREAD
 from lrtune.law.tables import CellData
 from lrtune.records.record import TrialRecord
@@ -63,7 +64,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
 
     Raises:
         InputError: the scales are not in the records.
-        RunFailedError: there is nothing to fit.
+        NoRuleError: there is nothing to fit.
     """
     groups: dict[tuple[float, ...], list[TrialRecord]] = {}
     left_out: Counter[str] = Counter()
@@ -111,15 +112,14 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
     if not finished:
         ended = Counter(record.status for record in runs) + left_out
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
-        advice = "search lower rates or longer runs" if runs else "`why` in records.jsonl names the error to fix"
-        raise RunFailedError(f"no run finished ({how}): nothing to fit a learning rate to; {advice}")
+        reason = NoRule.NONE_FINISHED if runs else NoRule.ALL_FAILED
+        raise NoRuleError(reason, f"no run finished ({how}): nothing to fit a learning rate to")
     if all(len({record.learning_rate for record in group}) < 2 for group in groups.values()):
-        raise RunFailedError("only one learning rate at every size: run at least two, better five")
+        raise NoRuleError(NoRule.ONE_RATE, "only one learning rate at every size")
     early = any(record.status != "finished" for record in runs)
     if len(finished) > 1 and max(finished) == min(finished) and not early:
-        raise RunFailedError(
-            f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
-        )
+        text = f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
+        raise NoRuleError(NoRule.EQUAL_LOSSES, text)
 
 
 def _data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) -> CellData:

@@ -51,7 +51,7 @@ def fit(
 
     Raises:
         InputError: a source is unreadable, or most of its rows are unusable.
-        RunFailedError: there is nothing to fit.
+        NoRuleError: there is nothing to fit.
 
     Warns:
         UserWarning: more than a tenth of the rows are unusable.

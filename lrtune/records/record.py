@@ -146,7 +146,7 @@ _RECORD: Kind = table(
         **dict.fromkeys(("loss", "diversity", "tokens"), _NUMBER),
         **dict.fromkeys(("why", "device", "worker", "fingerprint", "source"), _WORDS),
         "arm": optional(_WORDS),
-        "scales": mapping(number(0, above=True, as_given=True)),
+        "scales": mapping(number(0, 1e30, above=True, as_given=True)),
         "curve": mapping(_column, 1000),
         "facts": lambda where, value: Facts(**_FACTS(where, value)),
         **dict.fromkeys(("options", "plan"), mapping(_anything, 1000)),

@@ -1,8 +1,6 @@
 """The first sentences of a report: the result, its certainty, the next step."""
 
-from collections.abc import Sequence
-
-from lrtune.records.record import TrialRecord
+from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts
 from lrtune.report.advice import sentence, sizes
 from lrtune.report.run import Run
@@ -14,7 +12,7 @@ def findings(run: Run) -> list[str]:
     ended = f"{len(run.records)} runs were trained ({counts(run.records)})"
     if run.rule is None:
         done = f"{sentence(ended)}" if run.records else "No run has ended."
-        return [f"No rule was found: {run.why_no_rule}.", done, _what_to_fix(run.records)]
+        return [f"No rule was found: {run.why_no_rule}.", done, _what_to_fix(run)]
     if not sizes(run.rule):
         return [
             f"A law over {', '.join(run.rule.scales)} was fitted; {ended}.",
@@ -46,12 +44,12 @@ def _of_sizes(rule: Rule, ended: str) -> list[str]:
     ]
 
 
-def _what_to_fix(records: Sequence[TrialRecord]) -> str:
+def _what_to_fix(run: Run) -> str:
     """The next step if there is no rule."""
     again = "run the search again in the same folder to resume it."
-    if not records or any(record.status == "finished" for record in records):
+    if run.no_rule not in (NoRule.ALL_FAILED, NoRule.NONE_FINISHED):
         return sentence(again)
-    last = records[-1]
+    last = run.records[-1]
     reason = f" ({last.reason})" if last.reason else ""
     return (
         f"The last run {last.status}{reason}: test the trainer with lrtune check-trainer, fix it or search lower "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrtune.errors import InputError, LrtuneError
+from lrtune.errors import InputError
+from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.jsonl import RecordsFile, read_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule import Rule, load_rule
@@ -26,7 +27,7 @@ class Run:
         records, bad_lines: of records.jsonl.
         rule: the rule of this run, or None.
         fit: its fit, for the curves.
-        why_no_rule: one line.
+        no_rule, why_no_rule: why there is no fit, and its line of text.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Run:
     bad_lines: Sequence[tuple[int, str]]
     rule: Rule | None
     fit: "LawFit | None"
+    no_rule: NoRule | None = None
     why_no_rule: str = ""
 
     @property
@@ -59,9 +61,9 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         raise InputError(f"{folder}: expected the folder of a search, with study.toml and records.jsonl in it")
     path = folder / "records.jsonl"
     read = read_records(path, within=folder) if path.exists() else RecordsFile([], [])
-    why = ""
+    failure = None
     if fit is None:
-        fit, why = _fitted(read.records)
+        fit, failure = _fitted(read.records)
     rule = None if fit is None else fit.rule
     file = folder / "rule.json"
     if (
@@ -75,7 +77,8 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
         bad_lines=read.bad_lines,
         rule=rule,
         fit=fit,
-        why_no_rule=why,
+        no_rule=failure.no_rule if failure else None,
+        why_no_rule=str(failure or ""),
     )
 
 
@@ -86,11 +89,11 @@ def _study(folder: Path) -> Study | None:
         return None
 
 
-def _fitted(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, str]":
+def _fitted(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, NoRuleError | None]":
     """The law of the records, or the reason for its absence."""
     from lrtune.law.fit import fit_run
 
     try:
-        return fit_run(records), ""
-    except LrtuneError as error:
-        return None, str(error)
+        return fit_run(records), None
+    except NoRuleError as error:
+        return None, error

@@ -2,11 +2,13 @@
 
 from lrtune.rule.ask import ExtrapolationWarning, get_learning_rate, recommend, transfer_learning_rate
 from lrtune.rule.data import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
+from lrtune.rule.doubt import Doubt
 from lrtune.rule.file import find_rule, load_rule, rule_to_json, save_rule
 from lrtune.rule.parse import parse_rule
 
 __all__ = [
     "Boundary",
+    "Doubt",
     "ExtrapolationWarning",
     "Polynomial",
     "Recommendation",

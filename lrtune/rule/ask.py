@@ -4,9 +4,10 @@ import os
 import warnings
 
 from lrtune.errors import InputError
-from lrtune.rule.answer import PROVISIONAL, answer, carry
+from lrtune.rule.answer import PROVISIONAL, answer
 from lrtune.rule.data import Recommendation, Rule, Transfer
 from lrtune.rule.file import load_rule
+from lrtune.rule.transfer import carry
 
 RuleLike = Rule | str | os.PathLike[str] | None
 

@@ -1,16 +1,20 @@
 """The rule as data: its law, cells, boundary and advice.
 
 Named tuples import faster than dataclasses: ``from lrtune import get_learning_rate`` takes a few milliseconds.
-`lrtune.rule.export` copies this file and `lrtune.rule.answer` into a standalone module.
+`lrtune.rule.export` copies this file and those that answer into a standalone module.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lrtune.rule.doubt import Doubt
+
 FORMS = ("drawn", "constant", "power", "curved", "effective", "step", "table")  # all but the first: schema 1
 BOUNDS = (None, "lower", "upper")
 ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps", "warmup_share")
 HORIZON = ("tokens", "steps")
+SAME = 1e-6  # relative difference below which two values are equal
+WIDEST = 100.0  # limit of an interval's factor from the rate: wider intervals carry no information
 RATE_UNIT, HEIGHT_UNIT = 0.005, 0.05  # octaves that one unit of a drawn whole number is worth
 
 Condition = str | bool | float | tuple[float, float]
@@ -184,6 +188,7 @@ class Recommendation(NamedTuple):
         basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
         supported: `regret` is within the rule's tolerance, `regret_90` within three times that, and the conditions
             are close to the measured ones (schema 1: the interval stays within a factor of 2 of the rate).
+        doubt: why the answer is not supported; the first of `warnings` says it for this answer. None if supported.
         why: one sentence.
         stage2_learning_rate, weight_decay, …: the rest of the advice, or None.
         horizon_tokens, horizon_steps: the training length of the answer.
@@ -222,6 +227,7 @@ class Recommendation(NamedTuple):
     at: float | None = None
     at_regret: float | None = None
     at_regret_90: float | None = None
+    doubt: Doubt | None = None
 
 
 class Transfer(NamedTuple):
@@ -240,3 +246,4 @@ class Transfer(NamedTuple):
     why: str
     warnings: tuple[str, ...] = ()
     source: str = ""
+    doubt: Doubt | None = None

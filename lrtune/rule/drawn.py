@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
+from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, SAME, Draws, Rule
 
 _COARSE, _FINE = 13, 9  # points of the search for the least expected regret
 _SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
@@ -30,7 +30,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
     z = [math.log(scales[name] / scale.centre) for name, scale in rule.scales.items()]
     law = _law(draws, z)
     for index, cell in enumerate(rule.cells):
-        if all(abs(value / cell.scales[name] - 1) < 1e-6 for name, value in scales.items()):
+        if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
             own = draws.cells[index]
             optimum = [line + off * RATE_UNIT for line, off in zip(law, own.off, strict=True)]
             return _place(draws, optimum, own.shape, own.height, index)

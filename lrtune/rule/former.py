@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale, Step
+from lrtune.rule.data import WIDEST, Polynomial, Rule, RuleCell, Scale, Step
 
 _SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale) outside a table: published slopes span −1 … +0.3
 _GAP_VARIANCE = 0.05  # of the same slope between two cells of a table
@@ -81,3 +81,14 @@ def ratio_variance(rule: Rule, start: Mapping[str, float], end: Mapping[str, flo
         return predict(rule, start)[1] + predict(rule, end)[1]
     rows = [row(rule.law, rule.scales, place) for place in (end, start)]
     return quadratic(rule.law.covariance, [a - b for a, b in zip(*rows, strict=True)]) + 2 * rule.discrepancy
+
+
+def log_interval(log_rate: float, variance: float, quantile: float) -> tuple[float, float, float]:
+    """A rate with its interval, at most a factor of `WIDEST` on either side."""
+    half = min(quantile * math.sqrt(variance), math.log(WIDEST))
+    return exponential(log_rate), exponential(log_rate - half), exponential(log_rate + half)
+
+
+def exponential(value: float) -> float:
+    """e^value, finite and positive for any finite value."""
+    return math.exp(max(-300.0, min(300.0, value)))

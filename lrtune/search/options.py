@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrtune.errors import InputError
+from lrtune.law.no_rule import NoRule
 from lrtune.records.record import TrialRecord
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.workers.engine import ENGINES
@@ -71,7 +72,7 @@ class SearchResult:
         out: the run folder.
         interrupted: the signal that stopped it, or None.
         fit: the law's fit to the records; None if they do not support one, or for `run_fixed`.
-        why_no_rule: why there is no fit.
+        no_rule, why_no_rule: why they do not support one, and its line of text.
         workers: how many workers it had.
         notes: files that it could not write, one line each.
     """
@@ -81,6 +82,7 @@ class SearchResult:
     out: Path
     interrupted: int | None = None
     fit: "LawFit | None" = field(default=None, repr=False)
+    no_rule: NoRule | None = None
     why_no_rule: str = ""
     workers: int = 1
     notes: tuple[str, ...] = ()

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtune.errors import InputError, LrtuneError
+from lrtune.errors import InputError
+from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import TrialRecord
 from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import Ending, StopReason
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ending",
+    "NoRule",
     "Plan",
     "SearchOptions",
     "SearchResult",
@@ -68,7 +70,8 @@ def run_search(study: Study, out: Path, *, on_event: OnEvent | None = None, **op
         result = replace(result, reason=StopReason(result.ending, text))
     fit = law.fit()
     if fit is None:
-        return replace(result, why_no_rule=law.why_none if result.records else result.stop_reason)
+        why = str(law.failure) if result.records else result.stop_reason
+        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why)
     law.emit(LawChanged(rule=fit.rule))
     return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, everywhere=given.write_rule))
 
@@ -94,7 +97,7 @@ class _Law:
 
     def __init__(self, session: Session, emit: OnEvent) -> None:
         self.session, self.emit = session, emit
-        self.why_none = ""
+        self.failure = NoRuleError(NoRule.NO_RUN, "no run has ended yet")
         self._began, self._spent = time.monotonic(), 0.0
         self._of: list[TrialRecord] = []
         self._fit: LawFit | None = None
@@ -111,7 +114,7 @@ class _Law:
             self.emit(LawChanged(rule=fit.rule))
 
     def fit(self) -> "LawFit | None":
-        """The fit to all records so far, or None if they do not support one; `why_none` then holds the reason."""
+        """The fit to all records so far, or None if they do not support one; `failure` then says why."""
         from lrtune.law.fit import fit_run
 
         records = self.session.records
@@ -119,8 +122,8 @@ class _Law:
             self._of = records
             try:
                 self._fit = fit_run(records, tolerance=self.session.study.budget.tolerance)
-            except LrtuneError as error:
-                self._fit, self.why_none = None, str(error)
+            except NoRuleError as error:
+                self._fit, self.failure = None, error
         return self._fit
 
 

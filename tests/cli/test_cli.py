@@ -15,6 +15,7 @@ import pytest
 
 from lrtune.cli import run as run_cli
 from lrtune.cli.settings import default_report_every
+from lrtune.rule import Doubt
 from lrtune.rule.file import PACKAGED
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
@@ -37,6 +38,7 @@ Cli = Callable[..., Ran]
 def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in an empty folder, with nothing set in the environment."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path.parent / ".git").mkdir(exist_ok=True)  # a rule in a folder above is not this project's
     for name in [name for name in os.environ if name.startswith("LRTUNE_") and "REQUIRE" not in name]:
         monkeypatch.delenv(name)
 
@@ -142,7 +144,9 @@ def test_lr_carries_a_tuned_rate_and_compares(in_searched: Cli) -> None:
 def test_strict_refuses_what_the_data_do_not_support(in_searched: Cli) -> None:
     far = in_searched("lr", 100000, "--strict", "--plain")
     assert (far.code, far.out) == (1, "")
-    assert far.err.startswith("lrtune: not supported by the data")
+    assert far.err.startswith("lrtune: not supported by the data") and Doubt.COSTLY.value in far.err
+    asked = json.loads(in_searched("lr", 100000, "--json").out)
+    assert (asked["supported"], asked["doubt"]) == (False, "costly")
     assert in_searched("lr", 64, "--strict", "--plain").code == 0
 
 
@@ -226,8 +230,10 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
     assert all(record["hidden_size"] == 32 for record in ended)
     assert events[-1] == {
         "event": "ended",
+        "ending": "trials_spent",
         "why": "the budget of 2 trials is spent",
         "rule": str(Path("runs") / "own" / "rule.json"),
+        "no_rule": None,
         "why_no_rule": None,
     }
     assert (tmp_path / "runs" / "own" / "report.html").exists()

@@ -3,15 +3,17 @@
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lrtune.compare.check import check_rule
-from lrtune.errors import InputError, RunFailedError
-from lrtune.law.fit import LawFit, fit_law
+from lrtune.errors import InputError
+from lrtune.law.fit import LawFit, fit_law, fit_run
+from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import Status, TrialRecord
-from lrtune.rule import parse_rule, recommend, rule_to_json, transfer_learning_rate
+from lrtune.rule import Doubt, parse_rule, recommend, rule_to_json, transfer_learning_rate
 from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -109,8 +111,9 @@ def test_further_failures_say_nothing_new(failures: int) -> None:
 
 def test_more_sizes_than_a_fit_can_take_are_refused_at_once() -> None:
     records = [run(32 + i, rate, 3.0 + rate) for i in range(500) for rate in (0.001, 0.002, 0.004)]
-    with pytest.raises(InputError, match="expected at most 300 with their other scales, but got 500"):
+    with pytest.raises(NoRuleError, match="expected at most 300 with their other scales, but got 500") as caught:
         fit_law(records)
+    assert caught.value.no_rule is NoRule.TOO_MANY_SIZES
 
 
 def test_one_finished_rate_under_failures_is_a_bound_everywhere() -> None:
@@ -122,6 +125,7 @@ def test_one_finished_rate_under_failures_is_a_bound_everywhere() -> None:
     rule = fit_law(records).rule
     answers = [recommend(width, rule=rule) for width in (128, 256, 700, 2048)]
     assert not any(answer.supported for answer in answers)
+    assert answers[1].doubt is Doubt.ONE_SIDED and Doubt.ONE_SIDED.value in answers[1].warnings[0]
     assert answers[1].low < 0.004 < answers[1].high
 
 
@@ -238,7 +242,15 @@ def test_two_sizes_carry_a_slope_as_far_as_its_prior_is_sure() -> None:
     between, near, far = (recommend(width, rule=fit.rule) for width in (90, 256, 4096))
     assert between.supported and between.learning_rate == pytest.approx(power(-1.0)(90), rel=0.15)
     assert near.low < power(-1.0)(256) < near.high
-    assert not far.supported and far.high / far.low > near.high / near.low
+    assert far.doubt is Doubt.COSTLY and far.high / far.low > near.high / near.low
+
+
+def test_sizes_that_do_not_predict_each_other_support_no_size_between_them() -> None:
+    rule = fit_law(sweep(power(-1.0))).rule
+    assert recommend(90, rule=rule).doubt is None
+    erratic = rule._replace(left_out=0.02)
+    assert recommend(90, rule=erratic).doubt is Doubt.UNPREDICTABLE
+    assert recommend(128, rule=erratic).doubt is None, "128 was measured"
 
 
 def test_optima_that_follow_nothing_are_taken_as_they_are() -> None:
@@ -250,21 +262,33 @@ def test_optima_that_follow_nothing_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "why", "text"),
     [
-        ([], "expected at least one training run"),
-        ([run(64, r, None, "diverged") for r in (0.1, 0.2)], "no run finished (2 diverged)"),
-        ([run(64, r, None, "failed") for r in (0.1, 0.2)], "failed with an error"),
-        ([run(w, 0.1, 3.0 + w) for w in WIDTHS], "one learning rate at every size"),
-        ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 3"),
-        ([run(w, r, 1e299 * r) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "no run finished (15 diverged)"),
-        ([run(w, r, 1e-310 * r) for w in WIDTHS for r in (0.1, 0.2, 0.4)], "all 15 losses are 0"),
+        ([run(64, r, None, "diverged") for r in (0.1, 0.2)], NoRule.NONE_FINISHED, "no run finished (2 diverged)"),
+        ([run(64, r, None, "failed") for r in (0.1, 0.2)], NoRule.ALL_FAILED, "2 failed with an error"),
+        ([run(w, 0.1, 3.0 + w) for w in WIDTHS], NoRule.ONE_RATE, "one learning rate at every size"),
+        ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2)], NoRule.EQUAL_LOSSES, "all 10 losses are 3"),
+        ([run(w, r, 1e299 * r) for w in WIDTHS for r in (0.1, 0.2)], NoRule.NONE_FINISHED, "(10 diverged)"),
+        ([run(w, r, 1e-310 * r) for w in WIDTHS for r in (0.1, 0.2)], NoRule.EQUAL_LOSSES, "all 10 losses are 0"),
     ],
 )
-def test_what_cannot_be_fitted_is_said_in_one_line(records: list[TrialRecord], said: str) -> None:
-    with pytest.raises((InputError, RunFailedError)) as caught:
+def test_records_that_yield_no_rule_give_the_reason_and_its_advice(
+    records: list[TrialRecord], why: NoRule, text: str
+) -> None:
+    with pytest.raises(NoRuleError) as caught:
         fit_law(records)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.no_rule is why
+    line = str(caught.value)
+    assert text in line and line.endswith(why.value) and "\n" not in line
+
+
+def test_no_records_and_runs_of_arms_alone_yield_no_rule() -> None:
+    with pytest.raises(InputError, match="expected at least one training run"):
+        fit_law([])
+    for records in ([], [replace(record, arm="a") for record in sweep(power(-1.0))]):
+        with pytest.raises(NoRuleError) as caught:
+            fit_run(records)
+        assert caught.value.no_rule is NoRule.NO_RUN
 
 
 def test_a_loss_that_is_no_measurement_does_not_take_the_others_along() -> None:
@@ -293,7 +317,7 @@ def test_tokens_are_a_scale_like_width() -> None:
     truth = 0.01 * 8**-0.8 * 2**0.3
     assert asked.low < truth < asked.high and asked.extrapolation == pytest.approx(2)
     assert recommend(256, rule=rule).horizon_tokens == 4e9
-    assert not recommend(256, rule=rule, tokens=1e13).supported
+    assert recommend(256, rule=rule, tokens=1e13).doubt is Doubt.COSTLY
 
 
 def test_a_scale_that_does_not_vary_is_a_condition() -> None:

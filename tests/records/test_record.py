@@ -86,6 +86,7 @@ def test_a_missing_file_is_one_line(tmp_path) -> None:
         ({"trial": True}, "trial: expected a whole number"),
         ({"loss": "low"}, "loss: expected a number, but got 'low'"),
         ({"scales": {"depth": 0}}, "scales.depth: expected a positive number"),
+        ({"scales": {"depth": 1e31}}, "scales.depth: expected a number of at most 1e[+]30"),
         ({"curve": {"step": [1], "loss": [1, 2]}}, "curve: expected columns of one length"),
         ({"curve": {"step": ["a"]}}, "curve.step: expected a list of numbers"),
         ({"curve": []}, "curve: expected a table"),

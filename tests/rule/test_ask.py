@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lrtune.errors import InputError
 from lrtune.rule import (
     Boundary,
+    Doubt,
     ExtrapolationWarning,
     Polynomial,
     find_rule,
@@ -216,7 +217,9 @@ def test_intervals_widen_with_the_distance_and_end_as_not_supported() -> None:
     assert widths == sorted(widths)
     assert [answer.supported for answer in answers] == [width <= 4 for width in widths]
     assert answers[0].supported and not answers[-1].supported
-    assert "not supported by the data" in answers[-1].warnings[0]
+    assert answers[-1].doubt is Doubt.WIDE
+    said = answers[-1].warnings[0]
+    assert said.startswith("not supported by the data: ") and said.endswith(Doubt.WIDE.value)
 
 
 def test_far_beyond_the_horizon_is_not_supported() -> None:
@@ -225,7 +228,7 @@ def test_far_beyond_the_horizon_is_not_supported() -> None:
     assert recommend(128, rule=power_rule(), tokens=1.9e6).supported
     assert "2.1 times the measured horizon" in recommend(128, rule=power_rule(), tokens=2.1e6).warnings[0]
     beyond = recommend(128, rule=power_rule(), tokens=4.1e6)
-    assert not beyond.supported and "4.1 times the measured horizon" in beyond.warnings[0]
+    assert beyond.doubt is Doubt.FAR_HORIZON and "4.1 times the measured horizon" in beyond.warnings[0]
 
 
 def test_steps_follow_the_tokens_or_are_left_out() -> None:
@@ -256,7 +259,7 @@ def test_no_answer_lies_above_the_line_where_one_run_in_ten_collapses() -> None:
 def test_conditions_are_compared_and_unknown_scales_refused() -> None:
     assert recommend(128, rule=power_rule(), depth=4).warnings == ()
     assert "measured at depth 4, asked for 6" in recommend(128, rule=power_rule(), depth=6).warnings[0]
-    assert not recommend(128, rule=power_rule(), depth=12).supported
+    assert recommend(128, rule=power_rule(), depth=12).doubt is Doubt.FAR_CONDITION
     with pytest.raises(InputError, match="detph: this rule has no such scale"):
         recommend(128, rule=power_rule(), detph=12)
     with pytest.raises(InputError, match="hidden_size: this rule needs hidden_size"):
@@ -301,7 +304,7 @@ def test_transfer_carries_a_rate_by_the_ratio_of_the_law(slope: float) -> None:
     same = transfer_learning_rate(0.003, 512, 512, rule=power_rule(slope))
     assert same.ratio_low == same.ratio == same.ratio_high == 1
     far = transfer_learning_rate(0.003, 64, 4096, rule=power_rule(slope, curvature_sd=0.2))
-    assert not far.supported and far.basis == "extrapolated"
+    assert (far.doubt, far.supported, far.basis) == (Doubt.WIDE, False, "extrapolated")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another user")

@@ -97,6 +97,7 @@ def test_data_formats_carry_the_whole_advice(name: str, format: str) -> None:
         assert row["learning_rate"] == pytest.approx(answer.learning_rate, rel=1e-12)
         assert row["stage2_learning_rate"] == pytest.approx(answer.learning_rate / 2, rel=1e-12)
         assert (row["basis"], row["supported"], row["weight_decay"]) == (answer.basis, answer.supported, 0.1)
+        assert row.get("doubt") == (answer.doubt and answer.doubt.name.lower())
     whole = json.loads(data["rule_json"]) if format == "toml" else data["rule"]
     assert parse_rule(json.dumps(whole)) == RULES[name]
 

@@ -18,7 +18,7 @@ from lrtune.search.ending import Ending
 from lrtune.search.events import Event, Note, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.plan import shortfall
-from lrtune.search.run import plan, run_fixed, run_search, status
+from lrtune.search.run import NoRule, plan, run_fixed, run_search, status
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine
@@ -186,7 +186,7 @@ def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path
 
 def test_a_time_too_short_for_any_run_says_the_least_that_makes_sense(tmp_path: Path):
     result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1, write_rule=False)
-    assert result.records == [] and result.rule is None
+    assert result.records == [] and result.rule is None and result.no_rule is NoRule.NO_RUN
     assert result.why_no_rule == (
         "the budget of 0.01 s is spent; 3 of 3 sizes have no completed run. Allow at least one run per size"
     )

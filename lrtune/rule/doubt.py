@@ -1,0 +1,55 @@
+"""Why the data do not support an answer: `Doubt` for programs, a line of text for people."""
+
+from enum import Enum
+from typing import NamedTuple
+
+SUPPORTED_FACTOR = 2.0  # schema 1: limit of an interval's factor from the rate
+WORST_FACTOR = 3.0  # limit of the 90% quantile of regret, in tolerances
+
+
+class Doubt(Enum):
+    """Why the data do not support an answer. The value tells the user what to do."""
+
+    COSTLY = "train runs at this size or nearer to it, or fit with a larger tolerance"
+    ONE_SIDED = "add runs on the other side of the optimum"
+    UNPREDICTABLE = "train runs at this size"
+    FAR_HORIZON = "train runs of about this length"
+    FAR_CONDITION = "train runs under this condition"
+    WIDE = "train runs at this size or nearer to it, and fit again"
+
+
+class Unsupported(NamedTuple):
+    """A doubt, and its text for this answer."""
+
+    doubt: Doubt
+    text: str
+
+    def __str__(self) -> str:
+        return f"not supported by the data: {self.text}; {self.doubt.value}"
+
+
+def too_costly(what: str, mean: float, worst: float, tolerance: float) -> Unsupported | None:
+    """The doubt about an answer of this expected regret and its 90% quantile, or None if both are within limits."""
+    if mean <= tolerance and worst <= WORST_FACTOR * tolerance:
+        return None
+    cost = f"{_share(mean)} of loss, {_share(worst)} in one case of ten (tolerance: {tolerance:.2%})"
+    return Unsupported(Doubt.COSTLY, f"{what} may cost {cost}")
+
+
+def too_wide(what: str, middle: float, low: float, high: float) -> Unsupported | None:
+    """The doubt about an interval of a rule of schema 1, or None if it is narrow enough."""
+    if max(high / middle, middle / low) <= SUPPORTED_FACTOR * (1 + 1e-6):
+        return None
+    return Unsupported(Doubt.WIDE, f"{what} is {low:.3g} … {high:.3g}")
+
+
+def unpredictable(lost: float, tolerance: float) -> Unsupported | None:
+    """The doubt about an unmeasured size: the regret of predicting measured sizes without their runs is too large."""
+    if lost <= tolerance:
+        return None
+    return Unsupported(Doubt.UNPREDICTABLE, f"predicting sizes left out of the fit cost {_share(lost)} of loss")
+
+
+def _share(value: float) -> str:
+    """A share of loss as a percentage; above 30% only its order is known."""
+    return f"{value:.0%} or more" if value >= 0.3 else f"{value:.2%}" if value < 0.0995 else f"{value:.0%}"

@@ -1,0 +1,100 @@
+"""A question to a rule: its scales, its place among the measured ones, and how its conditions differ from theirs."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lrtune.errors import InputError
+from lrtune.rule.data import SAME, Rule, RuleCell
+from lrtune.rule.doubt import Doubt, Unsupported
+
+HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from its only measured horizon
+
+
+class Question(NamedTuple):
+    """The law's scales at the place in question; `factor` is the distance beyond the measured range."""
+
+    scales: dict[str, float]
+    basis: str
+    factor: float
+    cell: RuleCell | None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:g}" for name, value in self.scales.items())
+
+
+def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> dict[str, float]:
+    """All scales of a question, validated; tokens and steps default to the measured horizon."""
+    given = dict(scales) if hidden_size is None else {"hidden_size": hidden_size, **scales}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e30:
+            raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
+    for name in given:
+        if name not in rule.scales and name not in rule.conditions and name not in ("hidden_size", "tokens", "steps"):
+            names = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
+            raise InputError(f"{name}: this rule has no such scale; it has {', '.join(names)}")
+    for name, scale in rule.scales.items():
+        if name not in given:
+            if name not in ("tokens", "steps"):
+                have = f"{scale.low:g} … {scale.high:g}"
+                raise InputError(f"{name}: this rule needs {', '.join(rule.scales)}; give {name} (measured {have})")
+            given[name] = scale.high
+    return {name: float(value) for name, value in given.items()}
+
+
+def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
+    """The question's place: measured, between measured sizes, or beyond them."""
+    scales = {name: asked[name] for name in rule.scales}
+    factor = 1.0
+    for name, value in scales.items():
+        factor = max(factor, value / rule.scales[name].high, rule.scales[name].low / value)
+    for cell in rule.cells:
+        if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
+            return Question(scales, "measured", 1.0, cell)
+    return Question(scales, "extrapolated" if factor > 1 + SAME else "interpolated", factor, None)
+
+
+def beyond_range(rule: Rule, asked: Question) -> str:
+    """The note about an extrapolation."""
+    measured = ", ".join(f"{name} {scale.low:g} … {scale.high:g}" for name, scale in rule.scales.items())
+    return f"extrapolated by a factor of {asked.factor:.3g} beyond the measured range ({measured})"
+
+
+def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsupported | None]:
+    """Notes on conditions in which the question differs from the runs, and the difference that is too large."""
+    notes: list[str] = []
+    far = None
+    for name, value in asked.items():
+        if name in rule.scales and name not in ("tokens", "steps"):
+            continue
+        measured = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
+        if measured is not None:
+            if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / measured <= HORIZON_FACTOR:
+                text = f"{name} {value:.3g} is {value / measured:.3g} times the measured horizon of {measured:.3g}"
+                far = Unsupported(Doubt.FAR_HORIZON, text)
+            continue
+        condition = rule.conditions.get(name)
+        low, high = condition if isinstance(condition, tuple) else (condition, condition)
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            if name != "hidden_size" or rule.conditions:
+                notes.append(f"the rule does not record the {name} of its runs")
+        elif not low * (1 - SAME) <= value <= high * (1 + SAME):
+            span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
+            notes.append(f"measured at {name} {span}, asked for {value:g}: the effect of {name} was not measured")
+            if value > high * HORIZON_FACTOR or value < low / HORIZON_FACTOR:
+                text = f"{name} {value:g} is more than a factor of {HORIZON_FACTOR:g} from the measured {span}"
+                far = Unsupported(Doubt.FAR_CONDITION, text)
+    return notes, far
+
+
+def steps_of(rule: Rule, asked: Mapping[str, float]) -> float | None:
+    """Steps of the run in question; tokens, if given, determine them."""
+    if "steps" in asked:
+        return asked["steps"]
+    tokens, measured = asked.get("tokens"), rule.horizon.get("tokens")
+    if tokens is None or (measured is not None and abs(tokens / measured - 1) < SAME):
+        return rule.horizon.get("steps")
+    per_step = rule.conditions.get("tokens_per_step")
+    if not isinstance(per_step, int | float) or isinstance(per_step, bool) or per_step <= 0:
+        return None
+    return math.ceil(tokens / per_step)

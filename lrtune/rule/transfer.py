@@ -1,0 +1,66 @@
+"""Scale a rate from one size to another by the law's ratio."""
+
+import math
+from collections.abc import Mapping
+
+from lrtune.rule.answer import check_rate
+from lrtune.rule.data import Rule, Transfer
+from lrtune.rule.doubt import Unsupported, too_costly, too_wide
+from lrtune.rule.drawn import interval, locate, quantile, regrets
+from lrtune.rule.former import log_interval, predict, ratio_variance
+from lrtune.rule.question import Question, all_scales, beyond_range, placed
+
+_Ratio = tuple[float, float, float, Unsupported | None]
+
+
+def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]) -> Transfer:
+    """Scale a rate tuned at `start` to `end` by the law's ratio.
+
+    Raises:
+        InputError: as `answer`, or the given rate is not a positive number.
+    """
+    check_rate("learning rate", learning_rate)
+    places = [placed(rule, all_scales(rule, None, scales)) for scales in (start, end)]
+    ratio, low, high, doubt = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
+    worst = max(places, key=lambda place: place.factor)
+    notes = [str(doubt)] if doubt else []
+    if worst.basis == "extrapolated":
+        notes.append(beyond_range(rule, worst))
+    return Transfer(
+        learning_rate=learning_rate * ratio,
+        low=learning_rate * low,
+        high=learning_rate * high,
+        level=rule.level,
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+        basis="extrapolated" if worst.basis == "extrapolated" else "interpolated",
+        extrapolation=worst.factor,
+        supported=doubt is None,
+        why=f"{learning_rate:g} at {places[0]} times the law's ratio {ratio:.3g}; {rule.reason}",
+        warnings=tuple(notes),
+        source=rule.source,
+        doubt=doubt.doubt if doubt else None,
+    )
+
+
+def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
+    assert rule.draws is not None
+    first, last = (locate(rule, rule.draws, place.scales) for place in (start, end))
+    moved = [b - a for a, b in zip(first.optimum, last.optimum, strict=True)]
+    low, high = interval(moved, rule.level, smooth=True)
+    middle = sum(moved) / len(moved)
+    centred = last._replace(optimum=[value - middle for value in moved])
+    lost = regrets(centred, 0.0)
+    mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
+    doubt = too_costly("the ratio", mean, worst, rule.tolerance)
+    return 2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt
+
+
+def _former_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
+    rates = [
+        math.log(place.cell.learning_rate) if place.cell else predict(rule, place.scales)[0] for place in (start, end)
+    ]
+    variance = 0.0 if start.scales == end.scales else ratio_variance(rule, start.scales, end.scales)
+    ratio, low, high = log_interval(rates[1] - rates[0], variance, rule.quantile)
+    return ratio, low, high, too_wide("the ratio's interval", ratio, low, high)
