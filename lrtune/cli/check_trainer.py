@@ -9,13 +9,14 @@ import typer
 from lrtune.cli.flags import (
     Dataset,
     Json,
+    Logging,
     LrMax,
     LrMin,
     Option,
+    Program,
     ReportEvery,
     Seed,
     Steps,
-    Sweep,
     Training,
     Widths,
 )
@@ -44,13 +45,15 @@ def check_trainer(
         typer.Argument(metavar="TARGET", help="module:function, an installed name, or a quoted command line."),
     ],
     tried: Tried,
+    logging: Logging,
     json_: Json = False,
 ) -> None:
     """Run a trainer for a few steps at two sizes and say what is right, missing and wrong."""
     from lrtune.trainer import check
 
     by_command = "{learning_rate}" in target
-    study = settle(context, None, tried, Sweep(command=target) if by_command else Training(trainer=target)).study
+    named = Program(command=target) if by_command else Training(trainer=target)
+    study = settle(context, None, tried, logging, named).study
     findings = []
     for finding in check.check_trainer(dataclasses.replace(study, pruner="none")):
         findings.append(finding)

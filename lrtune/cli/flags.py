@@ -14,6 +14,7 @@ from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_
 from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
+_LOG = "Where a command writes its measurements (default: JSON lines with step and loss on stdout)"
 _RUN = "Where and how it runs"
 _SHOW = "What is shown"
 
@@ -91,8 +92,44 @@ Trainer = Annotated[
 ]
 Command = Annotated[
     str | None,
-    _flag("--command", "A command line that trains, with {learning_rate} and {hidden_size} in it."),
+    _flag(
+        "--command",
+        "A command line that trains. Placeholders: {learning_rate} {hidden_size} {seed} {steps} {report_every} "
+        "{device}, {id} (unique per attempt), {output} (a path that is removed after the run), scales and options.",
+    ),
     Sets("command", parse_command),
+]
+Metrics = Annotated[
+    str | None,
+    _flag(
+        "--metrics",
+        "The file or folder that the command writes, such as runs/{id}/metrics.csv, with its placeholders: CSV, JSON "
+        "lines, TensorBoard events or trainer_state.json; with --loss-pattern, text.",
+        _LOG,
+        metavar="PATH",
+    ),
+    Sets("log.metrics", str),
+]
+Metric = Annotated[
+    str | None,
+    _flag("--metric", "The column, key or tag of the loss; default: loss.", _LOG, metavar="NAME"),
+    Sets("log.metric", str),
+]
+StepColumn = Annotated[
+    str | None,
+    _flag("--step-column", "The column or key of the step; else step, global_step, iter, …", _LOG, metavar="NAME"),
+    Sets("log.step_column", str),
+]
+LossPattern = Annotated[
+    str | None,
+    _flag(
+        "--loss-pattern",
+        r"A regular expression for the loss in a line of the output: 'val loss ([\d.]+)'. A group (?P<step>\d+) is the "
+        "step; else the number after the word step or iter.",
+        _LOG,
+        metavar="REGEX",
+    ),
+    Sets("log.loss_pattern", str),
 ]
 Dataset = Annotated[
     str | None,
@@ -194,10 +231,26 @@ class Lengths(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Logging:
+    """Where a training program writes its measurements."""
+
+    metrics: Metrics = None
+    metric: Metric = None
+    step_column: StepColumn = None
+    loss_pattern: LossPattern = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program(Logging):
+    """A training program and its log."""
+
+    command: Command = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """The runs of a search and their number."""
 
-    command: Command = None
     report_every: ReportEvery = None
     budget: Budget = None
     trials: Trials = None

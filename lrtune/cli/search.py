@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lrtune.cli.flags import DryRun, Lengths, Meeting, Running, Space, StudyFile, Sweep, Watching
+from lrtune.cli.flags import DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
 from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
@@ -22,6 +22,7 @@ def search(
     context: typer.Context,
     space: Space,
     training: Lengths,
+    program: Program,
     sweep: Sweep,
     running: Running,
     meeting: Meeting,
@@ -33,7 +34,7 @@ def search(
 
     Without arguments it runs the built-in quick study. Run the same command again to resume a search.
     """
-    settings = settle(context, study_file, space, training, sweep, meeting)
+    settings = settle(context, study_file, space, training, program, sweep, meeting)
     folder = watching.out or default_folder(settings.study)
     options = search_options(running, meeting)
     if dry_run:

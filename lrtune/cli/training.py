@@ -48,13 +48,13 @@ def check_before(study: Study, options: dict[str, Any]) -> Study:
     """
     from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
-    from lrtune.trainer.find import resolve_trainer
+    from lrtune.trainer.find import trainer_of
     from lrtune.trainer.horizon import complete
 
     checked = SearchOptions(**options)
     if checked.storage is not None:
         normalise(checked.storage)
-    return complete(study, resolve_trainer(study.trainer, study.command))
+    return complete(study, trainer_of(study))
 
 
 @contextlib.contextmanager

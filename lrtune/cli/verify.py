@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrtune.cli.flags import Command, Hidden, Rule, Running, Sweep, Training, Watching
+from lrtune.cli.flags import Hidden, Program, Rule, Running, Training, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import result, say
 from lrtune.cli.training import check_before, exit_if_stopped, search_options, watch
@@ -16,6 +16,7 @@ def verify(
     context: typer.Context,
     hidden: Hidden,
     training: Training,
+    program: Program,
     running: Running,
     watching: Watching,
     rule: Rule = None,
@@ -25,14 +26,13 @@ def verify(
     baseline: Annotated[
         float | None, typer.Option("--baseline", help="The rate to compare with; default: half and double.")
     ] = None,
-    command: Command = None,
 ) -> None:
     """Train at the recommended rate and at other rates, on fresh seeds, and report whether the rule holds."""
     from lrtune.compare.verify import run_verification, to_markdown
     from lrtune.rule import load_rule
 
     loaded = load_rule(rule)
-    settings = settle(context, study_file, training, Sweep(command=command))
+    settings = settle(context, study_file, training, program)
     study = replace(settings.study, widths=(hidden,))
     folder = watching.out or Path("runs") / f"verify-{hidden}"
     options = search_options(running)

@@ -13,7 +13,7 @@ from lrtune.search.events import OnEvent
 from lrtune.search.run import run_fixed
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 
 REPORT = "compare.md"
 
@@ -63,7 +63,7 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
         InputError: no arms, or an invalid one; nothing was started.
         RunFailedError: no run of any arm ended, and no signal stopped the search.
     """
-    titles = resolve_trainer(study.trainer, study.command).column_titles
+    titles = trainer_of(study).column_titles
     comparison = replace(train_arms(study, out, on_event=on_event, **options), column_titles=titles)
     if comparison.arms:
         write_whole(out / REPORT, to_markdown(comparison))

@@ -14,7 +14,7 @@ from lrtune.errors import InputError
 from lrtune.rule import Recommendation, Rule, load_rule, recommend
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 
 RECOMMENDED = "recommended"
 FRESH = 1000  # added to the study's first seed, so that no search has trained these seeds
@@ -83,7 +83,7 @@ def verification_study(
         raise InputError(f"baseline: expected a positive learning rate, but got {baseline:g}")
     rate = recommend(hidden_size, rule=rule).learning_rate
     others = {"half": rate / 2, "double": rate * 2} if baseline is None else {"baseline": baseline}
-    whole = resolve_trainer(study.trainer, study.command).verification_options
+    whole = trainer_of(study).verification_options
     return replace(
         study,
         name=f"verify-{hidden_size}",

@@ -93,11 +93,11 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     Raises:
         InputError: the study or the options are invalid.
     """
-    from lrtune.trainer.find import resolve_trainer
+    from lrtune.trainer.find import trainer_of
     from lrtune.trainer.horizon import complete
 
     given = SearchOptions(**options)
-    study = complete(study, resolve_trainer(study.trainer, study.command))
+    study = complete(study, trainer_of(study))
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
     counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)

@@ -22,7 +22,7 @@ from lrtune.search.session import Session
 from lrtune.search.status import Status, status
 from lrtune.study.study import Study
 from lrtune.study.task import Task
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 from lrtune.trainer.horizon import complete
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run_search(study: Study, out: Path, *, on_event: OnEvent | None = None, **op
         InputError: an argument is invalid; no run was started.
         RunFailedError: several runs in a row failed, the storage is lost, the disk is full.
     """
-    study = complete(study, resolve_trainer(study.trainer, study.command))
+    study = complete(study, trainer_of(study))
     check_budget(study)
     given = SearchOptions(**options)
     session = Session(study, out, _design(study), given)

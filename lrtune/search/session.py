@@ -24,7 +24,7 @@ from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import to_toml
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 from lrtune.trainer.trial import Trainer
 
 _SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
@@ -45,7 +45,7 @@ class Session:
 
     def run(self, emit: OnEvent = ignore) -> SearchResult:
         """See `lrtune.search.run.run_search`; calls `emit` with each event."""
-        trainer = resolve_trainer(self.study.trainer, self.study.command)
+        trainer = trainer_of(self.study)
         mark = study_fingerprint(self.study, trainer)
         self.folder.open(self.study, mark)
         if not self.folder.has_locks:

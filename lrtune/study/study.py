@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lrtune.errors import InputError
 from lrtune.fields import Kind, check, choice, flag, mapping, number, optional, sequence, text, unexpected, unknown_key
+from lrtune.study.log import Log
 
 Pruner = Literal["collapse", "none"]
 Design = Literal["scale-aware", "grid"]
@@ -119,6 +120,7 @@ class Study:
         seeds: seeds per (width, rate) of a grid design; an adaptive design chooses its repeats.
         scales: further swept scales and their values (``steps`` or ``depth``, for example).
         trainer, command: the training function, or the command line of a training program.
+        log: where that program writes its measurements.
         options: the trainer's settings.
         arms: named sets of options that override `options` (for ``lrtune compare``).
         design: ``scale-aware`` (adaptive) or ``grid`` (fixed, refined around the best).
@@ -142,6 +144,7 @@ class Study:
     scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     trainer: str = "default"
     command: tuple[str, ...] = ()
+    log: Log = field(default_factory=Log)
     options: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     design: Design = "scale-aware"
@@ -212,6 +215,10 @@ def _check_whole(study: Study) -> None:
         raise InputError(
             f"learning_rate: expected min below max, but got min {study.lr_min:g} and max {study.lr_max:g}; swap them"
         )
+    if study.log != Log() and not study.command:
+        raise InputError(
+            "log: expected a command with it, but got none; a training function calls trial.report(step, loss=…)"
+        )
     if "learning_rate" in study.scales:
         raise InputError("scales.learning_rate: the learning rate is searched; set [learning_rate] min and max")
     places = len(study.widths) * math.prod(len(values) for values in study.scales.values())
@@ -225,9 +232,9 @@ def _check_whole(study: Study) -> None:
 def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
     """Hash of the settings that affect a record, as sixteen hex digits.
 
-    Covered: trainer, command, options, steps, report interval, seed, pruner, policy, and the data identity that the
-    trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values, targets
-    and arms: those may change in the same folder.
+    Covered: trainer, command and its log, options, steps, report interval, seed, pruner, policy, and the data identity
+    that the trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values,
+    targets and arms: those may change in the same folder.
     """
     covered = {
         "trainer": study.trainer,
@@ -240,5 +247,7 @@ def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
         "pruning": asdict(study.pruning) if study.pruner != "none" else None,
         "data": dict(data or {}),
     }
+    if study.log != Log():
+        covered["log"] = asdict(study.log)
     text = json.dumps(covered, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

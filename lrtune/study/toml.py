@@ -11,6 +11,7 @@ from typing import Any
 from lrtune.errors import InputError, plain
 from lrtune.fields import LARGEST, unexpected, unknown_key
 from lrtune.files import MIB, Name, read_text
+from lrtune.study.log import Log
 from lrtune.study.study import FIELDS, Budget, PruningPolicy, Study
 
 _LONGEST = 400  # characters of a message
@@ -67,11 +68,11 @@ def _from_tables(data: Mapping[str, Any]) -> Study:
     if "seconds" in budget:
         budget["seconds"] = parse_seconds(budget["seconds"], field="budget.time")
     values.update({name: rest[name] for name in ("scales", "options", "arms")})
-    return Study(**values, pruning=PruningPolicy(**rest["pruning"]), budget=Budget(**budget))
+    return Study(**values, log=Log(**rest["log"]), pruning=PruningPolicy(**rest["pruning"]), budget=Budget(**budget))
 
 
 _LISTS = {"target": "targets"}  # list of tables → field
-_TABLES = ("study", "learning_rate", "scales", "options", "arms", "pruning", "budget")
+_TABLES = ("study", "log", "learning_rate", "scales", "options", "arms", "pruning", "budget")
 _BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
 _PLACES = {  # field → (table, key)
     name: where.partition(".")[::2] for name, (where, _) in FIELDS.items() if where not in _LISTS
@@ -81,6 +82,7 @@ _FIELD_OF = {name: {key: field for field, (table, key) in _PLACES.items() if key
 _CLOSED: dict[str, list[str]] = {
     "study": [],
     "learning_rate": [],
+    "log": [field.name for field in dataclasses.fields(Log)],
     "pruning": [field.name for field in dataclasses.fields(PruningPolicy)],
     "budget": [*_BUDGET_KEYS],
 }
@@ -101,6 +103,7 @@ def to_toml(study: Study) -> str:
             tables[table].update(value)
         elif value != ():
             tables[table][key] = value
+    tables["log"].update({key: value for key, value in dataclasses.asdict(study.log).items() if value})
     tables["pruning"].update(dataclasses.asdict(study.pruning))
     budget = {key: getattr(study.budget, name) for key, name in _BUDGET_KEYS.items()}
     tables["budget"] = {key: value for key, value in budget.items() if value is not None}

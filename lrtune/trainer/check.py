@@ -10,7 +10,7 @@ from typing import Literal
 
 from lrtune.errors import InputError, LrtuneError, RunFailedError
 from lrtune.study.study import Study
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial
 
 Level = Literal["right", "missing", "wrong"]
@@ -46,7 +46,7 @@ def check_trainer(study: Study) -> Iterator[Finding]:
     Raises:
         InputError: the trainer was not found, or refuses the study.
     """
-    trainer = resolve_trainer(study.trainer, study.command)
+    trainer = trainer_of(study)
     if trainer.check is not None:
         trainer.check(study)
     if trainer.prepare is not None:

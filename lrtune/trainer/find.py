@@ -5,12 +5,12 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from lrtune.errors import InputError, LrtuneError, MissingExtraError
 from lrtune.extras import extra_with
+from lrtune.study.study import Study
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.source import source_hash
 from lrtune.trainer.trial import Trainer
@@ -19,8 +19,17 @@ _ENTRY_POINTS = "lrtune.trainers"
 _DISTRIBUTION = "lrtune"
 
 
-def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
-    """Find a trainer by entry-point name (``default``) or by ``module:function``, or make one from a command line.
+def trainer_of(study: Study) -> Trainer:
+    """The trainer of a study: its command line, or its named function.
+
+    Raises:
+        InputError: see `resolve_trainer` and `command_trainer`.
+    """
+    return command_trainer(study.command, study.log) if study.command else resolve_trainer(study.trainer)
+
+
+def resolve_trainer(target: str) -> Trainer:
+    """Find a trainer by entry-point name (``default``) or by ``module:function``.
 
     The working folder comes first for the named module and last for its imports: a file there cannot shadow an
     installed package.
@@ -28,8 +37,6 @@ def resolve_trainer(target: str, command: Sequence[str] = ()) -> Trainer:
     Raises:
         InputError: the trainer was not found, or its import failed.
     """
-    if command:
-        return command_trainer(command)
     if ":" in target:
         module_name, _, name = target.rpartition(":")
         if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):

@@ -93,6 +93,8 @@ class Trial:
     Attributes:
         hidden_size: the model's width.
         learning_rate: the peak learning rate, after warm-up.
+        id: a name for this attempt, unique in its search: the trial's number (``7``), then ``7-2`` after a lost worker.
+            A run that an interrupted search begins again keeps it.
         seed: seeds data order and initial weights; runs of one seed share both at every rate.
         steps: optimizer steps to train.
         report_every: report at its multiples, at `steps`, and at 0 if that is cheap.
@@ -110,6 +112,7 @@ class Trial:
     learning_rate: float
     steps: int
     report_every: int = 1
+    id: str = "0"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from importlib import resources
 import pytest
 
 from lrtune.errors import InputError
+from lrtune.study.log import Log
 from lrtune.study.study import Budget, PruningPolicy, Study, fingerprint
 from lrtune.study.task import targets
 from lrtune.study.toml import load_study, parse_seconds, parse_study, to_toml
@@ -73,6 +74,7 @@ def test_every_table_is_read() -> None:
         Study(),
         parse_study(FULL),
         Study(name='q"uote\\', command=("python", "t.py", "--lr={learning_rate}"), arms={"a b": {"x": True}}),
+        Study(command=("t", "{learning_rate}"), log=Log(metrics="runs/{id}/m.csv", metric="val/loss")),
         Study(options={"nested": {"a b": [1, 2.5, "x"]}, "text": "tab\t\x7f"}),
     ],
 )
@@ -112,6 +114,11 @@ def test_what_is_written_reads_back_as_the_same_study(study: Study) -> None:
         ("[[targets]]\nhidden_size = 3", "unknown key 'targets'; did you mean 'target'"),
         ("[[target]]\nhidden_size = 0", "target.hidden_size: expected a positive number, but got 0"),
         ("[study]\nallow_inert_scale = 1", "allow_inert_scale: expected true or false"),
+        ("[log]\nmetric = 'val/loss'", "log: expected a command with it, but got none"),
+        ("[log]\nmetrics_file = 'x'", "did you mean 'metrics'"),
+        ("[log]\nloss_pattern = 'loss .*'", r"log.loss_pattern: expected a group for the loss, as in 'val loss \("),
+        ("[log]\nloss_pattern = 'loss (.*'", "log.loss_pattern: expected a regular expression, but got 'loss"),
+        ("[log]\nloss_pattern = 'l (.*)'\nmetric = 'l'", "either loss_pattern or metric and step_column"),
         ("[study", "invalid TOML"),
         ("a = " + "[" * 100_000, "invalid TOML"),
         ("[study]\nname = '\x1b'", "invalid TOML"),
@@ -172,6 +179,8 @@ def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
         replace(base, seed=1),
         replace(base, pruner="none"),
         replace(base, pruning=PruningPolicy(patience=9)),
+        replace(base, command=("train", "{learning_rate}")),
+        replace(base, command=("train", "{learning_rate}"), log=Log(metric="val/loss")),
     ]
     assert len({fingerprint(study) for study in [*other, base]}) == len(other) + 1
     assert fingerprint(base, {"data": "a"}) != fingerprint(base, {"data": "b"})
@@ -245,8 +254,9 @@ def test_an_arm_that_cannot_be_run(name, words):
         Study(arms=ARMS).arm(name)
 
 
+LOG = {"[log]", "metrics", "metric", "step_column", "loss_pattern"}
 # Settings without a default.
-EXAMPLES = {"command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer", "[[target]]"}
+EXAMPLES = {*LOG, "command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer", "[[target]]"}
 
 
 def test_the_template_offers_every_default_as_it_is() -> None:

@@ -38,6 +38,7 @@ def run(tmp_path: Path) -> Run:
             learning_rate=1.2345678901234567e-3,
             steps=30,
             report_every=10,
+            id="5-2",
             seed=7,
             options={"word": "a b; $HOME"},
             scales={"depth": 4.0},
@@ -86,10 +87,12 @@ def test_values_fill_their_places_and_no_shell_sees_them(run: Run) -> None:
     script = """
 import json, sys
 assert float(sys.argv[1]) == 1.2345678901234567e-3, sys.argv
-assert sys.argv[2:] == ["64", "7", "30", "10", "depth=4", "a b; $HOME", "{unknown}", "$(id)"], sys.argv
+words = ["64", "7", "30", "10", "depth=4", "a b; $HOME", "5-2", "{unknown}", "${HOME}", "$(id)"]
+assert sys.argv[2:] == words, sys.argv
 print(json.dumps({"step": 30, "loss": 1.0}))
 """
-    places = ["{hidden_size}", "{seed}", "{steps}", "{report_every}", "depth={depth}", "{word}", "{unknown}", "$(id)"]
+    places = ["{hidden_size}", "{seed}", "{steps}", "{report_every}", "depth={depth}", "{word}", "{id}", "{{unknown}}"]
+    places += ["${HOME}", "$(id)"]
     assert len(run(script, *places)) == 1
 
 

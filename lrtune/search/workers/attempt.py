@@ -80,6 +80,7 @@ class Attempt:
             learning_rate=self.task.learning_rate,
             steps=self.steps,
             report_every=self.study.report_every,
+            id=f"{self.lease.trial}-{self.lease.attempt}" if self.lease.attempt > 1 else str(self.lease.trial),
             seed=self.task.seed,
             options={**self.study.options, **self.task.options},
             scales=self.task.scales,

@@ -21,7 +21,7 @@ from lrtune.search.workers.storage import open_engine
 from lrtune.search.workers.training import Training
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import parse_study
-from lrtune.trainer.find import resolve_trainer
+from lrtune.trainer.find import trainer_of
 from lrtune.trainer.trial import Trainer, Trial
 
 GPU_MEMBERS = 16
@@ -75,7 +75,7 @@ class Worker:
         self.give_up = give_up
         self.members, self.trial_timeout = study_spec.members, study_spec.trial_timeout
         self.lease_seconds = study_spec.lease_seconds
-        self.trainer: Trainer = resolve_trainer(self.study.trainer, self.study.command)
+        self.trainer: Trainer = trainer_of(self.study)
         self.setting = WorkerSettings(
             fingerprint=study_spec.fingerprint,
             owner=new_owner(spec.token),
@@ -213,7 +213,7 @@ def check_here(spec: WorkerSpec) -> None:
         study_spec, study = _study(leases, spec)
     finally:
         leases.close()
-    trainer = resolve_trainer(study.trainer, study.command)
+    trainer = trainer_of(study)
     data = trainer.prepare(study) if trainer.prepare is not None else None
     if fingerprint(study, data) != study_spec.fingerprint:
         raise InputError(
