@@ -9,7 +9,8 @@ import typer
 from lrtune.cli.flags import DryRun, Meeting, Running, Training, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import result, say, stdout_console
-from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
+from lrtune.cli.training import check_before, exit_if_stopped, say_import, search_options, watch
+from lrtune.records.folder import default_folder
 
 
 def compare(

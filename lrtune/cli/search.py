@@ -10,8 +10,9 @@ import typer
 from lrtune.cli.flags import DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
-from lrtune.cli.training import check_before, default_folder, exit_if_stopped, say_import, search_options, watch
+from lrtune.cli.training import check_before, exit_if_stopped, say_import, search_options, watch
 from lrtune.errors import InputError, RunFailedError
+from lrtune.records.folder import default_folder
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

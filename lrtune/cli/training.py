@@ -1,7 +1,6 @@
 """Shared by the verbs that train: the options of a search, the check before it starts, and its view."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,6 @@ from lrtune.study.toml import parse_seconds
 
 if TYPE_CHECKING:
     from lrtune.report.terminal.live import View
-
-
-def default_folder(study: Study) -> Path:
-    """The run folder of a study: its name without characters that a file name cannot contain."""
-    return Path("runs") / (re.sub(r"[^\w.+-]+", "-", study.name).strip(".-") or "study")
 
 
 def search_options(running: Running, meeting: Meeting | None = None) -> dict[str, Any]:

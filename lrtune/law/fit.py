@@ -25,6 +25,7 @@ from lrtune.law.observations import Cell, Measure, gather
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule, Scale
+from lrtune.rule.display import rule_html, rule_sentence
 from lrtune.rule.drawn import locate, regrets
 
 __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
@@ -35,7 +36,7 @@ DRAWS = 64
 MOST_CELLS = 300  # take 22 s of one core; the time grows faster than their number
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LawFit:
     """A fitted law: the rule, its cells, and the regret of predicting each size without its runs.
 
@@ -49,6 +50,12 @@ class LawFit:
     reason: str
     regrets: dict[str, float]
     left_out: dict[str, int]
+
+    def __repr__(self) -> str:
+        return f"<LawFit: {rule_sentence(self.rule)}>"
+
+    def _repr_html_(self) -> str:
+        return rule_html(self.rule)
 
 
 def fit_law(

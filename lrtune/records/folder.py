@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,11 @@ from lrtune.records.jsonl import RecordsFile, read_records, to_json, write_recor
 from lrtune.records.record import TrialRecord
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import load_study, to_toml
+
+
+def default_folder(study: Study) -> Path:
+    """The run folder of a study: its name without characters that a file name cannot contain."""
+    return Path("runs") / (re.sub(r"[^\w.+-]+", "-", study.name).strip(".-") or "study")
 
 
 class RunFolder:

@@ -2,6 +2,6 @@
 
 from lrtune.report.findings import findings
 from lrtune.report.page import write_report
-from lrtune.report.run import Run, read_run
+from lrtune.report.run import Run, load_run
 
-__all__ = ["Run", "findings", "read_run", "write_report"]
+__all__ = ["Run", "findings", "load_run", "write_report"]

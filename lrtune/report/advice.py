@@ -1,51 +1,16 @@
-"""A rule in words and rows, for the page and the terminal."""
+"""A rule in words and curves, for the page and the terminal."""
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lrtune.report.terminal.chart import geometric
-from lrtune.rule import Rule, recommend
+from lrtune.rule import Rule
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
 
 Point = tuple[float, float]
-
-
-class AdviceRow(NamedTuple):
-    """The answer for one hidden size as texts under `advice_head`, and whether the data support it."""
-
-    cells: tuple[str, ...]
-    supported: bool
-
-
-def sizes(rule: Rule | None) -> list[float]:
-    """The measured hidden sizes, ascending; empty for a rule over other scales."""
-    if rule is None or set(rule.scales) != {"hidden_size"}:
-        return []
-    return sorted({cell.scales["hidden_size"] for cell in rule.cells})
-
-
-def advice_head(rule: Rule) -> tuple[str, ...]:
-    """The titles of the columns of `advice_rows`."""
-    within = f"within {rule.tolerance * 100:g}% of loss"
-    return ("hidden size", "learning rate", f"{rule.level:.0%} interval", within, "basis")
-
-
-def advice_rows(rule: Rule) -> list[AdviceRow]:
-    """A row for each measured size, and for twice and four times the largest; empty without `sizes`."""
-    measured = sizes(rule)
-    return [_row(size, rule) for size in [*measured, *(measured[-1] * factor for factor in (2, 4) if measured)]]
-
-
-def _row(size: float, rule: Rule) -> AdviceRow:
-    answer = recommend(size, rule=rule)
-    safe_range = f"{answer.safe_low:.2g} … {answer.safe_high:.2g}" if answer.safe_low and answer.safe_high else "–"
-    basis = answer.basis if answer.supported else f"{answer.basis}, unsupported"
-    interval = f"{answer.low:.2g} … {answer.high:.2g}"
-    cells = (f"{size:g}", f"{answer.learning_rate:.3g}", interval, safe_range, basis)
-    return AdviceRow(cells, answer.supported)
 
 
 def fitted_curve(fit: "LawFit | None", hidden_size: int, rates: Sequence[float], count: int) -> list[Point]:

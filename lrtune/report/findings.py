@@ -2,9 +2,10 @@
 
 from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts
-from lrtune.report.advice import sentence, sizes
+from lrtune.report.advice import sentence
 from lrtune.report.run import Run
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import sizes
 
 
 def findings(run: Run) -> list[str]:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from lrtune.errors import InputError, plain
 from lrtune.extras import import_extra
 from lrtune.files import write_whole
-from lrtune.report.advice import advice_head, advice_rows, shown
+from lrtune.report.advice import shown
 from lrtune.report.findings import findings
 from lrtune.report.library import vega_script, vl_convert
-from lrtune.report.run import Run, read_run
+from lrtune.report.run import Run, load_run
 from lrtune.rule import Rule
+from lrtune.rule.display import advice_head, advice_rows
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -31,14 +32,14 @@ def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = N
     Args:
         folder: the run folder.
         images: also each figure as SVG and PNG, in ``figures/`` next to it.
-        fit: see `read_run`.
+        fit: see `load_run`.
 
     Raises:
         InputError: there is no run in the folder.
         MissingExtraError: Altair or vl-convert is not installed.
         OSError: a file cannot be written; it is named.
     """
-    run = read_run(folder, fit)
+    run = load_run(folder, fit)
     import_extra("altair", extra="report", purpose="the report")
     from lrtune.report.plots import figures
 

@@ -9,7 +9,9 @@ from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.jsonl import RecordsFile, read_records
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import counts
 from lrtune.rule import Rule, load_rule
+from lrtune.rule.display import law_sentence, rule_html
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """The content of a run folder.
 
@@ -44,9 +46,26 @@ class Run:
         """The study's name, or the folder's."""
         return self.study.name if self.study else self.folder.name
 
+    def __repr__(self) -> str:
+        return f"<Run {self.folder}: {self._sentence()}>"
 
-def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
+    def _repr_html_(self) -> str:
+        return rule_html(self.rule, self._sentence())
+
+    def _sentence(self) -> str:
+        law = law_sentence(self.rule, self.why_no_rule)
+        return f"{len(self.records)} runs ({counts(self.records)}); {law}"
+
+
+def load_run(folder: Path | str, fit: "LawFit | None" = None) -> Run:
     """Read a run folder, complete or not, without writing to it.
+
+    >>> import lrtune
+    >>> def train(trial):
+    ...     trial.report(trial.steps, loss=3 + abs(trial.learning_rate * trial.hidden_size - 0.1))
+    >>> done = lrtune.run_search(train, "runs/tried", widths=(16, 32), lr_min=1e-3, lr_max=1e-1, steps=1, trials=6)
+    >>> len(lrtune.load_run("runs/tried").records)
+    6
 
     Args:
         folder: the run folder.
@@ -55,6 +74,7 @@ def read_run(folder: Path, fit: "LawFit | None" = None) -> Run:
     Raises:
         InputError: the folder does not exist or is not a run folder.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the folder of a search")
     if not any((folder / name).exists() for name in ("records.jsonl", "study.toml", "study.db")):

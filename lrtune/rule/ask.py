@@ -21,6 +21,12 @@ def get_learning_rate(
 ) -> float:
     """The peak learning rate for a model of this hidden size.
 
+    >>> import lrtune
+    >>> runs = [{"width": w, "lr": 0.3 / w * f, "loss": 3 + abs(f - 1)} for w in (32, 64, 128) for f in (0.5, 1, 2)]
+    >>> rule = lrtune.fit(runs, lr="lr", loss="loss", hidden_size="width")
+    >>> 0.3 / 64 / 2 < lrtune.get_learning_rate(64, rule=rule) < 0.3 / 64 * 2
+    True
+
     Args:
         hidden_size: the model's width.
         rule: a `Rule`, a path, or None for the one that `find_rule` finds.
@@ -51,6 +57,14 @@ def recommend(
 ) -> Recommendation:
     """The peak learning rate with its interval, safe range and basis; see `Recommendation`.
 
+    >>> import lrtune
+    >>> runs = [{"width": w, "lr": 0.3 / w * f, "loss": 3 + abs(f - 1)} for w in (32, 64, 128) for f in (0.5, 1, 2)]
+    >>> advice = lrtune.recommend(256, rule=lrtune.fit(runs, lr="lr", loss="loss", hidden_size="width"))
+    >>> advice.low < advice.learning_rate < advice.high
+    True
+    >>> advice.basis
+    'extrapolated'
+
     Args:
         hidden_size: the model's width; None only for a rule that has no such scale.
         rule: a `Rule`, a path, or None for the one that `find_rule` finds.
@@ -67,6 +81,12 @@ def transfer_learning_rate(
     learning_rate: float, from_size: float, to_size: float, *, rule: RuleLike = None, **scales: float
 ) -> Transfer:
     """Scale a rate that you tuned at `from_size` to `to_size` by the law's ratio.
+
+    >>> import lrtune
+    >>> runs = [{"width": w, "lr": 0.3 / w * f, "loss": 3 + abs(f - 1)} for w in (32, 64, 128) for f in (0.5, 1, 2)]
+    >>> rule = lrtune.fit(runs, lr="lr", loss="loss", hidden_size="width")
+    >>> 0.0005 < lrtune.transfer_learning_rate(0.002, 32, 64, rule=rule).learning_rate < 0.002
+    True
 
     The tuned rate carries the level of its setting (data, batch, optimizer); the rule adds only the slope. The
     interval is that of the ratio: zero wide at equal sizes, wider with their distance.

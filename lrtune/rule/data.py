@@ -175,6 +175,24 @@ class Rule(NamedTuple):
     left_out: float | None = None
     source: str = ""
 
+    def recommend(
+        self, hidden_size: float | None = None, *, at: float | None = None, **scales: float
+    ) -> "Recommendation":
+        """The rule's answer at this size; see `lrtune.recommend`."""
+        from lrtune.rule.ask import recommend
+
+        return recommend(hidden_size, rule=self, at=at, **scales)
+
+    def __repr__(self) -> str:
+        from lrtune.rule.display import rule_sentence
+
+        return f"<Rule: {rule_sentence(self)}>"
+
+    def _repr_html_(self) -> str:
+        from lrtune.rule.display import rule_html
+
+        return rule_html(self)
+
 
 class Recommendation(NamedTuple):
     """The rule's answer for one combination of scales.
@@ -228,6 +246,16 @@ class Recommendation(NamedTuple):
     at_regret: float | None = None
     at_regret_90: float | None = None
     doubt: Doubt | None = None
+
+    def __repr__(self) -> str:
+        from lrtune.rule.display import answer_sentence
+
+        return f"<Recommendation: {answer_sentence(self)}>"
+
+    def _repr_html_(self) -> str:
+        from lrtune.rule.display import answer_html
+
+        return answer_html(self)
 
 
 class Transfer(NamedTuple):

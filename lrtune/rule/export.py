@@ -108,20 +108,28 @@ def _python(rule: Rule) -> str:
     definitions = []
     for module in (doubt, ruledata, former, drawn, question, answer_module):
         source = inspect.getsource(module)
-        begin = 0
+        lines, begin = source.splitlines(), 0
         for node in ast.parse(source).body:
             if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module):
                 begin = node.end_lineno or begin
                 if not ast.unparse(node).startswith("from lrtune"):
                     imports.add(ast.unparse(node))
-        definitions.append("\n".join(source.splitlines()[begin:]).strip("\n"))
+            for method in _methods(node):
+                lines[method.lineno - 1 : method.end_lineno] = [""] * ((method.end_lineno or 0) - method.lineno + 1)
+        kept = "\n".join(lines[begin:]).strip("\n")
+        definitions.append(re.sub(r"\n{3,}", "\n\n\n", kept))
     return _MODULE.substitute(
         reason=_quoted(rule.reason),
         origin=_quoted("".join(f"    {key}: {value}\n" for key, value in rule.provenance.items())),
         imports="\n".join(sorted(imports)),
         definitions="\n\n\n".join(definitions) + "\n",
-        rule=repr(rule._replace(source="")),
+        rule=f"Rule(**{rule._replace(source='')._asdict()!r})",
     )
+
+
+def _methods(node: ast.stmt) -> list[ast.FunctionDef]:
+    """The methods of a class: they need the rest of lrtune."""
+    return [each for each in node.body if isinstance(each, ast.FunctionDef)] if isinstance(node, ast.ClassDef) else []
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import counts
+from lrtune.rule.display import law_sentence, rule_html
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.workers.engine import ENGINES
 
@@ -62,7 +64,7 @@ class SearchOptions:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, but got {self.engine!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
     """The result of a search.
 
@@ -101,3 +103,13 @@ class SearchResult:
     def stop_reason(self) -> str:
         """The reason for its end, in one line for people."""
         return self.reason.text
+
+    def __repr__(self) -> str:
+        return f"<SearchResult {self.out}: {self._sentence()}>"
+
+    def _repr_html_(self) -> str:
+        return rule_html(self.rule, self._sentence())
+
+    def _sentence(self) -> str:
+        law = law_sentence(self.rule, self.why_no_rule)
+        return f"{len(self.records)} runs ({counts(self.records)}); ended: {self.stop_reason}; {law}"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule, NoRuleError
+from lrtune.records.folder import default_folder
 from lrtune.records.record import TrialRecord
+from lrtune.search.call import Subject, settle
 from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
@@ -46,23 +48,40 @@ __all__ = [
 _LAW_SHARE = 0.01  # share of a search's time for the fits of the live view
 
 
-def run_search(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> SearchResult:
-    """Run or resume a study until its rule is certain enough, its design is complete, or its budget is spent.
+def run_search(
+    trainer: Subject, out: Path | str | None = None, *, on_event: OnEvent | None = None, **settings: Any
+) -> SearchResult:
+    """Train short runs at several sizes and rates, and fit the rule; the same call again resumes.
+
+    >>> import lrtune
+    >>> def train(trial):
+    ...     weight = 4.0
+    ...     for step in range(trial.steps + 1):
+    ...         if step % trial.report_every == 0 and not trial.report(step, loss=1 + weight**2):
+    ...             return
+    ...         weight -= trial.learning_rate * trial.hidden_size * weight
+    >>> done = lrtune.run_search(train, widths=(16, 32, 64), lr_min=1e-4, lr_max=1e-2, steps=50, trials=12)
+    >>> 0.0005 < done.rule.recommend(32).learning_rate < 0.1
+    True
 
     Args:
-        study: the study.
-        out: the run folder; if it holds this study, the search resumes.
+        trainer: a training function (see `Trial`), its name as ``module:function``, or a `Study`. A function that
+            workers can import trains in their processes; another one (of a notebook, or nested) trains in this process,
+            or, with ``engine="local"`` and cloudpickle, in others.
+        out: the run folder; default: ``runs/`` and the study's name. If it holds this study, the search resumes.
         on_event: called in this thread with each event.
-        **options: see `SearchOptions`.
+        **settings: fields of `Study` (``widths``, ``steps``, ``lr_min``, ``scales``, …), unless a `Study` is given; its
+            target as ``target=512`` or ``target={"hidden_size": 512, "steps": 1600}``; its budget as ``budget="10m"``,
+            ``trials`` or ``tolerance``; and the fields of `SearchOptions` (``workers``, …).
 
     Raises:
         InputError: an argument is invalid; no run was started.
         RunFailedError: several runs in a row failed, the storage is lost, the disk is full.
     """
+    study, given = settle(trainer, settings)
     study = complete(study, trainer_of(study))
     check_budget(study)
-    given = SearchOptions(**options)
-    session = Session(study, out, _design(study), given)
+    session = Session(study, default_folder(study) if out is None else Path(out), _design(study), given)
     law = _Law(session, on_event or ignore)
     result = session.run(law.listen)
     if result.ending in (Ending.SECONDS_SPENT, Ending.TOKENS_SPENT):

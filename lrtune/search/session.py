@@ -25,6 +25,7 @@ from lrtune.search.workers.storage import normalise, open_engine, sqlite_url
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import to_toml
 from lrtune.trainer.find import trainer_of
+from lrtune.trainer.function import PREFIX, packed
 from lrtune.trainer.trial import Trainer
 
 _SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
@@ -123,12 +124,17 @@ class Session:
         return StudySpec(
             study=to_toml(self.study),
             fingerprint=mark,
+            function=packed(self.study.trainer) if self._is_sent() else "",
             checkpoints=str(self.folder.checkpoints.resolve()),
             members=self.options.members,
             trial_timeout=self.options.trial_timeout,
             lease_seconds=self.options.lease_seconds,
             checkpoint_seconds=self.options.checkpoint_seconds,
         )
+
+    def _is_sent(self) -> bool:
+        """Whether the trainer is a function that workers in other processes cannot import."""
+        return self.study.trainer.startswith(PREFIX) and not self.study.command and self.options.engine != "inline"
 
 
 def study_fingerprint(study: Study, trainer: Trainer) -> str:

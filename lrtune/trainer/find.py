@@ -1,4 +1,4 @@
-"""Finds a trainer by entry-point name, by ``module:function``, or as a command line."""
+"""Finds a trainer by entry-point name, by ``module:function``, as a function object, or as a command line."""
 
 import importlib
 import importlib.machinery
@@ -12,6 +12,7 @@ from lrtune.errors import InputError, LrtuneError, MissingExtraError
 from lrtune.extras import extra_with
 from lrtune.study.study import Study
 from lrtune.trainer.command import command_trainer
+from lrtune.trainer.function import PREFIX, known
 from lrtune.trainer.source import source_hash
 from lrtune.trainer.trial import Trainer
 
@@ -37,6 +38,8 @@ def resolve_trainer(target: str) -> Trainer:
     Raises:
         InputError: the trainer was not found, or its import failed.
     """
+    if target.startswith(PREFIX):
+        return known(target)
     if ":" in target:
         module_name, _, name = target.rpartition(":")
         if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):

@@ -19,7 +19,7 @@ from lrtune.report.findings import findings
 from lrtune.report.page import write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
-from lrtune.report.run import read_run
+from lrtune.report.run import load_run
 from lrtune.rule import save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import to_toml
@@ -124,7 +124,7 @@ def test_images_are_written_as_svg_and_png(run: Path) -> None:
 
 
 def test_three_sentences_say_what_was_found_how_sure_and_what_to_do(run: Path) -> None:
-    found, sure, todo = findings(read_run(run))
+    found, sure, todo = findings(load_run(run))
     rate = float(re.search(r"hidden size 128 is ([\d.]+)", found).group(1))  # type: ignore[union-attr]
     assert rate == pytest.approx(0.3 / 128, rel=0.3)
     assert "21 runs were trained" in found and "diverged" in found

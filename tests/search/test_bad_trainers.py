@@ -11,7 +11,7 @@ from lrtune.errors import RunFailedError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.report.findings import findings
-from lrtune.report.run import read_run
+from lrtune.report.run import load_run
 from lrtune.search.run import run_search, status
 from lrtune.study.study import Study
 from lrtune.trainer.trial import Trial
@@ -69,7 +69,7 @@ def search(folder: Path, **changes: object) -> str:
 def test_a_trainer_that_fails_ends_the_search_with_its_reason(name: str, says: str, tmp_path: Path) -> None:
     line = search(tmp_path / "run", trainer=f"test_bad_trainers:{name}")
     assert says in line and line.startswith("trainer: 5 runs in a row failed")
-    told = findings(read_run(tmp_path / "run"))
+    told = findings(load_run(tmp_path / "run"))
     assert "No rule was found" in told[0] and says in told[2] and "check-trainer" in told[2]
     assert status(tmp_path / "run").is_whole
 

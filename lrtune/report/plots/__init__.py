@@ -42,12 +42,16 @@ def vega_lite(chart: alt.TopLevelMixin) -> dict[str, Any]:
     return made
 
 
-def image_spec(figure: Figure) -> dict[str, Any]:
-    """One chart of all panels of a figure, for an image file."""
+def whole_chart(figure: Figure) -> alt.TopLevelMixin:
+    """One chart of all panels of a figure, under its title."""
     width = 640 if len(figure.panels) == 1 else 330
     panels = [panel.properties(width=width) for panel in figure.panels]
     whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=2 if len(panels) < 5 else 3)
-    chart = whole.properties(title=alt.Title(figure.title, anchor="start", fontSize=15), background="white")
-    spec: dict[str, Any] = chart.to_dict()
+    return whole.properties(title=alt.Title(figure.title, anchor="start", fontSize=15), background="white")
+
+
+def image_spec(figure: Figure) -> dict[str, Any]:
+    """The Vega-Lite of `whole_chart`, for an image file."""
+    spec: dict[str, Any] = whole_chart(figure).to_dict()
     spec["description"] = figure.says
     return spec

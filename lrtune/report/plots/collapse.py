@@ -6,7 +6,6 @@ from typing import Any
 import altair as alt
 
 from lrtune.records.record import TrialRecord
-from lrtune.report.advice import sizes
 from lrtune.report.plots.theme import (
     DANGER,
     TRIAL_TOOLTIP,
@@ -19,6 +18,7 @@ from lrtune.report.plots.theme import (
 )
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import sizes
 
 
 def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure | None:

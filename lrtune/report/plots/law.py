@@ -8,10 +8,10 @@ from typing import Any
 import altair as alt
 
 from lrtune.report.advice import asked_of_published, sentence
-from lrtune.report.advice import sizes as measured_sizes
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import sizes as measured_sizes
 from lrtune.rule.published import published_rates
 
 _HEIGHT = 360

@@ -7,7 +7,7 @@ import altair as alt
 
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import best_by_size
-from lrtune.report.advice import fitted_curve, sentence, sizes
+from lrtune.report.advice import fitted_curve, sentence
 from lrtune.report.plots.theme import (
     DANGER,
     LINE,
@@ -22,6 +22,7 @@ from lrtune.report.plots.theme import (
     trial_row,
 )
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import sizes
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
-from lrtune.report.advice import sizes
 from lrtune.report.terminal.progress import Progress, RunningTrial
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import sizes
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STATUS_STYLE = {

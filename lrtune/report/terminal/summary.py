@@ -11,9 +11,10 @@ from rich.text import Text
 from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
-from lrtune.report.advice import advice_head, advice_rows, fitted_curve, sizes
+from lrtune.report.advice import fitted_curve
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import advice_head, advice_rows, sizes
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
@@ -100,9 +101,11 @@ def recommendations(rule: Rule, width: int) -> RenderableType:
     if not rows:
         return Text("")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    size, learning_rate, *others = advice_head(rule)
-    names = [size, learning_rate] if width >= 90 else ["hidden", "LR"]
-    shown = [*names, *others] if width >= 70 else [*names, others[0]]
+    head = list(advice_head(rule))
+    scales = len(rule.scales)
+    if width < 90:
+        head[: scales + 1] = [*(name.removesuffix(" size") for name in head[:scales]), "LR"]
+    shown = head if width >= 70 else head[: scales + 2]
     for name in shown:
         table.add_column(name, justify="left" if name == "basis" else "right", no_wrap=name != "basis")
     for row in rows:

@@ -13,12 +13,14 @@ class StudySpec:
     Attributes:
         study: the text of study.toml.
         fingerprint: of the study with the trainer's data.
+        function: the trainer as text, if it is a function that workers cannot import.
         checkpoints: the checkpoint folder on the search's machine; empty for none.
         members, trial_timeout, lease_seconds, checkpoint_seconds: see `lrtune.search.options.SearchOptions`.
     """
 
     study: str
     fingerprint: str
+    function: str = ""
     checkpoints: str = ""
     members: int | None = None
     trial_timeout: float | None = None

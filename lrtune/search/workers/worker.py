@@ -22,6 +22,7 @@ from lrtune.search.workers.training import Training
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import parse_study
 from lrtune.trainer.find import trainer_of
+from lrtune.trainer.function import unpack
 from lrtune.trainer.trial import Trainer, Trial
 
 GPU_MEMBERS = 16
@@ -231,6 +232,8 @@ def _study(leases: Leases, spec: WorkerSpec) -> tuple[StudySpec, Study]:
     named = "a command line" if study.command else repr(study.trainer)
     if spec.trainer is not None and (study.command or study.trainer != spec.trainer):
         raise InputError(f"trainer: expected {spec.trainer!r} (--trainer), but study {spec.study!r} names {named}")
+    if study_spec.function:
+        unpack(study.trainer, study_spec.function)
     return study_spec, study
 
 

@@ -1,0 +1,106 @@
+"""Rules and answers for people: rows of a table, a line for a prompt, HTML for a notebook."""
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from lrtune.errors import plain
+from lrtune.rule.answer import answer
+from lrtune.rule.data import Recommendation, Rule
+
+_SHOWN_VALUES = 5
+
+
+class AdviceRow(NamedTuple):
+    """The answer at one place as texts under `advice_head`, and whether the data support it."""
+
+    cells: tuple[str, ...]
+    supported: bool
+
+
+def sizes(rule: Rule | None) -> list[float]:
+    """The measured hidden sizes, ascending; empty for a rule over other scales."""
+    return _values(rule, "hidden_size") if rule is not None and set(rule.scales) == {"hidden_size"} else []
+
+
+def advice_head(rule: Rule) -> tuple[str, ...]:
+    """The titles of the columns of `advice_rows`."""
+    within = f"within {rule.tolerance * 100:g}% of loss"
+    names = (name.replace("_", " ") for name in rule.scales)
+    return (*names, "learning rate", f"{rule.level:.0%} interval", within, "basis")
+
+
+def advice_rows(rule: Rule) -> list[AdviceRow]:
+    """A row for each measured value of the first scale, and for twice and four times the largest.
+
+    The other scales stand at their largest measured values.
+    """
+    first, *others = rule.scales
+    measured = _values(rule, first)
+    top = {name: rule.scales[name].high for name in others}
+    return [
+        _row({first: size, **top}, rule)
+        for size in [*measured, *(measured[-1] * factor for factor in (2, 4) if measured)]
+    ]
+
+
+def _values(rule: Rule, scale: str) -> list[float]:
+    return sorted({cell.scales[scale] for cell in rule.cells})
+
+
+def _row(scales: dict[str, float], rule: Rule) -> AdviceRow:
+    told = answer(rule, None, scales)
+    safe_range = f"{told.safe_low:.2g} … {told.safe_high:.2g}" if told.safe_low and told.safe_high else "–"
+    basis = told.basis if told.supported else f"{told.basis}, unsupported"
+    interval = f"{told.low:.2g} … {told.high:.2g}"
+    cells = (*(f"{value:g}" for value in scales.values()), f"{told.learning_rate:.3g}", interval, safe_range, basis)
+    return AdviceRow(cells, told.supported)
+
+
+def rule_sentence(rule: Rule) -> str:
+    """The law, and where it was measured."""
+    return f"{plain(rule.reason)}; measured at {', '.join(_measured(rule, name) for name in rule.scales)}"
+
+
+def _measured(rule: Rule, name: str) -> str:
+    values = [f"{value:g}" for value in _values(rule, name)]
+    shown = ", ".join(values) if len(values) <= _SHOWN_VALUES else f"{values[0]} … {values[-1]} ({len(values)})"
+    return f"{name} {shown}"
+
+
+def answer_sentence(told: Recommendation) -> str:
+    """The rate, its interval and its basis."""
+    place = ", ".join(f"{name} {value:g}" for name, value in told.scales.items())
+    basis = told.basis if told.supported else f"{told.basis}, not supported by the data"
+    interval = f"{told.low:.3g} … {told.high:.3g}, {told.level:.0%} interval"
+    return f"{told.learning_rate:.3g} at {place} ({interval}), {basis}"
+
+
+def law_sentence(rule: Rule | None, why_none: str) -> str:
+    """The law, or why there is none."""
+    return f"no rule: {plain(why_none)}" if rule is None else rule_sentence(rule)
+
+
+def rule_html(rule: Rule | None, sentence: str = "") -> str:
+    """A sentence, by default the law, above a row for each size."""
+    if rule is None:
+        return _block(sentence, (), ())
+    return _block(sentence or rule_sentence(rule), advice_head(rule), [row.cells for row in advice_rows(rule)])
+
+
+def answer_html(told: Recommendation) -> str:
+    """The answer and its details, and reasons for caution."""
+    share = {"safe range": (told.safe_low, told.safe_high), "1 run in 10 collapses": (told.collapse_10,)}
+    rows = [(name, " … ".join(f"{rate:.3g}" for rate in rates)) for name, rates in share.items() if all(rates)]
+    if told.regret is not None:
+        rows.append(("expected cost", f"{told.regret:.2%} of loss above the best"))
+    rows += [("note", plain(line)) for line in told.warnings]
+    return _block(answer_sentence(told), (), rows)
+
+
+def _block(sentence: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A sentence above a table, escaped."""
+    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    table = f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>" if body else ""
+    return f"<p>{html.escape(sentence)}</p>{table}"
