@@ -28,5 +28,9 @@ def check(
     rows = [row._asdict() for row in checked.rows]
     result_json(rows) if json_ else result(str(checked))
     path = rule.with_name(FILE)
-    keep(path, "check", {", ".join(redact(source) for source in against): rows})
-    say(f"wrote {path}")
+    try:
+        keep(path, "check", {", ".join(redact(source) for source in against): rows})
+    except OSError as error:
+        say(f"warning: {path}: cannot write it: {error.strerror}")
+    else:
+        say(f"wrote {path}")

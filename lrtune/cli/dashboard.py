@@ -1,13 +1,12 @@
 """`lrtune dashboard`: optuna-dashboard on a run's storage."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrtune.cli.flags import Run, Storage
 from lrtune.cli.terminal import say
-from lrtune.errors import InputError, redact
+from lrtune.errors import InputError
 from lrtune.extras import import_extra
 
 
@@ -19,16 +18,15 @@ def dashboard(
 ) -> None:
     """Open optuna-dashboard on the run's storage."""
     server = import_extra("optuna_dashboard", extra="dashboard", purpose="the dashboard", package="optuna-dashboard")
-    from lrtune.search.workers.storage import normalise, sqlite_url
+    from lrtune.search.optuna_study import open_to_look
+    from lrtune.search.workers.storage import sqlite_url
 
     file = run / "study.db"
     if storage is None and not (file.is_file() and file.resolve().parent == run.resolve()):
         raise InputError(f"{run}: expected a run with a study.db; use --storage for another storage")
-    url = normalise(storage) if storage is not None else sqlite_url(run)
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise InputError(f"--storage: no such file: {redact(url)}")  # SQLite would create it
+    opened = open_to_look(storage or sqlite_url(run))
     say(f"http://{host}:{port}  (Ctrl-C ends it)")
     try:
-        server.run_server(url, host=host, port=port)
+        server.run_server(opened, host=host, port=port)
     except OSError as error:
         raise InputError(f"--port: cannot listen on {host}:{port}: {error.strerror}") from error

@@ -14,6 +14,7 @@ from lrtune.errors import InputError, redact
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
     from lrtune.records.importers import Imported
+    from lrtune.rule import Rule
 
 
 def fit(
@@ -27,7 +28,6 @@ def fit(
 ) -> None:
     """Fit the rule to a sweep that you have already: tables, storages, or the folder of a search."""
     from lrtune.law.fit import fit_law
-    from lrtune.rule import save_rule
 
     for name, value in (("--tolerance", tolerance), ("--level", level)):
         if not 0 < value < 1:
@@ -35,17 +35,31 @@ def fit(
     imported = read_runs(sources, columns)
     origin = {"fitted to": ", ".join(redact(source) for source in sources)}
     fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
-    named = output or Path("lrtune-rule.json")
-    save_rule(fitted.rule, named, backup=named.name == "lrtune-rule.json", follow_links=True)
-    targets = [named]
-    for folder in (Path(source) for source in sources if output is None and Path(source).is_dir()):
-        targets.append(folder / "rule.json")
-        save_rule(fitted.rule, targets[-1])
     _show(fitted)
+    folders = [Path(source) for source in sources if output is None and Path(source).is_dir()]
+    targets = _write(fitted.rule, output or Path("lrtune-rule.json"), folders)
     say(f"wrote {', '.join(map(str, targets))}")
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
     if sizes and len(imported.scales) == 1:
         say(f"next: {command('lr', f'{max(sizes) * 2:g}', '--rule', str(targets[0]))}")
+
+
+def _write(rule: "Rule", named: Path, folders: Sequence[Path]) -> list[Path]:
+    """Write the rule to the named file and into the run folders; returns the files that could be written."""
+    from lrtune.rule import save_rule
+
+    written, problems = [], []
+    for path in (named, *(folder / "rule.json" for folder in folders)):
+        try:
+            save_rule(rule, path, backup=path.name == "lrtune-rule.json", follow_links=path is named)
+            written.append(path)
+        except InputError as error:
+            problems.append(str(error))
+    if not written:
+        raise InputError(f"{problems[0]}; choose another file with -o")
+    for problem in problems:
+        say(f"warning: {problem}")
+    return written
 
 
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":

@@ -51,7 +51,7 @@ class RunFolder:
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock = open_handle(self.out / ".lock", os.O_RDWR | os.O_CREAT, within=self.out)
         except OSError as error:
-            raise InputError(f"out: cannot write to {self.out}: {error.strerror}") from None
+            raise InputError(f"out: cannot write to {self.out}: {error.strerror}; choose another --out") from None
         if not self._lock_file():
             holder = read_text(self.out / ".lock", within=self.out, most=64, errors="replace").strip() or "?"
             raise InputError(

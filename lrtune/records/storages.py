@@ -15,7 +15,7 @@ from lrtune.records.tables import read_bytes
 
 STATE = "state"
 VALUE = "value"
-_TABLES = (
+TABLES = (
     *("studies", "study_directions", "study_user_attributes", "study_system_attributes", "version_info"),
     *("trials", "trial_user_attributes", "trial_system_attributes", "trial_params", "trial_values"),
 )
@@ -95,7 +95,7 @@ def _open(place: str) -> Any:
     path = Path(place)
     if is_journal(path):
         return JournalStorage(_journal(path))
-    if not table_names(path).issuperset(_TABLES):
+    if not table_names(path).issuperset(TABLES):
         raise InputError(f"{path}: expected a database of Optuna or MLflow, but it has the tables of neither")
     return RDBStorage("sqlite://", {"creator": connector(path)}, skip_table_creation=True)
 

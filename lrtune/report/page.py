@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 _GLYPHS = {"finished": "●", "beaten": "■", "collapsed": "✚", "diverged": "▲", "failed": "◆"}
 
 
-def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = None) -> Path:
-    """Write ``report.html`` into a run folder and return its path.
+def write_report(
+    folder: Path, *, output: Path | None = None, images: bool = False, fit: "LawFit | None" = None
+) -> Path:
+    """Write the report of a run and return its path.
 
     Args:
         folder: the run folder.
+        output: the file; ``report.html`` in the run folder if None.
         images: also each figure as SVG and PNG, in ``figures/`` next to it.
         fit: see `load_run`.
 
@@ -44,10 +47,10 @@ def write_report(folder: Path, *, images: bool = False, fit: "LawFit | None" = N
     from lrtune.report.plots import figures
 
     drawn = figures(run.records, run.rule, run.fit)
-    path = folder / "report.html"
+    path = output or folder / "report.html"
     write_whole(path, page(run, drawn))
     if images:
-        write_images(drawn, folder / "figures")
+        write_images(drawn, path.with_name("figures"))
     return path
 
 

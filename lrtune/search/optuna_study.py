@@ -22,7 +22,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from lrtune.errors import InputError, MissingExtraError
 from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord, parse_record
-from lrtune.search.workers.storage import engine_arguments, normalise, patiently, tune
+from lrtune.records.storages import TABLES
+from lrtune.search.workers.storage import engine_arguments, normalise, patiently, reading, tune
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task
 
 WIDTHS = IntDistribution(1, 2**20)
@@ -168,6 +169,17 @@ class Trials:
             find = self.storage.get_trial_id_from_study_id_trial_number
             self._ids[number] = patiently(lambda: find(self._study_id, number))
         return self._ids[number]
+
+
+def open_to_look(url: str) -> optuna.storages.RDBStorage:
+    """A storage that a dashboard may show; a SQLite file is opened only to read.
+
+    Raises:
+        InputError: the URL is invalid, or the file lacks Optuna's tables.
+    """
+    url, arguments = reading(url, set(TABLES))
+    arguments = arguments or engine_arguments(url)
+    return optuna.storages.RDBStorage(url, arguments, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def attributes(task: Task) -> dict[str, Any]:

@@ -158,6 +158,6 @@ def _write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> tuple[str, ...]
     for path in (out / "rule.json", Path("lrtune-rule.json"))[: 2 if everywhere else 1]:
         try:
             save_rule(rule, path, backup=path.parent != out, follow_links=path.parent != out)
-        except (InputError, OSError) as error:
-            notes.append(f"cannot write {path}: {error}")
+        except InputError as error:
+            notes.append(str(error))
     return tuple(notes)

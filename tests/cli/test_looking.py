@@ -96,4 +96,6 @@ def test_a_file_that_cannot_be_written_is_named(folder: Path, capfd: pytest.Capt
     os.unlink(folder / "report.html")
     (folder / "report.html").mkdir()
     assert run_cli(["report", "run"]) == 2
-    assert capfd.readouterr().err == "lrtune: run/report.html: Is a directory\n"
+    assert capfd.readouterr().err == (
+        "lrtune: run/report.html: cannot write it: Is a directory; choose another file with -o\n"
+    )

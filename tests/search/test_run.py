@@ -144,7 +144,7 @@ def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched,
     again = run_search(study(), result.out, workers=1)
     assert again.rule is not None and again.ending is Ending.COMPLETE
     [note] = again.notes
-    assert note.startswith("cannot write lrtune-rule.json: ")
+    assert note.startswith("lrtune-rule.json: cannot write the rule: ")
     assert (result.out / "rule.json").is_file()
 
 

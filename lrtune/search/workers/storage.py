@@ -1,18 +1,18 @@
 """Opens a storage URL for many processes at once, with retries while the database is away."""
 
 import random
-import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from lrtune.errors import InputError, MissingExtraError, RunFailedError, redact
 from lrtune.files import check_regular
+from lrtune.records.sqlite_files import connector, table_names
+from lrtune.search.workers.tables import LEASES, STUDIES
 
 _T = TypeVar("_T")
 _BUSY_SECONDS = 60
@@ -119,27 +119,26 @@ def open_to_read(url: str) -> sa.Engine:
     """A read-only engine, which also works in a read-only folder of a SQLite file.
 
     Raises:
-        InputError: the URL is invalid, or its driver is not installed.
+        InputError: the URL is invalid, its driver is not installed, or the file lacks the tables of a search.
+    """
+    url, arguments = reading(url, {LEASES.name, STUDIES.name})
+    return sa.create_engine(url, **arguments) if arguments else open_engine(url)
+
+
+def reading(url: str, tables: Set[str]) -> tuple[str, dict[str, Any]]:
+    """A URL and the arguments of `sqlalchemy.create_engine` that open a SQLite file only to read; none for others.
+
+    Raises:
+        InputError: the URL is invalid, or the file lacks one of the tables. Views do not count.
     """
     url = normalise(url)
     if not url.startswith("sqlite"):
-        return open_engine(url)
-    path = Path(sa.make_url(url).database or "").resolve()
-
-    def connect() -> sqlite3.Connection:
-        """Without a write-ahead log, immutable mode reads everything and creates no file next to the database."""
-        mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-        try:
-            connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_SECONDS)
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            if "unable to open" not in str(error) and "readonly" not in str(error):
-                raise
-            # SQLite cannot create the log's index in this folder, so we read the database without its log.
-            connection = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
-        return connection
-
-    return sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+        return url, {}
+    path = Path(sa.make_url(url).database or "")
+    missing = tables - table_names(path)
+    if missing:
+        raise InputError(f"{path}: expected the database of a search, but it has no table {min(missing)}")
+    return "sqlite://", {"creator": connector(path), "poolclass": sa.NullPool}
 
 
 def patiently(call: Callable[[], _T], *, patience: float = 180.0) -> _T:
