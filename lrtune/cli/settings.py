@@ -12,6 +12,7 @@ import typer
 from lrtune.cli.flags import Sets
 from lrtune.errors import InputError
 from lrtune.study.study import Study
+from lrtune.study.task import default_report_every
 from lrtune.study.toml import load_study, parse_study
 
 
@@ -77,12 +78,6 @@ def _whole(flag: str, value: float) -> int:
     if not value.is_integer():
         raise InputError(f"{flag}: expected a whole number, but got {value:g}")
     return int(value)
-
-
-def default_report_every(steps: int) -> int:
-    """About a twelfth of the steps, preferably a divisor of them, so that the last step has a report."""
-    counts = sorted(range(8, 19), key=lambda count: abs(count - 12))
-    return next((steps // count for count in counts if steps % count == 0), max(1, steps // 12))
 
 
 def _origin(context: typer.Context, name: str) -> str:

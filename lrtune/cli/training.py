@@ -59,14 +59,22 @@ def watch(settings: Settings, folder: Path, watching: Watching, cost: str = "") 
 
     study = settings.study
     if not watching.quiet and not watching.json_lines:
-        sizes = ", ".join(map(str, study.widths))
-        say(f"study {study.name} in {folder}: hidden {sizes}, {study.steps} steps, trainer {_trainer(study)}")
+        say(f"study {study.name} in {folder}: {_swept(study)}, trainer {_trainer(study)}")
         for line in [*settings.lines(), *([cost] if cost else [])]:
             say(f"  {line}")
     progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
     progress.widths.update({width: WidthProgress() for width in study.widths})
     with choose_view(progress, quiet=watching.quiet, json_lines=watching.json_lines, title=study.name) as view:
         yield view
+
+
+def _swept(study: Study) -> str:
+    """The values of every scale: ``hidden 32, 64; 300, 1200 steps; depth 2, 4``."""
+    values = {name: ", ".join(f"{value:g}" for value in column) for name, column in study.scales.items()}
+    length = values.pop("steps", f"{study.steps}") + " steps"
+    length = f"{values.pop('tokens')} tokens" if "tokens" in values else length
+    sizes = f"hidden {', '.join(map(str, study.widths))}, {length}"
+    return ", ".join([sizes, *(f"{name} {column}" for name, column in values.items())])
 
 
 def _trainer(study: Study) -> str:

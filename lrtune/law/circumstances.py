@@ -19,6 +19,9 @@ def conditions(records: Sequence[TrialRecord], scales: Sequence[str]) -> dict[st
             "tokens_per_step": facts.tokens_per_step,
             **dict(record.scales),
         }
+        if "batch_tokens" in scales:
+            del values["tokens_per_step"]
+            values.pop("batch", None)
         if record.hidden_size > 1:
             values["hidden_size"] = float(record.hidden_size)
         for name, value in values.items():

@@ -129,6 +129,7 @@ def fit_law(
 def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFit:
     """Fit the law to the records of one run folder, over the width and every other scale that varies.
 
+    A scale ``batch`` in the trainer's own unit becomes ``batch_tokens`` if the trainer gives the tokens of a step.
     Runs of an arm are omitted, since their settings differ.
 
     Raises:
@@ -139,6 +140,10 @@ def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFi
         raise NoRuleError(NoRule.NO_RUN, "no run has ended yet")
     names = sorted({name for record in runs for name in record.scales})
     swept = [name for name in names if len({record.scales.get(name) for record in runs}) > 1]
+    if "batch" in swept and "batch_tokens" not in names:
+        sizes = {record.facts.tokens_per_step for record in runs if record.status != "failed"}
+        if None not in sizes and len(sizes) > 1:
+            swept[swept.index("batch")] = "batch_tokens"
     return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance)
 
 

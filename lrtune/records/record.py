@@ -10,6 +10,7 @@ from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 Status = Literal["finished", "collapsed", "beaten", "diverged", "failed"]
+_OF_FACTS = {"parameters": "parameters", "batch_tokens": "tokens_per_step"}  # scale → fact
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -65,11 +66,12 @@ class TrialRecord:
     source: str = ""
 
     def scale(self, name: str) -> float | None:
-        """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``parameters`` or a swept scale."""
+        """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``batch_tokens``, ``parameters`` or another."""
         if name in self.scales:
             return float(self.scales[name])
-        if name == "parameters":
-            return self.facts.parameters
+        if name in _OF_FACTS:
+            value = getattr(self.facts, _OF_FACTS[name])
+            return None if value is None else float(value)
         value = getattr(self, name, None) if name in ("hidden_size", "tokens", "steps") else None
         return None if value is None else float(value)
 

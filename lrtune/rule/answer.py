@@ -13,7 +13,8 @@ from lrtune.rule.data import WIDEST, Recommendation, Rule, RuleCell
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.former import exponential, log_interval, predict, row
-from lrtune.rule.question import Question, all_scales, beyond_range, departures, placed, steps_of
+from lrtune.rule.horizon import lengths
+from lrtune.rule.question import Question, all_scales, beyond_range, departures, placed
 
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
 
@@ -58,7 +59,7 @@ def answer(
     if rule.provisional:
         notes.append(PROVISIONAL)
     notes += verdict.notes
-    ratio, steps = rule.advice.get("stage2_ratio"), steps_of(rule, asked)
+    ratio, (tokens, steps) = rule.advice.get("stage2_ratio"), lengths(rule, asked)
     safe_low, safe_high = verdict.safe if verdict.safe and not (rule.draws and doubt) else (None, None)
     return Recommendation(
         learning_rate=verdict.rate,
@@ -78,7 +79,7 @@ def answer(
         weight_decay=rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
         warmup_steps=_warmup(rule, steps),
-        horizon_tokens=asked.get("tokens", rule.horizon.get("tokens")),
+        horizon_tokens=tokens,
         horizon_steps=steps,
         conditions=rule.conditions,
         warnings=tuple(notes),

@@ -12,7 +12,7 @@ from lrtune.errors import InputError
 from lrtune.extras import import_extra
 from lrtune.rule import answer as answer_module
 from lrtune.rule import data as ruledata
-from lrtune.rule import doubt, drawn, former, question
+from lrtune.rule import doubt, drawn, former, horizon, question
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
 from lrtune.rule.file import rule_to_json
@@ -106,7 +106,7 @@ def _python(rule: Rule) -> str:
     """The definitions that an answer needs, the rule as a literal, and two functions."""
     imports: set[str] = set()
     definitions = []
-    for module in (doubt, ruledata, former, drawn, question, answer_module):
+    for module in (doubt, ruledata, former, drawn, horizon, question, answer_module):
         source = inspect.getsource(module)
         lines, begin = source.splitlines(), 0
         for node in ast.parse(source).body:

@@ -1,12 +1,12 @@
 """A question to a rule: its scales, its place among the measured ones, and how its conditions differ from theirs."""
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
 from lrtune.rule.data import SAME, Rule, RuleCell
 from lrtune.rule.doubt import Doubt, Unsupported
+from lrtune.rule.horizon import in_units_of
 
 HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from its only measured horizon
 
@@ -29,6 +29,7 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e30:
             raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
+    given = in_units_of(rule, given)
     for name in given:
         if name not in rule.scales and name not in rule.conditions and name not in ("hidden_size", "tokens", "steps"):
             names = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
@@ -85,16 +86,3 @@ def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsup
                 text = f"{name} {value:g} is more than a factor of {HORIZON_FACTOR:g} from the measured {span}"
                 far = Unsupported(Doubt.FAR_CONDITION, text)
     return notes, far
-
-
-def steps_of(rule: Rule, asked: Mapping[str, float]) -> float | None:
-    """Steps of the run in question; tokens, if given, determine them."""
-    if "steps" in asked:
-        return asked["steps"]
-    tokens, measured = asked.get("tokens"), rule.horizon.get("tokens")
-    if tokens is None or (measured is not None and abs(tokens / measured - 1) < SAME):
-        return rule.horizon.get("steps")
-    per_step = rule.conditions.get("tokens_per_step")
-    if not isinstance(per_step, int | float) or isinstance(per_step, bool) or per_step <= 0:
-        return None
-    return math.ceil(tokens / per_step)

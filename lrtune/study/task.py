@@ -95,6 +95,12 @@ def _complete(study: Study, target: Mapping[str, float]) -> dict[str, float]:
     return place
 
 
+def default_report_every(steps: int) -> int:
+    """About a twelfth of the steps, preferably a divisor of them, so that the last step has a report."""
+    counts = sorted(range(8, 19), key=lambda count: abs(count - 12))
+    return next((steps // count for count in counts if steps % count == 0), max(1, steps // 12))
+
+
 def log_spaced(low: float, high: float, count: int) -> list[float]:
     """`count` rates from `low` to `high`, evenly spaced in log; the geometric mean if `count` is 1."""
     if count == 1:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lrtune.errors import InputError
 from lrtune.study.study import Study
-from lrtune.study.task import scale_combinations, targets
+from lrtune.study.task import default_report_every, scale_combinations, targets
 from lrtune.trainer.trial import Trainer
 
 _AGREE = 0.005  # relative difference of tokens that comes from rounding
@@ -47,10 +47,10 @@ def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
         raise InputError(f"tokens: the tokens of a step vary with {', '.join(others)}; sweep steps or batch_tokens")
     (rate,) = rates
     steps = tuple(float(math.ceil(value / rate)) for value in tokens)
-    fewest = min(study.report_every, int(min(steps)))
+    every = study.report_every if min(steps) % study.report_every == 0 else default_report_every(int(min(steps)))
     if len(steps) == 1:
-        return replace(study, steps=int(steps[0]), scales=others, report_every=fewest)
-    return replace(study, scales={**others, "steps": steps}, report_every=fewest)
+        return replace(study, steps=int(steps[0]), scales=others, report_every=every)
+    return replace(study, scales={**others, "steps": steps}, report_every=every)
 
 
 def _in_own_units(study: Study, trainer: Trainer, target: Mapping[str, float]) -> Mapping[str, float]:

@@ -424,3 +424,19 @@ def test_losses_may_have_any_sign() -> None:
     records = [TrialRecord(**{**r.__dict__, "loss": (r.loss or 0) - 30}) for r in sweep(power(-1.0))]
     fit: LawFit = fit_law(records)
     assert recommend(128, rule=fit.rule).learning_rate == pytest.approx(0.01, rel=0.15)
+
+
+def test_a_batch_in_the_trainers_own_unit_is_batch_tokens_in_the_rule() -> None:
+    records = []
+    for sequences in (4, 16):
+        facts = Facts(tokens_per_step=128 * sequences)
+        grid = sweep(lambda width, b=sequences: 0.002 * b**0.5 * (width / 128) ** -1, (32, 64, 128))
+        records += [replace(record, scales={"batch": float(sequences)}, facts=facts) for record in grid]
+    rule = fit_run(records).rule
+    assert list(rule.scales) == ["hidden_size", "batch_tokens"]
+    assert (rule.scales["batch_tokens"].low, rule.scales["batch_tokens"].high) == (512, 2048)
+    assert "batch" not in rule.conditions and "tokens_per_step" not in rule.conditions
+    between = recommend(64, rule=rule, batch_tokens=1024)
+    assert between.learning_rate == pytest.approx(0.002 * 8**0.5 * 2, rel=0.15)
+    unknown = fit_run([replace(record, facts=Facts()) for record in records]).rule
+    assert list(unknown.scales) == ["hidden_size", "batch"]

@@ -236,7 +236,6 @@ def test_steps_follow_the_tokens_or_are_left_out() -> None:
     assert recommend(128, rule=power_rule(), tokens=2e6).horizon_steps is None
     known = power_rule(conditions={"tokens_per_step": 1e4})
     assert recommend(128, rule=known, tokens=2e6).horizon_steps == 200
-    assert recommend(128, rule=known, tokens=2e6, steps=50).horizon_steps == 50
 
 
 def test_an_interval_is_said_up_to_a_factor_of_a_hundred() -> None:

@@ -25,7 +25,7 @@ def test_tokens_become_steps():
     assert several.scales == {"steps": (200.0, 801.0)}  # 128 tokens a step; a started step counts
     one = complete(replace(BASE, scales={"tokens": (2560,), "depth": (2, 4)}), trainer(16))
     assert (one.steps, one.scales) == (20, {"depth": (2.0, 4.0)})
-    assert one.report_every == 20
+    assert (several.report_every, one.report_every) == (50, 2)
 
 
 def test_tokens_and_a_swept_batch_give_each_run_its_steps():
