@@ -593,10 +593,10 @@ BREAKAGES = (
     ),
     Breakage(
         "search: tokens that contradict the steps are accepted",
-        "lrtune/trainer/horizon.py",
+        "lrtune/trainer/complete.py",
         "_AGREE = 0.005",
         "_AGREE = 5.0",
-        ("trainer/test_horizon.py",),
+        ("trainer/test_complete.py",),
     ),
     Breakage(
         "targets: a scale with several trained values may be left out",

@@ -42,8 +42,8 @@ def check_before(study: Study, options: dict[str, Any]) -> Study:
     """
     from lrtune.search.options import SearchOptions
     from lrtune.search.workers.storage import normalise
+    from lrtune.trainer.complete import complete
     from lrtune.trainer.find import trainer_of
-    from lrtune.trainer.horizon import complete
 
     checked = SearchOptions(**options)
     if checked.storage is not None:

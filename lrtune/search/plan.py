@@ -93,8 +93,8 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     Raises:
         InputError: the study or the options are invalid.
     """
+    from lrtune.trainer.complete import complete
     from lrtune.trainer.find import trainer_of
-    from lrtune.trainer.horizon import complete
 
     given = SearchOptions(**options)
     study = complete(study, trainer_of(study))

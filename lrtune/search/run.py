@@ -24,8 +24,8 @@ from lrtune.search.session import Session
 from lrtune.search.status import Status, status
 from lrtune.study.study import Study
 from lrtune.study.task import Task
+from lrtune.trainer.complete import complete
 from lrtune.trainer.find import trainer_of
-from lrtune.trainer.horizon import complete
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit

@@ -8,7 +8,7 @@ from lrtune.errors import InputError
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of, targets
 from lrtune.trainer.command import command_trainer
-from lrtune.trainer.horizon import complete
+from lrtune.trainer.complete import complete
 from lrtune.trainer.trial import Trainer
 
 BASE = Study(widths=(32, 64), steps=300, report_every=50)
