@@ -20,8 +20,9 @@ from lrtune.cli.flags import (
     Training,
     Widths,
 )
-from lrtune.cli.settings import settle
+from lrtune.cli.settings import settle, typed
 from lrtune.cli.terminal import command, result, result_json, say
+from lrtune.study.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,19 @@ def check_trainer(
     logging: Logging,
     json_: Json = False,
 ) -> None:
-    """Run a trainer for a few steps at two sizes and say what is right, missing and wrong."""
+    """Run a trainer for a few steps at two sizes and say what is right, missing and wrong.
+
+    If a command prints no JSON lines of lrtune, its log is looked for, and the flags that name it are proposed.
+    """
     from lrtune.trainer import check
 
     by_command = "{learning_rate}" in target
     named = Program(command=target) if by_command else Training(trainer=target)
     study = settle(context, None, tried, logging, named).study
     findings = []
-    for finding in check.check_trainer(dataclasses.replace(study, pruner="none")):
+    given = {flag.removeprefix("--") for flag in typed(context, tried)} & {"widths", "steps"}
+    search = dataclasses.replace(Study(), **{name: getattr(study, name) for name in given})
+    for finding in check.check_trainer(dataclasses.replace(study, pruner="none"), search):
         findings.append(finding)
         if not json_:
             result(f"{finding.level:8} {finding.text}")
@@ -65,4 +71,5 @@ def check_trainer(
         say(f"lrtune: fix {wrong} {'problem' if wrong == 1 else 'problems'} before starting a search")
         raise typer.Exit(1)
     if not json_:
-        say(f"next: {command('search', '--command' if by_command else '--trainer', target)}")
+        words = ["--command" if by_command else "--trainer", target, *typed(context, tried, logging)]
+        say(f"next: {command('search', *words, *(flag for finding in findings for flag in finding.flags))}")

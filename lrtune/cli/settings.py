@@ -80,6 +80,17 @@ def _whole(flag: str, value: float) -> int:
     return int(value)
 
 
+def typed(context: typer.Context, *groups: Any) -> list[str]:
+    """The flags of these groups that were typed, as words of a command line."""
+    words = []
+    for field in (field for group in groups for field in dataclasses.fields(group)):
+        if getattr(context.get_parameter_source(field.name), "name", "") == "COMMANDLINE":
+            value = next(getattr(group, field.name) for group in groups if hasattr(group, field.name))
+            for each in value if isinstance(value, list) else [value]:
+                words += ["--" + field.name.replace("_", "-"), str(each)]
+    return words
+
+
 def _origin(context: typer.Context, name: str) -> str:
     source = context.get_parameter_source(name)
     return f"LRTUNE_{name.upper()}" if getattr(source, "name", "") == "ENVIRONMENT" else "--" + name.replace("_", "-")

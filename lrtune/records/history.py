@@ -10,8 +10,9 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import is_blank, number
+from lrtune.study.log import STEP_NAMES
 
-_STEPS = ("_step", "step", "global_step", "trainer_global_step", "training_iteration", "iteration", "iter", "epoch")
+_STEPS = (*STEP_NAMES, "epoch")
 _IDS = ("run_id", "runid", "trial_id", "uuid", "id")  # columns that identify a run
 _NAMES = ("run", "run_name", "trial", "trial_number", "trial_name", "number", "name")
 _DIGITS = 5  # losses of this many digits do not agree by chance

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError, plain
+from lrtune.errors import InputError, plain
 from lrtune.records.columns import is_rate
 from lrtune.records.mlflow_files import mlflow_rows, read_yaml
 from lrtune.records.ray_files import ray_rows
 from lrtune.records.table import Row, Table, flat, table_of
 from lrtune.records.tables import read_bytes
 from lrtune.records.wandb_files import wandb_rows
+from lrtune.trainer.rows import events, log_history, scalars
 
 _MOST_FILES = 200_000
 _Reader = Callable[[Path, list[Path]], Iterator[Row]]
@@ -56,7 +57,7 @@ def _huggingface_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         if run not in newest or state.get("global_step", 0) >= newest[run][1].get("global_step", 0):
             newest[run] = file, state
     for run, (file, state) in newest.items():
-        log = [entry for entry in state.get("log_history") or () if isinstance(entry, dict)]
+        log = log_history(state)
         metrics: dict[str, Any] = {}
         for entry in log:
             metrics.update(entry)
@@ -85,7 +86,9 @@ def _tensorboard_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
     """
     runs: dict[Path, dict[str, Any]] = {}
     for file in files:
-        runs.setdefault(file.parent, {"run_id": str(file.parent.relative_to(folder))}).update(_events(file, folder))
+        runs.setdefault(file.parent, {"run_id": str(file.parent.relative_to(folder))}).update(
+            _event_cells(file, folder)
+        )
     for run in [run for run in runs if run.parent in runs]:
         siblings = [other for other in runs if other.parent == run.parent]
         if len(siblings) == 1 and any(name.startswith("hparams.") for name in runs[run]):
@@ -94,30 +97,23 @@ def _tensorboard_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         yield Row(plain(run.relative_to(folder)), cells)
 
 
-def _events(file: Path, folder: Path) -> dict[str, Any]:
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", f"reading {file}") from error
+def _event_cells(file: Path, folder: Path) -> dict[str, Any]:
     read_bytes(file, folder)  # only for its checks
-    events = EventAccumulator(str(file), size_guidance={"scalars": 0, "tensors": 1})
-    events.Reload()
-    tags = events.Tags()
+    accumulator = events(file, tensors=1)
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
     cells: dict[str, Any] = {}
     with contextlib.suppress(KeyError):
-        for content in events.PluginTagToContent("hparams").values():
+        for content in accumulator.PluginTagToContent("hparams").values():
             for name, value in HParamsPluginData.FromString(content).session_start_info.hparams.items():
                 cells[f"hparams.{name}"] = getattr(value, value.WhichOneof("kind") or "string_value")
-    for tag in tags["tensors"]:  # newer writers store scalars as tensors; Hugging Face stores configurations as text
-        proto = events.Tensors(tag)[-1].tensor_proto
-        if proto.string_val:
+    for tag in accumulator.Tags()["tensors"]:  # Hugging Face stores configurations as text
+        text = accumulator.Tensors(tag)[-1].tensor_proto.string_val
+        if text:
             with contextlib.suppress(ValueError, RecursionError):
-                cells |= flat({"config": json.loads(proto.string_val[0])})
-        elif len(proto.float_val) == 1:
-            cells[tag] = proto.float_val[0]
-    for tag in tags["scalars"]:
-        values = [event.value for event in events.Scalars(tag)]
+                cells |= flat({"config": json.loads(text[0])})
+    for tag, series in scalars(accumulator).items():
+        values = [value for _, value in series]
         cells[tag] = max(values) if is_rate(tag) else values[-1]
     if (file.parent / "hparams.yaml").is_file():  # Lightning's
         cells |= flat({"hparams": read_yaml(file.parent / "hparams.yaml", folder)})

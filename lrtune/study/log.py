@@ -50,4 +50,4 @@ _FIELDS: dict[str, Kind] = {
     "step_column": text(200, printable=True),
     "loss_pattern": _pattern,
 }
-STEP_NAMES = ("step", "_step", "global_step", "trainer_global_step", "training_iteration", "iteration", "iter")
+STEP_NAMES = ("_step", "step", "global_step", "trainer_global_step", "training_iteration", "iteration", "iter")

@@ -2,14 +2,17 @@
 
 import math
 import os
+import secrets
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from lrtune.errors import InputError, LrtuneError, RunFailedError
+from lrtune.study.log import Log
 from lrtune.study.study import Study
+from lrtune.trainer.discover import discover
 from lrtune.trainer.find import trainer_of
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial
 
@@ -22,6 +25,7 @@ class Finding:
 
     level: Level
     text: str
+    flags: tuple[str, ...] = ()  # for the search
 
 
 @dataclass(kw_only=True)
@@ -35,13 +39,27 @@ class _Run:
     returned: object = None
     error: str = ""
     seconds: float = 0.0
+    times: list[float] = field(default_factory=list)  # of the reports
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds per step: between the first and the last report, or else of the whole run."""
+        steps = self.reports[-1].step - self.reports[0].step
+        seconds = self.times[-1] - self.times[0]
+        return seconds / steps if steps and seconds else self.seconds / self.trial.steps
+
+    @property
+    def other_seconds(self) -> float:
+        """Seconds before and after the steps."""
+        return max(0.0, self.seconds - self.step_seconds * self.trial.steps)
 
 
-def check_trainer(study: Study) -> Iterator[Finding]:
+def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding]:
     """Run the study's trainer at its two smallest widths and yield findings as they come.
 
     At most five short runs: three at the smaller width (two with the same seed, one with another learning rate), one
-    stopped at its second report, one at the larger width. If the first run is wrong, the others are skipped.
+    stopped at its second report, one at the larger width. If the first run is wrong, the others are skipped. A program
+    that prints no reports is run once more to find its log. The last finding is the cost of `search`.
 
     Raises:
         InputError: the trainer was not found, or refuses the study.
@@ -54,6 +72,13 @@ def check_trainer(study: Study) -> Iterator[Finding]:
     yield Finding("right", f"found {trainer.target}" + (" (a population trainer)" if trainer.train is None else ""))
     small, *_ = widths = sorted(study.widths)[:2]
     first = _run(trainer, study, small)
+    if first.error and not first.reports and study.command and study.log == Log():
+        found = discover(study.command, _trial(study, small))
+        if found is not None:
+            yield Finding("right", f"log: {found.text}", _flags(found.log))
+            study = replace(study, log=found.log)
+            trainer = trainer_of(study)
+            first = _run(trainer, study, small)
     if first.error:
         yield Finding("wrong", f"hidden {small}: {first.error}")
         return
@@ -65,35 +90,46 @@ def check_trainer(study: Study) -> Iterator[Finding]:
     yield _check_repeat(first, _run(trainer, study, small))
     yield _check_rate(first, _run(trainer, study, small, learning_rate=first.trial.learning_rate / 4))
     yield _check_stop(_run(trainer, study, small, keep=2), study)
-    seconds = {small: first.seconds / study.steps}
+    runs = [first]
     if len(widths) == 2:
         large = _run(trainer, study, widths[1])
         if large.error:
             yield Finding("wrong", f"hidden {widths[1]}: {large.error}")
             return
-        seconds[widths[1]] = large.seconds / study.steps
+        runs.append(large)
         yield _check_size(first, large)
-    for width, cost in seconds.items():
-        yield Finding("right", f"hidden {width}: {_seconds(cost)} per step")
-    yield Finding("right", _estimate(seconds))
+    for run in runs:
+        apart = f", {_seconds(run.other_seconds)} besides" if run.other_seconds > 1 else ""
+        yield Finding("right", f"hidden {run.trial.hidden_size}: {_seconds(run.step_seconds)} per step{apart}")
+    yield Finding("right", _estimate(runs[-1], search or Study()))
+
+
+def _trial(study: Study, width: int, learning_rate: float | None = None) -> Trial:
+    return Trial(
+        hidden_size=width,
+        learning_rate=learning_rate or math.sqrt(study.lr_min * study.lr_max),
+        steps=study.steps,
+        report_every=study.report_every,
+        id=f"check-{secrets.token_hex(4)}",
+        seed=study.seed,
+        options=study.options,
+        scales={name: values[0] for name, values in study.scales.items()},
+    )
+
+
+def _flags(log: Log) -> tuple[str, ...]:
+    """The flags that name a log."""
+    named = ((f"--{name.replace('_', '-')}", value) for name, value in asdict(log).items() if value)
+    return tuple(word for pair in named for word in pair)
 
 
 def _run(trainer: Trainer, study: Study, width: int, *, learning_rate: float | None = None, keep: int = 10**9) -> _Run:
-    run = _Run(
-        trial=Trial(
-            hidden_size=width,
-            learning_rate=learning_rate or math.sqrt(study.lr_min * study.lr_max),
-            steps=study.steps,
-            report_every=study.report_every,
-            seed=study.seed,
-            options=study.options,
-            scales={name: values[0] for name, values in study.scales.items()},
-        )
-    )
+    run = _Run(trial=_trial(study, width, learning_rate))
 
     def on_report(report: Report) -> bool:
         run.after_stop += len(run.reports) >= keep
         run.reports.append(report)
+        run.times.append(time.perf_counter())
         return len(run.reports) < keep
 
     def on_describe(facts: Facts) -> None:
@@ -224,20 +260,21 @@ def _check_size(small: _Run, large: _Run) -> Finding:
     return Finding("right", "hidden size: another one gives another loss")
 
 
-def _estimate(seconds: dict[int, float]) -> str:
-    """The cost of a search of usual size, from the measured step times."""
-    usual = Study()
-    width, cost = max(seconds.items())
-    runs = 6
-    total = sum(runs * usual.steps * cost * max(1.0, (w / width) ** 2) for w in usual.widths)
-    sizes = ", ".join(map(str, usual.widths))
+def _estimate(largest: _Run, search: Study) -> str:
+    """The cost of a search, from the times of the largest run."""
+    width, runs = largest.trial.hidden_size, 6
+    steps = sum(search.steps * largest.step_seconds * max(1.0, (w / width) ** 2) for w in search.widths)
+    total = runs * (steps + len(search.widths) * largest.other_seconds)
+    sizes = ", ".join(map(str, search.widths))
     return (
-        f"a search at hidden {sizes} with {runs} runs of {usual.steps} steps each: "
+        f"a search at hidden {sizes} with {runs} runs of {search.steps} steps each: "
         f"about {_seconds(total)} on one worker (cost taken ∝ size² above {width})"
     )
 
 
 def _seconds(value: float) -> str:
+    if value < 0.001:
+        return "under 1 ms"
     if value < 1:
         return f"{value * 1000:.3g} ms"
     return f"{value:.3g} s" if value < 120 else f"{value / 60:.0f} min"

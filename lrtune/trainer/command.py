@@ -1,11 +1,12 @@
 """A trainer that runs a command line without a shell, reads its log and stops it with signals."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -95,30 +96,40 @@ def run_command(
         InputError: the program was not found, or its log is not usable.
         TrainerFailedError: it exited with an error, or ended without a measure.
     """
+    reports = Reports(trial, "metrics" if metrics else "command")
+    listener = _Listener(trial, log)
+    with running(arguments, trial, output, with_errors=bool(log.loss_pattern)) as printed:
+        for lines in printed.batches():
+            measures = listener.measures(lines)
+            if metrics is not None:
+                measures = metrics.new_measures(has_ended=printed.has_ended)
+            if not all(map(reports.add, measures)):
+                return
+        code = printed.process.wait()
+        if code != 0:
+            raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{printed.tail()}")
+        if reports.last is None:
+            why = listener.why_nothing() if metrics is None else f"metrics: {metrics.why_nothing()}"
+            raise TrainerFailedError(why + printed.tail())
+        if not reports.end() and listener.no_json:
+            raise TrainerFailedError(f"command: expected JSON, but got {listener.no_json!r}")
+
+
+@contextlib.contextmanager
+def running(arguments: Sequence[str], trial: Trial, output: Path, *, with_errors: bool) -> Iterator[Output]:
+    """The output of the program, which runs until the end of the context at most.
+
+    Raises:
+        InputError: the program was not found.
+    """
     if shutil.which(arguments[0]) is None:
         raise InputError(f"command: program {arguments[0]!r} not found on PATH")
-    reports = Reports(trial, "metrics" if metrics else "command")
     with tempfile.TemporaryFile("w+b") as errors:
         process = guard.start(
             arguments, grace=GRACE_SECONDS, stdout=subprocess.PIPE, stderr=errors, env=_environment(trial)
         )
-        printed = Output(process, output, errors, with_errors=bool(log.loss_pattern))
-        listener = _Listener(trial, log)
         try:
-            for lines in printed.batches():
-                measures = listener.measures(lines)
-                if metrics is not None:
-                    measures = metrics.new_measures(has_ended=printed.has_ended)
-                if not all(map(reports.add, measures)):
-                    return
-            code = process.wait()
-            if code != 0:
-                raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{printed.tail()}")
-            if reports.last is None:
-                why = listener.why_nothing() if metrics is None else f"metrics: {metrics.why_nothing()}"
-                raise TrainerFailedError(why + printed.tail())
-            if not reports.end() and listener.no_json:
-                raise TrainerFailedError(f"command: expected JSON, but got {listener.no_json!r}")
+            yield Output(process, output, errors, with_errors=with_errors)
         finally:
             guard.end(process, GRACE_SECONDS + 10)
 

@@ -28,7 +28,7 @@ class Measure:
 
 def measure_of_row(row: Mapping[str, Any], log: Log) -> Measure | None:
     """The measurement in a row of a log, or None if the metric's cell is missing or blank."""
-    cells = row if log.metric in row or not any(isinstance(value, dict) for value in row.values()) else _flat(row)
+    cells = row if log.metric in row or not any(isinstance(value, dict) for value in row.values()) else flat(row)
     name = log.metric or "loss"
     if name not in cells or cells[name] == "":
         return None
@@ -38,9 +38,9 @@ def measure_of_row(row: Mapping[str, Any], log: Log) -> Measure | None:
         raise InputError(f"step_column: no {log.step_column!r} beside {name!r}; there is {listed(cells)}")
     diversity = cells.get("diversity")
     return Measure(
-        step=_number(step),
-        loss=math.nan if cells[name] is None else _number(cells[name]),
-        diversity=None if diversity == "" else _number(diversity),
+        step=as_number(step),
+        loss=math.nan if cells[name] is None else as_number(cells[name]),
+        diversity=None if diversity == "" else as_number(diversity),
         numbers={each: value for each, value in row.items() if each not in _OWN and _is_number(value)}
         if log == Log()
         else {},
@@ -57,7 +57,7 @@ def measure_of_line(line: str, pattern: "re.Pattern[str]") -> Measure | None:
     step: Any = named.get("step")
     if step is None and (near := _STEP.search(line)):
         step = near[1]
-    return None if loss is None else Measure(step=_number(step), loss=_number(loss))
+    return None if loss is None else Measure(step=as_number(step), loss=as_number(loss))
 
 
 def listed(names: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ class Reports:
         return step
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """A number from a cell of text; other values unchanged, for `Trial.report` to judge."""
     if not isinstance(value, str):
         return value
@@ -150,10 +150,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested objects as dotted names: ``{"val": {"loss": 4}}`` has ``val.loss``."""
-    flat: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for name, value in row.items():
         is_nested = isinstance(value, dict) and len(prefix) < 200
-        flat |= _flat(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
-    return flat
+        cells |= flat(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
+    return cells

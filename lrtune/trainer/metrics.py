@@ -34,7 +34,7 @@ class MetricsLog:
         self._kind: int | None = None  # of the files that count
         self._seen: dict[str, int] = {}
         self._marks: dict[Path, _Mark] = {}
-        self._former = {file: (_mark(file), self._read(file, has_ended=True)) for file, _ in self._files()}
+        self._former = {file: (change_of(file), self._read(file, has_ended=True)) for file, _ in self._files()}
         self._next = 0.0
 
     def new_measures(self, *, has_ended: bool = False) -> list[Measure]:
@@ -49,7 +49,7 @@ class MetricsLog:
             return []
         found: list[Measure] = []
         for file, kind in self._files():
-            mark = _mark(file)
+            mark = change_of(file)
             if self._kind not in (None, kind) or (mark == self._marks.get(file) and not has_ended):
                 continue
             self._marks[file] = mark
@@ -112,7 +112,7 @@ class MetricsLog:
             found = [(file, 0) for file in files_in(self.path) if file.suffix in _TEXTS]
         else:
             found = [(file, kind) for file in files_in(self.path) if (kind := kind_of(file)) is not None]
-        return sorted(found, key=lambda each: (each[1], _mark(each[0])))
+        return sorted(found, key=lambda each: (each[1], change_of(each[0])))
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -127,7 +127,7 @@ def files_in(folder: Path) -> Iterator[Path]:
     return islice(files(), _MOST_FILES)
 
 
-def _mark(file: Path) -> _Mark:
+def change_of(file: Path) -> _Mark:
     """Changes when the file changes; orders files by the time of their last change."""
     try:
         info = file.stat()

@@ -1,6 +1,7 @@
 """`lrtune check-trainer`: good trainers pass, and each way of being wrong is named in a line."""
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -143,3 +144,63 @@ def test_a_command_line_is_checked(
     assert run_cli(["check-trainer", line, "--widths", "8,16", "--lr-min", "0.001", "--lr-max", "0.1"]) == 0
     printed = capfd.readouterr().out
     assert "same seed, same loss" in printed and "but not collapsed ones" in printed
+
+
+def program(*lines: str) -> str:
+    """A program of 20 steps; `lines` write its `step` and `loss`."""
+    head = "import json, os, sys\nout, rate, width = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])\n"
+    body = [
+        "for step in range(0, 21, 5):",
+        "    loss = 5 - step * rate * width / 90",
+        *(f"    {line}" for line in lines),
+    ]
+    return head + "\n".join(body) + "\n"
+
+
+ROWS = "os.makedirs(out, exist_ok=True); row = "
+LOGS = [
+    (
+        program(
+            ROWS + "f'{step},9,{loss}\\n'", "open(out + '/m.csv', 'a').write('it,loss,val/loss\\n' * (not step) + row)"
+        ),
+        ["--metrics", "runs/{id}/m.csv", "--metric", "val/loss", "--step-column", "it"],
+    ),
+    (
+        program(
+            "where = f'{out}/checkpoint-{step}'",
+            "os.makedirs(where)",
+            "losses = [(s, 5 - s * rate * width / 90) for s in range(0, step + 1, 5)]",
+            "log = [{'step': s, 'eval_loss': loss} for s, loss in losses]",
+            "json.dump({'log_history': log}, open(where + '/trainer_state.json', 'w'))",
+        ),
+        ["--metrics", "runs/{id}", "--metric", "eval_loss"],
+    ),
+    (program("print(json.dumps({'iter': step, 'val': {'loss': loss}}))"), ["--metric", "val.loss"]),
+    (program("print(f'iter {step}: loss 9.0, val loss {loss:.4f}')"), ["--loss-pattern", r"val loss ([\w.+-]+)"]),
+    (program("print(f'step={step} nll: {loss:.4f}', file=sys.stderr)"), ["--loss-pattern", r"nll: ([\w.+-]+)"]),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "flags"), LOGS, ids=[" ".join(flags) for _, flags in LOGS])
+def test_a_programs_own_log_is_found_and_its_flags_proposed(
+    source: str, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("earlier.csv").write_text("step,val/loss\n1,2\n")
+    Path("train.py").write_text(source)
+    line = f"{sys.executable} train.py runs/{{id}} {{learning_rate}} {{hidden_size}}"
+    assert run_cli(["check-trainer", line, "--widths", "32,48"]) == 0
+    printed = capfd.readouterr()
+    assert "reports: 5, the last one at step 20 of 20" in printed.out
+    assert shlex.join(["--widths", "32,48", *flags]) in printed.err
+
+
+@pytest.mark.slow
+def test_a_log_that_all_runs_would_share_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text(LOGS[0][0])
+    assert run_cli(["check-trainer", f"{sys.executable} train.py out {{learning_rate}} {{hidden_size}}"]) == 2
+    assert "every run would write to out/m.csv; give the command a folder of its own" in capfd.readouterr().err
