@@ -1,7 +1,7 @@
 """A program that keeps its own log in a CSV file and knows nothing of lrtune.
 
     lrtune search --widths 16,32,64 --steps 200 --lr-min 1e-3 --lr-max 1 \
-        --command "python examples/own_log.py --lr {learning_rate} --width {hidden_size} --steps {steps} --out {output}" \
+        --command "python examples/own_log.py --lr {learning_rate} --width {hidden_size} --out {output}" \
         --metrics "{output}/metrics.csv" --metric val/loss
 """
 
