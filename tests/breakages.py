@@ -249,6 +249,13 @@ BREAKAGES = (
         ("trainer/test_command.py",),
     ),
     Breakage(
+        "search: a failing trainer is not tried before",
+        "lrtune/cli/search.py",
+        "    rehearse_before(settings.study, folder, options, quiet=watching.quiet)\n",
+        "",
+        ("trainer/test_rehearsal.py",),
+    ),
+    Breakage(
         "log: rows of an earlier run at the same place are reported again",
         "lrtune/trainer/metrics.py",
         "begin = max(len(former), self._seen.get(key, 0))",

@@ -10,7 +10,7 @@ import typer
 from lrtune.cli.flags import DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
-from lrtune.cli.training import check_before, exit_if_stopped, say_import, search_options, watch
+from lrtune.cli.training import check_before, exit_if_stopped, rehearse_before, say_import, search_options, watch
 from lrtune.errors import InputError, RunFailedError
 from lrtune.records.folder import default_folder
 
@@ -48,6 +48,7 @@ def search(
     from lrtune.search.run import run_search
 
     settings = replace(settings, study=check_before(settings.study, options))
+    rehearse_before(settings.study, folder, options, quiet=watching.quiet)
     with watch(settings, folder, watching) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, watching)

@@ -51,6 +51,24 @@ def check_before(study: Study, options: dict[str, Any]) -> Study:
     return complete(study, trainer_of(study))
 
 
+def rehearse_before(study: Study, folder: Path, options: dict[str, Any], *, quiet: bool) -> None:
+    """Before the first run on this machine of a trainer that is not installed by name, try it once.
+
+    Raises:
+        RunFailedError: it failed before its first report.
+    """
+    from lrtune.search.workers.machine import shares
+    from lrtune.trainer.rehearsal import rehearse
+
+    is_own = study.command or ":" in study.trainer
+    if not is_own or options["engine"] != "local" or options["storage"] or (folder / "records.jsonl").exists():
+        return
+    if not quiet:
+        say(f"trying the trainer once, at hidden {min(study.widths)} up to its first report")
+    if not rehearse(study, device=shares(1, options["device"])[0].device) and not quiet:
+        say("no report within a minute; searching all the same")
+
+
 @contextlib.contextmanager
 def watch(settings: Settings, folder: Path, watching: Watching, cost: str = "") -> Iterator["View"]:
     """The view of a search, after lines on its settings and its cost."""

@@ -1,20 +1,16 @@
 """Runs a trainer for a few steps at two sizes and lists what is right, missing or wrong."""
 
 import math
-import os
-import secrets
-import time
-import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from lrtune.errors import InputError, LrtuneError, RunFailedError
 from lrtune.study.log import Log
 from lrtune.study.study import Study
 from lrtune.trainer.discover import discover
 from lrtune.trainer.find import trainer_of
-from lrtune.trainer.trial import Facts, Report, Trainer, Trial
+from lrtune.trainer.short_run import ShortRun, short_run, trial_of
+from lrtune.trainer.trial import Facts
 
 Level = Literal["right", "missing", "wrong"]
 
@@ -26,32 +22,6 @@ class Finding:
     level: Level
     text: str
     flags: tuple[str, ...] = ()  # for the search
-
-
-@dataclass(kw_only=True)
-class _Run:
-    """The results of one short run."""
-
-    trial: Trial
-    reports: list[Report] = field(default_factory=list)
-    after_stop: int = 0
-    facts: Facts | None = None
-    returned: object = None
-    error: str = ""
-    seconds: float = 0.0
-    times: list[float] = field(default_factory=list)  # of the reports
-
-    @property
-    def step_seconds(self) -> float:
-        """Seconds per step: between the first and the last report, or else of the whole run."""
-        steps = self.reports[-1].step - self.reports[0].step
-        seconds = self.times[-1] - self.times[0]
-        return seconds / steps if steps and seconds else self.seconds / self.trial.steps
-
-    @property
-    def other_seconds(self) -> float:
-        """Seconds before and after the steps."""
-        return max(0.0, self.seconds - self.step_seconds * self.trial.steps)
 
 
 def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding]:
@@ -71,14 +41,14 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
         trainer.prepare(study)
     yield Finding("right", f"found {trainer.target}" + (" (a population trainer)" if trainer.train is None else ""))
     small, *_ = widths = sorted(study.widths)[:2]
-    first = _run(trainer, study, small)
+    first = short_run(trainer, study, small)
     if first.error and not first.reports and study.command and study.log == Log():
-        found = discover(study.command, _trial(study, small))
+        found = discover(study.command, trial_of(study, small))
         if found is not None:
             yield Finding("right", f"log: {found.text}", _flags(found.log))
             study = replace(study, log=found.log)
             trainer = trainer_of(study)
-            first = _run(trainer, study, small)
+            first = short_run(trainer, study, small)
     if first.error:
         yield Finding("wrong", f"hidden {small}: {first.error}")
         return
@@ -87,12 +57,12 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     if any(finding.level == "wrong" for finding in reports):
         return
     yield from _check_facts(first)
-    yield _check_repeat(first, _run(trainer, study, small))
-    yield _check_rate(first, _run(trainer, study, small, learning_rate=first.trial.learning_rate / 4))
-    yield _check_stop(_run(trainer, study, small, keep=2), study)
+    yield _check_repeat(first, short_run(trainer, study, small))
+    yield _check_rate(first, short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4))
+    yield _check_stop(short_run(trainer, study, small, keep=2), study)
     runs = [first]
     if len(widths) == 2:
-        large = _run(trainer, study, widths[1])
+        large = short_run(trainer, study, widths[1])
         if large.error:
             yield Finding("wrong", f"hidden {widths[1]}: {large.error}")
             return
@@ -104,61 +74,13 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     yield Finding("right", _estimate(runs[-1], search or Study()))
 
 
-def _trial(study: Study, width: int, learning_rate: float | None = None) -> Trial:
-    return Trial(
-        hidden_size=width,
-        learning_rate=learning_rate or math.sqrt(study.lr_min * study.lr_max),
-        steps=study.steps,
-        report_every=study.report_every,
-        id=f"check-{secrets.token_hex(4)}",
-        seed=study.seed,
-        options=study.options,
-        scales={name: values[0] for name, values in study.scales.items()},
-    )
-
-
 def _flags(log: Log) -> tuple[str, ...]:
     """The flags that name a log."""
     named = ((f"--{name.replace('_', '-')}", value) for name, value in asdict(log).items() if value)
     return tuple(word for pair in named for word in pair)
 
 
-def _run(trainer: Trainer, study: Study, width: int, *, learning_rate: float | None = None, keep: int = 10**9) -> _Run:
-    run = _Run(trial=_trial(study, width, learning_rate))
-
-    def on_report(report: Report) -> bool:
-        run.after_stop += len(run.reports) >= keep
-        run.reports.append(report)
-        run.times.append(time.perf_counter())
-        return len(run.reports) < keep
-
-    def on_describe(facts: Facts) -> None:
-        run.facts = facts
-
-    trial = replace(run.trial, on_report=on_report, on_describe=on_describe)
-    process, start = os.getpid(), time.perf_counter()
-    try:
-        if trainer.train is not None:
-            run.returned = trainer.train(trial)
-        elif trainer.train_population is not None:
-            run.returned = trainer.train_population([trial])
-    except (InputError, RunFailedError) as error:
-        run.error = str(error)
-    except LrtuneError:
-        raise
-    except SystemExit as error:
-        run.error = f"the trainer called exit({error.code}); expected it to return"
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        run.error = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-    finally:
-        if os.getpid() != process:
-            os._exit(0)  # the trainer forked, and this is its child: only the parent reports
-    run.seconds = time.perf_counter() - start
-    return run
-
-
-def _check_reports(run: _Run, study: Study) -> Iterator[Finding]:
+def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
     if not run.reports:
         ignored = f"; lrtune ignores its return value {run.returned!r:.40}" if run.returned is not None else ""
         yield Finding("wrong", f"reports: the trainer never called trial.report(step, loss=…){ignored}")
@@ -211,7 +133,7 @@ _FALLBACKS = {
 }
 
 
-def _check_facts(run: _Run) -> Iterator[Finding]:
+def _check_facts(run: ShortRun) -> Iterator[Finding]:
     facts = run.facts or Facts()
     given = [name for name in _FALLBACKS if getattr(facts, name) is not None]
     if given:
@@ -221,7 +143,7 @@ def _check_facts(run: _Run) -> Iterator[Finding]:
             yield Finding("missing", f"trial.describe({name}=…): not given; {fallback}")
 
 
-def _check_repeat(first: _Run, second: _Run) -> Finding:
+def _check_repeat(first: ShortRun, second: ShortRun) -> Finding:
     if second.error:
         return Finding("wrong", f"the same run again: {second.error}")
     one, two = first.reports[-1].loss, second.reports[-1].loss if second.reports else math.nan
@@ -232,7 +154,7 @@ def _check_repeat(first: _Run, second: _Run) -> Finding:
     )
 
 
-def _check_rate(first: _Run, other: _Run) -> Finding:
+def _check_rate(first: ShortRun, other: ShortRun) -> Finding:
     if other.error:
         return Finding("wrong", f"at a quarter of the learning rate: {other.error}")
     if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
@@ -240,7 +162,7 @@ def _check_rate(first: _Run, other: _Run) -> Finding:
     return Finding("right", "learning rate: another one gives another loss")
 
 
-def _check_stop(run: _Run, study: Study) -> Finding:
+def _check_stop(run: ShortRun, study: Study) -> Finding:
     if run.error:
         return Finding("wrong", f"stopped at its second report: {run.error}")
     if run.after_stop:
@@ -254,13 +176,13 @@ def _check_stop(run: _Run, study: Study) -> Finding:
     return Finding("right", "keep: stops when report gives False")
 
 
-def _check_size(small: _Run, large: _Run) -> Finding:
+def _check_size(small: ShortRun, large: ShortRun) -> Finding:
     if [report.loss for report in small.reports] == [report.loss for report in large.reports]:
         return Finding("wrong", "hidden size: both sizes gave the same losses; is trial.hidden_size used?")
     return Finding("right", "hidden size: another one gives another loss")
 
 
-def _estimate(largest: _Run, search: Study) -> str:
+def _estimate(largest: ShortRun, search: Study) -> str:
     """The cost of a search, from the times of the largest run."""
     width, runs = largest.trial.hidden_size, 6
     steps = sum(search.steps * largest.step_seconds * max(1.0, (w / width) ** 2) for w in search.widths)

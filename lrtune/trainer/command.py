@@ -155,7 +155,7 @@ class _Listener:
             return f"metric: no JSON line has {self.log.metric!r}; they have {listed(self._names)}"
         return (
             'command: expected JSON lines such as {"step": 100, "loss": 4.2} on stdout or in {output}, but it ended '
-            "without one; for other logs see --metrics, --metric and --loss-pattern"
+            "without one; `lrtune check-trainer` finds other logs, which --metrics, --metric or --loss-pattern name"
         )
 
     def _measure(self, line: str) -> Measure | None:

@@ -172,7 +172,7 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
     ('print(\'{"step": 1, "nll": 2}\')', {"metric": "loss"}, "no JSON line has 'loss'; they have step, nll"),
     ('print(\'{"step": 1, "nll": 2}\')', {}, "name its key with --metric"),
     ("print('loss 3')", {"loss_pattern": "nll (.*)"}, r"no line of the output matches 'nll \(\.\*\)'.*\nloss 3"),
-    ("print('loss 3')", {}, "see --metrics, --metric and --loss-pattern"),
+    ("print('loss 3')", {}, "`lrtune check-trainer` finds other logs, which --metrics"),
     ("print('step 9 loss low')", {"loss_pattern": "loss (.*)"}, "expected a number for loss, but got 'low'"),
     (
         "print('step 20 loss 1'); print('step 10 loss 1')",
