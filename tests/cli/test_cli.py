@@ -496,7 +496,7 @@ def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path)
         text=True,
         timeout=120,
     )
-    assert done.stdout.startswith("study own in runs/own") and done.stderr == ""
+    assert done.stdout.startswith("trying the trainer once") and done.stderr == ""
     assert {"rule.json", "report.html"} <= {path.name for path in (tmp_path / "runs" / "own").iterdir()}
 
 
