@@ -45,5 +45,9 @@ class RunFailedError(LrtuneError):
     """A search, a fit or a check started and failed (all trials failed, storage lost, …)."""
 
 
+class NoActiveRuleError(RunFailedError):
+    """A search or a fit found no rule, and the active rule file says so."""
+
+
 class TrainerFailedError(RunFailedError):
     """The training program of one run failed; the search continues with the next run."""

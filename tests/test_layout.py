@@ -199,7 +199,7 @@ def test_the_tuner_knows_no_model() -> None:
 # Where lrtune may speak of the model that comes with it: published rules, which name their models; the study and the
 # template that train it.
 MAY_NAME_THE_MODEL = {
-    *("rule/published.py", "rule/packaged-rule.json", "study/quick.toml", "study/study-template.toml"),
+    *("rule/ask.py", "rule/published.py", "rule/packaged-rule.json", "study/quick.toml", "study/study-template.toml"),
 }
 
 

@@ -18,6 +18,7 @@ from lrtune.cli import (
     report,
     search,
     status,
+    use,
     verify,
     worker,
 )
@@ -30,6 +31,7 @@ _VERBS = (
     (verify.verify, "lrtune verify 256 --steps 2000"),
     (worker.worker, "lrtune worker --storage postgresql://me@db/lrtune --study reference"),
     (lr.lr, "python train.py --lr $(lrtune lr 256 --plain)"),
+    (use.use, "lrtune use runs/first"),
     (export.export, "lrtune export --format python -o learning_rate.py"),
     (fit.fit, "lrtune fit sweep.csv --lr lr --loss val_loss --scale hidden_size=d_model"),
     (check.check, "lrtune check lrtune-rule.json --against runs/quick"),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrtune.cli.flags import Columns, Output
+from lrtune.cli.flags import Activate, Columns, Output
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import command, result, say, table
-from lrtune.errors import InputError, redact
+from lrtune.errors import InputError, RunFailedError, redact
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -25,41 +25,84 @@ def fit(
     tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
     level: Annotated[float, typer.Option("--level", help="Probability that an interval holds the best rate.")] = 0.9,
     output: Output = None,
+    activate: Activate = False,
 ) -> None:
     """Fit the rule to a sweep that you have already: tables, storages, or the folder of a search."""
     from lrtune.law.fit import fit_law
+    from lrtune.rule.active import ORIGIN, note_no_rule
+
+    if output is not None and activate:
+        raise InputError("--activate: cannot be combined with --output, which never activates")
 
     for name, value in (("--tolerance", tolerance), ("--level", level)):
         if not 0 < value < 1:
             raise InputError(f"{name}: expected a share between 0 and 1, but got {value:g}")
     imported = read_runs(sources, columns)
-    origin = {"fitted to": ", ".join(redact(source) for source in sources)}
-    fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
+    origin = {ORIGIN: ", ".join(redact(source) for source in sources)}
+    try:
+        fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
+    except RunFailedError as error:
+        if output is None and (note := note_no_rule(str(error), sources)) is not None:
+            say(note)
+        raise
+    rule = fitted.rule._replace(study=_study_of(sources))
     _show(fitted)
-    folders = [Path(source) for source in sources if output is None and Path(source).is_dir()]
-    targets = _write(fitted.rule, output or Path("lrtune-rule.json"), folders)
-    say(f"wrote {', '.join(map(str, targets))}")
+    by_name = _write(rule, sources, output, force=activate)
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
-    if sizes and len(imported.scales) == 1:
-        say(f"next: {command('lr', f'{max(sizes) * 2:g}', '--rule', str(targets[0]))}")
+    if by_name is not None and sizes and len(imported.scales) == 1:
+        say(f"next: {command('lr', f'{max(sizes) * 2:g}', *by_name)}")
 
 
-def _write(rule: "Rule", named: Path, folders: Sequence[Path]) -> list[Path]:
-    """Write the rule to the named file and into the run folders; returns the files that could be written."""
+def _write(rule: "Rule", sources: Sequence[str], output: Path | None, *, force: bool) -> list[str] | None:
+    """Write the rule to `output`, or to the run folders and as the active one.
+
+    Returns:
+        The flags by which `lrtune lr` finds it: none if it is active; None if it was not written.
+    """
     from lrtune.rule import save_rule
+    from lrtune.rule.active import activate
 
+    if output is not None:
+        save_rule(rule, output, follow_links=True)
+        say(f"wrote {output}")
+        return ["--rule", str(output)]
     written, problems = [], []
-    for path in (named, *(folder / "rule.json" for folder in folders)):
+    for folder in (Path(source) for source in sources if is_run(source)):
         try:
-            save_rule(rule, path, backup=path.name == "lrtune-rule.json", follow_links=path is named)
-            written.append(path)
+            save_rule(rule, folder / "rule.json")
+            written.append(folder)
+            say(f"wrote {folder / 'rule.json'}")
         except InputError as error:
             problems.append(str(error))
-    if not written:
-        raise InputError(f"{problems[0]}; choose another file with -o")
+    try:
+        is_active, line = activate(rule, sources, force=force)
+        remedy = command("use", str(written[0])) if written else "the same with --activate, or with -o FILE"
+        say(line if is_active else f"{line}; to use this one: {remedy}")
+    except InputError as error:
+        is_active = False
+        problems.append(str(error))
+        if not written:
+            raise InputError(f"{error}; choose another file with -o") from None
     for problem in problems:
         say(f"warning: {problem}")
-    return written
+    if is_active:
+        return []
+    return ["--rule", str(written[0])] if written else None
+
+
+def is_run(source: str) -> bool:
+    """Whether the source is the folder of a search."""
+    return (Path(source) / "study.toml").is_file()
+
+
+def _study_of(sources: Sequence[str]) -> str:
+    """The study of the sources, as text; empty unless all are run folders of one trainer."""
+    from lrtune.study.toml import load_study, to_toml
+
+    if not all(map(is_run, sources)):
+        return ""
+    studies = [load_study(Path(source) / "study.toml", within=source) for source in sources]
+    return to_toml(studies[0]) if len({(study.trainer, study.command) for study in studies}) == 1 else ""
 
 
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":

@@ -184,6 +184,10 @@ AcceptChangedTrainer = Annotated[
     bool, _flag("--accept-changed-trainer", "Add runs although the trainer's source changed.", _RUN)
 ]
 
+Activate = Annotated[
+    bool, typer.Option("--activate", help="Make the rule the active one, lrtune-rule.json, in another one's place.")
+]
+
 Quiet = Annotated[bool, _show("--quiet", "Only the result.")]
 JsonLines = Annotated[bool, _show("--json-lines", "Every event as one JSON object a line on stdout.")]
 Json = Annotated[bool, _show("--json", "JSON on stdout.")]
@@ -193,8 +197,8 @@ Rule = Annotated[
     Path | None,
     typer.Option(
         "--rule",
-        help="Rule file; else $LRTUNE_RULE, lrtune-rule.json up to the project's root, the packaged rule.",
-        metavar="FILE",
+        help="Rule file or run; else $LRTUNE_RULE, lrtune-rule.json up to the project's root, the packaged rule.",
+        metavar="FILE|RUN|packaged",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of stdout.", metavar="FILE")]

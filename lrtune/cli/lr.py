@@ -1,6 +1,5 @@
 """`lrtune lr`: ask a rule for a learning rate."""
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,6 @@ from lrtune.cli.rates import print_rate, rate
 from lrtune.cli.terminal import result, result_json, say
 from lrtune.cli.values import parse_numbers, parse_tuned
 from lrtune.errors import InputError
-from lrtune.rule.file import PACKAGED
 
 if TYPE_CHECKING:
     from lrtune import rule as rules
@@ -40,12 +38,13 @@ def lr(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where the data do not support an answer.")] = False,
 ) -> None:
     """The learning rate for a hidden size, with its interval and basis."""
-    from lrtune.rule import load_rule, recommend, transfer_learning_rate
+    from lrtune.rule import recommend, transfer_learning_rate
+    from lrtune.rule.ask import NOT_YOURS, read_rule
 
     if plain and json_:
         raise InputError("--plain: cannot be combined with --json")
     scales = parse_numbers(scale or [], flag="--scale") | ({} if tokens is None else {"tokens": tokens})
-    loaded = load_rule(rule)
+    loaded, is_default = read_rule(rule)
     advice: rules.Recommendation | rules.Transfer
     if given is not None:
         size, tuned = parse_tuned(given)
@@ -54,12 +53,12 @@ def lr(
         # Depth and parameters may be meant for published rules only.
         theirs = set(_PUBLISHED_ASK) - {*loaded.scales, *loaded.conditions} if compare else set()
         advice = recommend(hidden, rule=loaded, at=at, **{k: v for k, v in scales.items() if k not in theirs})
-    if strict and not advice.supported:
-        say(f"lrtune: {advice.warnings[0]}")
+    if strict and (is_default or not advice.supported):
+        say(f"lrtune: {NOT_YOURS if is_default else advice.warnings[0]}")
         raise typer.Exit(1)
+    if is_default:
+        advice = advice._replace(warnings=(NOT_YOURS, *advice.warnings))
     if plain:
-        if not advice.supported:
-            say(f"lrtune: {advice.warnings[0]}")
         print_rate(advice)
     elif json_:
         result_json(advice._asdict() | {"doubt": advice.doubt and advice.doubt.name.lower()})
@@ -72,6 +71,7 @@ def lr(
 def _as_text(hidden: float, advice: "rules.Recommendation | rules.Transfer", rule: "rules.Rule") -> str:
     """The rate, interval and basis in one line, the conditions in the next, then the rest."""
     from lrtune.rule import Recommendation
+    from lrtune.rule.ask import NOT_YOURS
 
     rows: list[tuple[str, str]] = []
     if isinstance(advice, Recommendation):
@@ -81,13 +81,13 @@ def _as_text(hidden: float, advice: "rules.Recommendation | rules.Transfer", rul
     rows.append(("why", advice.why))
     if advice.source:
         rows.append(("rule", advice.source))
-    rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
+    notes = [text for text in advice.warnings if text != NOT_YOURS]
+    rows += [("note" if index == 0 else "", text) for index, text in enumerate(notes)]
     interval = f"{rate(advice.low)} … {rate(advice.high)}, {advice.level:.0%} interval"
     lines = [f"{rate(advice.learning_rate)} at hidden {hidden:g} ({interval}), {_basis(advice, rule)}"]
-    holds_for = [_holds_for(advice, rule)]
-    if rule.source and os.path.samefile(rule.source, PACKAGED):
-        holds_for.append("search for your own model: lrtune search")
-    lines.append("; ".join(part for part in holds_for if part))
+    lines.append(_holds_for(advice, rule))
+    if advice.warnings[:1] == (NOT_YOURS,):
+        lines.insert(0, f"{NOT_YOURS}: measure yours with `lrtune search`")
     return "\n".join([*filter(None, lines), *(f"  {name:14}{text}" for name, text in rows)])
 
 

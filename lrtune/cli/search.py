@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lrtune.cli.flags import DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
+from lrtune.cli.flags import Activate, DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
 from lrtune.cli.training import check_before, exit_if_stopped, rehearse_before, say_import, search_options, watch
@@ -29,6 +29,7 @@ def search(
     meeting: Meeting,
     watching: Watching,
     study_file: StudyFile = None,
+    activate: Activate = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train short runs at several sizes and rates, and fit the rule hidden size → learning rate.
@@ -37,7 +38,7 @@ def search(
     """
     settings = settle(context, study_file, space, training, program, sweep, meeting)
     folder = watching.out or default_folder(settings.study)
-    options = search_options(running, meeting)
+    options = search_options(running, meeting) | {"activate": activate}
     if dry_run:
         from lrtune.search.plan import plan
 
@@ -58,7 +59,7 @@ def _conclude(done: "SearchResult", watching: Watching) -> None:
     """Write the report, show the result and the next commands, and exit with the search's code."""
     report = _write_report(done.out, done.fit)
     for note in done.notes:
-        say(f"warning: {note}")
+        say(note)
     if watching.json_lines:
         _print_end(done)
     elif not watching.quiet:

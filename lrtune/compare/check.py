@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from lrtune.law.fit import fit_law
+from lrtune.records.identity import fitted_to
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
@@ -18,7 +19,7 @@ class CheckRow(NamedTuple):
         measured, measured_low, measured_high: the optimum of these runs alone.
         bound: ``lower`` or ``upper`` if the runs give only that bound of the optimum.
         regret: relative loss of the predicted rate above the best, on the curve of these runs.
-        held: the rule's interval and the measured one overlap.
+        held: the rule's interval and the measured one overlap; None without a verdict.
         supported: the rule marks its answer as supported.
     """
 
@@ -31,16 +32,24 @@ class CheckRow(NamedTuple):
     measured_high: float
     bound: str | None
     regret: float | None
-    held: bool
+    held: bool | None
     supported: bool
     trials: int
 
 
 class Check(NamedTuple):
-    """All rows; prints as a table with a summary line."""
+    """All rows; prints as a table with a summary line.
+
+    Attributes:
+        left_out: the number of runs left out of the fit, by reason.
+        known: how many runs the rule was fitted to: they say nothing of it, and the others alone give the verdict.
+        has_verdict: whether there are others.
+    """
 
     rows: tuple[CheckRow, ...]
     left_out: dict[str, int]
+    known: int
+    has_verdict: bool
 
     def __str__(self) -> str:
         scales = list(self.rows[0].scales) if self.rows else []
@@ -50,21 +59,31 @@ class Check(NamedTuple):
         text = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
-        held = sum(row.held for row in self.rows)
+        if not self.has_verdict:
+            return "\n".join([*text, f"no verdict: the rule was fitted to these {self.known} runs"])
+        if self.known:
+            text.append(f"without {self.known} runs that the rule was fitted to")
+        held = sum(row.held is True for row in self.rows)
         regrets = [row.regret for row in self.rows if row.regret is not None]
         worst = f", worst regret {max(regrets):.2%} of loss" if regrets else ""
         return "\n".join([*text, f"the interval holds at {held} of {len(self.rows)} sizes{worst}"])
 
 
 def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
-    """Compare a rule with any runs.
+    """Compare a rule with runs other than those that it was fitted to.
 
     Raises:
         InputError: the records lack a scale of the rule.
         NoRuleError: the records do not determine an optimum.
     """
-    scales = tuple(rule.scales)
-    fitted = fit_law(records, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True)
+    scales, given = tuple(rule.scales), list(records)
+    known = fitted_to(rule.runs, given)
+    own = {id(record) for record in known}
+    fresh = [record for record in given if id(record) not in own]
+    has_verdict = any(record.loss is not None for record in fresh)
+    fitted = fit_law(
+        fresh if has_verdict else given, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True
+    )
     rows = []
     for measured in fitted.cells:
         predicted = answer(rule, None, measured.scales)
@@ -83,12 +102,12 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
                 measured_high=measured.high,
                 bound=measured.bound,
                 regret=regret if regret is None or math.isfinite(regret) else None,
-                held=predicted.low <= measured.high and measured.low <= predicted.high,
+                held=predicted.low <= measured.high and measured.low <= predicted.high if has_verdict else None,
                 supported=predicted.supported,
                 trials=measured.trials,
             )
         )
-    return Check(tuple(rows), fitted.left_out)
+    return Check(tuple(rows), fitted.left_out, len(known), has_verdict)
 
 
 def _line(row: CheckRow) -> tuple[str, ...]:
@@ -100,5 +119,5 @@ def _line(row: CheckRow) -> tuple[str, ...]:
         f"{sign}{row.measured:.3g}",
         f"{row.measured_low:.2g} … {row.measured_high:.2g}",
         "–" if row.regret is None else f"{row.regret:.2%}",
-        "yes" if row.held else "no",
+        {True: "yes", False: "no", None: "–"}[row.held],
     )

@@ -22,6 +22,7 @@ from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, gather
+from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule, Scale
@@ -116,6 +117,7 @@ def fit_law(
         horizon=horizon(used),
         provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
         draws=drawn,
+        runs=marks(used),
     )
     lost = _left_out(rule, model, cells)
     reason = formula(rule, lost) + "".join(

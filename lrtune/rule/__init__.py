@@ -1,6 +1,12 @@
 """The rule file and its answers. Only the standard library is imported, so that reading is fast."""
 
-from lrtune.rule.ask import ExtrapolationWarning, get_learning_rate, recommend, transfer_learning_rate
+from lrtune.rule.ask import (
+    ExtrapolationWarning,
+    PackagedRuleWarning,
+    get_learning_rate,
+    recommend,
+    transfer_learning_rate,
+)
 from lrtune.rule.data import Boundary, Polynomial, Recommendation, Rule, RuleCell, Scale, Step, Transfer
 from lrtune.rule.doubt import Doubt
 from lrtune.rule.file import find_rule, load_rule, rule_to_json, save_rule
@@ -10,6 +16,7 @@ __all__ = [
     "Boundary",
     "Doubt",
     "ExtrapolationWarning",
+    "PackagedRuleWarning",
     "Polynomial",
     "Recommendation",
     "Rule",

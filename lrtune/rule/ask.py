@@ -6,14 +6,33 @@ import warnings
 from lrtune.errors import InputError
 from lrtune.rule.answer import PROVISIONAL, answer
 from lrtune.rule.data import Recommendation, Rule, Transfer
-from lrtune.rule.file import load_rule
+from lrtune.rule.file import find_rule, load_rule
 from lrtune.rule.transfer import carry
 
 RuleLike = Rule | str | os.PathLike[str] | None
+NOT_YOURS = "packaged BitNet rule, not your model"
 
 
 class ExtrapolationWarning(UserWarning):
     """`get_learning_rate` was asked outside the range that its rule measured."""
+
+
+class PackagedRuleWarning(UserWarning):
+    """`get_learning_rate` found no rule of this project and answered with the packaged one."""
+
+
+def read_rule(rule: RuleLike) -> tuple[Rule, bool]:
+    """The rule in question, and whether it is the packaged one for want of another.
+
+    Raises:
+        InputError, NoActiveRuleError: as `load_rule`.
+    """
+    if isinstance(rule, Rule):
+        return rule, False
+    if rule is not None:
+        return load_rule(rule), False
+    path, how = find_rule()
+    return load_rule(path), how == "packaged"
 
 
 def get_learning_rate(
@@ -29,16 +48,21 @@ def get_learning_rate(
 
     Args:
         hidden_size: the model's width.
-        rule: a `Rule`, a path, or None for the one that `find_rule` finds.
+        rule: a `Rule`, a path, ``"packaged"``, or None for the one that `find_rule` finds.
         stage: 1 or 2; stage 2 is the rate that the two-stage schedule steps down to.
         **scales: further scales of the rule (``tokens=2e9``).
 
     Raises:
         InputError: the rule is missing, does not have one of the scales, or has no rate for the stage.
+        NoActiveRuleError: the project's last search or fit found no rule.
 
-    Warns once at each call site whose answer is extrapolated or not supported.
+    Warns once at each call site whose answer is extrapolated or not supported, or not from a rule of this project.
     """
-    advice = recommend(hidden_size, rule=rule, **scales)
+    loaded, is_default = read_rule(rule)
+    advice = recommend(hidden_size, rule=loaded, **scales)
+    if is_default:
+        text = f"lrtune: {NOT_YOURS}; measure yours with `lrtune search`, or pass rule='packaged'"
+        warnings.warn(text, PackagedRuleWarning, stacklevel=2)
     for sentence in advice.warnings:
         if sentence == PROVISIONAL:
             continue
@@ -67,14 +91,16 @@ def recommend(
 
     Args:
         hidden_size: the model's width; None only for a rule that has no such scale.
-        rule: a `Rule`, a path, or None for the one that `find_rule` finds.
+        rule: a `Rule`, a path, ``"packaged"``, or None for the one that `find_rule` finds.
         at: another rate; the answer then gives its cost.
         **scales: further scales of the rule.
 
     Raises:
         InputError: no such rule, or a scale or the rate is missing, unknown or not positive.
     """
-    return answer(rule if isinstance(rule, Rule) else load_rule(rule), hidden_size, scales, at)
+    loaded, is_default = read_rule(rule)
+    found = answer(loaded, hidden_size, scales, at)
+    return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
 
 
 def transfer_learning_rate(
@@ -95,4 +121,6 @@ def transfer_learning_rate(
         InputError: as `recommend`, or the given rate is not a positive number.
     """
     start, end = ({"hidden_size": size, **scales} for size in (from_size, to_size))
-    return carry(rule if isinstance(rule, Rule) else load_rule(rule), learning_rate, start, end)
+    loaded, is_default = read_rule(rule)
+    found = carry(loaded, learning_rate, start, end)
+    return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found

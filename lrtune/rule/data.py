@@ -150,6 +150,8 @@ class Rule(NamedTuple):
         provisional: a stand-in until a better rule is measured.
         draws: the posterior; None in rules of schema 1.
         left_out: mean regret of sizes predicted without their own runs; None with one size.
+        study: study.toml of the runs, as text; empty if they are not of lrtune.
+        runs: six hexadecimal digits for each run with a loss (`lrtune.records.identity`).
         source: the file it was read from; not part of the file.
     """
 
@@ -173,6 +175,8 @@ class Rule(NamedTuple):
     provisional: bool = False
     draws: Draws | None = None
     left_out: float | None = None
+    study: str = ""
+    runs: str = ""
     source: str = ""
 
     def recommend(

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.files import MIB, read_bytes, write_whole
 from lrtune.rule.data import Rule
 from lrtune.rule.parse import SCHEMA, parse_rule
@@ -16,17 +16,19 @@ from lrtune.rule.parse import SCHEMA, parse_rule
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
+PACKAGED_NAME = "packaged"  # asks for the packaged rule wherever a rule file is named
 _MAX_BYTES = 4 * MIB
 _ROW = re.compile(r"\[[-\d.e+,\s]+\]")
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
-    """Read a rule; without a path, the one that `find_rule` finds.
+    """Read a rule: a file, a run folder, ``packaged``, or without a path the one that `find_rule` finds.
 
     Raises:
         InputError: the file is missing or not a rule; one line with the file, the field and the remedy.
+        NoActiveRuleError: the file says that a search or fit found no rule.
     """
-    name = os.fspath(path) if path is not None else find_rule()[0]
+    name = _file_named(path) if path is not None else find_rule()[0]
     try:
         data = read_bytes(name, most=_MAX_BYTES)
     except OSError as error:
@@ -35,6 +37,16 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
         return parse_rule(data, source=name)
     except InputError as error:
         raise InputError(f"{name}: {error}; run `lrtune fit` to write it again") from None
+    except NoActiveRuleError as error:
+        raise NoActiveRuleError(f"{name}: {error}; name another rule with --rule") from None
+
+
+def _file_named(path: "str | os.PathLike[str]") -> str:
+    """The file behind a name: that of a run folder is its rule.json."""
+    name = os.fspath(path)
+    if name == PACKAGED_NAME:
+        return PACKAGED
+    return os.path.join(name, "rule.json") if os.path.isdir(name) else name
 
 
 def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False, follow_links: bool = False) -> None:
@@ -59,27 +71,39 @@ def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = Fals
 def find_rule(start: str | None = None) -> tuple[str, str]:
     """The default rule file, and how it was found.
 
-    ``$LRTUNE_RULE``; else ``lrtune-rule.json`` in the working folder (or `start`) or a parent up to the project's
-    root, the folder with ``.git`` or ``pyproject.toml``; else the packaged rule. A file of another user, or in
-    another user's folder, is ignored unless named.
+    ``$LRTUNE_RULE``; else the project's (`project_rule`); else the packaged rule, which is not of your model.
 
     Raises:
         InputError: ``$LRTUNE_RULE`` names no file.
     """
     named = os.environ.get(ENVIRONMENT)
     if named:
-        if not os.path.isfile(named):
+        file = _file_named(named)
+        if not os.path.isfile(file):
             raise InputError(f"${ENVIRONMENT}: no rule file at {named}; correct or unset the variable")
-        return named, f"${ENVIRONMENT}"
-    folder = os.path.abspath(start or os.getcwd())
+        return file, f"${ENVIRONMENT}"
+    found = project_rule(start)
+    return (found, "project") if found is not None else (PACKAGED, "packaged")
+
+
+def project_rule(start: str | None = None) -> str | None:
+    """The nearest ``lrtune-rule.json``, or None.
+
+    It lies in the working folder (or `start`) or a parent up to the project's root, the folder with ``.git`` or
+    ``pyproject.toml``; outside of a project, in the working folder alone. A file of another user, or in another user's
+    folder, is ignored.
+    """
+    folder = here = os.path.abspath(start or os.getcwd())
+    found = []
     while True:
         candidate = os.path.join(folder, RULE_NAME)
         if os.path.isfile(candidate) and _is_trusted(candidate) and _is_trusted(folder):
-            return candidate, "project"
+            found.append(candidate)
+        if any(os.path.exists(os.path.join(folder, mark)) for mark in (".git", "pyproject.toml")):
+            return found[0] if found else None
         parent = os.path.dirname(folder)
-        is_root = any(os.path.exists(os.path.join(folder, mark)) for mark in (".git", "pyproject.toml"))
-        if is_root or parent == folder:
-            return PACKAGED, "packaged"
+        if parent == folder:
+            return next((file for file in found if os.path.dirname(file) == here), None)
         folder = parent
 
 

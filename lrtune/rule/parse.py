@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.fields import Kind, choice, flag, mapping, number, optional, sequence, show, table, text, unexpected
 from lrtune.rule.data import (
     ADVICE,
@@ -33,6 +33,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
 
     Raises:
         InputError: the text is not a rule; names the field.
+        NoActiveRuleError: the text says that there is no rule, and why.
     """
     try:
         data = json.loads(content, parse_constant=_no_constant)
@@ -44,6 +45,8 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     schema = data.pop("schema", None)
     if type(schema) is not int or schema not in _SCHEMAS:
         raise InputError(f"schema: expected {SCHEMA}, but got {show(schema)}; a newer lrtune may read it")
+    if data.get("rule", data) is None:
+        raise NoActiveRuleError(f"no rule: {_TEXT('reason', data.get('reason'))}")
     rule = Rule(**_RULE("", data), source=source)
     _check_whole(rule)
     return rule
@@ -233,6 +236,8 @@ _RULE = table(
         "provisional": flag,
         "draws": optional(_DRAWS),
         "left_out": _WIDTH,
+        "study": text(200_000),
+        "runs": text(1_000_000, printable=True),
     },
     needed=("form", "reason", "scales", "cells"),
 )

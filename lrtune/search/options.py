@@ -33,7 +33,8 @@ class SearchOptions:
         lease_seconds: seconds of silence after which a worker counts as dead.
         checkpoint_seconds: between two checkpoints.
         accept_changed_trainer: whether to mix runs from before and after a change of the trainer's source.
-        write_rule: whether to write ./lrtune-rule.json too.
+        write_rule: whether the rule becomes the active one, lrtune-rule.json, if no other is active.
+        activate: whether it does so in the place of another one too.
     """
 
     workers: int | None = None
@@ -48,6 +49,7 @@ class SearchOptions:
     checkpoint_seconds: float = 30.0
     accept_changed_trainer: bool = False
     write_rule: bool = True
+    activate: bool = False
 
     def __post_init__(self) -> None:
         for name in ("workers", "members", "attempts"):
@@ -76,7 +78,7 @@ class SearchResult:
         fit: the law's fit to the records; None if they do not support one, or for `run_fixed`.
         no_rule, why_no_rule: why they do not support one, and its line of text.
         workers: how many workers it had.
-        notes: files that it could not write, one line each.
+        notes: which rule is active now, and files that it could not write, one line each.
     """
 
     records: list[TrialRecord]

@@ -4,16 +4,19 @@ A design (`lrtune.search.designs`, `lrtune.search.adaptive`) proposes the runs, 
 manages them, and workers (`lrtune.search.workers.worker`) train them.
 """
 
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, RunFailedError
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.folder import default_folder
 from lrtune.records.record import TrialRecord
+from lrtune.rule import Rule, save_rule
+from lrtune.rule.active import activate, note_no_rule
 from lrtune.search.call import Subject, settle
 from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import Ending, StopReason
@@ -24,12 +27,12 @@ from lrtune.search.session import Session
 from lrtune.search.status import Status, status
 from lrtune.study.study import Study
 from lrtune.study.task import Task
+from lrtune.study.toml import to_toml
 from lrtune.trainer.complete import complete
 from lrtune.trainer.find import trainer_of
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
-    from lrtune.rule import Rule
 
 __all__ = [
     "Ending",
@@ -83,16 +86,23 @@ def run_search(
     check_budget(study)
     session = Session(study, default_folder(study) if out is None else Path(out), _design(study), given)
     law = _Law(session, on_event or ignore)
-    result = session.run(law.listen)
+    try:
+        result = session.run(law.listen)
+    except RunFailedError as error:
+        if given.write_rule:
+            note_no_rule(str(error), [session.folder.out])
+        raise
     if result.ending in (Ending.SECONDS_SPENT, Ending.TOKENS_SPENT):
         text = result.stop_reason + shortfall(study, result.records, result.workers)
         result = replace(result, reason=StopReason(result.ending, text))
     fit = law.fit()
     if fit is None:
         why = str(law.failure) if result.records else result.stop_reason
-        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why)
+        note = note_no_rule(why, [result.out]) if given.write_rule else None
+        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(note,) if note else ())
+    fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
-    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, everywhere=given.write_rule))
+    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given))
 
 
 def run_fixed(
@@ -146,18 +156,21 @@ class _Law:
         return self._fit
 
 
-def _write_rule(rule: "Rule", out: Path, *, everywhere: bool) -> tuple[str, ...]:
-    """Write rule.json into the run folder, and ./lrtune-rule.json with a backup of the old one as .bak.
+def _write_rule(rule: Rule, out: Path, options: SearchOptions) -> tuple[str, ...]:
+    """Write rule.json into the run folder, and make it the active rule if the options say so.
 
     Returns:
-        The files that could not be written, one line each; the result holds the rule in any case.
+        Which rule is active, and the files that could not be written, one line each; the result holds the rule anyway.
     """
-    from lrtune.rule import save_rule
-
     notes = []
-    for path in (out / "rule.json", Path("lrtune-rule.json"))[: 2 if everywhere else 1]:
+    try:
+        save_rule(rule, out / "rule.json")
+    except InputError as error:
+        notes.append(str(error))
+    if options.write_rule:
         try:
-            save_rule(rule, path, backup=path.parent != out, follow_links=path.parent != out)
+            is_active, line = activate(rule, [out], force=options.activate)
+            notes.append(line if is_active else f"{line}; to use this one: lrtune use {shlex.quote(str(out))}")
         except InputError as error:
             notes.append(str(error))
     return tuple(notes)

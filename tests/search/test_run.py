@@ -10,10 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, NoActiveRuleError, RunFailedError
+from lrtune.records.identity import fitted_to
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.rule import recommend
+from lrtune.rule import load_rule, recommend
 from lrtune.search.ending import Ending
 from lrtune.search.events import Event, Note, TrialEnded
 from lrtune.search.optuna_study import Trials
@@ -24,6 +25,7 @@ from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
+from lrtune.study.toml import parse_study
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +148,36 @@ def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched,
     [note] = again.notes
     assert note.startswith("lrtune-rule.json: cannot write the rule: ")
     assert (result.out / "rule.json").is_file()
+
+
+def test_a_search_leaves_the_rule_of_another_one_active(searched, tmp_path: Path, monkeypatch):
+    result, _ = searched
+    monkeypatch.chdir(tmp_path)
+    active = tmp_path / "lrtune-rule.json"
+    run_search(study(), result.out, workers=1)
+    first = active.read_bytes()
+    own = load_rule(active)
+    assert parse_study(own.study) == study() and fitted_to(own.runs, result.records) == result.records
+    other = study(widths=(32, 64), steps=20)
+    kept = run_search(other, tmp_path / "other", workers=1)
+    assert kept.notes[0].startswith("active rule: unchanged, lrtune-rule.json, fitted to ")
+    assert kept.notes[0].endswith(f"; to use this one: lrtune use {tmp_path / 'other'}")
+    assert active.read_bytes() == first
+    again = run_search(other, tmp_path / "other", workers=1, activate=True)
+    assert again.notes[0].startswith("active rule: lrtune-rule.json; the former one, fitted to ")
+    assert load_rule(active).provenance["fitted to"] == "other"
+
+
+def test_a_search_without_a_rule_makes_asking_fail(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1)
+    assert result.rule is None
+    with pytest.raises(NoActiveRuleError, match=r"no rule: the budget of 0\.01 s is spent"):
+        recommend(64)
+    with pytest.raises(RunFailedError):
+        run_search(study(trainer="test_bad_trainers:raises"), tmp_path / "bad", workers=1)
+    with pytest.raises(NoActiveRuleError, match=r"no rule: trainer: .* runs in a row failed"):
+        recommend(64)
 
 
 def test_a_trainer_that_cannot_be_imported_leaves_nothing_behind(tmp_path: Path):
