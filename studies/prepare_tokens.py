@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bitnet.data.prepare import load_tokens, prepare_tokens
-from lrtune.trainer.trial import InputError
+from lrtune.errors import InputError
 
 
 def main() -> None:

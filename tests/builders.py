@@ -1,11 +1,12 @@
 """What many tests are made of: rules, records, sweeps."""
 
 import math
+from typing import Any
 
 from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale
 
 
-def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: object) -> Rule:
+def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: Any) -> Rule:
     """0.01 · (width / 128)^slope, measured at 64, 128 and 256 to 10% either way."""
     cells = tuple(
         RuleCell({"hidden_size": float(w)}, rate := 0.01 * (w / 128) ** slope, rate / 1.1, rate * 1.1, trials=5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("postgres_server",)  # in tests/faults
 # marker → the variable under which a skip of such a test is a failure (set by .ci/run, which installs them)
 _REQUIRED = {"server": "LRTUNE_REQUIRE_SERVERS", "browser": "LRTUNE_REQUIRE_BROWSER"}
 
@@ -20,6 +21,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
                 report.outcome = "failed"
                 report.longrepr = f"skipped although {variable} is set: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _folders_of_tests_are_a_project(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A rule file in a folder above theirs is not theirs."""
+    (tmp_path_factory.getbasetemp() / ".git").mkdir()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from builders import power_rule
@@ -67,7 +68,14 @@ def test_the_example_of_a_docstring_runs(name: str, tmp_path: Path, monkeypatch:
     assert found.failed == 0
 
 
-SETTINGS = {"widths": (16, 32, 64), "lr_min": 1e-4, "lr_max": 1e-2, "steps": 20, "report_every": 10, "trials": 9}
+SETTINGS: dict[str, Any] = {
+    "widths": (16, 32, 64),
+    "lr_min": 1e-4,
+    "lr_max": 1e-2,
+    "steps": 20,
+    "report_every": 10,
+    "trials": 9,
+}
 
 
 def descend(trial: lrtune.Trial) -> None:
@@ -79,7 +87,7 @@ def descend(trial: lrtune.Trial) -> None:
         weight -= trial.learning_rate * trial.hidden_size * weight
 
 
-def nested() -> object:
+def nested() -> Any:
     """A trainer that they cannot."""
     return lambda trial: descend(trial)
 
@@ -93,7 +101,7 @@ def test_a_function_that_cannot_be_imported_is_searched_and_resumed(
     if engine:
         pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
     monkeypatch.chdir(tmp_path)
-    options = {"engine": engine, "workers": 1} if engine else {}
+    options: dict[str, Any] = {"engine": engine, "workers": 1} if engine else {}
     train = nested()
     done = lrtune.run_search(train, out="a", **SETTINGS, **options)
     assert len(done.records) == 9 and done.rule is not None
@@ -129,7 +137,7 @@ def test_the_settings_of_a_call_make_a_study() -> None:
     assert (study.name, study.trainer, study.widths) == ("descend", "test_api:descend", (16, 32))
     assert (study.budget.seconds, study.budget.tolerance) == (600.0, 0.02)
     assert study.targets == ({"hidden_size": 512},) and options.engine == "local"
-    assert settle(nested(), {})[1].engine == "inline"  # type: ignore[arg-type]
+    assert settle(nested(), {})[1].engine == "inline"
     with pytest.raises(InputError, match="budget: expected once"):
         settle(descend, {"budget": "10m", "seconds": 3})
 

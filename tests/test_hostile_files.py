@@ -147,7 +147,7 @@ def test_a_run_folder_of_any_make_changes_nothing_outside(
 
 
 def _make(path: Path, kind: str, home: Path) -> None:
-    links = {
+    links: dict[str, Path | str] = {
         "link out": home / ".bashrc",
         "link to nothing": home / "new",
         "link to zeros": "/dev/zero",
@@ -182,7 +182,7 @@ def test_a_complaint_about_a_million_columns_names_ten() -> None:
     assert len(unknown_key("table", "wheight", names)) < 300
 
 
-META = {
+META: dict[str, Any] = {
     "schema": 1,
     "vocabulary_size": 300,
     "dtype": "<u2",
@@ -221,4 +221,4 @@ def test_ids_beyond_the_vocabulary_and_pipes_are_refused(tmp_path: Path) -> None
         folder = token_folder(tmp_path / name)
         (folder / name).unlink()
         os.mkfifo(folder / name)
-        assert "not a regular file" in refused(lambda folder=folder: load_tokens(folder))
+        assert "not a regular file" in refused(lambda folder=folder: load_tokens(folder))  # type: ignore[misc]

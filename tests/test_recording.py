@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="bitnet needs torch")
 
-from lrtune.records.jsonl import from_json
+from lrtune.records.jsonl import from_json, to_json
 from lrtune.study.toml import load_study
+from lrtune.trainer.trial import Report
 from studies import recording
 from studies.phase4 import record as phase4
 from studies.pruning import record as pruning
@@ -63,9 +64,9 @@ def test_populations_hold_runs_of_one_shape_and_no_run_twice(phase4_runs):
 def test_a_run_is_known_by_its_record():
     run = phase4.blocks(load_study(phase4.STUDY), TOKENS)["arms"][3]
     log = recording._Log(deadline=float("inf"))
-    log.report(recording.Report(100, 5.0, 0.3, {"distinct": 7.0}))
-    log.report(recording.Report(run.steps, 4.123456789, 0.4, {"distinct": 9.0}))
+    log.report(Report(100, 5.0, 0.3, {"distinct": 7.0}))
+    log.report(Report(run.steps, 4.123456789, 0.4, {"distinct": 9.0}))
     record = recording._record(run, 3, log, 1.0, "cpu", 1)
-    assert recording.key_of(from_json(recording.to_json(record))) == recording.key_of(run)
+    assert recording.key_of(from_json(to_json(record))) == recording.key_of(run)
     assert (record.status, record.loss, record.curve["distinct"]) == ("finished", 4.1235, [7.0, 9.0])
     assert record.options == {"clip": 0.1, "tokens": "stdlib-8192"}

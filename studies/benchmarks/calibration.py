@@ -53,7 +53,7 @@ class Straight:
         mean = covariance @ design.T @ runs / self.noise**2
         rng = np.random.default_rng(np.frombuffer(runs.tobytes(), np.uint32))
         draws = rng.multivariate_normal(mean, covariance, size=64)
-        return {"slope": draws[:, 1], "target": draws[:, 0] + 2 * draws[:, 1]}
+        return {"slope": list(draws[:, 1]), "target": list(draws[:, 0] + 2 * draws[:, 1])}
 
 
 def find(name: str) -> Simulator:
@@ -72,7 +72,7 @@ def ranks(seed: int, name: str) -> dict[str, float]:
     for quantity, draws in simulator.posterior(runs).items():
         values = np.asarray(draws)
         below, equal = int((values < truths[quantity]).sum()), int((values == truths[quantity]).sum())
-        found[quantity] = (below + rng.integers(equal + 1) + 0.5) / (len(values) + 1)
+        found[quantity] = float((below + rng.integers(equal + 1) + 0.5) / (len(values) + 1))
     return found
 
 

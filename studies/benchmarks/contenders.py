@@ -97,7 +97,7 @@ def ours(problem: Problem, seed: int, at_once: int = 1) -> Iterator[Step]:
     }
     sampler = ScaleAwareSampler(problem.widths, search_space=space, seed=seed)
     study = optuna.create_study(sampler=sampler)
-    running = []
+    running: list[optuna.Trial] = []
     while True:
         while len(running) < at_once:
             running.append(study.ask(space))

@@ -93,7 +93,7 @@ def draw_asymmetric(seed: int) -> Surface:
     def optimum(width: float) -> float:
         return level - math.log2(width / widths[0])
 
-    records = []
+    records: list[TrialRecord] = []
     for width in widths:
         start = optimum(width) - 2.5 + rng.uniform(-0.5, 0.5)
         for x in start + np.arange(6):
@@ -170,7 +170,7 @@ def sweep(
     edge, sharpness = rng.uniform(1.3, 3.0), rng.uniform(0.05, 0.3)
     growth, prunes = rng.normal(0, 0.15), rng.random() < 0.3
     offsets = rng.normal(0, shared, size=(len(places), seeds))
-    records = []
+    records: list[TrialRecord] = []
     for i, place in enumerate(places):
         start = place.best - step * (count - 1) / 2 + rng.uniform(-0.8, 0.8)
         for j in range(count):

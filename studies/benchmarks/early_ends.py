@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from lrtune.law.forecast import forecast
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule import recommend
-from lrtune.search.pruning.verdict import Curve, verdict
+from lrtune.search.pruning.curve import Curve
+from lrtune.search.pruning.verdict import verdict
 from lrtune.study.study import PruningPolicy
 
 STUDIES = Path(__file__).parents[1]
@@ -31,7 +33,9 @@ SIZES, SPAN, SHIFT = 4, 2.6, 0.8
 
 def prune(order: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The runs of one size and seed as a search would have left them, one after the other."""
-    policy, finished, left = PruningPolicy(), [], []
+    policy = PruningPolicy()
+    finished: list[Curve] = []
+    left: list[TrialRecord] = []
     for record in order:
         curve = Curve.from_record(record)
         for end in range(1, len(curve.steps)):
@@ -44,7 +48,12 @@ def prune(order: Sequence[TrialRecord]) -> list[TrialRecord]:
             found = verdict(sofar, policy, finished)
             if found.is_cut:
                 kept = {name: column[:end] for name, column in record.curve.items()}
-                ended = {"status": found.kind, "loss": None, "steps_done": curve.steps[end - 1], "curve": kept}
+                ended: dict[str, Any] = {
+                    "status": found.kind,
+                    "loss": None,
+                    "steps_done": curve.steps[end - 1],
+                    "curve": kept,
+                }
                 left.append(replace(record, **ended))
                 break
         else:
@@ -106,7 +115,7 @@ def main() -> None:
     print("|---" * 9 + "|")
     print(row("all to their end", whole, optima))
     print(row("beaten ones cut, bounds by forecast", cut, optima))
-    observations.forecast = lambda record, finished: None  # type: ignore[assignment]
+    observations.forecast = lambda record, finished: None  # type: ignore[attr-defined]
     print(row("beaten ones cut, 1% above the best", cut, optima))
 
 

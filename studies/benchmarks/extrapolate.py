@@ -44,7 +44,7 @@ def noisy_sweep(surfaces: dict[int, Surface], largest: int, seed: int) -> list[T
         own=float(np.median([s.own for s in surfaces.values()])),
     )
     rng = np.random.default_rng(seed)
-    records = []
+    records: list[TrialRecord] = []
     for width in problem.widths:
         start = surfaces[width].best_x - 2.5 + rng.uniform(-0.5, 0.5)
         for x in start + np.arange(6):
@@ -68,7 +68,7 @@ def noisy_sweep(surfaces: dict[int, Surface], largest: int, seed: int) -> list[T
 def judged(records: Sequence[TrialRecord], truth: Mapping[int, Truth]) -> dict[int, tuple[float, ...]]:
     """By size: rate, low, high, octaves off, regret, whether the interval held, whether the answer was supported."""
     rule = fit_law(records).rule
-    found = {}
+    found: dict[int, tuple[float, ...]] = {}
     for width in SIZES:
         said, best = recommend(width, rule=rule), truth[width].best
         off = math.log2(said.learning_rate) - best
@@ -104,13 +104,11 @@ def main() -> None:
             print("| " + " | ".join([*cells, "yes" if held else "no", "yes" if supported else "no"]) + " |")
     draws = [judged(noisy_sweep(surfaces, given.largest, seed), truth) for seed in range(given.draws)]
     for width in SIZES if draws else ():
-        rates, lows, highs, offs, regrets, held, supported = (
-            np.array(c) for c in zip(*(d[width] for d in draws), strict=True)
-        )
+        rates, lows, highs, offs, regrets, holds, supports = np.array([d[width] for d in draws]).T
         cells = [f"{len(draws)} noisy sweeps", "", str(width), f"{np.exp(np.log(rates).mean()):.3g}"]
         cells += [f"width {np.median(np.log2(highs / lows)):.2f}", measured(truth[width])]
         cells += [f"{offs.mean():+.2f}, sd {offs.std(ddof=1):.2f}", f"{regrets.mean():.2%}, most {regrets.max():.2%}"]
-        print("| " + " | ".join([*cells, f"{held.mean():.0%}", f"{supported.mean():.0%}"]) + " |")
+        print("| " + " | ".join([*cells, f"{holds.mean():.0%}", f"{supports.mean():.0%}"]) + " |")
     print(f"\n{time.process_time():.0f} s of processor time")
 
 

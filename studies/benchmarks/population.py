@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bitnet.settings.config import Gradient
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bitnet.data.tokens import batch, load_tokens
@@ -165,7 +167,7 @@ def in_a_process(function, *arguments):
     return answer
 
 
-def print_choices(speeds: dict[int, dict[int, float]], device: str, vocabulary: int, gradient: str) -> None:
+def print_choices(speeds: dict[int, dict[int, float]], device: str, vocabulary: int, gradient: Gradient) -> None:
     """What the probe makes of each width, and how much of the best measured speed that is."""
     print(
         "\n| hidden | MB a member, estimated | taken | probe: ms a step at 1, 2, 4, … members "
@@ -222,8 +224,8 @@ def print_processes(widths: list[int], counts: list[int], tokens: str | None, ro
             processes[-1].start()
         for pipe in pipes:
             pipe.recv()
-        together = {count: [] for count in counts}
-        apart = {count: [] for count in counts}
+        together: dict[int, list[float]] = {count: [] for count in counts}
+        apart: dict[int, list[float]] = {count: [] for count in counts}
         for _ in range(rounds):
             for count, population in populations.items():
                 together[count].append(tokens_a_second(population, 1.0))
@@ -257,12 +259,12 @@ def main() -> None:
     rate = matmul_rate(device)
     print(f"{machine}, torch {torch.__version__}, matmul {rate / 1e12:.1f} Tflop/s ({'bf16' if cuda else 'fp32'})")
     print(against_cpu(device, vocabulary, batches))
-    for gradient in ("fp32", "bf16") if cuda else ("fp32",):
-        print(check(device, vocabulary, batches, gradient, False), flush=True)
+    for precision in ("fp32", "bf16") if cuda else ("fp32",):
+        print(check(device, vocabulary, batches, precision, False), flush=True)
 
     print("\n| hidden | members | how | ms a step | members × tokens/s | × one at a time | share of matmul rate |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    gradient = "bf16" if cuda else "fp32"
+    gradient: Gradient = "bf16" if cuda else "fp32"
     ways: list[tuple[str, bool, bool, tuple[int, ...]]] = [
         ("one operation at a time", False, False, (1,) if cuda else ())
     ]
@@ -291,7 +293,7 @@ def main() -> None:
                     print(f"| {width} | {count} | {how} | failed: {type(error).__name__}: {error!s:.200} | | | |")
                     continue
                 finally:
-                    population = None
+                    population = None  # type: ignore[assignment]
                     if cuda:
                         torch.cuda.empty_cache()
                 speed = count * BATCH * CONTEXT / seconds

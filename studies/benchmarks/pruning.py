@@ -364,7 +364,7 @@ def main() -> None:
         if flags.only and name not in flags.only:
             continue
         settings = choose(chosen, name, flags.choose_orders)
-        row = score(shown, lambda unit, make=make, settings=settings: make(unit, **settings), flags.orders)
+        row = score(shown, lambda unit, make=make, settings=settings: make(unit, **settings), flags.orders)  # type: ignore[misc]
         text = ", ".join(f"{key} {value:g}" for key, value in settings.items())
         figures = [f"{row.saved:.1%}", f"{row.hopeless:.1%}", f"{row.wrong:.2f}", f"{row.hurt:.1%}"]
         regrets = [f"{value:.2%}" if math.isfinite(value) else "∞" for value in (row.regret, row.worst)]

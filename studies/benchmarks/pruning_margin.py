@@ -1,6 +1,6 @@
 """How much more than its peers has a good run ever gained? The figures that the constants of *beaten* come from.
 
-    python -m studies.benchmarks.pruning_margin
+    python studies/benchmarks/pruning_margin.py
 
 All on the half of the curves that constants are chosen on, of both sets. Three tables:
 
@@ -21,12 +21,14 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+from pruning import RECORDS, WITHIN, Ours, Run, Unit, halves, load, score
 
 from lrtune.search.pruning import beaten
 from lrtune.search.pruning.verdict import verdict
 from lrtune.study.study import PruningPolicy
-from studies.benchmarks.pruning import RECORDS, WITHIN, Ours, Run, Unit, halves, load, score
 
 PHASE4 = RECORDS.parents[1] / "phase4" / "records.jsonl"
 MARGINS = tuple(0.025 * n for n in range(81))
@@ -43,7 +45,12 @@ VARIANTS = {
 
 def needed(run: Run, peers: Sequence[Run], policy: PruningPolicy, name: str, values: Sequence[float]) -> float:
     """The smallest of these values of a constant at which no single peer cuts the run."""
-    first = bisect.bisect_left(values, True, key=lambda value: not _cut(run, peers, replace(policy, **{name: value})))
+
+    def is_kept(value: float) -> bool:
+        change: dict[str, Any] = {name: value}
+        return not _cut(run, peers, replace(policy, **change))
+
+    first = bisect.bisect_left(values, True, key=is_kept)
     return values[first] if first < len(values) else math.inf
 
 
@@ -109,7 +116,7 @@ def _structure(sets: dict[str, list[Unit]], runs: Sequence[tuple[Run, list[Run]]
     print(f"\n| in use | {columns} | regret needed: mean | largest |\n|---|{'---|' * (len(sets) + 2)}")
     ours: Callable[[Unit], Ours] = lambda unit: Ours(PruningPolicy())  # noqa: E731
     for name, change in VARIANTS.items():
-        with mock.patch.multiple(beaten, **change):
+        with mock.patch.multiple(beaten, **change):  # type: ignore[call-overload]
             saved = [f"{score(units, ours, orders).saved:.1%}" for units in sets.values()]
             found = [needed(run, peers, PruningPolicy(), "regret", REGRETS_NEEDED) for run, peers in runs]
         print(f"| {' | '.join([name, *saved])} | {statistics.fmean(found):.3f} | {max(found):.3f} |", flush=True)

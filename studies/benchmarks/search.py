@@ -17,7 +17,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def trace(task: tuple[dict[str, object], str, int, float]) -> Trace:
     return Trace(name=name, regrets=regrets, ended=f"{name} seed={seed}: {ended}" if ended else "")
 
 
-def worst(problem: Problem, rates: dict[int, float]) -> float:
+def worst(problem: Problem, rates: Mapping[int, float]) -> float:
     """The worst regret over all widths; 1 where a width has no recommendation."""
     return max(problem.regret(w, rates[w]) if w in rates else 1.0 for w in problem.widths)
 
@@ -84,7 +84,7 @@ def make(made: dict[str, object], seed: int) -> Problem:
         shape = SHAPES[seed % len(SHAPES)] if made["shape"] == "each" else made["shape"]
         return synthetic(shape, made["exponent"], made["widths"], seed)  # type: ignore[arg-type]
     if kind == "recorded":
-        return recorded(Path(str(made["path"])), arm=made["arm"], leave_out=made["leave_out"])  # type: ignore[arg-type]
+        return recorded(Path(str(made["path"])), arm=made["arm"], leave_out=made["leave_out"])
     return table(Path(str(made["path"])), **made["columns"])  # type: ignore[arg-type]
 
 

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _ROWS, _COLUMNS = 40, 120
@@ -70,7 +71,7 @@ def measure(arguments: list[str], *, piped: bool) -> tuple[float, float, float, 
     """Run one search; returns CPU seconds of its process and of its children, seconds on the clock, and its runs."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        output = stack.enter_context((folder / "output").open("w") if piped else terminal())
+        output: Any = stack.enter_context((folder / "output").open("w") if piped else terminal())
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "LRTUNE_MEASURED": str(folder / "cpu.json")}
         environment |= {} if piped else {"TERM": "xterm-256color"}

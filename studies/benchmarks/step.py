@@ -34,6 +34,8 @@ import torch
 import torch._dynamo
 from torch import nn
 
+from bitnet.settings.config import Gradient
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bitnet.settings.config import ModelConfig
@@ -49,7 +51,7 @@ CAPS = ("LRTUNE_CPU", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 Step = Callable[[], object]
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module):  # type: ignore[misc]
     """The plain form of the same model, with any layer in the place of BitLinear."""
 
     def __init__(self, width: int, linear: Callable[[int, int], nn.Module], norm: bool) -> None:
@@ -102,7 +104,7 @@ def plain_step(linear: Callable[[int, int], nn.Module], norm: bool, width: int, 
     return step
 
 
-def our_step(width: int, ids: torch.Tensor, gradient: str, compiled: bool) -> Step:
+def our_step(width: int, ids: torch.Tensor, gradient: Gradient, compiled: bool) -> Step:
     config = ModelConfig(hidden_size=width, vocabulary_size=VOCABULARY, depth=DEPTH, head_size=HEAD)
     member = Member(seed=0, schedule=Schedule(peak=1e-3, steps=10**6), clip=1.0)
     host = ids.cpu().numpy()

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from surfaces import HIGH, LOW, SHAPES, Problem, recorded, synthetic, table
@@ -90,11 +91,11 @@ def _run(study: Study, task: Task, final: Final, records: list[TrialRecord]) -> 
         facts=Facts(unigram_entropy=6.0),
     )
     for reports in range(2, len(steps)):
-        part = {"step": steps[:reports], "loss": course[:reports]}
+        part: dict[str, list[Any]] = {"step": steps[:reports], "loss": course[:reports]}
         so_far = replace(record, curve=part, steps_done=steps[reports - 1], loss=course[reports - 1])
         said = verdict(Curve.from_record(so_far), study.pruning, peers)
         if said.is_cut:
-            return replace(so_far, status=said.kind)
+            return replace(so_far, status=said.kind)  # type: ignore[arg-type]
     return record
 
 
@@ -127,7 +128,7 @@ class Named:
 
 @cache
 def _read(path: Path, columns: tuple[tuple[str, object], ...]) -> Problem:
-    return recorded(path) if path.suffix == ".jsonl" else table(path, **dict(columns))  # type: ignore[arg-type]
+    return recorded(path) if path.suffix == ".jsonl" else table(path, **dict(columns))
 
 
 @dataclass(frozen=True, kw_only=True)

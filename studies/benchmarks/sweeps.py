@@ -71,7 +71,7 @@ def public_sweeps(folder: Path) -> list[Sweep]:
         if (folder / file).exists():
             records = read_sources([folder / file], columns).records
             name = file.split("_")[0].removesuffix(".csv")
-            sweeps += _views(name, tuple(columns.scales), records)
+            sweeps += _views(name, tuple(columns.scales or ()), records)
     return sweeps
 
 
@@ -81,7 +81,7 @@ def _views(name: str, scales: tuple[str, ...], records: Sequence[TrialRecord]) -
     if len(scales) == 1:
         return [whole]
     slices = []
-    for value in sorted({record.scale(scales[1]) for record in records}):
+    for value in sorted({record.scale(scales[1]) or 0.0 for record in records}):
         part = tuple(record for record in records if record.scale(scales[1]) == value)
         one = Sweep(name=f"{name}, {scales[1]} {value:g}", scales=scales[:1], records=part)
         if len(one.sizes()) >= 3:

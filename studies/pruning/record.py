@@ -9,6 +9,7 @@ width's best rate: searches are replayed on it. The other three are twice as coa
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from studies.recording import Run, arguments, main
 
@@ -19,7 +20,7 @@ STEPS, REPORTS = 800, 40
 OPTIONS = {"optimizer": "adamw", "schedule": "two-stage", "weight_decay": 0.1, "weight_decay_stage2": 0.0}
 # The same line of learning rates without the jump at half time: stage 2 is stage 1.
 ONE_STAGE = {"stage2_ratio": 1.0, "weight_decay_stage2": 0.1}
-BLOCKS = {
+BLOCKS: dict[str, dict[str, Any]] = {
     "adamw-two-stage": {},
     "adam-l2-two-stage": {"optimizer": "adam-l2"},
     "adamw-one-stage": ONE_STAGE,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import bitnet.run as module  # noqa: E402
-from bitnet import cache  # noqa: E402
 from bitnet.execution import memory, probe  # noqa: E402
 from bitnet.execution.decide import should_compile  # noqa: E402
 from bitnet.model import measures  # noqa: E402
@@ -63,7 +63,7 @@ def trial(tokens: str, *, rate: float = 0.01, steps: int = 12, **settings: Any) 
         return True
 
     changes = settings.pop("changes", {})
-    defaults = {"report_every": 4, "on_report": keep, "threads": 1}
+    defaults: dict[str, Any] = {"report_every": 4, "on_report": keep, "threads": 1}
     made = Trial(
         hidden_size=32, learning_rate=rate, steps=steps, options=options(tokens, **changes), **(defaults | settings)
     )
@@ -164,7 +164,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     one, reports = trial(tokens, checkpoint_dir=tmp_path, is_checkpoint_due=lambda: True)
     train(one)
     assert reports[-1].step == 12 and "No space left" in caplog.text

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pytest
 
 from lrtune.cli import run as run_cli
-from lrtune.cli.settings import default_report_every
 from lrtune.rule import Doubt
 from lrtune.study.study import Study
+from lrtune.study.task import default_report_every
 from lrtune.study.toml import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,6 @@ Cli = Callable[..., Ran]
 def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in an empty folder, with nothing set in the environment."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path.parent / ".git").mkdir(exist_ok=True)  # a rule in a folder above is not this project's
     for name in [name for name in os.environ if name.startswith("LRTUNE_") and "REQUIRE" not in name]:
         monkeypatch.delenv(name)
 

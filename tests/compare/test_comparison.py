@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,7 +22,7 @@ from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts
 
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "base": {"learning_rate": 0.0015, "seeds": 3},
     "smooth": {"learning_rate": 0.0015, "smoothing": 0.1, "seeds": 3},
     "adamw": {"learning_rate": 0.0015, "optimizer": "adamw", "seeds": 3},

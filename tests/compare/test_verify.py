@@ -34,12 +34,12 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     assert written["check"] == {"regret": 0.01}
     assert set(written["verify"]) == {"32", "64"}
     mine = written["verify"]["64"]
-    assert mine["gain"] == pytest.approx(done.gain) and done.gain > 0 and mine["holds"]
+    assert mine["gain"] == pytest.approx(done.gain) and mine["gain"] > 0 and mine["holds"]
     assert [run["seed"] for run in mine["arms"]["recommended"]["runs"]] == [1000, 1001]
     assert mine["arms"]["baseline"]["runs"][0]["curve"]["step"] == [0, 10, 20, 30, 40]
     # Another baseline in the same folder: the former one's runs do not mix in.
     other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, workers=1)
-    assert other.gain < 0 and not other.holds
+    assert other.gain is not None and other.gain < 0 and not other.holds
     assert "loss above the baseline" in to_markdown(other)
 
 

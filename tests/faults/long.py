@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import scene
 
@@ -24,7 +25,7 @@ sys.path.insert(0, str(scene.HERE))
 def kills(count: int, seed: int, folder: Path) -> bool:
     """Kill workers, the parent, or both, at random moments, until `count` kills are done; then let it finish."""
     dice = random.Random(seed)
-    settings = {
+    settings: dict[str, Any] = {
         "study": {"widths": [16, 24, 32, 48, 64, 96, 128, 192], "points": 12},
         "attempts": 50,
         "trainer": "steady",
@@ -36,7 +37,7 @@ def kills(count: int, seed: int, folder: Path) -> bool:
     search, began = scene.start(out, **settings), time.monotonic()
     while sum(done.values()) < count:
         if dice.random() < 0.8:  # else it is hit while it starts
-            scene.until(lambda out=out, search=search: scene.running(out) or search.poll() is not None, 60, "a run")
+            scene.until(lambda out=out, search=search: scene.running(out) or search.poll() is not None, 60, "a run")  # type: ignore[misc]
         time.sleep(dice.uniform(0.0, 1.0))
         if search.poll() is not None:
             code, said = scene.finish(search)
@@ -53,7 +54,7 @@ def kills(count: int, seed: int, folder: Path) -> bool:
         if victim != "worker" or not workers:
             scene.kill(search.pid)
             scene.finish(search)
-            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 20, "the workers' end")
+            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 20, "the workers' end")  # type: ignore[misc]
             search = scene.start(out, **settings)
         done[victim] += 1
     code, said = scene.finish(search, 600)
@@ -92,8 +93,8 @@ def reports(folder: Path) -> bool:
     for turn in range(5):
         for how, times in took.items():
             study = {"steps": 4000, "report_every": 1, "options": {"reports": how}}
-            one = {"tasks": [{"hidden_size": 32, "learning_rate": 0.01}], "workers": 1, "study": study}
-            code, said = scene.finish(scene.start(folder / f"{how}{turn}", "often", **one))
+            once: dict[str, Any] = {"tasks": [{"hidden_size": 32, "learning_rate": 0.01}], "workers": 1, "study": study}
+            code, said = scene.finish(scene.start(folder / f"{how}{turn}", "often", **once))
             assert code == 0, said
             (record,) = scene.records(folder / f"{how}{turn}")
             assert len(record.curve["step"]) == (4001 if how == "all" else 1), record.why
@@ -107,7 +108,7 @@ def reports(folder: Path) -> bool:
 def efficiency(url: str, folder: Path) -> bool:
     """16 workers with a trainer that sleeps 5 s: the share of their time that is spent training."""
     tasks = [{"hidden_size": 32, "learning_rate": 0.001 * number} for number in range(1, 129)]
-    settings = {"tasks": tasks, "workers": 16, "storage": url}
+    settings: dict[str, Any] = {"tasks": tasks, "workers": 16, "storage": url}
     search = scene.start(folder / "run", "sleeper", **settings)
     scene.until(lambda: scene.records(folder / "run"), 120, "a record")
     first = time.monotonic() - 5

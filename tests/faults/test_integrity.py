@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scene
@@ -75,7 +76,7 @@ def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Pat
 
 
 def test_a_trainer_that_keeps_pythons_lock_is_given_up_once_its_lease_has_run_out(tmp_path: Path):
-    one = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
+    one: dict[str, Any] = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
     scene.finish(scene.start(tmp_path / "run", "keeps_the_lock", attempts=2, lease_seconds=2.0, **one))
     [record] = scene.records(tmp_path / "run")
     assert record.status == "failed" and "gave up after 2 attempts" in record.why

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scene
@@ -29,14 +30,14 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
     out, dice = tmp_path / "run", random.Random(1)
     search = scene.start(out)
     for wanted, victims in ((2, "worker"), (6, "parent"), (12, "both")):
-        scene.until(lambda wanted=wanted: len(scene.records(out)) >= wanted, what="a few records")
-        workers = scene.until(lambda search=search: scene.workers_of(search.pid)[1:], what="two workers")
+        scene.until(lambda wanted=wanted: len(scene.records(out)) >= wanted, what="a few records")  # type: ignore[misc]
+        workers = scene.until(lambda search=search: scene.workers_of(search.pid)[1:], what="two workers")  # type: ignore[misc]
         if victims != "parent":
             scene.kill(dice.choice(workers))
         if victims != "worker":
             scene.kill(search.pid)
             scene.finish(search)
-            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 10, "the workers' end")
+            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 10, "the workers' end")  # type: ignore[misc]
             search = scene.start(out)
     code, said = scene.finish(search)
     assert code == 0, said
@@ -45,12 +46,12 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
 
 def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    settings = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
+    settings: dict[str, Any] = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
     done, said = scene.finish(scene.start(whole, "slow", **settings))
     assert done == 0, said
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         search, before = scene.start(cut, "slow", **settings), _step(cut)
-        scene.until(lambda before=before: _step(cut) > before, what="a few reports")
+        scene.until(lambda before=before: _step(cut) > before, what="a few reports")  # type: ignore[misc]
         scene.kill(search.pid, number)
         ended, said = scene.finish(search)
         assert ended == code and said.startswith("interrupted; ") and "the same command again to resume" in said
@@ -109,7 +110,7 @@ def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
 
 
 def test_a_search_that_knows_enough_leaves_no_checkpoint_of_the_runs_it_gave_up(tmp_path: Path):
-    settings = {"study": {"design": "scale-aware", "widths": [16, 32]}, "checkpoint_seconds": 0.01}
+    settings: dict[str, Any] = {"study": {"design": "scale-aware", "widths": [16, 32]}, "checkpoint_seconds": 0.01}
     code, said = scene.finish(scene.start(tmp_path / "run", "steady", **settings))
     assert code == 0 and "predicted regret" in said, said
     assert not (tmp_path / "run" / "checkpoints").exists()

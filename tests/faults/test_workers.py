@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scene
 
 pytestmark = pytest.mark.slow
 
-ONE = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
+ONE: dict[str, Any] = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
 
 
 def test_a_worker_that_ends_with_code_0_is_replaced(tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_a_batch_in_the_trainers_own_unit_is_batch_tokens_in_the_rule() -> None:
     records = []
     for sequences in (4, 16):
         facts = Facts(tokens_per_step=128 * sequences)
-        grid = sweep(lambda width, b=sequences: 0.002 * b**0.5 * (width / 128) ** -1, (32, 64, 128))
+        grid = sweep(lambda width, b=sequences: 0.002 * b**0.5 * (width / 128) ** -1, (32, 64, 128))  # type: ignore[misc]
         records += [replace(record, scales={"batch": float(sequences)}, facts=facts) for record in grid]
     rule = fit_run(records).rule
     assert list(rule.scales) == ["hidden_size", "batch_tokens"]

@@ -33,8 +33,8 @@ def test_below_its_peer_a_run_keeps_its_distance() -> None:
 
 @pytest.mark.parametrize(("reports", "share"), [(2, 1 - 0.75**2), (3, 1 - 0.5**2), (4, 1 - 0.25**2)])
 def test_above_its_peer_a_run_loses_what_the_decay_takes(reports: int, share: float) -> None:
-    losses: list[float | None] = [7.0, 5.8, 4.8, 4.3][:reports]
-    assert forecast(run(0.02, losses, status="beaten"), [PEER]) == pytest.approx(3.0 + 0.8 * share)
+    losses: list[float | None] = [7.0, 5.8, 4.8, 4.3]
+    assert forecast(run(0.02, losses[:reports], status="beaten"), [PEER]) == pytest.approx(3.0 + 0.8 * share)
 
 
 def test_the_nearest_rate_of_the_same_seed_counts() -> None:

@@ -38,7 +38,7 @@ def test_height_is_zero_only_at_the_best_and_rises_to_both_sides():
 
 @pytest.mark.parametrize("more", [0, 20])
 def test_the_table_is_the_gaussian_marginal_likelihood_with_the_floor_integrated_out(more):
-    cells = (Cell(-5.0, 1.45), Cell(-3.5, 1.41), Cell(-2.25, 1.43, count=2, squares=2e-5))
+    cells: tuple[Cell, ...] = (Cell(-5.0, 1.45), Cell(-3.5, 1.41), Cell(-2.25, 1.43, count=2, squares=2e-5))
     cells += tuple(Cell(-5.0 + 0.25 * k, 1.42 + 0.002 * k) for k in range(more))
     table = tabulate(WidthData(cells), POSITIONS, lowest=1.41)
     j, s, k = 3, 17, 30

@@ -138,9 +138,9 @@ def test_any_text_is_refused_without_harm(text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"facts": Facts(parameters="12M")}, "facts.parameters: expected a number, but got '12M'"),
+        ({"facts": Facts(parameters="12M")}, "facts.parameters: expected a number, but got '12M'"),  # type: ignore[arg-type]
         ({"facts": Facts(tokens_per_step=True)}, "facts.tokens_per_step: expected a number, but got True"),
-        ({"facts": Facts(regime_changes=(1.5,))}, "facts.regime_changes: expected a whole number"),
+        ({"facts": Facts(regime_changes=(1.5,))}, "facts.regime_changes: expected a whole number"),  # type: ignore[arg-type]
         ({"curve": {"step": [0, 1], "loss": [1.0]}}, "curve: expected columns of one length"),
         ({"curve": {"step": [0], "note": ["x"]}}, "curve.note: expected a list of numbers"),
         ({"texts": {"sample": "x" * 17_000_000}}, "at most"),
@@ -156,7 +156,7 @@ def test_what_a_worker_hands_in_is_what_every_reader_accepts(change: dict, words
 def test_what_is_nested_without_end_fails_its_run_alone() -> None:
     nest: list = []
     nest.append(nest)
-    assert from_json(hand_in(record(facts=Facts(conditions={"a": nest})))).status == "failed"
+    assert from_json(hand_in(record(facts=Facts(conditions={"a": nest})))).status == "failed"  # type: ignore[dict-item]
 
 
 def test_numbers_of_other_kinds_are_handed_in_as_plain_ones() -> None:
@@ -171,7 +171,7 @@ def test_numbers_of_other_kinds_are_handed_in_as_plain_ones() -> None:
 
 def test_conditions_are_cut_to_what_a_rule_may_hold() -> None:
     said = {"two": "a\nb\x1b[1m", "long": "x" * 9000, "nan": math.nan, "huge": 1e305, "list": [1], "depth": 4}
-    kept = from_json(hand_in(record(facts=Facts(conditions=said)))).facts.conditions
+    kept = from_json(hand_in(record(facts=Facts(conditions=said)))).facts.conditions  # type: ignore[arg-type]
     assert kept == {"two": "a b[1m", "long": "x" * 2000, "depth": 4}
 
 

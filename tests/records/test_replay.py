@@ -24,13 +24,13 @@ def true_loss(width, rate):
 
 def make_records(noise=0.003, widths=(32, 64), seeds=(0, 1)):
     rng = np.random.default_rng(0)
-    records = []
+    records: list[TrialRecord] = []
     for width in widths:
         for seed in seeds:
             for rate in RATES:
                 final = true_loss(width, rate) * math.exp(noise * rng.standard_normal())
                 dead = rate > 0.2
-                curve = {"step": [0, 50, 100], "loss": [7.0, None if dead else final * 1.1, None if dead else final]}
+                losses = [7.0, None, None] if dead else [7.0, final * 1.1, final]
                 records.append(
                     TrialRecord(
                         trial=len(records),
@@ -41,7 +41,7 @@ def make_records(noise=0.003, widths=(32, 64), seeds=(0, 1)):
                         steps=100,
                         steps_done=100,
                         loss=None if dead else final,
-                        curve=curve,
+                        curve={"step": [0, 50, 100], "loss": losses},
                         facts=Facts(parameters=width * width, tokens_per_step=8),
                     )
                 )

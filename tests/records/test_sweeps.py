@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -15,8 +16,8 @@ from lrtune.records.notation import number
 CASES = Path(__file__).with_name("cases")
 
 
-def read(name: str, **columns: object) -> Imported:
-    return read_sources([CASES / name], Columns(**columns))  # type: ignore[arg-type]
+def read(name: str, **columns: Any) -> Imported:
+    return read_sources([CASES / name], Columns(**columns))
 
 
 def essence(imported: Imported) -> list[tuple[int, float, float | None, str]]:
@@ -232,7 +233,7 @@ def test_a_column_may_say_that_a_run_diverged(tmp_path: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:.*rows could not be used")
 @pytest.mark.filterwarnings("ignore:lrtune. not supported")
-def test_the_right_rate_comes_out(name: str, columns: dict[str, str], size: int, right: float) -> None:
+def test_the_right_rate_comes_out(name: str, columns: dict[str, Any], size: int, right: float) -> None:
     rule = lrtune.fit(CASES / name, **columns)
     assert right / 1.25 < lrtune.get_learning_rate(size, rule=rule) < right * 1.25
     frame = pandas.read_csv(CASES / name, sep=None, engine="python", dtype=str, keep_default_na=False)

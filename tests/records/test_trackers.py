@@ -12,7 +12,7 @@ from lrtune.errors import InputError
 from lrtune.records.importers import Imported, read_sources
 
 # run → size, rate, the losses that it logged, whether it ended
-RUNS = {
+RUNS: dict[str, tuple[int, float, tuple[float, ...], bool]] = {
     "one": (64, 0.1, (9.0, 3.5), True),
     "two": (64, 0.2, (9.0, 3.0), True),
     "three": (64, 0.4, (9.0, float("nan")), True),

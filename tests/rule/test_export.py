@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import power_rule
@@ -73,7 +74,7 @@ def test_yaml_without_pyyaml_names_its_extra(monkeypatch: pytest.MonkeyPatch) ->
         export_rule(power_rule(), "yaml")
 
 
-def _read(rule: Rule, format: str) -> dict[str, object]:
+def _read(rule: Rule, format: str) -> dict[str, Any]:
     text = export_rule(rule, format)
     if format == "json":
         return json.loads(text)

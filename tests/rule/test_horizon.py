@@ -10,6 +10,7 @@ from lrtune.rule import Scale, recommend, transfer_learning_rate
 def rule(own="steps", *, batch=False, **conditions):
     """0.01 · 128/width at 64, 128 and 256; also over the length `own`, and a batch, on neither of which it depends."""
     base = power_rule()
+    assert base.law is not None
     more = {own: (100.0, 300.0)} | ({"batch_tokens": (1e3, 4e3)} if batch else {})
     line = base.law._replace(exponents=tuple((*exponents, *[0] * len(more)) for exponents in base.law.exponents))
     scales = {**base.scales, **{name: Scale(low, high, (low * high) ** 0.5) for name, (low, high) in more.items()}}

@@ -13,7 +13,7 @@ from lrtune.errors import InputError
 from lrtune.records.importers import Columns, read_table
 from lrtune.records.jsonl import from_json, read_records, to_json
 from lrtune.records.record import TrialRecord
-from lrtune.rule.file import parse_rule
+from lrtune.rule import parse_rule
 from lrtune.study.toml import parse_study, to_toml
 
 RULE = (Path(__file__).resolve().parents[2] / "lrtune" / "rule" / "packaged-rule.json").read_text()

@@ -8,7 +8,7 @@ from lrtune.errors import InputError
 from lrtune.rule.published import PUBLISHED, published_rates
 
 
-def opinion(name: str, hidden_size: float, **scales: float):  # type: ignore[no-untyped-def]
+def opinion(name: str, hidden_size: float, **scales: float):
     return next(o for o in published_rates(hidden_size, **scales).opinions if o.name == name)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def write(folder: Path, loss: float) -> None:
     sys.modules.pop("changing", None)
 
 
-def run(rate: float, **options: bool) -> list[float | None]:
+def run(rate: float, **options: Any) -> list[float | None]:
     study = Study(trainer="changing:train", widths=(8,), steps=4, report_every=2)
     task = Task(hidden_size=8, learning_rate=rate)
     return [record.loss for record in run_fixed(study, [task], Path("run"), workers=1, **options).records]

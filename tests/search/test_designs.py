@@ -3,21 +3,22 @@
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from analytic import loss_at
 
-from lrtune.records.record import TrialRecord
+from lrtune.records.record import Status, TrialRecord
 from lrtune.search.designs import FixedDesign, GridDesign
 from lrtune.study.study import Study
 from lrtune.study.task import Task, log_spaced
 
 
-def study(**changes: object) -> Study:
+def study(**changes: Any) -> Study:
     return replace(Study(widths=(32, 64), lr_min=1e-3, lr_max=0.1, points=5, steps=10, design="grid"), **changes)
 
 
-def answer(task: Task, number: int, *, best: float = 0.01, status: str = "finished") -> TrialRecord:
+def answer(task: Task, number: int, *, best: float = 0.01, status: Status = "finished") -> TrialRecord:
     octaves = math.log2(task.learning_rate / best)
     return TrialRecord(
         trial=number,
@@ -34,7 +35,8 @@ def answer(task: Task, number: int, *, best: float = 0.01, status: str = "finish
 
 def play(design, reply, seed=0):
     """Answer proposals until the design is content, in a random order; returns the records."""
-    records, pending = [], []
+    records: list[TrialRecord] = []
+    pending: list[Task] = []
     order = random.Random(seed)
     while True:
         pending += design.propose(records, pending, 4)

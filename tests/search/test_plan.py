@@ -34,7 +34,8 @@ def test_a_scale_without_effect_is_named():
     assert message is not None
     assert message.startswith("scales.depth: the trainer ignores it: runs at 2 and 4 have the same losses")
     assert "trials 3 and 5" in message and "--allow-inert-scale" in message
-    assert inert_scale([run(3), run(5, hidden_size=64)], STUDY).startswith("scales.hidden_size: the trainer ignores it")
+    said = inert_scale([run(3), run(5, hidden_size=64)], STUDY)
+    assert said is not None and said.startswith("scales.hidden_size: the trainer ignores it")
     assert inert_scale([run(3), run(5, depth=4.0)], replace(STUDY, allow_inert_scale=True)) is None
 
 

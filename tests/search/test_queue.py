@@ -1,7 +1,9 @@
 """The search's side of the storage: what it asks while nothing happens, and that it misses nothing of what does."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,7 +11,6 @@ import sqlalchemy as sa
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord
-from lrtune.search import queue as module
 from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
@@ -26,7 +27,7 @@ class Scene:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         url = sqlite_url(folder)
         self.events: list[Event] = []
         self.leases, self.worker = Leases(open_engine(url), "study"), Leases(open_engine(url), "study")
@@ -44,7 +45,7 @@ class Scene:
         """Set the clock by which the worker renews its leases."""
         self.worker._now = sa.literal_column(f"({self.worker._now}) + {seconds}", sa.Double)
 
-    def kinds(self) -> list[type[Event]]:
+    def kinds(self) -> list[Any]:
         """The events that trials gave since the last call."""
         seen = [type(event) for event in self.events if isinstance(event, TrialStarted | TrialReported | TrialEnded)]
         self.events.clear()

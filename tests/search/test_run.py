@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -30,7 +31,7 @@ from lrtune.study.toml import parse_study
 pytestmark = pytest.mark.slow
 
 
-def study(**changes: object) -> Study:
+def study(**changes: Any) -> Study:
     settings = {"widths": (32, 64, 128), "trainer": "analytic:train", "design": "grid", "steps": 100}
     return Study(**{**settings, "report_every": 10, **changes})
 
@@ -303,7 +304,13 @@ def test_low_diversity_makes_a_trial_infeasible_to_optuna(tmp_path: Path):
     told = Trials(f"sqlite:///{tmp_path / 'study.db'}", "study")
     for diversity in (0.05, 0.5):
         number = told.add(Task(hidden_size=32, learning_rate=0.01))
-        fate = {"status": "finished", "loss": 3.0, "diversity": diversity, "steps": 10, "steps_done": 10}
+        fate: dict[str, Any] = {
+            "status": "finished",
+            "loss": 3.0,
+            "diversity": diversity,
+            "steps": 10,
+            "steps_done": 10,
+        }
         record = TrialRecord(trial=number, hidden_size=32, learning_rate=0.01, seed=0, **fate)
         told.tell(record, floor=0.1)
         told.tell(record, floor=0.1)

@@ -4,6 +4,7 @@ import re
 import tomllib
 from dataclasses import replace
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -220,7 +221,7 @@ def test_a_target_that_is_incomplete_or_unknown_is_one_clear_line(target, messag
         targets(replace(SCALES, targets=(target,)))
 
 
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "base": {"learning_rate": 0.01},
     "long": {"learning_rate": 0.01, "steps": 900, "hidden_size": 96, "seeds": 5, "clip": 0.1},
     "no-rate": {"clip": 0.1},

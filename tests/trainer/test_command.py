@@ -194,7 +194,7 @@ time.sleep(60)
 """
     run(script, keep=1)
     for pid in (tmp_path / "pids").read_text().split():
-        _wait_until(lambda pid=int(pid): not _alive(pid))
+        _wait_until(lambda pid=int(pid): not _alive(pid))  # type: ignore[misc]
 
 
 def test_a_child_left_behind_does_not_hold_the_run(run: Run) -> None:

@@ -23,7 +23,7 @@ from bitnet.data.prepare import (
     validation_contexts,
 )
 from bitnet.data.tokenise import END_OF_TEXT
-from lrtune.trainer.trial import InputError
+from lrtune.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 pytest.importorskip("tokenizers")
@@ -94,7 +94,7 @@ def _parquet(texts: list[str]) -> bytes:
 
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"id": list(range(len(texts))), "text": texts}), sink)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write_arrow(path: Path) -> Path:
@@ -229,8 +229,8 @@ def test_a_large_corpus_holds_out_a_twentieth() -> None:
 def test_copies_of_a_document_are_on_one_side(tmp_path: Path, cache: Path) -> None:
     folder = prepare(folder_of(tmp_path / "texts", DOCUMENTS * 2), cache)
     tokens = load_tokens(folder)
-    validation = decode(folder, tokens.validation)
-    train = decode(folder, tokens.train)
+    validation = decode(folder, tokens.validation.tolist())
+    train = decode(folder, tokens.train.tolist())
     for text in DOCUMENTS:
         assert (validation.count(text), train.count(text)) in ((2, 0), (0, 2))
 

@@ -34,7 +34,7 @@ def tensors(dtype: Any) -> list[Any]:
 
 def layer(parts: list[Any], gradient: str = "fp32", way: Arithmetic = KERNELS) -> Any:
     turns = rotations(LENGTH, SIZE, torch.device("cpu"), parts[0].dtype)
-    return way.layer(*parts, turns, SEQUENCES, "squared-relu", gradient)
+    return way.layer(*parts, turns, SEQUENCES, "squared-relu", gradient)  # type: ignore[call-arg]
 
 
 def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0, way: Arithmetic = KERNELS) -> list[Any]:
@@ -44,7 +44,7 @@ def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0, w
 
 
 def error(got: Any, exact: Any) -> float:
-    return ((got.double() - exact).norm() / exact.norm()).item()
+    return float((got.double() - exact).norm() / exact.norm())
 
 
 @pytest.mark.usefixtures("built")
@@ -74,8 +74,8 @@ def test_every_form_is_the_reference(way: Arithmetic, ffn: Any) -> None:
     parts[3] = normal_up(ffn, torch.float64)
     low = [part.detach().float().requires_grad_() for part in parts]
     turns = [rotations(LENGTH, SIZE, torch.device("cpu"), each[0].dtype) for each in (parts, low)]
-    wanted = REFERENCE.layer(*parts, turns[0], SEQUENCES, ffn, "fp32")
-    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32")
+    wanted = REFERENCE.layer(*parts, turns[0], SEQUENCES, ffn, "fp32")  # type: ignore[call-arg]
+    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32")  # type: ignore[call-arg]
     assert error(got.detach(), wanted.detach()) < 1e-5
     ours, exact = (torch.autograd.grad((y * y.detach()).sum(), each) for y, each in ((got, low), (wanted, parts)))
     for a, b in zip(ours, exact, strict=True):

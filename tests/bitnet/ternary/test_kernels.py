@@ -46,7 +46,7 @@ def by_torch(qkv: Any, grad: Any, turns: Any) -> tuple[Any, Any]:
 
 
 def error(got: Any, exact: Any) -> float:
-    return ((got.double() - exact).norm() / exact.norm()).item()
+    return float((got.double() - exact).norm() / exact.norm())
 
 
 @pytest.mark.usefixtures("built")

@@ -84,7 +84,7 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
 
 
 def test_what_is_next_to_nothing_is_zero_in_training_and_only_there() -> None:
-    def tiny() -> torch.Tensor:
+    def tiny() -> Any:
         return torch.full((64,), 1e-30) * 1e-12  # 1e-42 is below the smallest normal float32, 1.2e-38
 
     with cpu.tiny_as_zero():

@@ -24,7 +24,7 @@ DATA = np.random.default_rng(0).integers(0, 64, (2, 8, 6, 17))
 
 def members() -> list[Member]:
     """Three that differ in all that may differ."""
-    schedule = {"steps": 20, "warmup": 2}
+    schedule: dict[str, Any] = {"steps": 20, "warmup": 2}
     return [
         Member(seed=0, schedule=Schedule(peak=0.01, **schedule), clip=1.0),
         Member(seed=0, schedule=Schedule(peak=0.03, **schedule), clip=0.1, coupled=True, label_smoothing=0.1),

@@ -4,6 +4,7 @@ import math
 import pickle
 import re
 import textwrap
+from typing import Any
 
 import optuna
 import pytest
@@ -16,7 +17,7 @@ from lrtune.study.study import PruningPolicy
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 STEPS = 1000
-KNOWN = {"vocabulary_size": 8192, "unigram_entropy": 6.09}
+KNOWN: dict[str, Any] = {"vocabulary_size": 8192, "unigram_entropy": 6.09}
 
 
 def run(study, losses, diversities, *, params=None, attributes=None):
@@ -82,6 +83,7 @@ def test_peers_are_those_of_the_same_width():
         run(study, good, [0.3] * 10, params={"hidden_size": 64})
     assert run(study, bad, [0.3] * 10, params={"hidden_size": 128}).state == TrialState.COMPLETE
     assert run(study, bad, [0.3] * 10, params={"hidden_size": 64}).state == TrialState.PRUNED
+    assert isinstance(study.pruner, CollapsePruner)
     judged = study.pruner.judge(study, study.trials[-1])
     assert judged.kind == "beaten"
     assert "by its peer at" in judged.reason
@@ -129,7 +131,7 @@ def test_a_group_may_be_any_attribute():
 
 def test_the_example_in_the_docstring_runs():
     example = textwrap.dedent(re.split(r"::\n", module.__doc__, maxsplit=1)[1])
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(compile(example, "example", "exec"), scope)
     study = scope["study"]
     pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ STUCK = [7.0] * 10  # flat, 0.9 nats above the unigram entropy
 LOW = [0.03] * 10
 
 # name: (losses, diversities, keywords) → (kind, phase, words in the reason)
-STORIES = {
+STORIES: dict[str, tuple[Any, str, str, str]] = {
     "stuck for good": ((STUCK, LOW, {}), "collapsed", "collapsed", "no stage change ahead"),
     "stuck, loss rising": (([6.6 + 0.05 * i for i in range(10)], LOW, {}), "collapsed", "collapsed", "above"),
     "stuck at the unigram entropy": (([6.1] * 10, LOW, {}), "collapsed", "collapsed", "at the unigram entropy"),
@@ -335,6 +336,6 @@ def test_any_curve_gets_a_verdict(rows, changes, entropy, vocabulary):
     assert found.reason
     if found.kind == "collapsed":
         last = run.reports[-1]
-        assert last.diversity < POLICY.floor
+        assert last.diversity is not None and last.diversity < POLICY.floor
         assert not any(last.step <= change < 1000 for change in changes)
         assert entropy is None or last.loss >= entropy * 0.98

@@ -81,7 +81,7 @@ class Scene:
         self.leases = Leases(open_engine(self.url), "study")
         self.engine: Engine | None = None
 
-    def start(self, trainer: str, *rates: float, **more: object) -> Engine:
+    def start(self, trainer: str, *rates: float, **more: Any) -> Engine:
         options = {"mark": str(self.folder / "mark")}
         study = Study(trainer=f"test_engines:{trainer}", steps=10, report_every=2, widths=(32,), options=options)
         spec = {"study": to_toml(study), "fingerprint": "f", "checkpoints": str(self.folder / "checkpoints"), **more}

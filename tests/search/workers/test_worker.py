@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
+from lrtune.search.pruning.verdict import verdict
 from lrtune.search.workers import attempt
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
@@ -29,13 +31,13 @@ RATES = (0.01, 0.02, 0.04)
 class Desk:
     """A study with its leases, and a worker to work them off."""
 
-    def __init__(self, folder: Path, trainer: str, **changes: object) -> None:
+    def __init__(self, folder: Path, trainer: str, **changes: Any) -> None:
         self.study = Study(**{"trainer": trainer, "steps": 10, "report_every": 2, "widths": (32,), **changes})
         self.url = sqlite_url(folder)
         self.leases = Leases(open_engine(self.url), "study")
         self.spec = {"study": to_toml(self.study), "fingerprint": "f", "checkpoints": str(folder / "checkpoints")}
 
-    def queue(self, *rates: float, **more: object) -> None:
+    def queue(self, *rates: float, **more: Any) -> None:
         self.leases.create(StudySpec(**{**self.spec, **more}))
         for number, rate in enumerate(rates or RATES):
             task = Task(hidden_size=32, learning_rate=rate)
@@ -145,7 +147,7 @@ def train_bad_many(trials: list[Trial]) -> None:
         bad_at_the_second_rate(trial)
 
 
-sizes: list[object] = []
+sizes: list[Any] = []
 
 
 def test_records_carry_what_was_asked_reported_and_said(tmp_path: Path):
@@ -244,7 +246,7 @@ def train_few_wide(trials: list[Trial]) -> None:
 class Crowd(Desk):
     """Six trials at width 32 and six at 64, for one worker."""
 
-    def work_off(self, device: str = "cpu", **more: object) -> list[tuple[int, int]]:
+    def work_off(self, device: str = "cpu", **more: Any) -> list[tuple[int, int]]:
         """The (width, members) of each call of the trainer."""
         self.leases.create(StudySpec(**{**self.spec, **more}))
         for number in range(12):
@@ -382,8 +384,7 @@ def test_reports_are_appended_not_rewritten_and_a_run_is_judged_at_most_256_time
 ):
     written, judged = [], []
     monkeypatch.setattr(Leases, "append", lambda self, lease, reports, texts: not written.append((reports, texts)))
-    whole = attempt.verdict
-    monkeypatch.setattr(attempt, "verdict", lambda curve, *more: judged.append(curve.steps) or whole(curve, *more))
+    monkeypatch.setattr(attempt, "verdict", lambda curve, *more: judged.append(curve.steps) or verdict(curve, *more))
     desk = Desk(tmp_path, "test_worker:reports_often", steps=2000, report_every=1)
     desk.queue(0.01, checkpoint_seconds=0.0)
     record = desk.work()[0]
@@ -510,10 +511,11 @@ def test_a_worker_told_its_trainer_runs_no_other(tmp_path: Path):
         check_here(WorkerSpec(url=program.url, study="study", trainer="test_worker:good"))
 
 
-seen: dict[str, object] = {}
+seen: dict[str, Any] = {}
 
 
 def resumes(trial: Trial) -> None:
+    assert trial.checkpoint_dir is not None
     kept = trial.checkpoint_dir / "step"
     seen["began"] = first = int(kept.read_text()) if kept.exists() else 0
     for step in range(first, trial.steps + 1, trial.report_every):
