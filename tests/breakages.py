@@ -207,10 +207,24 @@ BREAKAGES = (
         ("search/workers/test_worker.py",),
     ),
     Breakage(
+        "engine: a worker outlives its guard and its search",
+        "lrtune/search/workers/process.py",
+        "    guard.end_with_guard()\n",
+        "",
+        ("faults/test_kills.py",),
+    ),
+    Breakage(
+        "engine: Ray's variables of another cluster reach a cluster of the search's own",
+        "lrtune/search/workers/ray.py",
+        "self._former = ray_head.set_access(ray_head.new_access())",
+        "self._former = {}",
+        ("faults/test_ray.py",),
+    ),
+    Breakage(
         "engine: a worker that ends with code 0 is not replaced",
         "lrtune/search/workers/local.py",
-        "if self.spec.patience is not None and code == OVER:",
-        "if code in (0, OVER):",
+        "if self.spec.patience is not None and code == process.OVER:",
+        "if code in (0, process.OVER):",
         ("faults/test_workers.py",),
     ),
     Breakage(

@@ -4,10 +4,14 @@ Runs as a script, ``python guard.py GRACE PROGRAM…``, with a pipe from its sta
 when the starter closes it, ends or is killed. The guard then sends SIGTERM to the process group, waits GRACE seconds
 and sends SIGKILL. It forwards a SIGTERM to the program alone. After the program ends, the guard ends the rest of the
 process group, and on Linux also the descendants that left the group.
+
+If the guard itself is killed, its starter ends the group. If both are killed, lrtune's own programs (GRACE 0) end by
+themselves (`end_with_guard`), and other programs by Linux's parent-death signal.
 """
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -19,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 _LEFT_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for processes that outlive the program
-_SET_CHILD_SUBREAPER = 36
+_LOOK_SECONDS = 1.0
+_SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 _NOT_RUN = 126
 
 
@@ -41,6 +46,23 @@ def end(guard: "subprocess.Popen[bytes]", seconds: float) -> None:
     guard.wait()
 
 
+def end_with_guard() -> None:
+    """From now on, end this process and its process group if its guard is killed; for lrtune's own programs."""
+
+    guard = os.getpgrp()  # it leads the group
+
+    def watch() -> None:
+        while os.getppid() == guard:
+            time.sleep(_LOOK_SECONDS)
+        for child in _children() if sys.platform == "linux" else ():
+            _send(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(guard, signal.SIGKILL)
+        _send(os.getpid(), signal.SIGKILL)  # if the program left the group
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def how_it_ended(code: int) -> str:
     """The exit code of a guard or of a bare process, in words."""
     number = -code if code < 0 else code - 128
@@ -53,10 +75,14 @@ def how_it_ended(code: int) -> str:
 def main(grace: float, arguments: Sequence[str]) -> int:
     """Run the program to its end, then end the processes that it left; returns its exit code."""
     is_linux = sys.platform == "linux"
-    if is_linux:  # orphans of the program become children of this process
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prepare = None
+    if is_linux:
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the program become children of this process
+        if grace:
+            prepare = functools.partial(prctl, _SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     try:
-        program = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, close_fds=False)
+        program = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, close_fds=False, preexec_fn=prepare)
     except OSError as error:
         print(f"{arguments[0]}: {error.strerror}", file=sys.stderr)
         return _NOT_RUN

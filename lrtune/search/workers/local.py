@@ -14,20 +14,22 @@ from typing import BinaryIO
 
 from lrtune.errors import InputError, RunFailedError, plain
 from lrtune.files import open_file, open_handle
+from lrtune.search.workers import process
 from lrtune.search.workers.machine import Share, shares
-from lrtune.search.workers.process import OVER, to_json
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise
 from lrtune.search.workers.worker import WorkerSpec, check_here
 from lrtune.trainer import guard
 
-# A worker must import lrtune from the same place as its parent.
 _ROOT = str(Path(__file__).resolve().parents[3])
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from lrtune.search.workers.process import main; sys.exit(main())"
-)
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from {} import main; sys.exit(main(sys.argv[2]))"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _KILL_SECONDS = 5.0
+
+
+def python(module: str, argument: str) -> list[str]:
+    """A command that calls ``main(argument)`` of a module of lrtune, imported from the same place as this one."""
+    return [sys.executable, "-P", "-c", _BOOT.format(module), _ROOT, argument]
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class LocalEngine:
         output = self._log(self.logs, index) if self.logs else None
         reading, writing = os.pipe()
         try:
-            process = guard.start(
-                [sys.executable, "-P", "-c", _BOOT, _ROOT, str(reading)],
+            started = guard.start(
+                python(process.__name__, str(reading)),
                 grace=0,
                 stdout=output or sys.stderr.fileno(),
                 stderr=output or sys.stderr.fileno(),
@@ -75,8 +77,8 @@ class LocalEngine:
             if output:
                 output.close()
         with contextlib.suppress(BrokenPipeError), open(writing, "w") as pipe:  # the worker may already have ended
-            pipe.write(to_json(spec))
-        self._members[index] = _Member(process, token)
+            pipe.write(process.to_json(spec))
+        self._members[index] = _Member(started, token)
 
     @staticmethod
     def _log(folder: Path, index: int) -> BinaryIO:
@@ -96,7 +98,7 @@ class LocalEngine:
                 continue
             guard.end(member.process, 0)
             del self._members[index]
-            if self.spec.patience is not None and code == OVER:
+            if self.spec.patience is not None and code == process.OVER:
                 continue
             dead.append((f":{member.token}", f"it ended with {guard.how_it_ended(code)}"))
             if not self._is_stopping:

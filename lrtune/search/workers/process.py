@@ -11,6 +11,7 @@ from dataclasses import asdict
 from lrtune.errors import LrtuneError, redact
 from lrtune.search.workers.training import explain, leave
 from lrtune.search.workers.worker import Worker, WorkerSpec
+from lrtune.trainer import guard
 
 TIMED_OUT = 75
 _LEAVE_SECONDS = 5.0
@@ -30,14 +31,15 @@ def from_json(text: str) -> WorkerSpec:
     return spec
 
 
-def main() -> int:
-    """Run one worker; the last argument is the descriptor of the pipe with its specification."""
+def main(pipe: str) -> int:
+    """Run one worker; `pipe` is the descriptor of the pipe with its specification."""
+    guard.end_with_guard()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with open(int(sys.argv.pop())) as pipe:
-            spec = from_json(pipe.read())
+        with open(int(pipe)) as reading:
+            spec = from_json(reading.read())
         worker = Worker(spec, stop, give_up)
         threading.Thread(target=_end_when_stuck, args=(worker.lease_seconds,), daemon=True).start()
         code = OVER if worker.run() else 0

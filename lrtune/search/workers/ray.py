@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, MissingExtraError, plain
+from lrtune.search.workers.local import python
 from lrtune.search.workers.process import to_json
 from lrtune.search.workers.worker import WorkerSpec
 from lrtune.trainer import guard
@@ -142,8 +143,8 @@ class RayEngine:
 class _OwnCluster:
     """A Ray cluster on this machine for this process alone; it ends with the process, even after a kill.
 
-    Every client of a Ray cluster can run code on it, so it listens on loopback only. Ray's token would have to be set
-    before its import, which is too early here.
+    Every client of a Ray cluster can run code on it, so it listens on loopback only, and clients need its token. Ray's
+    variables of this process, such as those of another cluster, are set aside until its end.
     """
 
     def __init__(self) -> None:
@@ -151,12 +152,9 @@ class _OwnCluster:
             probe.bind((ray_head.LOOPBACK, 0))
             port = probe.getsockname()[1]
         self.address = f"{ray_head.LOOPBACK}:{port}"
+        self._former = ray_head.set_access(ray_head.new_access())
         self._head = guard.start(
-            [sys.executable, "-P", ray_head.__file__, str(port)],
-            grace=0,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+            python(ray_head.__name__, str(port)), grace=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + _START_SECONDS
         while not self._listens(port):
@@ -175,6 +173,7 @@ class _OwnCluster:
     def end(self) -> None:
         """End the cluster with all its processes."""
         guard.end(self._head, _KILL_SECONDS)
+        ray_head.set_access(self._former)
 
 
 class _Actor:
