@@ -106,7 +106,14 @@ def test_a_function_that_cannot_be_imported_is_searched_and_resumed(
     done = lrtune.run_search(train, out="a", **SETTINGS, **options)
     assert len(done.records) == 9 and done.rule is not None
     assert done.rule.recommend(32).learning_rate == pytest.approx(1 / 32, rel=2)
-    again = lrtune.run_search(train, out="a", **{**SETTINGS, "trials": 10}, **options)
+    assert str(lrtune.load_run("a").ended) == done.stop_reason
+    meanwhile = []
+
+    def look(event: object) -> None:
+        meanwhile.append(lrtune.load_run("a").ended)
+
+    again = lrtune.run_search(train, out="a", on_event=look, **{**SETTINGS, "trials": 10}, **options)
+    assert meanwhile and meanwhile[0] is None  # it does not end before its end
     assert len(again.records) == 10
     assert again.records[:9] == done.records
 

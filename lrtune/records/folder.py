@@ -116,7 +116,8 @@ class RunFolder:
         return was
 
     def settle(self, study: Study, mark: str) -> None:
-        """Write the files that identify the study; called once the search can start."""
+        """Write the files that identify the study, and forget why an earlier search ended."""
+        (self.out / "ending.json").unlink(missing_ok=True)
         self.write("study.toml", to_toml(study))
         self.write(".fingerprint", mark + "\n")
 

@@ -1,7 +1,7 @@
 """A rule in words and curves, for the page and the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lrtune.report.terminal.chart import geometric
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 
-def fitted_curve(fit: "LawFit | None", hidden_size: int, rates: Sequence[float], count: int) -> list[Point]:
-    """(rate, loss) along the fit of one size between the extremes of `rates`; empty without a fit."""
-    cells = [] if fit is None else [cell for cell in fit.cells if cell.scales.get("hidden_size") == hidden_size]
+def fitted_curve(
+    fit: "LawFit | None", scales: "int | Mapping[str, float]", rates: Sequence[float], count: int
+) -> list[Point]:
+    """(rate, loss) along the fit at one size or place between the extremes of `rates`; empty without a fit."""
+    place = scales if isinstance(scales, Mapping) else {"hidden_size": scales}
+    cells = [] if fit is None else [cell for cell in fit.cells if place.items() <= cell.scales.items()]
     low, high = min(rates), max(rates)
     if not cells or low == high:
         return []

@@ -1,58 +1,152 @@
-"""The first sentences of a report: the result, its certainty, the next step."""
+"""The lead of a report: the rate to use, the law, its certainty, why the search ended, and the next command."""
 
+import shlex
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts
 from lrtune.report.advice import sentence
 from lrtune.report.run import Run
-from lrtune.rule import Rule, recommend
-from lrtune.rule.display import sizes
+from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.search.ending import Ending
+from lrtune.study.task import targets
+from lrtune.trainer.function import PREFIX
 
 
-def findings(run: Run) -> list[str]:
-    """Three sentences: the result, its certainty, the next step."""
-    ended = f"{len(run.records)} runs were trained ({counts(run.records)})"
+class Use(NamedTuple):
+    """A rate to use: the rate, the place that it is for, its interval and basis, and whether the data support it."""
+
+    rate: str
+    place: str
+    certainty: str
+    supported: bool
+
+
+class Findings(NamedTuple):
+    """What a run found.
+
+    Attributes:
+        uses: the rate at each target, or at the largest measured place; empty without a rule.
+        formula: the law; empty without one.
+        sentences: what was trained, how sure the law is, why the search ended.
+        advice: the next step; `command` is its command line, or empty.
+    """
+
+    uses: tuple[Use, ...]
+    formula: str
+    sentences: tuple[str, ...]
+    advice: str
+    command: str
+
+
+def findings(run: Run) -> Findings:
+    """The result, its certainty, the next step."""
+    number = len(run.records)
+    trained = f"{number} run{'s were' if number > 1 else ' was'} trained ({counts(run.records)})."
+    trained = trained if number else "No run has ended."
+    ended = [f"Ended: {run.ended.text}."] if run.ended else []
     if run.rule is None:
-        done = f"{sentence(ended)}" if run.records else "No run has ended."
-        return [f"No rule was found: {run.why_no_rule}.", done, _what_to_fix(run)]
-    if not sizes(run.rule):
-        return [
-            f"A law over {', '.join(run.rule.scales)} was fitted; {ended}.",
-            sentence(run.rule.reason),
-            "Ask it with lrtune lr, giving every scale.",
-        ]
-    return _of_sizes(run.rule, ended)
-
-
-def _of_sizes(rule: Rule, ended: str) -> list[str]:
-    measured = sizes(rule)
-    largest = measured[-1]
-    first, last, beyond = (recommend(size, rule=rule) for size in (measured[0], largest, largest * 2))
-    slope = "" if len(measured) < 2 else f", from {first.learning_rate:.3g} at {measured[0]:g}"
-    sure = (
-        f"At {largest * 2:g} the rule says {beyond.learning_rate:.3g} with a {beyond.level:.0%} interval of "
-        f"{beyond.low:.3g} to {beyond.high:.3g}"
+        advice, command = _to_fix(run)
+        return Findings((), "", (f"No rule was found: {run.why_no_rule}.", trained, *ended), advice, command)
+    answers = _answers(run, run.rule)
+    head, _, rest = run.rule.reason.partition("; ")
+    is_formula = head.startswith("lr ")
+    certainty = rest if is_formula else run.rule.reason
+    advice, command = _next(run, run.rule, answers)
+    return Findings(
+        uses=tuple(map(_use, answers)),
+        formula=head if "·" in head and is_formula else "",
+        sentences=(trained, *([sentence(certainty)] if certainty else []), *ended),
+        advice=advice,
+        command=command,
     )
-    if beyond.supported:
-        todo = f"Train with lrtune lr SIZE; lrtune verify {largest:g} checks the answer on fresh seeds."
-    else:
-        sure += ", which the data do not support"
-        todo = f"Measure a size near {largest * 2:g} before you rely on the law there: add it to --widths."
-    return [
-        f"The best peak learning rate at hidden size {largest:g} is {last.learning_rate:.3g} "
-        f"({last.low:.3g} to {last.high:.3g}){slope}; {ended}.",
-        f"{sentence(rule.reason)} {sure}.",
-        todo,
-    ]
 
 
-def _what_to_fix(run: Run) -> str:
+def places(run: Run) -> list[dict[str, float]]:
+    """The targets of the study in the law's scales; empty if it names none."""
+    if run.study is None or run.rule is None or not run.study.targets:
+        return []
+    try:
+        wanted = targets(run.study)
+        return [{name: recommend(rule=run.rule, **place).scales[name] for name in run.rule.scales} for place in wanted]
+    except (InputError, KeyError):
+        return []
+
+
+def _answers(run: Run, rule: Rule) -> list[Recommendation]:
+    """At each target; without targets, at the largest measured place."""
+    wanted = places(run) or [{name: scale.high for name, scale in rule.scales.items()}]
+    return [recommend(rule=rule, **place) for place in wanted]
+
+
+def _use(told: Recommendation) -> Use:
+    basis = told.basis if told.supported else f"{told.basis}, not supported by the data"
+    return Use(
+        rate=f"{told.learning_rate:.3g}",
+        place=", ".join(f"{name.replace('_', ' ')} {value:,g}" for name, value in told.scales.items()),
+        certainty=f"{told.low:.3g} … {told.high:.3g}, {told.level:.0%} interval; {basis}",
+        supported=told.supported,
+    )
+
+
+def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str]:
+    """The next step and its command."""
+    doubtful = next((told for told in answers if not told.supported), None)
+    if doubtful is None:
+        if run.study is None:
+            return "Ask for the rate in your training script.", ""
+        largest = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else run.study.widths[-1]
+        study = str(run.folder / "study.toml")
+        return "Check the answer on full-length runs.", _line("verify", f"{largest:g}", "--study", study)
+    if doubtful.basis == "extrapolated":
+        name, value = _nearer(rule, doubtful.scales)
+        return (
+            f"Measure {name.replace('_', ' ')} {value:g} too: the rate there rests on extrapolation.",
+            _again(run, {name: value}),
+        )
+    if run.ended and run.ended.ending is Ending.EXHAUSTED:
+        return sentence(run.ended.ending.value), ""
+    return "More runs make the answer surer.", _again(run, {})
+
+
+def _nearer(rule: Rule, asked: Mapping[str, float]) -> tuple[str, float]:
+    """The scale that is extrapolated the furthest, and a value towards the one asked for, at most twice the largest."""
+    factors = {name: asked[name] / scale.high for name, scale in rule.scales.items()}
+    name = max(factors, key=lambda each: factors[each])
+    return name, min(asked[name], 2 * rule.scales[name].high)
+
+
+def _again(run: Run, more: Mapping[str, float]) -> str:
+    """The command that goes on in the same folder, with one more value of a scale, or more time."""
+    if run.study is None or run.study.trainer.startswith(PREFIX):
+        return ""
+    flags: list[str] = []
+    for name, value in more.items():
+        if name == "hidden_size":
+            flags += ["--widths", ",".join(f"{each:g}" for each in (*run.study.widths, value))]
+        elif name in run.study.scales:
+            flags += ["--scale", f"{name}={','.join(f'{each:g}' for each in (*run.study.scales[name], value))}"]
+    budget = run.study.budget
+    flags += ["--budget", f"{2 * budget.seconds:g}s"] if budget.seconds else []
+    flags += ["--trials", f"{2 * budget.trials}"] if budget.trials else []
+    return _line("search", str(run.folder / "study.toml"), *flags, "--out", str(run.folder))
+
+
+def _to_fix(run: Run) -> tuple[str, str]:
     """The next step if there is no rule."""
-    again = "run the search again in the same folder to resume it."
     if run.no_rule not in (NoRule.ALL_FAILED, NoRule.NONE_FINISHED):
-        return sentence(again)
+        return "Run the search again in the same folder to resume it.", _again(run, {})
     last = run.records[-1]
     reason = f" ({last.reason})" if last.reason else ""
-    return (
-        f"The last run {last.status}{reason}: test the trainer with lrtune check-trainer, fix it or search lower "
-        f"rates, and {again}"
+    advice = (
+        f"The last run {last.status}{reason}: test the trainer, fix it or search lower rates, and resume the search."
     )
+    if run.study is None or run.study.trainer.startswith(PREFIX):
+        return advice, ""
+    return advice, _line("check-trainer", shlex.join(run.study.command) or run.study.trainer)
+
+
+def _line(*words: str) -> str:
+    return shlex.join(["lrtune", *words])

@@ -1,10 +1,12 @@
 """The report page of a run: findings, charts and the origin of every number; it needs no network."""
 
+import base64
 import html
 import json
 import re
 import shlex
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from lrtune.errors import InputError, plain
 from lrtune.extras import import_extra
 from lrtune.files import write_whole
 from lrtune.report.advice import shown
-from lrtune.report.findings import findings
+from lrtune.report.findings import Findings, findings, places
 from lrtune.report.library import vega_script, vl_convert
 from lrtune.report.run import Run, load_run
 from lrtune.rule import Rule
@@ -81,14 +83,13 @@ def page(run: Run, figures: "Sequence[Figure]") -> str:
     parts = {
         "TITLE": _escaped(f"{run.name}: learning rate by hidden size"),
         "NAME": _escaped(run.name),
-        "FINDINGS": "\n".join(f"<p>{_escaped(sentence)}</p>" for sentence in findings(run)),
-        "ADVICE": _advice_table(run.rule),
+        "LEAD": _lead_html(findings(run)),
+        "ADVICE": _advice_table(run.rule, places(run)),
         "FIGURES": "\n".join(_figure_html(figure) for figure in figures) or "<p>There is nothing to draw yet.</p>",
         "PROVENANCE": "".join(
             f"<dt>{_escaped(name)}</dt><dd>{_escaped(value)}</dd>" for name, value in _provenance(run)
         ),
-        "SPECS": _script_json(specs),
-        "LIBRARY": vega_script() if figures else "",
+        "PACKED": _packed(specs, vega_script()) if figures else "",
     }
     # In one pass, since a user's text may look like a placeholder.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place.group(1)], template)
@@ -98,8 +99,26 @@ def _escaped(text: str) -> str:
     return html.escape(plain(text))
 
 
-def _advice_table(rule: Rule | None) -> str:
-    rows = advice_rows(rule) if rule is not None else []
+def _lead_html(found: Findings) -> str:
+    """The box at the top: the rates to use, the law, its certainty, and the next command with a button to copy it."""
+    uses = [
+        f'<p class="use{"" if use.supported else " doubtful"}">Use <strong>{_escaped(use.rate)}</strong> at '
+        f"{_escaped(use.place)} <small>{_escaped(use.certainty)}</small></p>"
+        for use in found.uses
+    ]
+    formula = f"<p><code class=formula>{_escaped(found.formula)}</code></p>" if found.formula else ""
+    sentences = f"<p>{_escaped(' '.join(found.sentences))}</p>"
+    command = (
+        f"<span class=command><code>{_escaped(found.command)}</code><button type=button>Copy</button></span>"
+        if found.command
+        else ""
+    )
+    advice = f"<p class=next><b>Next:</b> {_escaped(found.advice)}{command}</p>"
+    return "\n".join([*uses, formula, sentences, advice])
+
+
+def _advice_table(rule: Rule | None, targets: Sequence[Mapping[str, float]]) -> str:
+    rows = advice_rows(rule, targets) if rule is not None else []
     if rule is None or not rows:
         return ""
     head = [html.escape(title) for title in advice_head(rule)]
@@ -140,7 +159,8 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
         trainer = "a command line" if run.study.command else run.study.trainer
         rows += [("trainer", trainer), ("steps of a run", str(run.study.steps)), ("seed", str(run.study.seed))]
     if run.rule is not None:
-        rows += [(name, shown(value)) for name, value in run.rule.conditions.items()]
+        conditions = {name: value for name, value in run.rule.conditions.items() if name != "data_fingerprint"}
+        rows += [(name, shown(value)) for name, value in conditions.items()]
         rows += [(f"horizon, {name}", f"{value:,.0f}") for name, value in run.rule.horizon.items()]
         rows += [(name.replace("_", " "), f"{value:g}") for name, value in run.rule.advice.items()]
         rows += [(name, value) for name, value in run.rule.provenance.items() if name != "fingerprint"]
@@ -157,7 +177,7 @@ def _specs(figure: "Figure") -> list[dict[str, Any]]:
     return [vega_lite(panel) for panel in figure.panels]
 
 
-def _script_json(value: object) -> str:
-    """JSON that is safe in a script element."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _packed(specs: Mapping[str, Any], library: str) -> str:
+    """The charts and the library that draws them, deflated: a third of their size. Base64 is safe in any element."""
+    parts = (json.dumps(specs, ensure_ascii=True, allow_nan=False), library)
+    return json.dumps([base64.b64encode(zlib.compress(part.encode(), 9)).decode() for part in parts])

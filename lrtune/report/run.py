@@ -12,6 +12,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.records.tally import counts
 from lrtune.rule import Rule, load_rule
 from lrtune.rule.display import law_sentence, rule_html
+from lrtune.search.ending import StopReason, read_ending
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 
@@ -30,6 +31,7 @@ class Run:
         rule: the rule of this run, or None.
         fit: its fit, for the curves.
         no_rule, why_no_rule: why there is no fit, and its line of text.
+        ended: why the last search there ended; None while one runs, or after it was killed.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Run:
     fit: "LawFit | None"
     no_rule: NoRule | None = None
     why_no_rule: str = ""
+    ended: StopReason | None = None
 
     @property
     def name(self) -> str:
@@ -99,6 +102,7 @@ def load_run(folder: Path | str, fit: "LawFit | None" = None) -> Run:
         fit=fit,
         no_rule=failure.no_rule if failure else None,
         why_no_rule=str(failure or ""),
+        ended=read_ending(folder),
     )
 
 

@@ -1,7 +1,7 @@
 """Rules and answers for people: rows of a table, a line for a prompt, HTML for a notebook."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import plain
@@ -30,25 +30,24 @@ def advice_head(rule: Rule) -> tuple[str, ...]:
     return (*names, "learning rate", f"{rule.level:.0%} interval", within, "basis")
 
 
-def advice_rows(rule: Rule) -> list[AdviceRow]:
-    """A row for each measured value of the first scale, and for twice and four times the largest.
+def advice_rows(rule: Rule, targets: Sequence[Mapping[str, float]] = ()) -> list[AdviceRow]:
+    """A row for each measured value of the first scale, and for each target or twice and four times the largest.
 
-    The other scales stand at their largest measured values.
+    The other scales stand at their largest measured values. One measured value alone has no further rows.
     """
     first, *others = rule.scales
     measured = _values(rule, first)
     top = {name: rule.scales[name].high for name in others}
-    return [
-        _row({first: size, **top}, rule)
-        for size in [*measured, *(measured[-1] * factor for factor in (2, 4) if measured)]
-    ]
+    places: list[Mapping[str, float]] = [{first: size, **top} for size in measured]
+    places += targets or [{first: measured[-1] * factor, **top} for factor in (2, 4) if len(measured) > 1]
+    return [_row(place, rule) for number, place in enumerate(places) if place not in places[:number]]
 
 
 def _values(rule: Rule, scale: str) -> list[float]:
     return sorted({cell.scales[scale] for cell in rule.cells})
 
 
-def _row(scales: dict[str, float], rule: Rule) -> AdviceRow:
+def _row(scales: Mapping[str, float], rule: Rule) -> AdviceRow:
     told = answer(rule, None, scales)
     safe_range = f"{told.safe_low:.2g} … {told.safe_high:.2g}" if told.safe_low and told.safe_high else "–"
     basis = told.basis if told.supported else f"{told.basis}, unsupported"

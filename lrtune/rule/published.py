@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from lrtune.errors import InputError
 
+TERNARY, DENSE = "ternary transformer", "transformer"
+_NAMED_SO = {TERNARY: ("bitnet", "ternary", "1.58", "trilm"), DENSE: ("transformer", "gpt", "llama", "qwen", "olmo")}
+
 
 class PublishedRule(NamedTuple):
     """One published rule.
@@ -25,6 +28,7 @@ class PublishedRule(NamedTuple):
         log_slope: for a formula factor + log_slope · ln N.
         threshold: for a rule of two steps: below it the first rate of the table, else the last.
         ratio_only: the formula only scales a tuned rate to another size.
+        family: the models that it is of, by `family`; empty for a rule of any model.
         note: batch and other conditions.
         unverified: the part of this entry that was not checked against its source.
     """
@@ -34,6 +38,7 @@ class PublishedRule(NamedTuple):
     needs: tuple[str, ...]
     domain: Mapping[str, tuple[float, float]]
     note: str
+    family: str = DENSE
     table: tuple[tuple[int, float, float | None], ...] = ()
     factor: float = 0.0
     exponents: Mapping[str, float] = {}
@@ -52,6 +57,7 @@ class Opinion(NamedTuple):
     in_domain: bool
     why: str
     source: str
+    family: str = ""
 
 
 class PublishedRates(NamedTuple):
@@ -73,8 +79,11 @@ class PublishedRates(NamedTuple):
         return "\n".join([f"published peak rates at hidden {self.hidden_size:g}", *(f"  {line}" for line in lines)])
 
 
-def _table(name: str, source: str, note: str, *rows: tuple[int, float, float | None]) -> PublishedRule:
+def _table(
+    name: str, source: str, note: str, *rows: tuple[int, float, float | None], family: str = TERNARY
+) -> PublishedRule:
     return PublishedRule(
+        family=family,
         name=name,
         source=source,
         needs=("hidden_size",),
@@ -146,6 +155,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         (2560, 1.6e-4, None),
         (4096, 1.2e-4, None),
         (5140, 1e-4, None),
+        family=DENSE,
     ),
     PublishedRule(
         name="Step Law",
@@ -190,6 +200,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         source="microsoft/mup",
         needs=("hidden_size",),
         domain={},
+        family="",
         note="hidden matrices ∝ 1/width, embeddings unchanged: only a ratio",
         exponents={"hidden_size": -1.0},
         ratio_only=True,
@@ -199,11 +210,18 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         source="BitNet Phase 4 results, 18 December 2025",
         needs=("hidden_size",),
         domain={"hidden_size": (256, 256)},
+        family=TERNARY,
         note="coupled L2, batch of 128 tokens; only 256 was measured",
         table=((256, 5e-4, None), (512, 1.5e-3, None)),
         threshold=512,
     ),
 )
+
+
+def family(conditions: Mapping[str, object]) -> str:
+    """The family of published rules for a model, from the ``model`` that its trainer names; empty if unknown."""
+    model = str(conditions.get("model", "")).lower()
+    return next((name for name, words in _NAMED_SO.items() if any(word in model for word in words)), "")
 
 
 def published_rates(hidden_size: float, *, ours: float | None = None, **scales: float) -> PublishedRates:
@@ -235,9 +253,9 @@ def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
     missing = [name for name in rule.needs if name not in given]
     if missing:
         why = f"needs {', '.join(_FROM.get(name, name) for name in missing)}"
-        return Opinion(rule.name, None, None, False, why, rule.source)
+        return Opinion(rule.name, None, None, False, why, rule.source, rule.family)
     if rule.ratio_only:
-        return Opinion(rule.name, None, None, True, rule.note, rule.source)
+        return Opinion(rule.name, None, None, True, rule.note, rule.source, rule.family)
     rate, second = _evaluate(rule, given)
     outside = []
     for name, (low, high) in rule.domain.items():
@@ -245,10 +263,10 @@ def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
             span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
             outside.append(f"{name} {given[name]:.3g} is outside its {span}")
     if rate is None:
-        return Opinion(rule.name, None, None, False, "gives no positive rate there", rule.source)
+        return Opinion(rule.name, None, None, False, "gives no positive rate there", rule.source, rule.family)
     doubt = [f"not checked against the source: {rule.unverified}"] if rule.unverified else []
     why = "; ".join([*(outside or ["inside its domain"]), rule.note, *doubt])
-    return Opinion(rule.name, rate, second, not outside, why, rule.source)
+    return Opinion(rule.name, rate, second, not outside, why, rule.source, rule.family)
 
 
 def _evaluate(rule: PublishedRule, given: Mapping[str, float]) -> tuple[float | None, float | None]:

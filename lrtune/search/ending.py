@@ -1,7 +1,13 @@
 """Why a search ended: `Ending` for programs, a line of text for people."""
 
+import json
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+
+from lrtune.files import read_text
+
+FILE = "ending.json"  # in the run folder
 
 
 class Ending(Enum):
@@ -30,3 +36,16 @@ class StopReason:
 
     def __str__(self) -> str:
         return self.text
+
+    def to_json(self) -> str:
+        """The content of `FILE`."""
+        return json.dumps({"ending": self.ending.name, "text": self.text}) + "\n"
+
+
+def read_ending(folder: Path) -> StopReason | None:
+    """Why the last search in a folder ended; None while one runs, after it was killed, or if the file is damaged."""
+    try:
+        found = json.loads(read_text(folder / FILE, within=folder, most=100_000))
+        return StopReason(Ending[found["ending"]], str(found["text"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

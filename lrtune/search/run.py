@@ -4,6 +4,7 @@ A design (`lrtune.search.designs`, `lrtune.search.adaptive`) proposes the runs, 
 manages them, and workers (`lrtune.search.workers.worker`) train them.
 """
 
+import contextlib
 import shlex
 import time
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from lrtune.rule import Rule, save_rule
 from lrtune.rule.active import activate, note_no_rule
 from lrtune.search.call import Subject, settle
 from lrtune.search.designs import Design, FixedDesign, GridDesign
-from lrtune.search.ending import Ending, StopReason
+from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.plan import Plan, check_budget, plan, shortfall
@@ -95,6 +96,8 @@ def run_search(
     if result.ending in (Ending.SECONDS_SPENT, Ending.TOKENS_SPENT):
         text = result.stop_reason + shortfall(study, result.records, result.workers)
         result = replace(result, reason=StopReason(result.ending, text))
+    with contextlib.suppress(RunFailedError):  # a disk that became full; the result says why it ended in any case
+        session.folder.write(FILE, result.reason.to_json())
     fit = law.fit()
     if fit is None:
         why = str(law.failure) if result.records else result.stop_reason

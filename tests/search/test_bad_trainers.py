@@ -70,7 +70,7 @@ def test_a_trainer_that_fails_ends_the_search_with_its_reason(name: str, says: s
     line = search(tmp_path / "run", trainer=f"test_bad_trainers:{name}")
     assert says in line and line.startswith("trainer: 5 runs in a row failed")
     told = findings(load_run(tmp_path / "run"))
-    assert "No rule was found" in told[0] and says in told[2] and "check-trainer" in told[2]
+    assert "No rule was found" in told.sentences[0] and says in told.advice and "check-trainer" in told.command
     assert status(tmp_path / "run").is_whole
 
 

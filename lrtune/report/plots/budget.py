@@ -10,7 +10,7 @@ from lrtune.report.plots.theme import LINE, Figure, inline
 
 
 def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
-    """Bars of compute by width; None without compute."""
+    """Bars of compute by width; None if nothing was saved."""
     rows = []
     spent_all = saved_all = 0.0
     for width in sorted({record.hidden_size for record in records}):
@@ -26,7 +26,7 @@ def budget_figure(records: Sequence[TrialRecord]) -> Figure | None:
             {"width": str(width), "part": "spent", "cost": spent, "runs": len(own)},
             {"width": str(width), "part": "saved by ending runs early", "cost": saved, "runs": len(own)},
         ]
-    if not spent_all:
+    if not saved_all:
         return None
     is_known = any(r.facts.parameters and r.facts.tokens_per_step for r in records)
     unit = "parameters × tokens" if is_known else "size² × steps"

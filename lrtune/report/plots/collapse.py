@@ -22,8 +22,9 @@ from lrtune.rule.display import sizes
 
 
 def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure | None:
-    """Every run by width and rate, with the boundary of collapse if known; None without runs."""
-    if not records:
+    """Every run by width and rate, with the boundary of collapse if known; None if no run collapsed or diverged."""
+    bad = [record for record in records if record.status in ("collapsed", "diverged")]
+    if not bad:
         return None
     widths = sorted({record.hidden_size for record in records})
     rates = [record.learning_rate for record in records]
@@ -43,12 +44,10 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
         .mark_point(filled=True, size=75, opacity=0.8)
         .encode(x=x, y=y, color=status_colour(present), shape=status_shape(present), tooltip=TRIAL_TOOLTIP)
     )
-    bad = [record for record in records if record.status in ("collapsed", "diverged")]
-    lowest = min((record.learning_rate for record in bad), default=None)
-    says = "Every run by hidden size and learning rate, its verdict as colour and shape. " + (
-        "No run collapsed or diverged."
-        if lowest is None
-        else f"{len(bad)} of {len(records)} runs collapsed or diverged, the lowest rate of them {lowest:.3g}."
+    lowest = min(record.learning_rate for record in bad)
+    says = (
+        "Every run by hidden size and learning rate, its verdict as colour and shape. "
+        f"{len(bad)} of {len(records)} runs collapsed or diverged, the lowest rate of them {lowest:.3g}."
     )
     return Figure(name="collapse", title="Collapse map", says=says, panels=[alt.layer(*layers).properties(height=340)])
 

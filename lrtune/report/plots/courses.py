@@ -37,14 +37,15 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     if not losses:
         return None
     highest = min(losses[-1], losses[int(0.9 * (len(losses) - 1))] * 1.15)
-    panels = [_course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest])]
+    panels, drawn = [_course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest])], "Validation loss"
     if any(row["at_diversity"] is not None for row in rows):
         panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05]))
+        drawn = "Validation loss and diversity"
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
         name="courses",
         title="Training curves",
-        says=f"Validation loss and diversity over training steps, one line per run, coloured by verdict, which "
+        says=f"{drawn} over training steps, one line per run, coloured by verdict, which "
         f"the mark at its end also shows: {counts(records)}.{some}",
         panels=panels,
         verdicts=present_statuses(records),

@@ -1,51 +1,75 @@
-"""Figure (b): the law, its interval and the measured optima, with the published rules."""
+"""Figure (b): the law, its interval and the measured optima, with published rules of its family."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import altair as alt
 
-from lrtune.report.advice import asked_of_published, sentence
+from lrtune.report.advice import asked_of_published
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
-from lrtune.rule.display import sizes as measured_sizes
-from lrtune.rule.published import published_rates
+from lrtune.rule.published import family, published_rates
 
 _HEIGHT = 360
 _NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels for the names of published rules
 
 
 def law_figure(rule: Rule | None) -> Figure | None:
-    """The optimum against hidden size, measured, fitted and extrapolated; None without a law of one scale."""
-    sizes = measured_sizes(rule)
-    if rule is None or not sizes:
+    """The optimum against each scale with several values; None without one.
+
+    A panel varies one scale; the others stand at their largest measured values.
+    """
+    varied = [] if rule is None else [name for name, scale in rule.scales.items() if scale.low < scale.high]
+    if rule is None or not varied:
         return None
-    low, high = sizes[0] / 1.1, sizes[-1] * 4
-    answers = [(size, recommend(size, rule=rule)) for size in geometric(sizes[0] * 1.001, sizes[-1] * 4, 60)]
+    top = {name: scale.high for name, scale in rule.scales.items()}
+    published = _published_rows(rule) if varied == ["hidden_size"] else []
+    largest = recommend(rule=rule, **top)
+    at = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in top.items())
+    says = (
+        f"Best learning rate against {' and '.join(name.replace('_', ' ') for name in varied)}. At {at} the law says "
+        f"{largest.learning_rate:.3g}, {largest.level:.0%} interval {largest.low:.3g} to {largest.high:.3g}. The band "
+        "is the interval; beyond the largest measured value the line is dashed: extrapolated."
+    )
+    if published:
+        says += " Thin grey lines are published rules of this family, dotted outside their published size range."
+    if len(top) > 1:
+        says += " Each panel varies one scale; the others stand at their largest measured values."
+    panels = [_panel(rule, name, top, published) for name in varied]
+    return Figure(name="law", title="The law", says=says, panels=panels, minimum=340 if len(panels) > 1 else 280)
+
+
+def _panel(rule: Rule, scale: str, top: dict[str, float], published: list[dict[str, Any]]) -> alt.LayerChart:
+    """The law over one scale, `top` giving the others."""
+    start, end = rule.scales[scale].low, rule.scales[scale].high
+    reach = end * (4 if scale == "hidden_size" else 2)
+    low, high = start / 1.1, reach
+    at = geometric(start * 1.001, reach, 60)  # beside measured values, where the interval is that of the runs
+    answers = [(value, recommend(rule=rule, **{**top, scale: value})) for value in at]
     line = [
         {
-            "hidden_size": size,
+            "value": value,
             "learning_rate": answer.learning_rate,
             "low": answer.low,
             "high": answer.high,
-            "part": "measured range" if size <= sizes[-1] * 1.001 else "extrapolated",
+            "part": "measured range" if value <= end * 1.001 else "extrapolated",
         }
-        for size, answer in answers
+        for value, answer in answers
     ]
     joint = next((row for row in reversed(line) if row["part"] == "measured range"), None)
     line += [{**joint, "part": "extrapolated"}] if joint else []
-    published = _published_rows(rule, sizes[0], sizes[-1] * 4)
     values = [row[key] for row in line for key in ("low", "high")] + [row["learning_rate"] for row in published]
-    domain = [max(min(values), 1e-5) / 1.3, min(max(values), 3.0) * 1.3]
+    domain = [max(min(values), 1e-7) / 1.3, min(max(values), 3.0) * 1.3]
     margin = _NAMES_WIDTH if published else 12
     x = alt.X(
-        "hidden_size:Q",
-        title="hidden size",
+        "value:Q",
+        title=scale.replace("_", " "),
         scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {margin}")]),
-        axis=alt.Axis(format="~g", labelOverlap=True, values=_doublings(low, high)),
+        axis=alt.Axis(format="~s" if reach >= 1e5 else "~g", labelOverlap=True, values=_doublings(start, reach)),
     )
     y = rate_axis(alt.Y, *domain)
     layers: list[Any] = [
@@ -69,40 +93,36 @@ def law_figure(rule: Rule | None) -> Figure | None:
             ),
         )
     )
-    layers += _measured_layers(rule, x, y)
-    largest = recommend(sizes[-1], rule=rule)
-    says = (
-        f"Best learning rate against hidden size. Measured at {', '.join(f'{size:g}' for size in sizes)}; at "
-        f"{sizes[-1]:g} the law says {largest.learning_rate:.3g}, {largest.level:.0%} interval {largest.low:.3g} to "
-        f"{largest.high:.3g}. {sentence(rule.reason)} The band is the interval; beyond {sizes[-1]:g} the "
-        "line is dashed: extrapolated. Thin grey lines are published rules, dotted outside their published size range."
-    )
-    return Figure(name="law", title="The law", says=says, panels=[alt.layer(*layers).properties(height=_HEIGHT)])
+    layers += _measured_layers(rule, scale, top, x, y)
+    return alt.layer(*layers).properties(height=_HEIGHT if len(top) == 1 else 280)
 
 
-def _published_rows(rule: Rule, low: float, high: float) -> list[dict[str, Any]]:
-    """The published rules' rates over the sizes, if the rule's conditions provide their inputs."""
-    scales = asked_of_published(rule)
-    return [
+def _published_rows(rule: Rule) -> list[dict[str, Any]]:
+    """The rates of the published rules of this model's family that hold over a part of the chart."""
+    scales, own = asked_of_published(rule), family(rule.conditions)
+    low, high = rule.scales["hidden_size"].low, rule.scales["hidden_size"].high
+    rows = [
         {
-            "hidden_size": size,
+            "value": size,
             "learning_rate": opinion.learning_rate,
             "name": opinion.name,
             "where": "in its domain" if opinion.in_domain else "outside of its domain",
             "why": opinion.why,
         }
-        for size in geometric(low, high, 40)
+        for size in geometric(low, high * 4, 25)
         for opinion in published_rates(size, **scales).opinions
-        if opinion.learning_rate is not None
+        if opinion.learning_rate is not None and opinion.family == own
     ]
+    holding = Counter(row["name"] for row in rows if row["where"] == "in its domain")
+    return [row for row in rows if holding[row["name"]] > 1]
 
 
 def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any, domain: Sequence[float]) -> list[Any]:
-    last = max(row["hidden_size"] for row in rows)
+    last = max(row["value"] for row in rows)
     detail = alt.Detail(["name:N", "where:N"])
     tooltip = [
         alt.Tooltip("name:N", title="published"),
-        alt.Tooltip("hidden_size:Q", title="hidden size", format=".0f"),
+        alt.Tooltip("value:Q", title="hidden size", format=".0f"),
         alt.Tooltip("learning_rate:Q", title="learning rate", format=".3g"),
         alt.Tooltip("why:N"),
     ]
@@ -113,7 +133,7 @@ def _published_layers(rows: list[dict[str, Any]], x: alt.X, y: Any, domain: Sequ
         for where, dash in (("in its domain", [1, 0]), ("outside of its domain", [1, 3]))
     ]
     names = (
-        alt.Chart(inline(_named([row for row in rows if row["hidden_size"] == last], domain)))
+        alt.Chart(inline(_named([row for row in rows if row["value"] == last], domain)))
         .mark_text(align="left", dx=5, fontSize=10, color=NAME)
         .encode(x=x, y=y, text="name:N")
     )
@@ -138,15 +158,16 @@ def _named(ends: list[dict[str, Any]], domain: Sequence[float]) -> list[dict[str
     ]
 
 
-def _doublings(low: float, high: float) -> list[float]:
-    first = math.ceil(math.log2(low))
-    return [2.0**power for power in range(first, math.floor(math.log2(high)) + 1)]
+def _doublings(start: float, reach: float) -> list[float]:
+    """Ticks: the smallest measured value and its doublings."""
+    return [start * 2.0**power for power in range(math.floor(math.log2(reach / start) + 1e-9) + 1)]
 
 
-def _measured_layers(rule: Rule, x: alt.X, y: Any) -> list[Any]:
+def _measured_layers(rule: Rule, scale: str, top: dict[str, float], x: alt.X, y: Any) -> list[Any]:
+    others = {name: value for name, value in top.items() if name != scale}
     rows = [
         {
-            "hidden_size": cell.scales["hidden_size"],
+            "value": cell.scales[scale],
             "learning_rate": cell.learning_rate,
             "low": cell.low,
             "high": cell.high,
@@ -154,10 +175,11 @@ def _measured_layers(rule: Rule, x: alt.X, y: Any) -> list[Any]:
             "bound": f"only a {cell.bound} bound" if cell.bound else "both sides sampled",
         }
         for cell in rule.cells
+        if others.items() <= cell.scales.items()
     ]
     base = alt.Chart(inline(rows))
     tooltip = [
-        alt.Tooltip("hidden_size:Q", title="hidden size"),
+        alt.Tooltip("value:Q", title=scale.replace("_", " ")),
         alt.Tooltip("learning_rate:Q", title="best rate", format=".3g"),
         alt.Tooltip("low:Q", format=".3g"),
         alt.Tooltip("high:Q", format=".3g"),

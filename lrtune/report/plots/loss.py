@@ -1,6 +1,6 @@
 """Figure (a): loss against learning rate, a panel per width."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -22,43 +22,70 @@ from lrtune.report.plots.theme import (
     trial_row,
 )
 from lrtune.rule import Rule, recommend
-from lrtune.rule.display import sizes
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
 
 
+Place = tuple[tuple[str, float], ...]  # (scale, value) of each scale
+_MOST_PANELS, _MOST_NAMED = 12, 4
+
+
 def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit | None") -> Figure | None:
-    """Every run's loss against its rate with the fitted curve, one panel per width; None without finished runs."""
-    finished = [record for record in records if record.status == "finished" and record.loss is not None]
-    if not finished:
+    """Every run's loss against its rate with the fitted curve, a panel per place; None without finished runs.
+
+    A place is a hidden size with the values of the law's other scales. With many places, the panels are those of the
+    largest other scales.
+    """
+    records = [record for record in records if record.arm is None]
+    if not any(record.status == "finished" and record.loss is not None for record in records):
         return None
     rates = [record.learning_rate for record in records]
-    widths = sorted({record.hidden_size for record in records})
     present: set[str] = {record.status for record in records}
-    panels = [
-        _loss_panel([r for r in records if r.hidden_size == width], width, rates, present, rule, fit)
-        for width in widths
-    ]
+    every = _by_place(records, rule)
+    shown = _shown(every)
+    panels = [_loss_panel(own, dict(place), rates, present, rule, fit) for place, own in shown.items()]
+    some = f" {len(shown)} of {len(every)} places are drawn." if len(shown) < len(every) else ""
     lowest = "; ".join(
-        f"hidden {width}: lowest loss {record.loss:.3f} at {record.learning_rate:.3g}"
-        for width, record in best_by_size(records).items()
+        f"{_title(dict(place))}: lowest loss {best.loss:.3f} at {best.learning_rate:.3g}"
+        for place, own in list(shown.items())[-_MOST_NAMED:]
+        for best in best_by_size(own).values()
     )
     return Figure(
         name="loss",
         title="Loss against learning rate",
-        says="Validation loss of every run against its learning rate, one panel per hidden size, with the fitted "
+        says="Validation loss of every run against its learning rate, one panel per size, with the fitted "
         "curve; the dotted line is the recommended rate, green its safe range, red where most runs collapse; runs that "
-        f"ended early, or higher than the panel shows, stand at the upper edge. {sentence(lowest)}",
+        f"ended early, or higher than the panel shows, stand at the upper edge.{some} {sentence(lowest)}",
         panels=panels,
         verdicts=present_statuses(records),
         minimum=380 if len(panels) == 4 else 280,  # two rows of two
     )
 
 
+def _by_place(records: Sequence[TrialRecord], rule: Rule | None) -> dict[Place, list[TrialRecord]]:
+    """The records at each combination of the law's scales, ascending."""
+    names = ["hidden_size", *(name for name in (rule.scales if rule else ()) if name != "hidden_size")]
+    found: dict[Place, list[TrialRecord]] = {}
+    for record in records:
+        found.setdefault(tuple((name, record.scale(name) or 0.0) for name in names), []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _shown(every: dict[Place, list[TrialRecord]]) -> dict[Place, list[TrialRecord]]:
+    if len(every) <= _MOST_PANELS:
+        return every
+    most = {name: max(dict(place)[name] for place in every) for name, _ in next(iter(every))[1:]}
+    return {place: own for place, own in every.items() if dict(place[1:]) == most} or every
+
+
+def _title(place: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.removesuffix('_size').replace('_', ' ')} {value:g}" for name, value in place.items())
+
+
 def _loss_panel(
     own: Sequence[TrialRecord],
-    width: int,
+    place: Mapping[str, float],
     rates: Sequence[float],
     present: set[str],
     rule: Rule | None,
@@ -66,7 +93,7 @@ def _loss_panel(
 ) -> alt.LayerChart:
     low, high = min(rates) / 1.15, max(rates) * 1.15
     finished = sorted(r.loss for r in own if r.status == "finished" and r.loss is not None)
-    curve = fitted_curve(fit, width, [r.learning_rate for r in own], 160)
+    curve = fitted_curve(fit, place, [r.learning_rate for r in own], 160) if len(finished) > 1 else []
     bottom = min([*finished[:1], *(loss for _, loss in curve)], default=0.0)
     span = finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0
     span = max(span, 0.015 * abs(bottom)) or 1.0  # keeps a flat curve flat
@@ -78,7 +105,7 @@ def _loss_panel(
     y = alt.Y(
         "shown:Q", title="validation loss", scale=alt.Scale(domain=[bottom - 0.1 * span, top], nice=False, zero=False)
     )
-    layers = _zones(width, low, high, rule)
+    layers = _zones(place, low, high, rule)
     if curve:
         layers.append(
             # Points far above the panel would get coordinates that renderers cannot clip.
@@ -97,14 +124,14 @@ def _loss_panel(
             tooltip=TRIAL_TOOLTIP,
         )
     )
-    return alt.layer(*layers).properties(title=f"hidden {width}", height=220)
+    return alt.layer(*layers).properties(title=_title(place), height=220)
 
 
-def _zones(width: int, low: float, high: float, rule: Rule | None) -> list[Any]:
+def _zones(place: Mapping[str, float], low: float, high: float, rule: Rule | None) -> list[Any]:
     """The safe range, the zone of collapse and the recommended rate, behind the points."""
-    if rule is None or not sizes(rule):
+    if rule is None or not rule.scales.keys() <= place.keys():
         return []
-    answer = recommend(width, rule=rule)
+    answer = recommend(rule=rule, **{name: place[name] for name in rule.scales})
     zones = []
     if answer.safe_low is not None and answer.safe_high is not None:
         zones.append((max(low, answer.safe_low), min(high, answer.safe_high), SAFE, 0.14))
