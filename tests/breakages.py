@@ -641,6 +641,27 @@ BREAKAGES = (
         ("trainer/test_complete.py",),
     ),
     Breakage(
+        "rule: a transfer ignores what differs beside the law's scales",
+        "lrtune/rule/transfer.py",
+        "doubt = _unknown_effect(rule, *asked) or doubt",
+        "_unknown_effect(rule, *asked)",
+        ("rule/test_transfer.py",),
+    ),
+    Breakage(
+        "rule: a question in tokens is answered for the longest steps",
+        "lrtune/rule/question.py",
+        "given = in_units_of(rule, given)",
+        "in_units_of(rule, given)",
+        ("rule/test_horizon.py",),
+    ),
+    Breakage(
+        "lr: a number for scripts comes without its doubt",
+        "lrtune/cli/rates.py",
+        "(not advice.supported or first == NOT_YOURS)",
+        "(first == NOT_YOURS)",
+        ("cli/test_cli.py",),
+    ),
+    Breakage(
         "targets: a scale with several trained values may be left out",
         "lrtune/study/task.py",
         "if name not in target and len(values) > 1:",

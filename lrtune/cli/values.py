@@ -81,10 +81,15 @@ def parse_command(text: str) -> tuple[str, ...]:
         raise InputError(f"--command: expected a command line, but {str(error).lower()} in {text!r:.60}") from None
 
 
-def parse_tuned(text: str) -> tuple[int, float]:
-    """Size and rate from ``128=0.003``."""
-    size, _, tuned = text.partition("=")
+def parse_tuned(text: str) -> tuple[dict[str, float], float]:
+    """Scales and rate from ``128=0.003`` or ``hidden_size=128,steps=1200:0.003``."""
+    place, mark, tuned = text.rpartition(":")
+    if not mark:
+        size, mark, tuned = text.partition("=")
+        place = f"hidden_size={size}"
     try:
-        return int(size), float(tuned)
-    except ValueError:
-        raise InputError(f"--given: expected SIZE=LR such as 128=0.003, but got {text!r:.40}") from None
+        return parse_numbers(place.split(","), flag="--given"), float(tuned)
+    except (InputError, ValueError):
+        raise InputError(
+            f"--given: expected SIZE=LR such as 128=0.003, or hidden_size=128,steps=1200:0.003, but got {text!r:.60}"
+        ) from None

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 
 from lrtune.errors import InputError
 from lrtune.rule.answer import PROVISIONAL, answer
@@ -104,7 +105,13 @@ def recommend(
 
 
 def transfer_learning_rate(
-    learning_rate: float, from_size: float, to_size: float, *, rule: RuleLike = None, **scales: float
+    learning_rate: float,
+    from_size: float,
+    to_size: float,
+    *,
+    rule: RuleLike = None,
+    from_scales: Mapping[str, float] | None = None,
+    **scales: float,
 ) -> Transfer:
     """Scale a rate that you tuned at `from_size` to `to_size` by the law's ratio.
 
@@ -117,10 +124,16 @@ def transfer_learning_rate(
     The tuned rate carries the level of its setting (data, batch, optimizer); the rule adds only the slope. The
     interval is that of the ratio: zero wide at equal sizes, wider with their distance.
 
+    Args:
+        learning_rate: the tuned rate.
+        from_size, to_size: the hidden sizes at which it was tuned and is wanted.
+        rule: as of `recommend`.
+        from_scales, scales: the further scales at both; one that either leaves out is the same at both.
+
     Raises:
         InputError: as `recommend`, or the given rate is not a positive number.
     """
-    start, end = ({"hidden_size": size, **scales} for size in (from_size, to_size))
+    start, end = {"hidden_size": from_size, **(from_scales or {})}, {"hidden_size": to_size, **scales}
     loaded, is_default = read_rule(rule)
     found = carry(loaded, learning_rate, start, end)
     return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found

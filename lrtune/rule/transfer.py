@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 from lrtune.rule.answer import check_rate
 from lrtune.rule.data import Rule, Transfer
-from lrtune.rule.doubt import Unsupported, too_costly, too_wide
+from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
-from lrtune.rule.question import Question, all_scales, beyond_range, placed
+from lrtune.rule.horizon import lengths
+from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, placed
 
 _Ratio = tuple[float, float, float, Unsupported | None]
 
@@ -20,9 +21,11 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
         InputError: as `answer`, or the given rate is not a positive number.
     """
     check_rate("learning rate", learning_rate)
-    places = [placed(rule, all_scales(rule, None, scales)) for scales in (start, end)]
+    asked = [all_scales(rule, None, scales) for scales in (_with(start, end), _with(end, start))]
+    places = [placed(rule, scales) for scales in asked]
     ratio, low, high, doubt = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
     worst = max(places, key=lambda place: place.factor)
+    doubt = _unknown_effect(rule, *asked) or doubt
     notes = [str(doubt)] if doubt else []
     if worst.basis == "extrapolated":
         notes.append(beyond_range(rule, worst))
@@ -44,6 +47,30 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
     )
 
 
+def _with(own: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    """The scales of one end; those that it leaves out are the other's. Tokens and steps are one length."""
+    length = {"tokens", "steps"} if {"tokens", "steps"} & own.keys() else set()
+    return {**{name: value for name, value in others.items() if name not in length}, **own}
+
+
+def _unknown_effect(rule: Rule, start: Mapping[str, float], end: Mapping[str, float]) -> Unsupported | None:
+    """The doubt about ends that differ by more than a factor of two in what the law is not over."""
+    ends = [dict(asked) for asked in (start, end)]
+    if not {"tokens", "steps"} & rule.scales.keys():
+        for asked in ends:
+            tokens, steps = lengths(rule, asked)
+            asked |= {} if steps is None else {"steps": steps}
+            asked |= {} if tokens is None else {"tokens": tokens}
+    for name in {**start, **end, **ends[0]}:
+        if name in rule.scales or not (name in ends[0] and name in ends[1]):
+            continue
+        factor = ends[1][name] / ends[0][name]
+        if not 1 / HORIZON_FACTOR <= factor <= HORIZON_FACTOR:
+            text = f"the ends differ by a factor of {factor:.3g} in {name}, and this rule's law is not over {name}"
+            return Unsupported(Doubt.FAR_HORIZON if name in ("tokens", "steps") else Doubt.FAR_CONDITION, text)
+    return None
+
+
 def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     assert rule.draws is not None
     first, last = (locate(rule, rule.draws, place.scales) for place in (start, end))
@@ -54,6 +81,8 @@ def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     lost = regrets(centred, 0.0)
     mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
     doubt = too_costly("the ratio", mean, worst, rule.tolerance)
+    if doubt is None and rule.left_out is not None and not (start.cell and end.cell):
+        doubt = unpredictable(rule.left_out, rule.tolerance)
     return 2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt
 
 

@@ -138,6 +138,36 @@ def test_lr_carries_a_tuned_rate_and_compares(in_searched: Cli) -> None:
     assert "Phase 4, option B" in compared and "Step Law" in compared and "ours" in compared
 
 
+def test_lr_answers_for_several_sizes_in_one_table(in_searched: Cli) -> None:
+    lines = in_searched("lr", 64, 128, 100_000, "--rule", Path("runs") / "own", "--at", 0.004).out.splitlines()
+    assert lines[0].split() == ["hidden", "learning", "rate", "90%", "interval", "safe", "range", "cost", "of", "0.004"]
+    assert [line.split()[0] for line in lines[1:4]] == ["64", "128", "100000"]
+    assert lines[1].endswith("measured") and lines[3].endswith("not supported")
+    assert any(line.strip().startswith("law ") for line in lines)
+    assert sum("100000: not supported by the data" in line for line in lines) == 1
+    both = in_searched("lr", 64, 128, "--plain").out.split()
+    assert both == [in_searched("lr", size, "--plain").out.strip() for size in (64, 128)]
+    assert [each["basis"] for each in json.loads(in_searched("lr", 64, 256, "--json").out)] == [
+        "measured",
+        "extrapolated",
+    ]
+    assert in_searched("lr", 64, 100_000, "--strict").code == 1
+
+
+def test_lr_carries_a_rate_tuned_at_other_scales(in_searched: Cli) -> None:
+    short = in_searched("lr", 128, "--given", "64=0.01").out
+    assert in_searched("lr", 128, "--given", "hidden_size=64:0.01").out == short
+    far = in_searched("lr", 128, "--steps", 4000, "--given", "hidden_size=64,steps=40:0.01").out
+    assert "the ends differ by a factor of 100 in steps" in far
+
+
+def test_plain_warns_of_what_the_data_do_not_support(in_searched: Cli) -> None:
+    for arguments in ((100_000, "--plain"), ("--plain", 100_000, "--steps", 40)):
+        done = in_searched("lr", *arguments)
+        assert float(done.out) > 0 and "warning: not supported by the data" in done.err and done.code == 0
+    assert in_searched("lr", 64, "--plain").err == ""
+
+
 def test_strict_refuses_what_the_data_do_not_support(in_searched: Cli) -> None:
     far = in_searched("lr", 100000, "--strict", "--plain")
     assert (far.code, far.out) == (1, "")
@@ -298,6 +328,15 @@ BAD = [
     (["lr", "64", "--rule", "none.json"], "none.json: cannot read the rule"),
     (["lr", "64", "--plain", "--json"], "--plain: cannot be combined with --json"),
     (["lr", "64", "--given", "128"], "--given: expected SIZE=LR"),
+    (["lr", "64", "--given", "hidden_size=128,steps:0.003"], "or hidden_size=128,steps=1200:0.003, but got"),
+    (["lr", "64", "--given", "128=0.003", "--at", "0.1"], "--at: cannot be combined with --given"),
+    (["lr", "64", "128", "--compare"], "--compare: cannot be combined with several sizes"),
+    (
+        ["lr", "64", "--steps", "100", "--tokens", "1e9"],
+        "tokens: expected 102,400, since steps is 100 at 1,024 tokens a step",
+    ),
+    (["lr", "64", "--steps", "-3"], "steps: expected a positive number, but got -3"),
+    (["lr", "64", "--scale", "dpth=3"], "dpth: this rule has no such scale"),
     (["lr", "64", "--scale", "depth"], "--scale: expected NAME=VALUE"),
     (["lr", "64", "--scale", "depth=deep"], "--scale: expected a number for depth"),
     (["export", "--format", "xml"], "expected one of python, json, yaml, toml"),

@@ -329,3 +329,10 @@ def test_a_rule_is_written_through_a_link_only_where_that_is_asked(tmp_path: Pat
     (tmp_path / "real.json").write_text("untouched")
     save_rule(power_rule(), link)
     assert not link.is_symlink() and (tmp_path / "real.json").read_text() == "untouched"
+
+
+def test_a_run_folder_is_read_for_its_rule(tmp_path: Path) -> None:
+    save_rule(power_rule(), tmp_path / "rule.json")
+    assert load_rule(tmp_path).source == str(tmp_path / "rule.json")
+    with pytest.raises(InputError, match=r"rule\.json: cannot read the rule: No such file"):
+        load_rule(tmp_path.parent)

@@ -1,0 +1,108 @@
+"""The text of a rule's answers: one size with everything that is known, or several as a table."""
+
+from collections.abc import Mapping
+
+from lrtune.cli.rates import rate
+from lrtune.cli.terminal import table
+from lrtune.rule import Recommendation, Rule, Transfer
+
+Answer = Recommendation | Transfer
+# Conditions, by their names in the trainer's contract, that move the best rate most.
+_HEADLINE = ("model", "optimizer", "schedule", "data")
+
+
+def one(hidden: float, advice: Answer, rule: Rule) -> str:
+    """The rate, interval and basis in one line, the conditions in the next, then the rest."""
+    rows = _rest(advice)
+    rows.append(("why", advice.why))
+    if advice.source:
+        rows.append(("rule", advice.source))
+    rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
+    first = f"{rate(advice.learning_rate)} at hidden {hidden:g} ({_interval(advice)}, {advice.level:.0%} interval)"
+    lines = [f"{first}, {_basis(advice, rule)}", _holds_for(advice, rule)]
+    return "\n".join([*filter(None, lines), *(f"  {name:14}{text}" for name, text in rows)])
+
+
+def several(answers: Mapping[int, Answer], rule: Rule) -> str:
+    """One row per size, then what holds for all of them, then the doubts."""
+    some = next(iter(answers.values()))
+    header = ["hidden", "learning rate", f"{some.level:.0%} interval"]
+    header.append("safe range" if isinstance(some, Recommendation) else "ratio")
+    at = some.at if isinstance(some, Recommendation) else None
+    header += [*([] if at is None else [f"cost of {rate(at)}"]), ""]
+    rows = []
+    for hidden, advice in answers.items():
+        row = [f"{hidden}", rate(advice.learning_rate), _interval(advice)]
+        if isinstance(advice, Recommendation):
+            row.append(_safe(advice) or "–")
+            row += [] if at is None else [f"{advice.at_regret:.2%}"]
+        else:
+            row.append(f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")
+        rows.append([*row, _short_basis(advice)])
+    lines = [table(rows, header), _holds_for(some, rule), f"  {'law':14}{rule.reason}"]
+    lines += [f"  {'rule':14}{some.source}"] if some.source else []
+    notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
+    lines += [f"  {'note' if index == 0 else '':14}{text}" for index, text in enumerate(notes)]
+    return "\n".join(filter(None, lines))
+
+
+def _interval(advice: Answer) -> str:
+    return f"{rate(advice.low)} … {rate(advice.high)}"
+
+
+def _safe(advice: Recommendation) -> str:
+    if advice.safe_low is None or advice.safe_high is None:
+        return ""
+    return f"{rate(advice.safe_low)} … {rate(advice.safe_high)}"
+
+
+def _short_basis(advice: Answer) -> str:
+    text = advice.basis + (f" {advice.extrapolation:.3g}×" if advice.basis == "extrapolated" else "")
+    return text if advice.supported else f"{text}, not supported"
+
+
+def _basis(advice: Answer, rule: Rule) -> str:
+    """``measured``, ``interpolated``, or the factor beyond the measured range."""
+    text = advice.basis
+    if advice.basis == "extrapolated":
+        text = f"extrapolated {advice.extrapolation:.3g}×"
+        sizes = rule.scales.get("hidden_size")
+        if sizes:
+            text = f"measured from {sizes.low:g} to {sizes.high:g}, {text}"
+    return text if advice.supported else f"{text}, not supported by the data"
+
+
+def _holds_for(advice: Answer, rule: Rule) -> str:
+    """The horizon, and the conditions that move the best rate most."""
+    conditions = [str(rule.conditions[name]) for name in _HEADLINE if name in rule.conditions]
+    batch = rule.conditions.get("tokens_per_step")
+    if isinstance(batch, int | float):
+        conditions.append(f"batches of {batch:,.0f} tokens")
+    tokens, steps = getattr(advice, "horizon_tokens", None), getattr(advice, "horizon_steps", None)
+    length = [f"{value:,.0f} {unit}" for value, unit in ((tokens, "tokens"), (steps, "steps")) if value is not None]
+    conditions = [" in ".join(length), *conditions] if length else conditions
+    return f"for {', '.join(conditions)}" if conditions else ""
+
+
+def _rest(advice: Answer) -> list[tuple[str, str]]:
+    """The rest of an answer, as names and texts."""
+    if isinstance(advice, Transfer):
+        return [("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")]
+    rows = []
+    if _safe(advice):
+        rows.append(("safe range", _safe(advice)))
+    if advice.regret is not None and advice.regret_90 is not None:
+        rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
+    if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
+        cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
+        rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))
+    if advice.collapse_10 is not None and advice.collapse_50 is not None:
+        rows.append(("collapse", f"1 run in 10 at {rate(advice.collapse_10)}, 1 in 2 at {rate(advice.collapse_50)}"))
+    if advice.stage2_learning_rate is not None:
+        rows.append(("stage 2", rate(advice.stage2_learning_rate)))
+    if advice.weight_decay is not None:
+        later = advice.weight_decay_stage2
+        rows.append(("weight decay", f"{advice.weight_decay:g}" + (f", then {later:g}" if later is not None else "")))
+    if advice.warmup_steps is not None:
+        rows.append(("warm-up", f"{advice.warmup_steps:g} steps"))
+    return rows
