@@ -120,10 +120,17 @@ def test_the_variable_stays_in_charge(project: Path, monkeypatch: pytest.MonkeyP
     assert not (project / "lrtune-rule.json").exists()
 
 
-def test_a_rule_in_a_parent_counts_within_a_project_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_in_a_parent_counts_within_a_project_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     save_rule(power_rule(), project / "lrtune-rule.json")
     (project / "deep").mkdir()
     monkeypatch.chdir(project / "deep")
     assert load_rule().source == str(project / "lrtune-rule.json")
     (project / "pyproject.toml").unlink()
-    assert "packaged" in load_rule().source
+    mark = tmp_path_factory.getbasetemp() / ".git"  # of the tests' own project
+    mark.rmdir()
+    try:
+        assert "packaged" in load_rule().source
+    finally:
+        mark.mkdir()
