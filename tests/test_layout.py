@@ -105,7 +105,6 @@ STDLIB_ONLY = [
 FORMATS = {
     "lrtune.study.toml": {"tomli_w"},
     "lrtune.rule.export": {"tomli_w"},
-    "lrtune.trainer.rows": {"tensorboard"},
 }
 MAY_IMPORT_OPTUNA = {
     "lrtune.search.optuna_study",

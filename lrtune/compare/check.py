@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lrtune.law.fit import fit_law
 from lrtune.records.identity import fitted_to
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -81,6 +80,8 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
     own = {id(record) for record in known}
     fresh = [record for record in given if id(record) not in own]
     has_verdict = any(record.loss is not None for record in fresh)
+    from lrtune.law.fit import fit_law  # loads scipy
+
     fitted = fit_law(
         fresh if has_verdict else given, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True
     )

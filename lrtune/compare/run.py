@@ -10,7 +10,6 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.files import write_whole
 from lrtune.records.record import task_of
 from lrtune.search.events import OnEvent
-from lrtune.search.run import run_fixed
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
 from lrtune.trainer.find import trainer_of
@@ -73,6 +72,8 @@ def run_comparison(study: Study, out: Path, *, on_event: OnEvent | None = None, 
 def train_arms(study: Study, out: Path, *, on_event: OnEvent | None = None, **options: Any) -> ArmsComparison:
     """`run_comparison` without its file. If stopped before any run ended, the comparison has no arms."""
     planned = tasks(study)
+    from lrtune.search.run import run_fixed  # loads Optuna
+
     result = run_fixed(study, planned, out, on_event=on_event, **options)
     # The folder may contain runs of earlier versions of the arms.
     wanted = {task.key for task in planned}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError, plain
+from lrtune.errors import InputError, plain
+from lrtune.extras import import_extra
 from lrtune.files import MIB
 from lrtune.records.sqlite_files import connector
 from lrtune.records.table import Row, Table, table_of
@@ -71,10 +72,7 @@ def read_yaml(path: Path, within: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is not valid YAML.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("config", "PyYAML", f"reading {path}") from error
+    yaml = import_extra("yaml", extra="config", purpose=f"reading {path}", package="PyYAML")
     try:
         data = yaml.safe_load(read_bytes(path, within, MIB))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

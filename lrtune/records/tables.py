@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrtune import files
-from lrtune.errors import InputError, MissingExtraError, plain
+from lrtune.errors import InputError, plain
+from lrtune.extras import import_extra
 from lrtune.records.table import Row, Table, check_size, flat, table_of
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -223,11 +224,8 @@ def _object(where: str, data: Any) -> dict[str, Any]:
 
 
 def _parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("parquet", "pyarrow", f"reading {path}") from error
+    pyarrow = import_extra("pyarrow", extra="parquet", purpose=f"reading {path}")
+    import_extra("pyarrow.parquet", extra="parquet", purpose=f"reading {path}")
     try:
         data = io.BytesIO(read_bytes(path))
         meta = pyarrow.parquet.read_metadata(data)

@@ -8,13 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lrtune.errors import InputError, MissingExtraError
+from lrtune.errors import InputError
+from lrtune.extras import import_extra
 from lrtune.files import MIB, open_file
-
-if TYPE_CHECKING:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 Row = Mapping[str, Any]
 _MOST_BYTES = 256 * MIB
@@ -80,22 +78,20 @@ def log_history(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in state.get("log_history") or () if isinstance(entry, dict)]
 
 
-def events(file: Path, *, tensors: int = 0) -> "EventAccumulator":
+def events(file: Path, *, tensors: int = 0) -> Any:
     """TensorBoard's reader of an events file, with all scalars and the last `tensors` of each tensor (0: all).
 
     Raises:
         MissingExtraError: tensorboard is not installed.
     """
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", f"reading {file}") from error
-    accumulator = EventAccumulator(str(file), size_guidance={"scalars": 0, "tensors": tensors})
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    reader = import_extra(module, extra="tensorboard", purpose=f"reading {file}", package="tensorboard")
+    accumulator = reader.EventAccumulator(str(file), size_guidance={"scalars": 0, "tensors": tensors})
     accumulator.Reload()
     return accumulator
 
 
-def scalars(accumulator: "EventAccumulator") -> dict[str, list[tuple[int, float]]]:
+def scalars(accumulator: Any) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of each scalar by tag; newer writers store scalars as tensors."""
     tags = accumulator.Tags()
     found = {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}

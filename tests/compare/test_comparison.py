@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from lrtune.cli import run as run_cli
-from lrtune.compare import run as module
 from lrtune.compare.arms import Spread, gather_arms, outcome, value_at
 from lrtune.compare.effects import compare_records, effects
 from lrtune.compare.run import cost, run_comparison, tasks
@@ -100,11 +99,11 @@ def test_stopped_before_any_run_has_ended_it_is_no_failure(tmp_path, monkeypatch
     stopped = SearchResult(
         out=tmp_path, records=[], reason=StopReason(Ending.INTERRUPTED, "interrupted"), interrupted=2
     )
-    monkeypatch.setattr(module, "run_fixed", lambda *arguments, **options: stopped)
+    monkeypatch.setattr("lrtune.search.run.run_fixed", lambda *arguments, **options: stopped)
     done = run_comparison(STUDY, tmp_path)
     assert (done.arms, done.interrupted) == ([], 2)
     assert not (tmp_path / "compare.md").exists()
-    monkeypatch.setattr(module, "run_fixed", lambda *arguments, **options: replace(stopped, interrupted=None))
+    monkeypatch.setattr("lrtune.search.run.run_fixed", lambda *arguments, **options: replace(stopped, interrupted=None))
     with pytest.raises(RunFailedError, match="no run of any arm ended"):
         run_comparison(STUDY, tmp_path)
 
