@@ -544,7 +544,7 @@ BREAKAGES = (
     ),
     Breakage(
         "search: one that is refused has changed what workers are told",
-        "lrtune/search/workers/leases.py",
+        "lrtune/search/workers/study_row.py",
         "self._run(self._insert(STUDIES).values(row).on_conflict_do_nothing())",
         "self._run(self._insert(STUDIES).values(row).on_conflict_do_update(index_elements=['name'], set_=row))",
         ("search/test_run.py",),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bitnet.data.corpus import STREAMED_BYTES, Source
+from bitnet.data.source import STREAMED_BYTES, Source
 from lrtune.trainer import InputError
 
 END_OF_TEXT = "<|endoftext|>"

@@ -22,6 +22,7 @@ from bitnet.data.prepare import (
     prepare_tokens,
     validation_contexts,
 )
+from bitnet.data.source import Source
 from bitnet.data.tokenise import END_OF_TEXT
 from lrtune.errors import InputError
 
@@ -193,8 +194,8 @@ def test_stdlib_names_its_python() -> None:
 
 
 def test_facts_are_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    def source(version: str) -> corpus.Source:
-        return corpus.Source(name="x", signature=version, documents=lambda: iter(DOCUMENTS), facts={"python": version})
+    def source(version: str) -> Source:
+        return Source(name="x", signature=version, documents=lambda: iter(DOCUMENTS), facts={"python": version})
 
     made = []
     for version in ("3.11.7", "3.12.0"):
@@ -208,7 +209,7 @@ def test_facts_are_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch, cach
 
 
 def survey(texts: list[str]) -> tokenise.Survey:
-    source = corpus.Source(name="x", signature="x", documents=lambda: iter(texts))
+    source = Source(name="x", signature="x", documents=lambda: iter(texts))
     return tokenise.survey(source, lambda what, share: None)
 
 
@@ -262,7 +263,7 @@ def test_pieces_end_at_line_ends(text: str, longest: int, pieces: list[str]) -> 
 def test_the_vocabulary_is_learnt_from_training_text_alone(tmp_path: Path, cache: Path) -> None:
     held_out = {text for text in DOCUMENTS if tokenise._digest(text) in survey(DOCUMENTS).held_out}
     learnt = tokenise._to_learn_from(
-        corpus.Source(name="x", signature="x", documents=lambda: iter(DOCUMENTS)), survey(DOCUMENTS)
+        Source(name="x", signature="x", documents=lambda: iter(DOCUMENTS)), survey(DOCUMENTS)
     )
     assert set(learnt) == set(DOCUMENTS) - held_out
 
