@@ -30,7 +30,6 @@ import torch
 
 from bitnet.settings.config import ModelConfig
 from bitnet.ternary.arithmetic import choose
-from bitnet.ternary.quantize import forward_product, stored_as
 
 _SHARE = 0.8  # of the free memory: allocators leave gaps, and reports need memory too
 
@@ -41,7 +40,7 @@ def bytes_each(config: ModelConfig, *, tokens: int, device: str) -> int:
     d, f, v = config.hidden_size, config.ffn_width, config.vocabulary_size
     parameters = config.parameters
     ternary = parameters - 2 * v * d
-    stored = _integer_bytes(kind)
+    stored = 1 if arithmetic.name == "kernels" else {"int8": 1, "bf16": 2, "float": 4}[arithmetic.product]
     in_tiles = not arithmetic.keeps_squares and config.ffn == "squared-relu"
     layer = layer_bytes(config, tokens=tokens, stored=stored, in_tiles=in_tiles)
     logits = 8 * min(tokens * v, arithmetic.logits_at_once)
@@ -58,15 +57,6 @@ def layer_bytes(config: ModelConfig, *, tokens: int, stored: int, in_tiles: bool
     """Bytes that one layer keeps for its gradient, without its weights; an integer takes `stored` bytes."""
     middle = (4 + stored) + (12 if config.ffn == "swiglu" else 0 if in_tiles else 4)
     return tokens * (config.hidden_size * (3 * (4 + stored) + 24) + config.ffn_width * middle)
-
-
-def _integer_bytes(kind: str) -> int:
-    if kind == "cuda":
-        return 2
-    x = torch.empty(0, device=kind)
-    if choose(x.device).name == "kernels":
-        return 1
-    return int(stored_as(forward_product(x), x).itemsize)
 
 
 def free_bytes(device: str) -> int | None:

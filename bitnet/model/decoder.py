@@ -92,7 +92,7 @@ def hidden_states(
     turns = rotations(length, config.head_size, x.device, x.dtype)
     for layer in range(config.depth):
         qkv, out, up, down = (parameters[f"{layer}.{name}"] for name in ("qkv", "out", "up", "down"))
-        x = arithmetic.layer(x, qkv, out, up, down, turns, sequences, config.ffn, gradient)
+        x = arithmetic.layer(x, qkv, out, up, down, turns, sequences, config.ffn, gradient, arithmetic.product)
     return rms_norm(x)
 
 

@@ -3,9 +3,11 @@
 All give the same values and gradients up to float rounding; `bitnet.ternary.reference` defines them.
 """
 
+import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,10 +16,11 @@ from bitnet.settings.config import Ffn, Gradient
 from bitnet.ternary import fused, kernels, plain, reference, tiles
 from bitnet.ternary.digits import Digits
 from bitnet.ternary.floats import Floats
+from bitnet.ternary.quantize import Product
 
-Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient], Tensor]
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient, Product], Tensor]
 """One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, rotations from `plain.rotations`, B, kind
-of FFN, precision of the gradients) → (K, N, D)."""
+of FFN, precision of the gradients, method of the forward products) → (K, N, D)."""
 
 CrossEntropy = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """(Scores (K, n, V), which may be overwritten, targets (K, n), smoothing (K,) or None) → the gradient of the
@@ -31,6 +34,7 @@ class Arithmetic:
     Attributes:
         name: its name.
         layer, cross_entropy: its functions.
+        product: method of the forward products that torch's operations compute.
         logits_at_once: size of a slice of logits. Torch's operations make several passes over a slice, so on a CPU it
             fits a core's cache. The kernel makes one pass, so larger slices are faster. On a GPU memory limits it.
         has_low_precision: whether low-precision gradients are faster than exact ones; if not, bf16 uses exact ones.
@@ -40,6 +44,7 @@ class Arithmetic:
     name: Literal["reference", "device", "compiled", "tiles", "kernels"]
     layer: Layer
     cross_entropy: CrossEntropy = plain.cross_entropy
+    product: Product = "float"
     logits_at_once: int = 2**24
     has_low_precision: bool = False
     keeps_squares: bool = True
@@ -49,7 +54,7 @@ _DIGITS_PAY = 96  # smallest hidden size at which two digits by AVX2 beat float3
 
 REFERENCE = Arithmetic(name="reference", layer=reference.layer)
 DEVICE = Arithmetic(name="device", layer=plain.layer)
-CUDA = Arithmetic(name="device", layer=plain.layer, logits_at_once=2**28, has_low_precision=True)
+CUDA = Arithmetic(name="device", layer=plain.layer, product="bf16", logits_at_once=2**28, has_low_precision=True)
 TILES = Arithmetic(name="tiles", layer=tiles.layer, logits_at_once=2**18, keeps_squares=False)
 KERNELS = Arithmetic(
     name="kernels",
@@ -76,16 +81,42 @@ INT8_KERNELS = replace(
 
 
 def choose(device: torch.device) -> Arithmetic:
-    """The fastest implementation on this device; depends on the hardware, never on a timing."""
-    if device.type == "cpu":
-        if kernels.library() is None:
-            return TILES
-        if kernels.int8_in_hardware():
-            return INT8_KERNELS
-        return AVX2_KERNELS if kernels.uses_avx2() else KERNELS
-    return CUDA if device.type == "cuda" else DEVICE
+    """The fastest implementation on this device.
+
+    It depends on the hardware; only `product` depends on a timing, and no bit of a result on `product`.
+    """
+    if device.type != "cpu":
+        return CUDA if device.type == "cuda" else DEVICE
+    if kernels.library() is None:
+        found = TILES
+    elif kernels.int8_in_hardware():
+        found = INT8_KERNELS
+    else:
+        found = AVX2_KERNELS if kernels.uses_avx2() else KERNELS
+    return replace(found, product="int8" if _int8_pays() else "float")
 
 
 def compiled(compiler: Callable[[Layer], Layer], base: Arithmetic) -> Arithmetic:
     """`base` with layers of compiled torch operations."""
     return replace(base, name="compiled", layer=compiler(plain.layer_as_real), keeps_squares=True)
+
+
+@functools.cache
+def _int8_pays() -> bool:
+    """Whether this CPU multiplies int8 matrices faster than float32 ones, timed for a millisecond or two."""
+    x, w = torch.ones(256, 128, dtype=torch.int8), torch.ones(256, 128, dtype=torch.int8)
+    x32, w32 = x.float(), w.float()
+    try:
+        return _quickest(lambda: torch._int_mm(x, w.t())) < _quickest(lambda: x32 @ w32.t())
+    except RuntimeError:
+        return False
+
+
+def _quickest(call: Any, repeats: int = 5) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -18,6 +18,7 @@ from bitnet.settings.config import Ffn, Gradient
 from bitnet.ternary import tiles
 from bitnet.ternary.kernels import run
 from bitnet.ternary.plain import feed_forward
+from bitnet.ternary.quantize import Product
 from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
 _TILE = 2**19  # size of a tile; all its forms together fit a core's cache of about 2 MB
@@ -159,15 +160,16 @@ class Fused:
         sequences: int,
         ffn: Ffn,
         gradient: Gradient,
+        product: Product = "float",
     ) -> Tensor:
-        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`."""
+        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`, and with it `product`."""
         if x.shape[1] > _MOST_TOKENS:
-            return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient)
+            return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, product)
         by = self.backward(gradient, x.shape[2])
         x = _each(lambda a, b, c: _Attend.apply(a, b, c, turns, sequences, self.product, by), x, qkv, out)
         if ffn == "squared-relu":
             return _each(lambda a, b, c: _Ffn.apply(a, b, c, self.product, by), x, up, down)
-        return feed_forward(x, up, down, ffn, gradient)
+        return feed_forward(x, up, down, ffn, gradient, product)
 
 
 def cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitnet.settings.config import Ffn, Gradient
-from bitnet.ternary.quantize import bit_linear
+from bitnet.ternary.quantize import Product, bit_linear
 
 
 @functools.lru_cache(maxsize=8)
@@ -62,15 +62,16 @@ def layer(
     sequences: int,
     ffn: Ffn,
     gradient: Gradient,
+    product: Product = "float",
     turned: Any = turned_as_complex,
 ) -> Tensor:
     """See `bitnet.ternary.arithmetic.Layer`; on a GPU, ``bf16`` also computes attention in bfloat16."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
-    mixing = bit_linear(x, qkv, gradient=gradient)
+    mixing = bit_linear(x, qkv, gradient=gradient, product=product)
     mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
     mixed = attention(mixing, turns, low=gradient == "bf16" and x.is_cuda, turned=turned)
-    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient)
-    return feed_forward(x, up, down, ffn, gradient)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient, product=product)
+    return feed_forward(x, up, down, ffn, gradient, product)
 
 
 def layer_as_real(
@@ -83,14 +84,16 @@ def layer_as_real(
     sequences: int,
     ffn: Ffn,
     gradient: Gradient,
+    product: Product = "float",
 ) -> Tensor:
     """`layer` with real numbers only, for compilers."""
-    return layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, turned_as_real)
+    return layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, product, turned_as_real)
 
 
-def feed_forward(x: Tensor, up: Tensor, down: Tensor, ffn: Ffn, gradient: Gradient) -> Tensor:
+def feed_forward(x: Tensor, up: Tensor, down: Tensor, ffn: Ffn, gradient: Gradient, product: Product) -> Tensor:
     """x + BitLinear(activation(BitLinear(x)))."""
-    return x + bit_linear(activation(bit_linear(x, up, gradient=gradient), ffn), down, gradient=gradient)
+    hidden = activation(bit_linear(x, up, gradient=gradient, product=product), ffn)
+    return x + bit_linear(hidden, down, gradient=gradient, product=product)
 
 
 def activation(up: Tensor, ffn: Ffn) -> Tensor:

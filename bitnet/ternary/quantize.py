@@ -17,8 +17,6 @@ Shapes: K members (models in one batch), N tokens, I inputs, O outputs, G weight
 (query, key and value; gate and up), each with its own scale.
 """
 
-import functools
-import time
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -55,7 +53,7 @@ def rms_norm(x: Tensor) -> Tensor:
     return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=NORM_EPS)
 
 
-def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
+def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", product: Product = "float") -> Tensor:
     """RMSNorm, then the quantised linear maps, for K members at once.
 
     Args:
@@ -63,20 +61,20 @@ def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
         w: (K, G, O, I), latent full-precision weights.
         gradient: the precision of the two matrix products of the backward pass: ``fp32`` (that of the operands),
             or ``bf16``, where the incoming gradient is rounded and the integer operands are exact.
+        product: method of the forward product.
 
     Returns:
         (K, N, G · O), in the dtype of x.
     """
-    return _BitLinear.apply(x, w, gradient)
+    return _BitLinear.apply(x, w, gradient, product)
 
 
 class _BitLinear(torch.autograd.Function):
     """y = RMSNorm(x)^ ŵᵀ, as y = (integers of x · integers of w) · step, with step = 1 / (scale of x · scale of w)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, gradient: Gradient, product: Product) -> Tensor:
         members, groups, outputs, inputs = w.shape
-        product = forward_product(x)
         kept = stored_as(product, x)
         # The norm cancels in x · s, so quantise x itself; only s depends on the norm.
         rstd = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / inputs + NORM_EPS).rsqrt_()
@@ -93,7 +91,7 @@ class _BitLinear(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, rstd, x_integers, x_scale, w_integers, w_scale, step = ctx.saved_tensors
         members, groups, outputs, _ = ctx.shape
         if ctx.gradient == "bf16":
@@ -109,7 +107,7 @@ class _BitLinear(torch.autograd.Function):
             grad_w = matmul(grad.transpose(1, 2), x_integers * x_scale.reciprocal(), grad.dtype).view(ctx.shape)
         # RMSNorm: x̄ = x · r, so dx = r · (ḡ − x̄ · mean(ḡ · x̄)).
         inner = (grad_x * x).mean(dim=-1, keepdim=True).mul_(rstd * rstd)
-        return grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd), grad_w, None
+        return grad_x.addcmul_(x, inner, value=-1.0).mul_(rstd), grad_w, None, None
 
 
 def stored_as(product: Product, x: Tensor) -> torch.dtype:
@@ -143,39 +141,3 @@ def _wide_product(a: Tensor, b: Tensor) -> Tensor:
 @_wide_product.register_fake
 def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2], dtype=torch.float32)
-
-
-def forward_product(x: Tensor) -> Product:
-    """The fastest method for the exact forward product on the device and in the dtype of `x`."""
-    if x.dtype != torch.float32:
-        return "float"
-    if x.is_cuda:
-        return "bf16"
-    return "int8" if x.device.type == "cpu" and _int8_pays() else "float"
-
-
-@torch.compiler.assume_constant_result
-def _int8_pays() -> bool:
-    """Whether this CPU multiplies int8 matrices faster than float32 ones."""
-    return _probe_int8()
-
-
-@functools.cache
-def _probe_int8() -> bool:
-    """Time both for a millisecond or two. The results are bit-identical."""
-    x, w = torch.ones(256, 128, dtype=torch.int8), torch.ones(256, 128, dtype=torch.int8)
-    x32, w32 = x.float(), w.float()
-    try:
-        return _quickest(lambda: torch._int_mm(x, w.t())) < _quickest(lambda: x32 @ w32.t())
-    except RuntimeError:
-        return False
-
-
-def _quickest(call: Any, repeats: int = 5) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)

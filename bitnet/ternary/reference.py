@@ -46,8 +46,9 @@ def layer(
     sequences: int,
     ffn: Ffn,
     gradient: Gradient,
+    product: str = "float",
 ) -> Tensor:
-    """See `bitnet.ternary.arithmetic.Layer`; gradients are always in the precision of x."""
+    """See `bitnet.ternary.arithmetic.Layer`; products and gradients are always in the precision of x."""
     return torch.stack([_layer(x[k], qkv[k], out[k], up[k], down[k], turns, sequences, ffn) for k in range(len(x))])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitnet.settings.config import Ffn, Gradient
 from bitnet.ternary.plain import feed_forward
-from bitnet.ternary.quantize import bit_linear, forward_product, integer_product, stored_as
+from bitnet.ternary.quantize import Product, bit_linear, integer_product, stored_as
 from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
 
 _TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, half of a core's cache
@@ -31,26 +31,29 @@ def layer(
     sequences: int,
     ffn: Ffn,
     gradient: Gradient,
+    product: Product = "float",
 ) -> Tensor:
     """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
-    mixing = bit_linear(x, qkv, gradient=gradient)
+    mixing = bit_linear(x, qkv, gradient=gradient, product=product)
     mixed = attention(mixing.view(members * sequences, -1, 3, width // head_size, head_size), turns)
-    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient, product=product)
     if ffn == "squared-relu":
-        return squared_relu_ffn(x, up, down, gradient=gradient)
-    return feed_forward(x, up, down, ffn, gradient)
+        return squared_relu_ffn(x, up, down, gradient=gradient, product=product)
+    return feed_forward(x, up, down, ffn, gradient, product)
 
 
-def squared_relu_ffn(x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient = "fp32") -> Tensor:
+def squared_relu_ffn(
+    x: Tensor, up: Tensor, down: Tensor, *, gradient: Gradient = "fp32", product: Product = "float"
+) -> Tensor:
     """x + BitLinear(relu(BitLinear(x))²): x (K, N, D), up (K, 1, F, D), down (K, 1, D, F) → (K, N, D)."""
-    return torch.stack([_Ffn.apply(x[k], up[k, 0], down[k, 0], gradient) for k in range(len(x))])
+    return torch.stack([_Ffn.apply(x[k], up[k, 0], down[k, 0], gradient, product) for k in range(len(x))])
 
 
 class _Weights:
     """Quantise one matrix (O, I): its integers in the product's dtype, and the scale."""
 
-    def __init__(self, w: Tensor, product: Any) -> None:
+    def __init__(self, w: Tensor, product: Product) -> None:
         self.scale = w.abs().mean().clamp_(min=SCALE_FLOOR).reciprocal_()
         self.integers = (w * self.scale).round_().clamp_(-1, 1).to(stored_as(product, w))
 
@@ -70,8 +73,7 @@ class _Ffn(torch.autograd.Function):
     """One member: x (N, D), up (F, D), down (D, F)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor, gradient: Gradient) -> Tensor:
-        product = forward_product(x)
+    def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor, gradient: Gradient, product: Product) -> Tensor:
         kept = stored_as(product, x)
         w_up, w_down = _Weights(up, product), _Weights(down, product)
         count, width = x.shape[0], up.shape[0]
@@ -96,7 +98,7 @@ class _Ffn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, positive, x_integers, z_integers, x_scale, x_rstd, z_scale, z_rstd = ctx.saved_tensors
         w_up, w_down = ctx.weights
         up, down = w_up.values(), w_down.values()
@@ -117,7 +119,7 @@ class _Ffn(torch.autograd.Function):
             torch.mul(product(d, up), factor, out=grad_x[rows])
         inner = torch.linalg.vecdot(grad_x, x).unsqueeze(-1).mul_(x_rstd.square() / x.shape[1])
         grad_x.addcmul_(x, inner, value=-1.0).mul_(x_rstd).add_(grad)
-        return grad_x, grad_up, grad_down, None
+        return grad_x, grad_up, grad_down, None, None
 
 
 def _gradient_products(gradient: Gradient) -> tuple[Any, Any]:

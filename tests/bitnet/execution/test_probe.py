@@ -22,7 +22,6 @@ from bitnet.execution import (  # noqa: E402
 from bitnet.execution.timing import Shape, StepTime, time_steps  # noqa: E402
 from bitnet.model.decoder import hidden_states, initial_parameters, views  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
-from bitnet.ternary import quantize  # noqa: E402
 from bitnet.ternary.arithmetic import DEVICE  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer.find import resolve_trainer  # noqa: E402
@@ -116,9 +115,9 @@ def test_members_are_halved_until_memory_holds_them(count: int, each: int, free:
 
 
 @pytest.mark.parametrize("ffn", ["squared-relu", "swiglu"])
-def test_the_estimate_counts_what_a_layer_keeps_for_its_gradient(ffn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_counts_what_a_layer_keeps_for_its_gradient(ffn: Any) -> None:
     """Two depths, so that what is not of the layers cancels; in the plain form, as on a GPU, with integers of int8."""
-    monkeypatch.setattr(quantize, "_int8_pays", lambda: True)
+    plain = dataclasses.replace(DEVICE, product="int8")
     tokens, kept, ids = 3 * 40, [], torch.zeros(1, 3, 40, dtype=torch.long)
     for depth in (1, 3):
         config = ModelConfig(hidden_size=64, vocabulary_size=64, depth=depth, ffn=ffn)
@@ -130,7 +129,7 @@ def test_the_estimate_counts_what_a_layer_keeps_for_its_gradient(ffn: Any, monke
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            states = hidden_states(views(flat, config), ids, config, arithmetic=DEVICE)
+            states = hidden_states(views(flat, config), ids, config, arithmetic=plain)
         kept.append(sum(storages.values()))
         del states
     one = ModelConfig(hidden_size=64, vocabulary_size=64, depth=1, ffn=ffn)

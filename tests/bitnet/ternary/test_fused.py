@@ -67,15 +67,16 @@ def test_the_forward_bits_are_the_same_whichever_product_runs() -> None:
 
 
 @pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("product", ["float", "int8"])
 @pytest.mark.parametrize("way", [TILES, KERNELS, BY_TORCH, DEVICE])
 @pytest.mark.parametrize("ffn", ["squared-relu", "swiglu"])
-def test_every_form_is_the_reference(way: Arithmetic, ffn: Any) -> None:
+def test_every_form_is_the_reference(way: Arithmetic, ffn: Any, product: Any) -> None:
     *parts, _ = tensors(torch.float64)
     parts[3] = normal_up(ffn, torch.float64)
     low = [part.detach().float().requires_grad_() for part in parts]
     turns = [rotations(LENGTH, SIZE, torch.device("cpu"), each[0].dtype) for each in (parts, low)]
     wanted = REFERENCE.layer(*parts, turns[0], SEQUENCES, ffn, "fp32")  # type: ignore[call-arg]
-    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32")  # type: ignore[call-arg]
+    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32", product)  # type: ignore[call-arg]
     assert error(got.detach(), wanted.detach()) < 1e-5
     ours, exact = (torch.autograd.grad((y * y.detach()).sum(), each) for y, each in ((got, low), (wanted, parts)))
     for a, b in zip(ours, exact, strict=True):

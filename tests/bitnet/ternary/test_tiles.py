@@ -25,7 +25,7 @@ def test_ffn_in_tiles_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tiles, "_TILE", rows)
     x, up, down = normal(2, 150, 16, seed=0), normal(2, 1, 32, 16, seed=1), normal(2, 1, 16, 32, seed=2)
     weights = normal(2, 150, 16, seed=3).detach()
-    whole = plain.feed_forward(x, up, down, "squared-relu", "fp32")
+    whole = plain.feed_forward(x, up, down, "squared-relu", "fp32", "float")
     tiled = tiles.squared_relu_ffn(x, up, down)
     assert torch.allclose(tiled, whole, rtol=1e-12)
     grads = [torch.autograd.grad((y * weights).sum(), (x, up, down)) for y in (whole, tiled)]
