@@ -50,17 +50,29 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
 
     Args:
         trial: the training function's trial.
+        metric: the reported loss; with a dictionary of evaluation sets, that of one set: ``eval_wiki_loss``.
         describe: whether to report the model's parameters, vocabulary and tokens per step.
         tokens_per_sequence: sequence length, for the tokens per step; None if unknown.
     """
 
-    def __init__(self, trial: Trial, *, describe: bool = True, tokens_per_sequence: int | None = None) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        *,
+        metric: str = "eval_loss",
+        describe: bool = True,
+        tokens_per_sequence: int | None = None,
+    ) -> None:
         self.trial = trial
+        self.metric = metric
         self.describe = describe
         self.tokens_per_sequence = tokens_per_sequence
+        self._is_training = self._has_reported = False
+        self._others: dict[str, int] = {}  # losses of evaluations without the metric → their step
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Describe the run from its model."""
+        self._is_training = True
         if not self.describe or model is None:
             return
         batch = args.train_batch_size * args.gradient_accumulation_steps * max(1, args.world_size)
@@ -81,13 +93,33 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> Any:
         """Report, and stop if the search ends the run."""
-        if "eval_loss" not in metrics:
-            raise InputError("report: the metrics have no eval_loss; give the Trainer labels and an eval_dataset")
+        if not self._is_training:  # a test set, after the run
+            return control
+        if self.metric not in metrics:
+            self._others |= {name: state.global_step for name in metrics if name.endswith("loss")}
+            if not self._has_reported and min(self._others.values(), default=-1) < state.global_step:
+                self._refuse()
+            return control
+        self._has_reported = True
         step = min(state.global_step, self.trial.steps)
-        keep = self.trial.report(step, loss=metrics["eval_loss"], diversity=metrics.get("eval_diversity"))
-        if not keep:
+        diversity = metrics.get(self.metric.removesuffix("loss") + "diversity")
+        if not self.trial.report(step, loss=metrics[self.metric], diversity=diversity):
             control.should_training_stop = True
         return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Later evaluations are not of this run."""
+        self._is_training = False
+        if self._others and not self._has_reported:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not self._others:
+            raise InputError(f"report: the metrics have no {self.metric}; give the Trainer labels and an eval_dataset")
+        raise InputError(
+            f"report: no evaluation gave {self.metric}, but {', '.join(self._others)}; "
+            "name one: TrialCallback(trial, metric=…)"
+        )
 
 
 def most_likely_tokens(logits: Any, labels: Any) -> Any:
