@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lrtune.search.run import SearchResult
 
 
+_TOLD = ("learning_rate", "low", "high", "basis", "supported", "regret", "regret_90")  # of a target, in JSON
+
+
 def search(
     context: typer.Context,
     space: Space,
@@ -74,8 +77,10 @@ def _conclude(done: "SearchResult", watching: Watching) -> None:
 def _show_end(done: "SearchResult", report: str) -> None:
     from lrtune.report.terminal.summary import next_commands, show
 
-    show(stdout_console(), done.records, done.rule, done.fit, why=done.why_no_rule)
+    show(stdout_console(), done.records, done.rule, done.fit, why=done.why_no_rule, targets=done.targets)
     say(f"ended: {done.stop_reason}")
+    if done.verified:
+        say(done.verified)
     say(f"report: {report}")
     commands = next_commands(done.rule, done.out, command)
     longest = max(len(line) for line, _ in commands)
@@ -93,6 +98,10 @@ def _print_end(done: "SearchResult") -> None:
         "rule": rule,
         "no_rule": done.no_rule and done.no_rule.name.lower(),
         "why_no_rule": done.why_no_rule or None,
+        "targets": [
+            {"scales": dict(told.scales)} | {name: getattr(told, name) for name in _TOLD} for told in done.targets
+        ],
+        "verified": done.verified or None,
     }
     result(json.dumps(event))
 

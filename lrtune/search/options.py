@@ -14,7 +14,7 @@ from lrtune.search.workers.engine import ENGINES
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
-    from lrtune.rule import Rule
+    from lrtune.rule import Recommendation, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,8 @@ class SearchResult:
         no_rule, why_no_rule: why they do not support one, and its line of text.
         workers: how many workers it had.
         notes: which rule is active now, and files that it could not write, one line each.
+        targets: the rule's answers at the targets that the study names.
+        verified: how the runs at the targets ended, or what they would cost; empty if none were wanted.
     """
 
     records: list[TrialRecord]
@@ -90,6 +92,8 @@ class SearchResult:
     why_no_rule: str = ""
     workers: int = 1
     notes: tuple[str, ...] = ()
+    targets: "tuple[Recommendation, ...]" = ()
+    verified: str = ""
 
     @property
     def rule(self) -> "Rule | None":

@@ -1,8 +1,6 @@
 """Plans a search: its runs and their cost, and whether a budget or a range of rates can be enough."""
 
 import itertools
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +9,14 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
+from lrtune.search.cost import StepCost, span, step_cost
+from lrtune.search.foresight import foresee, foresee_grid
 from lrtune.search.options import SearchOptions
+from lrtune.search.target import FACTORS, Remaining, affordable
 from lrtune.search.workers.machine import shares
 from lrtune.study.study import Study
-from lrtune.study.task import LR_FLOOR, Task, cells, steps_of
+from lrtune.study.task import LR_FLOOR, Task, cells, steps_of, targets
 
-_MOST_FORESEEN = 60
 _LOST_AT_THE_LOWEST = 5
 _MOST_ALIKE = 8  # runs of one rate, seed and loss that are compared
 
@@ -30,7 +30,7 @@ class PlanRow:
         runs, done: expected runs, and how many of them are done.
         steps: of one run.
         compute: of one run, in tokens × parameters if known, else in steps × hidden_size².
-        seconds: of one run; None before the first timed run.
+        seconds: of one run: measured, or from the cost of a step at other places; None if unknown.
     """
 
     hidden_size: int
@@ -56,8 +56,11 @@ class Plan:
         design, how: the design, and the method of the count.
         runs, done: over all rows.
         tokens: of the remaining runs; None before a run reports its tokens per step.
-        compute: of the remaining runs, in tokens × parameters if known, else in steps × hidden_size².
-        seconds: expected wall time of the remaining runs; None before every row has a timed run.
+        compute: of the remaining runs, in `unit`.
+        unit: ``tokens × parameters`` if known, else ``steps × hidden_size²``.
+        seconds: expected wall time of the remaining runs; None if the cost of a row is unknown.
+        regret, regret_90: relative loss that the advice costs at the worst target at the end of a simulated search, and
+            its 90% quantile; None if unknown.
         workers: how many workers `seconds` assumes.
         notes: further lines for the user.
     """
@@ -70,7 +73,10 @@ class Plan:
     done: int
     tokens: float | None
     compute: float
+    unit: str
     seconds: float | None
+    regret: float | None
+    regret_90: float | None
     workers: int
     notes: tuple[str, ...]
 
@@ -81,9 +87,13 @@ class Plan:
             time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
             lines.append(f"  hidden {row.hidden_size}{scales}: {row.runs} runs of {row.steps} steps{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
-        lines.append(f"  remaining: {tokens}compute {self.compute:.3g}")
+        lines.append(f"  remaining: {tokens}compute {self.compute:.3g} ({self.unit})")
         if self.seconds is not None:
-            lines.append(f"  about {self.seconds:.0f} s with {self.workers} workers")
+            hours = self.seconds * self.workers / 3600
+            lines.append(f"  about {hours:.2g} device-hours: {span(self.seconds)} with {self.workers} workers")
+        if self.regret is not None and self.regret_90 is not None:
+            what = "the advice at the worst target costs"
+            lines.append(f"  in the end {what} {self.regret:.2%} of loss, {self.regret_90:.2%} in one case of ten")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
@@ -100,68 +110,59 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     study = complete(study, trainer_of(study))
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
-    counts, how = (_grid(study), "grid") if study.design == "grid" else _foreseen(study)
-    rows = tuple(_row(study, width, scales, counts[width], records) for width, scales in cells(study))
-    workers = given.workers or len(shares(None, given.device))
+    workers, cost = given.workers or len(shares(None, given.device)), step_cost(records)
+    foreseen = foresee_grid(study) if study.design == "grid" else foresee(study, cost, workers)
+    rows = tuple(_row(study, width, scales, foreseen.counts, records, cost) for width, scales in cells(study))
     timed = [row.seconds * row.left for row in rows if row.seconds is not None]
     per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
     notes = [f"budget: {text}" for text in _budget(study)]
     if len(timed) < len(rows):
-        notes.append("time: unknown before the first runs; the search then shows it")
+        notes.append("time: unknown before the first runs at two sizes; the search then shows it")
+    if study.verify_at_target:
+        free = Remaining(seconds=None, trials=None, tokens=None)
+        notes.append(f"at the target: {affordable(study, _at_targets(study), records, free, workers)[1]}")
     return Plan(
         study=study.name,
         rows=rows,
         design=study.design,
-        how=how,
+        how=foreseen.how,
         runs=sum(row.runs for row in rows),
         done=sum(row.done for row in rows),
         tokens=None if per_step is None else float(sum(per_step * row.steps * row.left for row in rows)),
         compute=float(sum(row.compute * row.left for row in rows)),
+        unit="tokens × parameters" if any(r.facts.parameters for r in records) else "steps × hidden_size²",
         seconds=sum(timed) / workers if len(timed) == len(rows) else None,
+        regret=foreseen.regret,
+        regret_90=foreseen.regret_90,
         workers=workers,
         notes=tuple(notes),
     )
 
 
-def _grid(study: Study) -> Mapping[int, int]:
-    """The grid's points and two refinements per width, without the points that widening may add."""
-    return dict.fromkeys(study.widths, (study.points + 2) * study.seeds)
+def _at_targets(study: Study) -> list[Task]:
+    """As many runs as a verification makes; their rates are still unknown."""
+    return [
+        Task(
+            hidden_size=round(target["hidden_size"]),
+            learning_rate=factor,
+            scales={name: value for name, value in target.items() if name != "hidden_size"},
+        )
+        for target in targets(study)
+        for factor in FACTORS.values()
+    ]
 
 
-def _foreseen(study: Study) -> tuple[Mapping[int, int], str]:
-    """Runs per width of an adaptive search, simulated on a law of exponent −1 in the middle of the range."""
-    from lrtune.search.adaptive import AdaptiveDesign
-
-    design = AdaptiveDesign(study)
-    middle = math.sqrt(study.lr_min * study.lr_max)
-    centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
-    records: list[TrialRecord] = []
-    while design.verdict(records, []) is None and len(records) < _MOST_FORESEEN:
-        tasks: Sequence[Task] = design.propose(records, [], 1)
-        for task in tasks:
-            octaves = math.log2(task.learning_rate * task.hidden_size / (middle * centre))
-            records.append(
-                TrialRecord(
-                    trial=len(records),
-                    hidden_size=task.hidden_size,
-                    learning_rate=task.learning_rate,
-                    seed=task.seed,
-                    scales=task.scales,
-                    status="finished",
-                    steps=study.steps,
-                    steps_done=study.steps,
-                    loss=4 + 0.03 * octaves**2,
-                )
-            )
-        if not tasks:
-            break
-    limit = study.budget.trials or _MOST_FORESEEN
-    counts = Counter(record.hidden_size for record in records[:limit])
-    return {width: counts[width] for width in study.widths}, "as many as an adaptive search needs on a smooth law"
-
-
-def _row(study: Study, width: int, scales: Mapping[str, float], runs: int, records: Sequence[TrialRecord]) -> PlanRow:
-    steps = steps_of(Task(hidden_size=width, learning_rate=1.0, scales=scales), study)
+def _row(
+    study: Study,
+    width: int,
+    scales: Mapping[str, float],
+    counts: Mapping[str, int],
+    records: Sequence[TrialRecord],
+    cost: StepCost | None,
+) -> PlanRow:
+    task = Task(hidden_size=width, learning_rate=1.0, scales=scales)
+    steps, runs = steps_of(task, study), counts.get(task.group, 0)
+    a_step = cost.at({"hidden_size": width, **scales}) if cost is not None else None
     here = [r for r in records if r.hidden_size == width and dict(r.scales) == dict(scales) and r.status != "failed"]
     timed = [r.seconds for r in here if r.status == "finished" and r.seconds > 0]
     facts = next((r.facts for r in here if r.facts.parameters), None)
@@ -174,7 +175,7 @@ def _row(study: Study, width: int, scales: Mapping[str, float], runs: int, recor
         done=len(here),
         steps=steps,
         compute=float(size * tokens),
-        seconds=sum(timed) / len(timed) if timed else None,
+        seconds=sum(timed) / len(timed) if timed else None if a_step is None else a_step * steps,
     )
 
 

@@ -26,6 +26,7 @@ from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.plan import Plan, check_budget, plan, shortfall
 from lrtune.search.session import Session
 from lrtune.search.status import Status, status
+from lrtune.search.target import Remaining, affordable, answers, outcome, verification
 from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import to_toml
@@ -85,6 +86,7 @@ def run_search(
     study, given = settle(trainer, settings)
     study = complete(study, trainer_of(study))
     check_budget(study)
+    began = time.monotonic()
     session = Session(study, default_folder(study) if out is None else Path(out), _design(study), given)
     law = _Law(session, on_event or ignore)
     try:
@@ -103,9 +105,31 @@ def run_search(
         why = str(law.failure) if result.records else result.stop_reason
         note = note_no_rule(why, [result.out]) if given.write_rule else None
         return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(note,) if note else ())
+    if study.verify_at_target and result.interrupted is None:
+        result, fit = _verify_at_target(session, law, result, fit, began)
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
-    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given))
+    told = answers(study, fit.rule, result.records)
+    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given), targets=told)
+
+
+def _verify_at_target(
+    session: Session, law: "_Law", result: SearchResult, fit: "LawFit", began: float
+) -> "tuple[SearchResult, LawFit]":
+    """Train at the targets' rates as far as the remaining budget goes; the runs enter the fit."""
+    study, records = session.study, result.records
+    wanted = verification(study, fit.rule, records)
+    left = Remaining.of(study, records, time.monotonic() - began)
+    tasks, text = affordable(study, wanted, records, left, result.workers)
+    if tasks:
+        law.session = Session(study, result.out, FixedDesign(tasks), session.options, began=began)
+        done = law.session.run(law.listen)
+        result = replace(result, records=done.records, interrupted=done.interrupted)
+        fit = law.fit() or fit
+    if len(tasks) < len(wanted):
+        share = f"{len(tasks)} of {len(wanted)} runs at the target trained" if tasks else "not verified at the target"
+        return replace(result, verified=f"{share}: {text}"), fit
+    return replace(result, verified=outcome(study, fit.rule, result.records)), fit
 
 
 def run_fixed(

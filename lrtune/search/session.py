@@ -32,10 +32,15 @@ _SILENCE = 60.0  # seconds without a heartbeat after which another search may ta
 
 
 class Session:
-    """Runs the tasks of a design; returns their records and the reason for its end. It fits no law."""
+    """Runs the tasks of a design; returns their records and the reason for its end. It fits no law.
 
-    def __init__(self, study: Study, out: Path, design: Design, options: SearchOptions) -> None:
-        self.study, self.design, self.options = study, design, options
+    `began` is the monotonic time from which its budget of seconds counts; by default its own start.
+    """
+
+    def __init__(
+        self, study: Study, out: Path, design: Design, options: SearchOptions, *, began: float | None = None
+    ) -> None:
+        self.study, self.design, self.options, self.began = study, design, options, began
         self.folder = RunFolder(Path(out))
         self.storage = normalise(options.storage) if options.storage else None
 
@@ -61,6 +66,7 @@ class Session:
                     queue = TaskQueue(leases, trials, self.folder, self.study, self.options.attempts, emit)
                     queue.restore()
                     loop = Loop(queue, self.design, trainer, self.options, stopping, me=me, url=url)
+                    loop.began = loop.began if self.began is None else self.began
                     reason = loop.run()
             self.folder.write_records()
             return SearchResult(

@@ -25,6 +25,8 @@ def complete(study: Study, trainer: Trainer) -> Study:
     study = _counted_in_steps(study, trainer)
     study = replace(study, targets=tuple(_in_own_units(study, trainer, target) for target in study.targets))
     targets(study)
+    if study.verify_at_target and not study.targets:
+        raise InputError("verify_at_target: expected a target (--target hidden_size=…), but the study names none")
     if trainer.check is not None:
         trainer.check(study)
     return study

@@ -1,12 +1,14 @@
 """What a search foresees and refuses from its records."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord
-from lrtune.search.plan import inert_scale
-from lrtune.study.study import Study
+from lrtune.search.plan import inert_scale, plan
+from lrtune.study.study import Budget, Study
 
 STUDY = Study(widths=(32, 64), scales={"depth": (2, 4), "steps": (100, 200)})
 
@@ -54,3 +56,29 @@ def test_a_scale_without_effect_is_named():
 )
 def test_runs_that_differ_in_more_than_a_scale_show_no_inert_one(other):
     assert inert_scale([run(3), other], STUDY) is None
+
+
+ANALYTIC = Study(trainer="analytic:train", widths=(32, 64), scales={"steps": (100, 400)}, lr_min=1e-3, lr_max=0.1)
+
+
+def test_a_plan_counts_the_runs_of_each_cell_and_says_what_its_rule_is_worth() -> None:
+    foreseen = plan(ANALYTIC)
+    assert [(row.hidden_size, row.steps) for row in foreseen.rows] == [(32, 100), (32, 400), (64, 100), (64, 400)]
+    assert all(row.runs >= 1 for row in foreseen.rows) and foreseen.runs == sum(row.runs for row in foreseen.rows) < 60
+    assert foreseen.regret is not None and 0 < foreseen.regret < min(0.01, foreseen.regret_90 or 0)
+    assert "of loss" in str(foreseen) and "steps × hidden_size²" in str(foreseen) and foreseen.seconds is None
+    few = plan(replace(ANALYTIC, budget=Budget(trials=8)))
+    assert few.runs == 8 and (few.regret is None or few.regret > foreseen.regret)
+
+
+def test_a_plan_costs_unmeasured_cells_by_the_power_between_two_measured_ones(tmp_path: Path) -> None:
+    steps = {"depth": 2.0}
+    timed = [run(0, seconds=1.0, scales=steps), run(1, hidden_size=64, seconds=8.0, scales=steps)]
+    (tmp_path / "records.jsonl").write_text("".join(f"{to_json(record)}\n" for record in timed))
+    study = replace(ANALYTIC, widths=(32, 64, 128), scales={"depth": (2,)}, steps=200, design="grid")
+    foreseen = plan(study, tmp_path, workers=2)
+    assert [row.seconds for row in foreseen.rows] == [1.0, 8.0, pytest.approx(128.0)]  # measured; 200 steps at 8 × 8
+    left = 6 * 1.0 + 6 * 8.0 + 7 * 128.0
+    assert foreseen.seconds == pytest.approx(left / 2) and f"{left / 3600:.2g} device-hours" in str(foreseen)
+    target = replace(study, targets=({"hidden_size": 256},), verify_at_target=True)
+    assert "at the target: 3 full-length runs take about 51 min on one worker" in str(plan(target, tmp_path))

@@ -1,6 +1,6 @@
 """The result of a search, for a terminal: loss curves, the law, recommendations, next commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import fitted_curve
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
-from lrtune.rule import Rule, recommend
-from lrtune.rule.display import advice_head, advice_rows, sizes
+from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.rule.display import advice_head, advice_rows, answer_sentence, sizes
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
@@ -95,9 +95,13 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
     return Group(legend, chart.render())
 
 
-def recommendations(rule: Rule, width: int) -> RenderableType:
-    """A row per measured size and for twice and four times the largest: rate, interval, safe range, basis."""
-    rows = advice_rows(rule)
+def _place(told: Recommendation, rule: Rule) -> dict[str, float]:
+    return {name: told.scales[name] for name in rule.scales}
+
+
+def recommendations(rule: Rule, width: int, targets: Sequence[Mapping[str, float]] = ()) -> RenderableType:
+    """A row per measured size, and per target or for twice and four times the largest: rate, interval, basis."""
+    rows = advice_rows(rule, targets)
     if not rows:
         return Text("")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
@@ -120,8 +124,15 @@ def show(
     fit: "LawFit | None",
     *,
     why: str = "",
+    targets: Sequence[Recommendation] = (),
 ) -> None:
-    """Print the charts, the law and the recommendations."""
+    """Print the answers at the targets, the charts, the law and the recommendations."""
+    for told in targets:
+        console.print(Text(answer_sentence(told), "bold" if told.supported else "bold yellow"))
+        if not told.supported:
+            console.print(Text(f"  {told.warnings[0]}", "yellow"))
+    if targets:
+        console.print("")
     console.print(loss_chart(records, fit, console.width), "")
     if rule is None:
         console.print(Text(plain(f"no rule: {why}"), "bold yellow"))
@@ -129,7 +140,7 @@ def show(
     chart = law_chart(rule, console.width)
     console.print(chart, *([""] if str(chart) else []))
     console.print(Text(plain(rule.reason), "bold"))
-    console.print(recommendations(rule, console.width))
+    console.print(recommendations(rule, console.width, [_place(told, rule) for told in targets]))
 
 
 def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:

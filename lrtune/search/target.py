@@ -1,0 +1,111 @@
+"""The targets of a study: the rule's answers there, and full-length runs at the recommended, half and double rate."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lrtune.errors import InputError
+from lrtune.records.record import TrialRecord, task_of
+from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.search.cost import span, step_cost
+from lrtune.study.study import Study
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, steps_of, targets, tidy
+
+FACTORS = {"the advice": 1.0, "half": 0.5, "double": 2.0}
+_SAME_RATE = 0.25  # octaves from a run to a rate that it stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What is left of a budget; None means no limit."""
+
+    seconds: float | None
+    trials: int | None
+    tokens: float | None
+
+    @classmethod
+    def of(cls, study: Study, records: Sequence[TrialRecord], elapsed: float) -> "Remaining":
+        """The study's budget less what the records and `elapsed` seconds have used."""
+        budget = study.budget
+        used = sum(record.steps_done * (record.facts.tokens_per_step or 0) for record in records)
+        return cls(
+            seconds=None if budget.seconds is None else budget.seconds - elapsed,
+            trials=None if budget.trials is None else budget.trials - len(records),
+            tokens=None if budget.tokens is None else budget.tokens - used,
+        )
+
+
+def answers(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> tuple[Recommendation, ...]:
+    """The rule's answer at each target that the study names."""
+    if not study.targets:
+        return ()
+    try:
+        return tuple(recommend(rule=rule, **_in_scales_of(rule, records, target)) for target in targets(study))
+    except InputError:  # the folder's records have scales that this study does not have
+        return ()
+
+
+def _in_scales_of(rule: Rule, records: Sequence[TrialRecord], target: Mapping[str, float]) -> dict[str, float]:
+    """A target in the names and units of the rule, which has batch_tokens for the trainer's own unit of a batch."""
+    place = dict(target)
+    if "batch" in place and "batch_tokens" in rule.scales:
+        units = [r.facts.tokens_per_step / r.scales["batch"] for r in records if r.facts.tokens_per_step]
+        place["batch_tokens"] = place.pop("batch") * statistics.median(units)
+    known = {*rule.scales, *rule.conditions, "hidden_size", "tokens", "steps"}
+    return {name: value for name, value in place.items() if name in known}
+
+
+def verification(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> list[Task]:
+    """The runs that the targets still need: at the recommended rate, half and double, where no run is near."""
+    tasks = []
+    for target, told in zip(targets(study), answers(study, rule, records), strict=False):
+        scales = {name: value for name, value in target.items() if name != "hidden_size"}
+        for factor in FACTORS.values():
+            rate = tidy(min(max(told.learning_rate * factor, LR_FLOOR), LR_CEILING))
+            task = Task(hidden_size=round(target["hidden_size"]), learning_rate=rate, seed=study.seed, scales=scales)
+            if not any(_stands_for(record, task) for record in records):
+                tasks.append(task)
+    return tasks
+
+
+def _stands_for(record: TrialRecord, task: Task) -> bool:
+    is_ended = record.status != "failed" and task_of(record).group == task.group
+    return is_ended and abs(math.log2(record.learning_rate / task.learning_rate)) < _SAME_RATE
+
+
+def affordable(
+    study: Study, tasks: Sequence[Task], records: Sequence[TrialRecord], left: Remaining, workers: int
+) -> tuple[list[Task], str]:
+    """As many of the tasks as the remaining budget holds, and what they cost, in words."""
+    cost, per_step = step_cost(records), max((r.facts.tokens_per_step or 0 for r in records), default=0)
+    count, seconds, tokens, limit = 0, 0.0, 0.0, ""
+    for number, task in enumerate(tasks):
+        each = cost.at({"hidden_size": task.hidden_size, **task.scales}) if cost else None
+        steps = steps_of(task, study)
+        tokens += steps * per_step
+        seconds += math.nan if each is None else each * steps
+        waves = math.ceil((number + 1) / workers) * seconds / (number + 1)
+        if left.trials is not None and number + 1 > left.trials:
+            limit = limit or f"{max(left.trials, 0)} runs of the budget are left"
+        if left.tokens is not None and tokens > left.tokens:
+            limit = limit or f"{max(left.tokens, 0):,.0f} tokens of the budget are left"
+        if left.seconds is not None and not waves <= left.seconds:
+            limit = limit or f"{span(max(left.seconds, 0.0))} of the budget are left"
+        count += not limit
+    device = "an unknown time" if math.isnan(seconds) else f"about {span(seconds)} on one worker"
+    text = f"{len(tasks)} full-length runs take {device}"
+    return list(tasks[:count]), f"{text}, and {limit}" if limit else text
+
+
+def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:
+    """How the runs at each target ended, in words."""
+    texts = []
+    for target in targets(study):
+        place = ", ".join(f"{name} {value:g}" for name, value in target.items())
+        scales = {name: value for name, value in target.items() if name != "hidden_size"}
+        group = Task(hidden_size=round(target["hidden_size"]), learning_rate=1.0, scales=scales).group
+        here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
+        ends = [f"{r.learning_rate:.3g} {'' if r.loss is None else f'{r.loss:.4g} '}{r.status}" for r in here]
+        texts.append(f"at {place}: {'; '.join(ends) or 'no run'}")
+    return "verified " + ", ".join(texts)
