@@ -113,7 +113,7 @@ def _event_cells(file: Path, folder: Path) -> dict[str, Any]:
             with contextlib.suppress(ValueError, RecursionError):
                 cells |= flat({"config": json.loads(text[0])})
     for tag, series in scalars(accumulator).items():
-        values = [value for _, value in series]
+        values = [value for *_, value in series]
         cells[tag] = max(values) if is_rate(tag) else values[-1]
     if (file.parent / "hparams.yaml").is_file():  # Lightning's
         cells |= flat({"hparams": read_yaml(file.parent / "hparams.yaml", folder)})

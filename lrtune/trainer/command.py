@@ -160,7 +160,7 @@ class _Listener:
 
     def _measure(self, line: str) -> Measure | None:
         row = json_row(line)
-        if row is None and not self.no_json and line.lstrip().startswith("{"):
+        if row is None and not self.no_json and self.log == Log() and line.lstrip().startswith("{"):
             self.no_json = line[:100]
         if row and "step" not in row and _FACTS.issuperset(row):
             self.trial.describe(**row)

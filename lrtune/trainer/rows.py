@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def read_rows(file: Path, *, has_ended: bool = True) -> list[Row]:
         InputError: it is no log.
     """
     if file.name.startswith(_EVENTS):
-        return [{"step": step, tag: value} for tag, series in scalars(events(file)).items() for step, value in series]
-    lines = read_lines(file, has_ended=has_ended)
+        points = [(when, step, tag, value) for tag, own in scalars(events(file)).items() for when, step, value in own]
+        return [{"step": step, tag: value} for _, step, tag, value in sorted(points, key=itemgetter(0))]
+    lines = read_lines(file, has_ended=has_ended or file.name == STATE)
     if file.name == STATE:
         return _state_rows(lines)
     first = next((line for line in lines if line.strip()), "")
@@ -91,14 +93,16 @@ def events(file: Path, *, tensors: int = 0) -> Any:
     return accumulator
 
 
-def scalars(accumulator: Any) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) of each scalar by tag; newer writers store scalars as tensors."""
+def scalars(accumulator: Any) -> dict[str, list[tuple[float, int, float]]]:
+    """(time, step, value) of each scalar by tag; newer writers store scalars as tensors."""
     tags = accumulator.Tags()
-    found = {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags["scalars"]}
+    found = {
+        tag: [(each.wall_time, each.step, each.value) for each in accumulator.Scalars(tag)] for tag in tags["scalars"]
+    }
     for tag in tags["tensors"]:
-        values = [(event.step, event.tensor_proto.float_val) for event in accumulator.Tensors(tag)]
-        if all(len(value) == 1 for _, value in values):
-            found[tag] = [(step, value[0]) for step, value in values]
+        series = accumulator.Tensors(tag)
+        if all(len(event.tensor_proto.float_val) == 1 for event in series):
+            found[tag] = [(event.wall_time, event.step, event.tensor_proto.float_val[0]) for event in series]
     return found
 
 

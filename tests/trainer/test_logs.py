@@ -13,6 +13,7 @@ from lrtune.study.log import Log
 from lrtune.study.study import Study
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.find import trainer_of
+from lrtune.trainer.metrics import MetricsLog
 from lrtune.trainer.rows import read_rows
 from lrtune.trainer.trial import Report, Trial
 
@@ -189,6 +190,49 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
 def test_a_log_that_cannot_be_used_says_what_is_there(run: Run, script: str, log: dict[str, str], message: str) -> None:
     with pytest.raises(LrtuneError, match=message):
         run(script, "{output}", **log)
+
+
+def grow_csv(folder: Path, step: int) -> None:
+    with (folder / "m.csv").open("a") as file:
+        print("" if step else "step,train/loss,val/loss\n", f"{step},9,\n{step},,{step}", sep="", file=file)
+
+
+def grow_csv_whole(folder: Path, step: int) -> None:
+    """As Lightning does: the whole file again, with a column more."""
+    rows = [f"{each},{each}," for each in range(0, step + 1, 10)]
+    (folder / "m.csv").write_text("\n".join(["step,val/loss," + "x" * step, *rows]) + "\n")
+
+
+def grow_state(folder: Path, step: int) -> None:
+    (folder / f"checkpoint-{step}").mkdir()
+    history = [{"step": each, "val/loss": each} for each in range(0, step + 1, 10)]
+    (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+
+
+def grow_events(folder: Path, step: int) -> None:
+    writers = pytest.importorskip("tensorboard.summary", reason="tensorboard is not installed")
+    writer = WRITERS.setdefault(folder, writers.Writer(str(folder)))
+    for tag in ("a", "val/loss", "z"):
+        writer.add_scalar(tag, float(step), step)
+    writer.flush()
+
+
+WRITERS: dict[Path, Any] = {}
+
+
+@pytest.mark.parametrize("grow", [grow_csv, grow_csv_whole, grow_state, grow_events])
+def test_each_measure_of_a_log_that_grows_is_reported_once(
+    grow: Callable[[Path, int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrtune.trainer.metrics._LEAST_PAUSE", 0.0)
+    monkeypatch.setattr("lrtune.trainer.metrics._SHARE", float("inf"))
+    log = MetricsLog(tmp_path, Log(metric="val/loss"))
+    found = []
+    for step in (0, 10, 20, 30):
+        grow(tmp_path, step)
+        found.append([measure.step for measure in log.new_measures()])
+        assert log.new_measures() == []
+    assert found == [[0], [10], [20], [30]] and log.new_measures(has_ended=True) == []
 
 
 @pytest.mark.parametrize(
