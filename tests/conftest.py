@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 pytest_plugins = ("postgres_server",)  # in tests/faults
+# Tests share few cores: threads that wait for each other spin. Set before numpy and torch are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # marker → the variable under which a skip of such a test is a failure (set by .ci/run, which installs them)
 _REQUIRED = {"server": "LRTUNE_REQUIRE_SERVERS", "browser": "LRTUNE_REQUIRE_BROWSER"}
 

@@ -121,7 +121,7 @@ def test_a_function_that_cannot_be_imported_is_searched_and_resumed(
 @pytest.mark.slow
 def test_a_function_of_a_module_is_searched_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    done = lrtune.run_search(descend, workers=1, **SETTINGS)
+    done = lrtune.run_search(descend, engine="inline", **SETTINGS)
     assert done.out == Path("runs/descend") and len(done.records) == 9
     assert 'trainer = "test_api:descend"' in (done.out / "study.toml").read_text()
 
@@ -236,7 +236,8 @@ def test_two_processes_of_torchrun_report_once_and_stop_together(tmp_path: Path)
     from lrtune.trainer.trial import Report, Trial
 
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    line += [str(ROOT / "examples" / "distributed.py"), "--lr", "{learning_rate}", "--width", "{hidden_size}"]
+    program = str(ROOT / "examples" / "distributed.py")
+    line += [program, "--lr", "{learning_rate}", "--width", "{hidden_size}"]
     line += ["--steps", "{steps}", "--every", "{report_every}", "--seed", "{seed}"]
     trainer = command_trainer(line)
     assert trainer.train is not None
@@ -251,5 +252,5 @@ def test_two_processes_of_torchrun_report_once_and_stop_together(tmp_path: Path)
         trainer.train(Trial(hidden_size=16, learning_rate=0.01, steps=steps, report_every=10, on_report=on_report))
         assert [report.step for report in found][: len(expected)] == expected
         assert found[-1].loss < found[0].loss
-        left = [p for p in psutil.process_iter(["cmdline"]) if "distributed.py" in " ".join(p.info["cmdline"] or [])]
+        left = [p for p in psutil.process_iter(["cmdline"]) if program in (p.info["cmdline"] or [])]
         assert left == []

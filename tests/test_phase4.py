@@ -45,7 +45,7 @@ def study(tmp_path_factory):
 def test_every_kind_of_arm_trains_on_a_cpu(study, tmp_path):
     assert cost(load_study(STUDY)).startswith("57 runs of 24 arms at hidden size 256: 214,000 optimizer steps")
     assert cost(study) == "8 runs of 8 arms at hidden size 16: 32 optimizer steps in all"
-    done = run_comparison(study, tmp_path / "run", workers=1, device="cpu")
+    done = run_comparison(study, tmp_path / "run", engine="inline", device="cpu")
     assert [arm.name for arm in done.arms] == list(study.arms)
     assert all(record.status == "finished" for arm in done.arms for record in arm.records.values())
     two_stage = next(arm for arm in done.arms if arm.name == "two-stage")

@@ -24,7 +24,7 @@ CODE = [block for kind, block in BLOCKS if kind == "python"]
 SMALL = {
     "LRTUNE_STEPS": "8",
     "LRTUNE_REPORT_EVERY": "4",
-    "LRTUNE_WORKERS": "1",
+    "LRTUNE_ENGINE": "inline",
     "LRTUNE_DESIGN": "grid",
     "LRTUNE_POINTS": "2",
     "OMP_NUM_THREADS": "1",

@@ -43,7 +43,7 @@ STUDY = Study(
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("compare") / "run"
-    return run_comparison(STUDY, out, workers=1), out
+    return run_comparison(STUDY, out, engine="inline"), out
 
 
 def test_the_cost_is_known_before():
@@ -91,7 +91,7 @@ def test_blame_falls_on_the_factor_that_decides_and_on_no_other(compared):
 
 def test_the_same_folder_again_trains_nothing(compared):
     comparison, out = compared
-    again = run_comparison(STUDY, out, workers=1)
+    again = run_comparison(STUDY, out, engine="inline")
     assert [arm.records for arm in again.arms] == [arm.records for arm in comparison.arms]
 
 
@@ -154,7 +154,7 @@ def test_a_dry_run_says_the_cost_and_refuses_what_the_run_would(tmp_path, capsys
 )
 def test_bad_arms_start_nothing(tmp_path, arms, words):
     with pytest.raises(InputError, match=words):
-        run_comparison(replace(STUDY, arms=arms), tmp_path / "run", workers=1)
+        run_comparison(replace(STUDY, arms=arms), tmp_path / "run", engine="inline")
     assert not (tmp_path / "run" / "records.jsonl").exists()
 
 

@@ -27,7 +27,7 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     beside = tmp_path / "verification.json"
     beside.write_text('{"schema": 1, "check": {"regret": 0.01}, "verify": {"32": {"holds": true}}}')
     before = rule_file.read_bytes()
-    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.2, workers=1)
+    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.2, engine="inline")
     written = json.loads(beside.read_text())
     assert rule_file.read_bytes() == before
     assert done.path == beside
@@ -38,14 +38,14 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     assert [run["seed"] for run in mine["arms"]["recommended"]["runs"]] == [1000, 1001]
     assert mine["arms"]["baseline"]["runs"][0]["curve"]["step"] == [0, 10, 20, 30, 40]
     # Another baseline in the same folder: the former one's runs do not mix in.
-    other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, workers=1)
+    other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, engine="inline")
     assert other.gain is not None and other.gain < 0 and not other.holds
     assert "loss above the baseline" in to_markdown(other)
 
 
 @pytest.mark.slow
 def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file):
-    done = run_verification(64, STUCK, tmp_path / "run", rule=rule_file, workers=1)
+    done = run_verification(64, STUCK, tmp_path / "run", rule=rule_file, engine="inline")
     assert not done.holds
     text = to_markdown(done)
     assert "the the the the" in text
@@ -63,7 +63,7 @@ def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
 @pytest.mark.slow
 def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
     """The analytic optimum at 64 is near 0.005; the packaged rule says 0.03, whose half is nearer."""
-    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, workers=1)
+    done = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, engine="inline")
     rates = {arm.name: arm.learning_rate for arm in done.arms}
     assert rates["half"] == pytest.approx(rates["recommended"] / 2) == pytest.approx(rates["double"] / 4)
     assert done.best_other is not None and done.best_other.name == "half"
@@ -73,7 +73,7 @@ def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
 @pytest.mark.slow
 def test_the_packaged_rule_is_not_written_beside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run_verification(64, STUDY, tmp_path / "run", workers=1)
+    done = run_verification(64, STUDY, tmp_path / "run", engine="inline")
     assert done.path == tmp_path / "run" / "verification.json"
 
 
@@ -99,5 +99,5 @@ def test_the_seeds_are_not_those_of_the_search_unless_asked_for():
 )
 def test_bad_input_starts_nothing(tmp_path, hidden_size, arguments, words):
     with pytest.raises(InputError, match=words):
-        run_verification(hidden_size, STUDY, tmp_path / "run", workers=1, **arguments)
+        run_verification(hidden_size, STUDY, tmp_path / "run", engine="inline", **arguments)
     assert not (tmp_path / "run").exists()

@@ -32,7 +32,7 @@ CALM = PruningPolicy(beaten=False)
 
 def study(trainer: str = "fast", **changes: Any) -> Study:
     """A fixed design of 15 or more runs, none of which is judged by its peers."""
-    settings: dict[str, Any] = {"name": "faults", "widths": (16, 32, 64), "points": 5, "steps": 40, "report_every": 2}
+    settings: dict[str, Any] = {"name": "faults", "widths": (16, 32, 64), "points": 5, "steps": 40, "report_every": 4}
     settings |= {"trainer": f"trainers:{trainer}", "design": "grid", "pruning": CALM}
     return Study(**settings | changes)
 

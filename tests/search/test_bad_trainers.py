@@ -49,11 +49,11 @@ def raises(trial: Trial) -> None:
     raise ValueError("the weights are not square\nbut 3 x 4")
 
 
-def search(folder: Path, **changes: object) -> str:
+def search(folder: Path, engine: str = "inline", **changes: object) -> str:
     """The line that a search with one worker ends with."""
     study = Study(**{"widths": (8, 16, 32), "steps": 20, "report_every": 5, **changes})  # type: ignore[arg-type]
     with pytest.raises(RunFailedError) as caught:
-        run_search(study, folder, workers=1, write_rule=False)
+        run_search(study, folder, engine=engine, workers=1, write_rule=False)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -104,7 +104,7 @@ def test_workers_that_cannot_start_end_the_search_with_the_last_line_of_their_lo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("starts_nowhere.py").write_text(f"import os\nassert os.getpid() == {os.getpid()}, 'not here'\ntrain = print")
-    line = search(tmp_path / "run", trainer="starts_nowhere:train")
+    line = search(tmp_path / "run", "local", trainer="starts_nowhere:train")
     assert line.startswith("workers: they end before training (it ended with code 2): error: trainer: ")
     assert "cannot import" in line and line.endswith(": AssertionError: not here")
 

@@ -30,7 +30,7 @@ def write(folder: Path, loss: float) -> None:
 def run(rate: float, **options: Any) -> list[float | None]:
     study = Study(trainer="changing:train", widths=(8,), steps=4, report_every=2)
     task = Task(hidden_size=8, learning_rate=rate)
-    return [record.loss for record in run_fixed(study, [task], Path("run"), workers=1, **options).records]
+    return [record.loss for record in run_fixed(study, [task], Path("run"), engine="inline", **options).records]
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,6 @@ def test_a_design_is_asked_when_a_run_has_ended_and_not_while_it_trains(tmp_path
 
     tasks = [Task(hidden_size=32, learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
     study = Study(widths=(32,), trainer="analytic:train", design="grid", steps=100, report_every=10)
-    Session(study, tmp_path / "run", Counted(tasks), SearchOptions(workers=1)).run()
+    Session(study, tmp_path / "run", Counted(tasks), SearchOptions(engine="inline")).run()
     assert asked[:2] == [0, 0]  # the first task, then as many as there is room for
     assert len(asked) == len(set(asked)) + 1

@@ -38,7 +38,7 @@ def notes(events: list[Event]) -> list[str]:
 
 def search(out: Path, study: Study = STUDY) -> tuple[SearchResult, list[Event]]:
     events: list[Event] = []
-    return run_search(study, out, workers=1, on_event=events.append, write_rule=False), events
+    return run_search(study, out, engine="inline", on_event=events.append, write_rule=False), events
 
 
 @pytest.fixture

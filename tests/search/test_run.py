@@ -64,14 +64,14 @@ def test_records_jsonl_holds_what_was_returned_and_events_told_each_once(searche
 def test_the_same_folder_again_repeats_nothing(searched):
     result, _ = searched
     events: list[object] = []
-    again = run_search(study(), result.out, workers=1, on_event=events.append, write_rule=False)
+    again = run_search(study(), result.out, engine="inline", on_event=events.append, write_rule=False)
     assert again.records == result.records
     assert not [event for event in events if isinstance(event, TrialEnded)]
 
 
 def test_wider_widths_continue_in_the_same_folder(searched, tmp_path: Path):
     task = Task(hidden_size=48, learning_rate=0.01)
-    first = run_fixed(study(), [task], tmp_path / "run", workers=1)
+    first = run_fixed(study(), [task], tmp_path / "run", engine="inline")
     both = run_fixed(
         study(widths=(48, 96)), [task, Task(hidden_size=96, learning_rate=0.01)], tmp_path / "run", workers=1
     )
@@ -83,7 +83,7 @@ def test_another_studys_folder_is_refused_and_left_as_it_was(searched):
     result, _ = searched
     before = (result.out / "study.toml").read_bytes()
     with pytest.raises(InputError, match="steps was 100"):
-        run_search(study(steps=200), result.out, workers=1)
+        run_search(study(steps=200), result.out, engine="inline")
     assert (result.out / "study.toml").read_bytes() == before
 
 
@@ -107,13 +107,13 @@ def test_options_that_cannot_work_are_refused_before_anything_is_written(options
 def test_a_second_search_of_a_study_is_refused_and_changes_nothing(tmp_path: Path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     task = Task(hidden_size=32, learning_rate=0.01)
-    run_fixed(study(), [task], tmp_path / "run", workers=1, storage=url)
+    run_fixed(study(), [task], tmp_path / "run", engine="inline", storage=url)
     first = Leases(open_engine(url), "study")
     first.open(StudySpec(study="as the first says", fingerprint="f"))
     first.report_members("group", 3)
     assert first.hold("another machine:1:2:3", 60.0) is None
     with pytest.raises(InputError, match="another machine:1:2:3"):
-        run_fixed(study(), [task], tmp_path / "other", workers=1, storage=url)
+        run_fixed(study(), [task], tmp_path / "other", engine="inline", storage=url)
     assert first.spec() == StudySpec(study="as the first says", fingerprint="f") and first.members() == [3]
     assert first.state()[0] == "open"
     assert not (tmp_path / "other").exists()
@@ -125,7 +125,7 @@ def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path):
     accuracy = optuna.create_study(study_name="study", storage=url, direction="maximize")
     accuracy.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=1)
     with pytest.raises(InputError, match="already has a study named 'study' from another program; choose another name"):
-        run_fixed(study(), [Task(hidden_size=32, learning_rate=0.01)], tmp_path / "run", workers=1, storage=url)
+        run_fixed(study(), [Task(hidden_size=32, learning_rate=0.01)], tmp_path / "run", engine="inline", storage=url)
     assert len(accuracy.trials) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_file_system_without_locks_is_no_other_search(tmp_path: Path, monkeypa
     monkeypatch.setattr("fcntl.flock", flock)
     seen: list[Event] = []
     tasks = [Task(hidden_size=32, learning_rate=0.01)]
-    run_fixed(study(), tasks, tmp_path / "run", workers=1, engine="inline", on_event=seen.append)
+    run_fixed(study(), tasks, tmp_path / "run", engine="inline", on_event=seen.append)
     assert any(isinstance(event, Note) and "cannot lock" in event.text for event in seen)
 
 
@@ -144,7 +144,7 @@ def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched,
     result, _ = searched
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lrtune-rule.json").mkdir()
-    again = run_search(study(), result.out, workers=1)
+    again = run_search(study(), result.out, engine="inline")
     assert again.rule is not None and again.ending is Ending.COMPLETE
     [note] = again.notes
     assert note.startswith("lrtune-rule.json: cannot write the rule: ")
@@ -155,28 +155,28 @@ def test_a_search_leaves_the_rule_of_another_one_active(searched, tmp_path: Path
     result, _ = searched
     monkeypatch.chdir(tmp_path)
     active = tmp_path / "lrtune-rule.json"
-    run_search(study(), result.out, workers=1)
+    run_search(study(), result.out, engine="inline")
     first = active.read_bytes()
     own = load_rule(active)
     assert parse_study(own.study) == study() and fitted_to(own.runs, result.records) == result.records
     other = study(widths=(32, 64), steps=20)
-    kept = run_search(other, tmp_path / "other", workers=1)
+    kept = run_search(other, tmp_path / "other", engine="inline")
     assert kept.notes[0].startswith("active rule: unchanged, lrtune-rule.json, fitted to ")
     assert kept.notes[0].endswith(f"; to use this one: lrtune use {tmp_path / 'other'}")
     assert active.read_bytes() == first
-    again = run_search(other, tmp_path / "other", workers=1, activate=True)
+    again = run_search(other, tmp_path / "other", engine="inline", activate=True)
     assert again.notes[0].startswith("active rule: lrtune-rule.json; the former one, fitted to ")
     assert load_rule(active).provenance["fitted to"] == "other"
 
 
 def test_a_search_without_a_rule_makes_asking_fail(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1)
+    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", engine="inline")
     assert result.rule is None
     with pytest.raises(NoActiveRuleError, match=r"no rule: the budget of 0\.01 s is spent"):
         recommend(64)
     with pytest.raises(RunFailedError):
-        run_search(study(trainer="test_bad_trainers:raises"), tmp_path / "bad", workers=1)
+        run_search(study(trainer="test_bad_trainers:raises"), tmp_path / "bad", engine="inline")
     with pytest.raises(NoActiveRuleError, match=r"no rule: trainer: .* runs in a row failed"):
         recommend(64)
 
@@ -188,7 +188,7 @@ def test_a_trainer_that_cannot_be_imported_leaves_nothing_behind(tmp_path: Path)
 
 
 def test_the_adaptive_design_finds_the_law_where_the_grid_does(tmp_path: Path):
-    result = run_search(study(design="scale-aware", steps=20), tmp_path / "run", workers=1, write_rule=False)
+    result = run_search(study(design="scale-aware", steps=20), tmp_path / "run", engine="inline", write_rule=False)
     assert result.rule is not None, result.why_no_rule
     for width in (32, 64, 128, 256):
         rate = recommend(width, rule=result.rule).learning_rate
@@ -206,7 +206,7 @@ def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
 
 
 def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
-    result = run_search(study(budget=Budget(trials=4)), tmp_path / "run", workers=1, write_rule=False)
+    result = run_search(study(budget=Budget(trials=4)), tmp_path / "run", engine="inline", write_rule=False)
     assert len(result.records) == 4
     assert result.ending is Ending.TRIALS_SPENT
     assert "4 trials" in result.stop_reason
@@ -218,7 +218,7 @@ def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path
 
 
 def test_a_time_too_short_for_any_run_says_the_least_that_makes_sense(tmp_path: Path):
-    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", workers=1, write_rule=False)
+    result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", engine="inline", write_rule=False)
     assert result.records == [] and result.rule is None and result.no_rule is NoRule.NO_RUN
     assert result.why_no_rule == (
         "the budget of 0.01 s is spent; 3 of 3 sizes have no completed run. Allow at least one run per size"
@@ -271,7 +271,7 @@ def test_records_outlive_their_storage(searched, tmp_path: Path):
     out.mkdir()
     for name in ("records.jsonl", "study.toml", ".fingerprint"):
         shutil.copy(result.out / name, out / name)
-    again = run_search(study(), out, workers=1, write_rule=False)
+    again = run_search(study(), out, engine="inline", write_rule=False)
     assert again.records == result.records
     assert status(out).is_whole
 

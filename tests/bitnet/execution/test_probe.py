@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from bitnet.cache import cache_folder  # noqa: E402
 from bitnet.execution import (  # noqa: E402
     measured,
     memory,
@@ -22,6 +24,7 @@ from bitnet.execution import (  # noqa: E402
 from bitnet.execution.timing import Shape, StepTime, time_steps  # noqa: E402
 from bitnet.model.decoder import hidden_states, initial_parameters, views  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
+from bitnet.ternary import kernels  # noqa: E402
 from bitnet.ternary.arithmetic import DEVICE  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer.find import resolve_trainer  # noqa: E402
@@ -346,6 +349,8 @@ from bitnet.settings.config import ModelConfig
 shape = probe.Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 print(probe.members_worth_training(shape) >= 1)
 """
+    if kernels.library() is not None:  # spares it the compiling
+        shutil.copytree(cache_folder() / "kernels", tmp_path / ".cache" / "lrtune" / "kernels")
     environment = {name: value for name, value in os.environ.items() if name != "LRTUNE_CACHE"}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)

@@ -187,6 +187,7 @@ def test_kernels_are_compiled_once_and_where_the_cache_is_closed_each_time(
     if build() is None:
         pytest.skip("no C compiler")
     compile_them = kernels._compile
+    monkeypatch.setattr(kernels, "_FLAGS", ("-O0", "-shared", "-fPIC"))
     monkeypatch.setattr(kernels, "_compile", lambda *args: (compiled.append(args), compile_them(*args)))
     monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "cache"))
     assert build() is not None and build() is not None and len(compiled) == 1
