@@ -24,14 +24,14 @@ KIND, LOW, HIGH, POWER, BEND, WALL, WALL_AT = range(7)
 
 
 @cache
-def atoms() -> Array:
-    """Parameters of each atom, (ATOMS, 7): kind (0 exponentials, 1 powers), low and high factor, p, b, C, q."""
+def atoms(count: int = ATOMS) -> Array:
+    """Parameters of each atom, (count, 7): kind (0 exponentials, 1 powers), low and high factor, p, b, C, q."""
     phi = 1.0
     for _ in range(60):
         phi = (1 + phi) ** (1 / 7)  # the generalised golden ratio of six dimensions (Roberts 2018)
-    u = (0.5 + np.arange(1, ATOMS + 1)[:, None] * phi ** -np.arange(1.0, 7.0)) % 1
+    u = (0.5 + np.arange(1, count + 1)[:, None] * phi ** -np.arange(1.0, 7.0)) % 1
     normal = ndtri(np.clip(u, 0.01, 0.99))
-    table = np.zeros((ATOMS, 7))
+    table = np.zeros((count, 7))
     power = u[:, 0] > 0.4
     table[:, KIND] = power
     skew = 0.35 + 0.75 * normal[:, 1]
@@ -69,11 +69,11 @@ def body(u: Array, atom: Array) -> Array:
 
 
 @cache
-def kinship() -> Array:
-    """P(s' | s), (ATOMS, ATOMS): most cells share similar shapes, a few differ."""
+def kinship(count: int = ATOMS) -> Array:
+    """P(s' | s), (count, count): most cells share similar shapes, a few differ."""
     at = np.array([-3.0, -2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0])
-    rise = np.log(height(at, atoms()[:, None, :]) + 0.1)
+    rise = np.log(height(at, atoms(count)[:, None, :]) + 0.1)
     distance = np.square(rise[:, None] - rise[None, :]).mean(axis=2)
     weight = np.exp(-0.5 * distance / KIN**2)
     weight /= weight.sum(axis=1, keepdims=True)
-    return np.asarray((1 - APART) * weight + APART / ATOMS)
+    return np.asarray((1 - APART) * weight + APART / count)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from lrtune.law import priors
 from lrtune.law.atoms import Array, Indices, atoms, body, kinship
 from lrtune.law.geometry import Geometry, Strays, bends
 from lrtune.law.model import Model
-from lrtune.law.posterior import Posterior, cell_weights, kernels, systematic
-from lrtune.law.tables import STEP, CellTable
+from lrtune.law.posterior import kernels, systematic
+from lrtune.law.prediction import draw_curves, draw_optima, pick
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, CellDraws, Draws
 
 
@@ -42,17 +41,17 @@ def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[flo
     tables, posterior, geometry, unit = model.tables, model.posterior, model.geometry, model.unit
     rng = np.random.default_rng(20)
     component = np.repeat(systematic(posterior.weight, count // 2), 2)
-    optima = _optima(tables, posterior, component, rng)
+    optima = draw_optima(tables, posterior, component, rng)
     latent = _latents(geometry, posterior.strays, component, optima, rng)
     law = latent.level[:, None] + latent.slopes @ geometry.z.T + latent.bends @ bends(geometry.z).T
     used: dict[int, int] = {}
     cells = []
     for i, table in enumerate(tables):
-        shape, k = _curves(table, posterior, component, optima[:, i], rng)
+        shape, k = draw_curves(table, posterior.shared[component], optima[:, i], rng)
         cells.append(CellDraws(_whole(optima[:, i] - law[:, i], RATE_UNIT), _indices(shape, used), _heights(k, unit)))
     _, own_k = kernels()
-    shape = _pick(kinship()[posterior.shared[component, 2]], rng)
-    k = _pick(own_k[posterior.shared[component, 3]], rng)
+    shape = pick(kinship()[posterior.shared[component, 2]], rng)
+    k = pick(own_k[posterior.shared[component, 3]], rng)
     strays = posterior.strays.take(component)
     several = len(geometry.scales) > 1
     own = np.hypot(strays.own if several else np.hypot(strays.own, strays.level[:, 0]), np.sqrt(extra))
@@ -98,33 +97,6 @@ def _shapes(used: dict[int, int]) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def _pick(weight: Array, rng: np.random.Generator) -> Indices:
-    """One index per row, drawn in proportion to the weights."""
-    total = np.cumsum(weight, axis=1)
-    target = rng.permutation((np.arange(len(weight)) + 0.5) / len(weight))[:, None] * total[:, -1:]
-    return np.asarray(np.minimum((total < target).sum(axis=1), weight.shape[1] - 1))
-
-
-def _optima(tables: Sequence[CellTable], posterior: Posterior, component: Indices, rng: np.random.Generator) -> Array:
-    """Joint draws of the cells' optima, (D, n): the cells' marginals with the Gaussians' dependence (a copula)."""
-    count, n = len(component), len(tables)
-    half = rng.standard_normal((count // 2, n))
-    normal = np.stack([half, -half], axis=1).reshape(count, n)
-    root = np.linalg.cholesky(posterior.covariance[component] + 1e-9 * np.eye(n))
-    deviation = np.einsum("dij,dj->di", root, normal)
-    score = ndtr(deviation / np.sqrt(np.diagonal(posterior.covariance[component], axis1=1, axis2=2)))
-    found = np.empty((count, n))
-    for i, table in enumerate(tables):
-        edges = np.concatenate([[table.grid[0] - STEP / 2], table.grid + STEP / 2])
-        density = posterior.tilted[i]
-        total = np.concatenate([np.zeros((len(density), 1)), np.cumsum(density, axis=1)], axis=1)
-        raw = np.array([np.interp(score[d, i], total[m] / total[m, -1], edges) for d, m in enumerate(component)])
-        whole = posterior.weight @ total
-        rank = np.argsort(np.argsort(raw))
-        found[:, i] = np.interp((rank + 0.5) / count, whole / whole[-1], edges)
-    return found
-
-
 def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Array, rng: np.random.Generator) -> Latent:
     """Law and deviations given the optima: Gaussian."""
     z, p = geometry.z, geometry.z.shape[1]
@@ -143,7 +115,7 @@ def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Arr
         prior = np.zeros((total, total))
         cross = np.zeros((total, len(z)))
         mean = np.zeros(total)
-        prior[0, 0], cross[0], mean[0] = priors.PLACE**2, priors.PLACE**2, geometry.place
+        prior[0, 0], cross[0], mean[0] = one.place[0] ** 2, one.place[0] ** 2, geometry.place
         slope = slice(places[1], places[2])
         prior[slope, slope] = np.diag(np.square(one.slope_sd[0]))
         cross[slope] = np.square(one.slope_sd[0])[:, None] * z.T
@@ -172,20 +144,3 @@ def _latents(geometry: Geometry, strays: Strays, component: Indices, optima: Arr
         wander=tuple(parts[3 : 3 + p]),
         steps=tuple(parts[3 + p :]),
     )
-
-
-def _curves(
-    table: CellTable, posterior: Posterior, component: Indices, optima: Array, rng: np.random.Generator
-) -> tuple[Indices, Indices]:
-    """Shape and height index of a cell's curve, by draw, given its optimum."""
-    at = np.clip(np.rint((optima - table.grid[0]) / STEP).astype(int), 0, len(table.grid) - 1)
-    chance = np.empty((len(component), priors.ATOMS * priors.K_COUNT))
-    size = (len(priors.MISFIT) * len(priors.NOISE_GRID), priors.ATOMS * priors.K_COUNT)
-    columns = np.ascontiguousarray(np.moveaxis(table.likelihood[..., np.unique(at)], -1, 0)).reshape(-1, *size)
-    column = {g: i for i, g in enumerate(np.unique(at))}
-    for m in np.unique(component):
-        weight = cell_weights(posterior.shared[[m]])[0].reshape(size)
-        for d in np.flatnonzero(component == m):
-            chance[d] = (weight * columns[column[at[d]]]).sum(axis=0)
-    chosen = _pick(chance + 1e-30, rng)
-    return chosen // priors.K_COUNT, chosen % priors.K_COUNT

@@ -19,6 +19,7 @@ class Strays:
         curvature: sd of each second-degree coefficient, (M, p (p + 1) / 2).
         wander, level: sd of the short-range and of a level's independent deviation, by scale, (M, p).
         own: sd of a cell's independent deviation, (M,).
+        place: sd of the optimum in the middle of the cells, (M,).
         inert: True if the best rate does not depend on the scale, (M, p).
     """
 
@@ -28,6 +29,7 @@ class Strays:
     wander: Array
     level: Array
     own: Array
+    place: Array
     inert: Flags
 
     def take(self, index: Indices) -> "Strays":
@@ -43,11 +45,13 @@ class Geometry:
         scales: names.
         z: centred log scales of the cells, (n, p).
         place: prior mean of the optimum in the middle of the cells, log2 rate.
+        near: its prior sd in octaves where a range of rates is expected to hold it; five of six settings believe that.
     """
 
     scales: tuple[str, ...]
     z: Array
     place: float
+    near: float | None = None
 
     @property
     def levels(self) -> tuple[Array, ...]:
@@ -68,9 +72,10 @@ class Geometry:
     def covariance(self, strays: Strays, left: Array | None = None, right: Array | None = None) -> Array:
         """Prior covariance between the optima at two sets of places (the cells' by default), (M, a, b)."""
         a, b = (self.z if side is None else side for side in (left, right))
-        found = np.full((len(strays.own), len(a), len(b)), priors.PLACE**2)
-        found += np.einsum("ap,mp,bp->mab", a, np.square(strays.slope_sd), b, optimize=True)
-        found += np.einsum("aq,mq,bq->mab", bends(a), np.square(strays.curvature), bends(b), optimize=True)
+        found = np.square(strays.place)[:, None, None] + np.einsum(
+            "ap,mp,bp->mab", a, np.square(strays.slope_sd), b, optimize=True
+        )
+        found += (bends(a) * np.square(strays.curvature)[:, None]) @ bends(b).T
         for i in range(a.shape[1]):
             gap = np.abs(a[:, None, i] - b[None, :, i])
             found += np.square(strays.wander[:, i])[:, None, None] * np.exp(-gap / priors.REACH)
@@ -98,6 +103,9 @@ def stray_set(count: int, geometry: Geometry) -> Strays:
     own = _log_normal(priors.OWN, normal[:, 1])
     own[-1] = priors.LAWLESS  # one of the set
     inert = u[:, 2 : 2 + p] < priors.INERT
+    place = np.full(count, priors.PLACE)
+    if geometry.near is not None:
+        place[np.arange(count) % 6 != 5] = geometry.near
     return Strays(
         slope_mean=np.where(inert, 0.0, prior[:, 0]),
         slope_sd=np.where(inert, priors.INERT_SLOPE, prior[:, 1]),
@@ -110,6 +118,7 @@ def stray_set(count: int, geometry: Geometry) -> Strays:
             axis=1,
         ),
         own=own,
+        place=place,
         wander=_log_normal(priors.WANDER, normal[:, 2 + p : 2 + 2 * p]),
         level=_log_normal(priors.LEVEL, normal[:, 2 + 2 * p :]),
         inert=inert,

@@ -1,5 +1,6 @@
 """The joint model of all cells: their likelihood tables, their geometry, and the posterior."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,25 +30,28 @@ class Model:
     posterior: Posterior
 
 
-def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = FULL) -> Model:
+def build(data: Sequence[CellData], scales: Sequence[str], values: Array) -> Model:
     """The model of cells with these values of the scales, (n, p)."""
     logs = np.log(values)
     centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
     unit = pilot(data)
     middles = [float(np.median(one.x)) if len(one.x) else float(np.mean(one.sampled)) for one in data]
     geometry = Geometry(scales=tuple(scales), z=logs - centre, place=float(np.mean(middles)))
-    tables = tuple(tabulate(one, unit) for one in data)
+    tables = tuple(tabulate(one, unit, FULL.resolution) for one in data)
     return Model(
         unit=unit,
         centres=np.exp(centre),
         geometry=geometry,
         tables=tables,
-        posterior=infer(tables, geometry, size),
+        posterior=infer(tables, geometry, FULL),
     )
 
 
-def pilot(data: Sequence[CellData]) -> float:
-    """A typical k: the median over cells of the rise from the best loss to its neighbours an octave off."""
+def pilot(data: Sequence[CellData], usual: float | None = None) -> float:
+    """A typical k: the median over cells of the rise from the best loss to its neighbours an octave off.
+
+    `usual` counts as one more cell, in the mean of logarithms.
+    """
     rises = []
     for one in data:
         if len(one.x) < 2:
@@ -58,6 +62,9 @@ def pilot(data: Sequence[CellData]) -> float:
         if near.any():
             rises.append(float(np.median((one.y[near] - one.y[best]) / distance[near] ** 1.5)))
     positive = [rise for rise in rises if rise > 0]
+    if usual is not None:
+        known = math.log(max(float(np.median(positive)), 1e-9)) * len(positive) if positive else 0.0
+        return math.exp((known + math.log(usual)) / (len(positive) + 1))
     return max(float(np.median(positive)), 1e-9) if positive else 1e-3
 
 

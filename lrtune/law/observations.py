@@ -87,19 +87,20 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
     every = [record for group in groups.values() for record in group]
     _check(groups, left_out)
-    measure = _measure([r.loss for r in every if r.status == "finished" and r.loss is not None])
+    measure = measure_of([r.loss for r in every if r.status == "finished" and r.loss is not None])
     cells = tuple(
         Cell(
             scales=dict(zip(scales, key, strict=True)),
             records=tuple(group),
-            data=_data(group, measure, tolerance),
+            data=cell_data(group, measure, tolerance),
         )
         for key, group in sorted(groups.items())
     )
     return Observations(cells=cells, measure=measure, left_out=dict(left_out))
 
 
-def _measure(losses: Sequence[float]) -> Measure:
+def measure_of(losses: Sequence[float]) -> Measure:
+    """The measure of these final losses."""
     if min(losses) > 0:
         return Measure()
     middle = float(np.median(losses))
@@ -122,7 +123,8 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
         raise NoRuleError(NoRule.EQUAL_LOSSES, text)
 
 
-def _data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) -> CellData:
+def cell_data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) -> CellData:
+    """The model's data of one cell; `tolerance` is the least rise of a beaten run."""
     finished = [record for record in records if record.status == "finished"]
     early = [record for record in records if record.status == "beaten"]
     failed = [math.log2(record.learning_rate) for record in records if record.status in ("collapsed", "diverged")]

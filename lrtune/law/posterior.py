@@ -18,19 +18,20 @@ import numpy as np
 from lrtune.law import priors
 from lrtune.law.atoms import Array, Indices, kinship
 from lrtune.law.geometry import Geometry, Strays, stray_set
-from lrtune.law.tables import CellTable
+from lrtune.law.tables import FINE, CellTable, Resolution
 
-_ROUNDS = 14
 _DAMPING = 0.6
 _UNSETTLED = 1e3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The number of components: shapes times strays."""
+    """The number of components, shapes times strays; rounds of expectation propagation; resolution of the tables."""
 
     shapes: int = 16
     strays: int = 24
+    rounds: int = 14
+    resolution: Resolution = FINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,10 @@ class Posterior:
 def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size) -> Posterior:
     """The posterior given all cells' tables."""
     place = [_broad(table, geometry, i) for i, table in enumerate(tables)]
-    found = _components(tables, place, size.shapes if size.shapes < 6 else 4, max(size.strays // 4, 6), geometry)
+    first = Size(shapes=4, strays=max(size.strays // 4, 6), rounds=size.rounds)
+    found = _components(tables, place, first, geometry)
     place = [_predicted(table, found, i) for i, table in enumerate(tables)]
-    return _components(tables, place, size.shapes, size.strays, geometry)
+    return _components(tables, place, size, geometry)
 
 
 def _broad(table: CellTable, geometry: Geometry, index: int) -> Array:
@@ -83,22 +85,21 @@ def _predicted(table: CellTable, found: Posterior, index: int) -> Array:
     return np.asarray((p + 1e-4 * p.max()) / (p + 1e-4 * p.max()).sum())
 
 
-def _components(
-    tables: Sequence[CellTable], place: Sequence[Array], shapes: int, strays: int, geometry: Geometry
-) -> Posterior:
-    log_shared = np.sum([_log_shared(t, p) for t, p in zip(tables, place, strict=True)], axis=0) + _prior_shared()
+def _components(tables: Sequence[CellTable], place: Sequence[Array], size: Size, geometry: Geometry) -> Posterior:
+    log_shared = np.sum([_log_shared(t, p) for t, p in zip(tables, place, strict=True)], axis=0)
+    log_shared = log_shared + prior_shared(log_shared.shape[2])
     probability = np.exp(log_shared - log_shared.max()).ravel()
     probability /= probability.sum()
-    chosen, times = np.unique(systematic(probability, shapes), return_counts=True)
+    chosen, times = np.unique(systematic(probability, size.shapes), return_counts=True)
     shared = np.stack(np.unravel_index(chosen, log_shared.shape), axis=1)
     likelihoods = [_given(table, shared) for table in tables]  # (shapes, G) each
     # Correct a shape's weight by the joint evidence of its cells relative to the product of their separate evidence.
     alone = np.sum([np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True)], axis=0)
-    sets = stray_set(strays, geometry)
-    pairs = [(i, j) for i in range(len(chosen)) for j in range(strays)]
+    sets = stray_set(size.strays, geometry)
+    pairs = [(i, j) for i in range(len(chosen)) for j in range(size.strays)]
     shape_of, stray_of = (np.array(side) for side in zip(*pairs, strict=True))
     chosen_strays = sets.take(stray_of)
-    state = _propagate(tables, [lik[shape_of] for lik in likelihoods], geometry, chosen_strays)
+    state = _propagate(tables, [lik[shape_of] for lik in likelihoods], geometry, chosen_strays, size.rounds)
     log_w = np.log(times)[shape_of] + state["evidence"] - alone[shape_of]
     weight = np.exp(log_w - log_w.max())
     return Posterior(
@@ -136,12 +137,12 @@ def kernels() -> tuple[Array, Array]:
     return found[0], found[1]
 
 
-def _prior_shared() -> Array:
+def prior_shared(shapes: int) -> Array:
     """log P(ρ, σ̄, s̄, k̄): (R, Σ, S, K)."""
     rho = np.log([0.45, 0.35, 0.2])
     noise = -0.5 * np.square((np.arange(len(priors.NOISE_GRID)) - 2.0) / 1.5)
     k = -0.5 * np.square((np.arange(priors.K_COUNT) - priors.K_COUNT // 2) / 2.5)
-    return np.asarray(rho[:, None, None, None] + noise[:, None, None] + np.zeros((priors.ATOMS, 1)) + k)
+    return np.asarray(rho[:, None, None, None] + noise[:, None, None] + np.zeros((shapes, 1)) + k)
 
 
 def _log_shared(table: CellTable, place: Array) -> Array:
@@ -149,29 +150,31 @@ def _log_shared(table: CellTable, place: Array) -> Array:
     noise, k = kernels()
     evidence = table.likelihood @ place.astype(np.float32)
     mixed = np.einsum("ab,rbsk->rask", noise, evidence)
-    mixed = np.einsum("st,ratk->rask", kinship(), mixed, optimize=True) @ k.T
+    mixed = np.einsum("st,ratk->rask", kinship(mixed.shape[2]), mixed, optimize=True) @ k.T
     return np.asarray(np.log(np.maximum(mixed, 1e-30)))
 
 
-def cell_weights(shared: Indices) -> Array:
-    """P(ρ, σ, s, k of a cell | shared values), (M, R · Σ · S · K), single precision."""
+def cell_weights(shared: Indices, shapes: int) -> Array:
+    """P(σ, s, k of a cell | shared values), (M, Σ · S · K), single precision; a cell has the shared ρ."""
     noise, k = kernels()
-    m = len(shared)
-    out = np.zeros((m, len(priors.MISFIT), len(priors.NOISE_GRID), priors.ATOMS, priors.K_COUNT), dtype=np.float32)
-    inner = np.einsum("ma,ms,mk->mask", noise[shared[:, 1]], kinship()[shared[:, 2]], k[shared[:, 3]], optimize=True)
-    out[np.arange(m), shared[:, 0]] = inner
-    return out.reshape(m, -1)
+    own = kinship(shapes)[shared[:, 2], :, None] * k[shared[:, 3], None, :]
+    weight = noise[shared[:, 1], :, None, None] * own[:, None]
+    return np.asarray(weight.reshape(len(shared), -1).astype(np.float32))
 
 
 def _given(table: CellTable, shared: Indices) -> Array:
     """Likelihood of a cell's optimum for each setting of the shared values: (M, G)."""
-    flat = table.likelihood.reshape(-1, len(table.grid))
-    found = table.blurred((cell_weights(shared) @ flat).astype(np.float64))
+    weight = cell_weights(shared, table.likelihood.shape[2])
+    mixed = np.empty((len(shared), len(table.grid)))
+    for rho in np.unique(shared[:, 0]):
+        mine = shared[:, 0] == rho
+        mixed[mine] = weight[mine] @ table.likelihood[rho].reshape(-1, len(table.grid))
+    found = table.blurred(mixed)
     return np.asarray(found + priors.STRANGE * found.max(axis=1, keepdims=True))
 
 
 def _propagate(
-    tables: Sequence[CellTable], likelihoods: Sequence[Array], geometry: Geometry, strays: Strays
+    tables: Sequence[CellTable], likelihoods: Sequence[Array], geometry: Geometry, strays: Strays, rounds: int
 ) -> dict[str, Any]:
     """EP for all components at once; first axis M components, then n cells, then the grid."""
     n, m = len(tables), len(strays.own)
@@ -181,7 +184,7 @@ def _propagate(
     for i, (table, lik) in enumerate(zip(tables, likelihoods, strict=True)):
         grid[i, : len(table.grid)] = table.grid
         log_l[:, i, : len(table.grid)] = np.log(lik)
-    step = tables[0].grid[1] - tables[0].grid[0]
+    step = tables[0].step
     prior = geometry.covariance(strays)  # (M, n, n)
     prior_mean = geometry.mean(strays)  # (M, n)
     own = np.exp(log_l - log_l.max(axis=2, keepdims=True))
@@ -192,7 +195,7 @@ def _propagate(
     shift = precision * site_mean
     low, high = (np.array([t.grid[at] for t in tables]) for at in (0, -1))
     span = high - low
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         _, left_mean, left_variance, _, _ = _cavities(prior, prior_mean, precision, shift)
         moment, spread, _, _ = _tilt(grid, log_l, left_mean, left_variance, step)
         new_precision = np.maximum(1 / spread - 1 / left_variance, 1 / (4 * span**2))

@@ -19,9 +19,8 @@ import numpy as np
 from scipy.special import expit, log_ndtr
 
 from lrtune.law.atoms import Array, atoms, height
-from lrtune.law.priors import CAP, DOUBT, FAILED_SPREAD, K_COUNT, K_GRID, MISFIT, NOISE_GRID, UNSEEN
+from lrtune.law.priors import ATOMS, CAP, DOUBT, FAILED_SPREAD, K_COUNT, K_GRID, MISFIT, NOISE_GRID, UNSEEN
 
-STEP = 0.1  # octaves
 BEYOND = 3.2  # octaves outside the sampled rates
 _FINE = 4  # tabulated heights per step
 
@@ -57,11 +56,22 @@ class CellData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """The grid of a table: octaves between possible optima, and number of shapes."""
+
+    step: float
+    atoms: int
+
+
+FINE = Resolution(step=0.1, atoms=ATOMS)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellTable:
     """A cell's likelihood over (ρ, σ, s, k, o), scaled to a largest value of 1.
 
     Attributes:
-        grid: log2 rates, (G,), on whole multiples of STEP.
+        grid: log2 rates, (G,), on whole multiples of the step.
         likelihood: (R, Σ, S, K, G), single precision.
         unseen: sd of the optimum that the shapes do not resolve, in octaves; grows with the spacing of the rates.
     """
@@ -70,6 +80,11 @@ class CellTable:
     likelihood: Array
     unseen: float
 
+    @property
+    def step(self) -> float:
+        """Octaves between possible optima."""
+        return float(self.grid[1] - self.grid[0])
+
     def blurred(self, density: Array) -> Array:
         """A density over the grid, (…, G), widened by `unseen`."""
         gap = self.grid[:, None] - self.grid[None, :]
@@ -77,35 +92,40 @@ class CellTable:
         return np.asarray(density @ (kernel / kernel.sum(axis=0)))
 
 
-def grid_of(data: CellData) -> Array:
+def grid_of(data: CellData, step: float) -> Array:
     """The grid of a cell's optimum."""
     low, high = data.sampled
-    first, last = round((low - BEYOND) / STEP), round((high + BEYOND) / STEP)
-    return np.asarray(np.arange(first, last + 1) * STEP)
+    first, last = round((low - BEYOND) / step), round((high + BEYOND) / step)
+    return np.asarray(np.arange(first, last + 1) * step)
 
 
 @cache
-def _rises(cap: float) -> Array:
-    """f(k φ_s(u)) in units of the pilot k, at u = −REACH … REACH in steps of STEP / _FINE: (U, S, K)."""
-    u = np.arange(-_SPAN, _SPAN + 1) * (STEP / _FINE)
-    phi = height(u[:, None], atoms()[None])
+def _rises(resolution: Resolution) -> Array:
+    """f(k φ_s(u)) in units of the pilot k, at u = −_SPAN … _SPAN octaves in steps of step / _FINE: (U, S, K)."""
+    count = round(_SPAN / resolution.step * _FINE)
+    u = np.arange(-count, count + 1) * (resolution.step / _FINE)
+    phi = height(u[:, None], atoms(resolution.atoms)[None])
     k = K_GRID ** (np.arange(K_COUNT) - K_COUNT // 2)
-    rise = phi[..., None] * k
-    return np.asarray((cap * np.log1p(rise / cap)).astype(np.float32))
+    return np.asarray(compress(phi[..., None] * k).astype(np.float32))
 
 
-_SPAN = round(18.0 / STEP * _FINE)
+def compress(rise: Array) -> Array:
+    """f, of heights in units of the pilot k."""
+    return np.asarray(CAP * np.log1p(rise / CAP))
 
 
-def tabulate(data: CellData, unit: float) -> CellTable:
+_SPAN = 18.0
+
+
+def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
     """The table of one cell; `unit` is the pilot k."""
-    grid = grid_of(data)
-    size = (len(MISFIT), len(NOISE_GRID), len(atoms()), K_COUNT, len(grid))
+    grid = grid_of(data, resolution.step)
+    size = (len(MISFIT), len(NOISE_GRID), resolution.atoms, K_COUNT, len(grid))
     total = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
     floor = None
     if len(data.x):
         excess = (data.y - data.y.min()) / unit
-        y = CAP * np.log1p(excess / CAP)
+        y = compress(excess)
         misfit = np.array(MISFIT)[:, None] * y**2 / (y + 0.5)
         sigma2 = np.square(NOISE_GRID)
         variance = sigma2[None, :, None] / data.count + np.square(misfit)[:, None, :]  # (R, Σ, n)
@@ -113,7 +133,7 @@ def tabulate(data: CellData, unit: float) -> CellTable:
         mass = weight.sum(axis=1)
         mean_y = weight @ y / mass
         centred = y - mean_y[:, None]
-        rises = _at(data.x, grid)  # (n, S K G)
+        rises = _at(data.x, grid, resolution)  # (n, S K G)
         w = weight.astype(np.float32)
         mean_h = (w @ rises) / mass[:, None].astype(np.float32)
         cross = (w * centred.astype(np.float32)) @ rises
@@ -128,7 +148,7 @@ def tabulate(data: CellData, unit: float) -> CellTable:
         middle = size[0] * size[1] // 2
         floor = mean_y[middle] - mean_h[middle]  # the floor, above the cell's best
     if len(data.early_x) and floor is not None:
-        total = total + _early(data, grid, floor, unit)[None].astype(np.float32)
+        total = total + _early(data, grid, floor, unit, resolution)[None].astype(np.float32)
     total = total.reshape(size)
     if data.failed_x is not None:
         bound = np.log(
@@ -138,23 +158,23 @@ def tabulate(data: CellData, unit: float) -> CellTable:
     return CellTable(grid=grid, likelihood=np.exp(total - total.max()), unseen=_unseen(data))
 
 
-def _at(x: Array, grid: Array) -> Array:
+def _at(x: Array, grid: Array, resolution: Resolution) -> Array:
     """Rises at rates x (n,) for every (s, k, o): (n, S K G)."""
-    table = _rises(CAP)
-    index = np.rint((x[:, None] - grid[None, :]) / (STEP / _FINE)).astype(int)
-    index = np.clip(index + _SPAN, 0, len(table) - 1)
+    table = _rises(resolution)
+    index = np.rint((x[:, None] - grid[None, :]) / (resolution.step / _FINE)).astype(int)
+    index = np.clip(index + len(table) // 2, 0, len(table) - 1)
     picked = table[index]  # (n, G, S, K)
     return np.ascontiguousarray(picked.transpose(0, 2, 3, 1)).reshape(len(x), -1)
 
 
-def _early(data: CellData, grid: Array, floor: Array, unit: float) -> Array:
+def _early(data: CellData, grid: Array, floor: Array, unit: float, resolution: Resolution) -> Array:
     """Log probability that the beaten runs lie above their lower bounds: (S K G,)."""
     total = np.zeros_like(floor)
     places, inverse = np.unique(np.round(data.early_x * 8) / 8, return_inverse=True)
-    rises = _at(places, grid)
+    rises = _at(places, grid, resolution)
     for i in range(len(places)):
         excess = float(np.median(data.early_above[inverse == i])) / unit
-        above = CAP * np.log1p(excess / CAP)
+        above = float(compress(np.array(excess)))
         spread = float(np.hypot(0.1, 0.4 * above))
         chance = expit(1.702 * (floor + rises[i] - above) / spread)
         total += np.log(DOUBT + (1 - DOUBT) * chance) * min(int((inverse == i).sum()), 2)

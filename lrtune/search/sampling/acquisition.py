@@ -1,17 +1,17 @@
 """Which run to make next: the one from which the law's regret falls furthest per unit of compute.
 
-Notation (beside that of `lrtune.law.surface`): N draws of the posterior; T target widths; R_t(x) regret at target t of
-using rate x, a draw's height there; x_t the recommended rate, argmin of the mean of R_t; R_t = R_t(x_t).
+Notation: N draws of the posterior (`lrtune.law.prediction`); T targets; o_t the optimum of a target; R_t(x) its regret
+at rate x, a draw's height there; x_t the recommended rate, argmin of the mean of R_t; R_t = R_t(x_t).
 
-A *unit* D is one to three rates at one width: one run at a width not tried yet says nothing by itself (its floor is
-unknown), three say much, so that looking one run ahead would never go there. The value of a unit is
+A *unit* D is one to three rates at one place: one run at a new place says nothing by itself (its floor is unknown),
+three say much, so looking one run ahead would never go there. The value of a unit is
 
-    Σ_t E[R_t] · η_t(D)²,      η_t(D)² = share of the variance of o_t explained by what D (and the runs that have not
-                               ended yet) would show: regression of o_t on y, y² and products, over the draws,
+    Σ_t E[R_t] · η_t(D)²,      η_t(D)² = share of the variance of o_t explained by the losses of D and of the running
+                               trials: regression of o_t on y, y² and products, over the draws,
 
-the expected fall of regret where regret is quadratic in the error of o_t: a knowledge gradient (Frazier et al. 2009)
+the expected decrease of regret if regret is quadratic in the error of o_t: a knowledge gradient (Frazier et al. 2009)
 by regression over posterior draws (Strong et al. 2014, expected value of sample information). The unit with the most
-value per cost wins, and its most telling rate is run; everything is weighed afresh for the next run.
+value per cost wins, and its most informative rate is run; the next run is chosen afresh.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from lrtune.law.shapes import Array
-from lrtune.law.surface import Draws
+from lrtune.law.atoms import Array
+from lrtune.law.prediction import Prediction
 
 _OFFSETS = (-2.0, -1.4, -0.8, -0.4, 0.0, 0.4, 0.8, 1.4, 2.0)  # candidate rates, in sds of o around its mean
 _UNITS: tuple[tuple[int, ...], ...] = (
@@ -31,14 +31,15 @@ _UNITS: tuple[tuple[int, ...], ...] = (
     (4, 6), (4, 7), (2, 4), (1, 4),
 )  # fmt: skip
 _LEAST_SPREAD = 0.5  # octaves: closer together, noise hides what rates differ by
-_SAYS_NO_MORE = 0.25  # height from which runs are told apart no more: they diverge, or are cut
+_TOP = 1.0  # largest regret, as a share of loss
+_APART = 0.35  # of that spread: so near to a running trial, another says the same
 _DEVIATIONS = 4.0  # the best of many units explains that many sd more than chance where there is nothing to explain
 _START = 0.01  # of the dearest run's cost: what it takes to start any run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What one width's draws recommend.
+    """The recommendation at one place.
 
     Attributes:
         x: log2 of the rate with the least expected regret.
@@ -51,31 +52,31 @@ class Advice:
     by_draw: Array
 
 
-def advise(draws: Draws, width: int, low: float, high: float) -> Advice:
-    """The rate of a width, within [low, high], that costs least on average over the draws."""
-    o = draws.o[:, width]
+def advise(draws: Prediction, place: int, low: float, high: float) -> Advice:
+    """The rate of a place, within [low, high], of least expected regret."""
+    o = draws.optimum[:, place]
     start, end = np.clip(np.quantile(o, [0.02, 0.98]), low, high)
     for points in (17, 9):
         x = np.linspace(start, end, points)
-        height = draws.height(width, x)
+        height = np.minimum(draws.height(place, x), _TOP)
         best = int(np.argmin(height.mean(axis=0)))
         start, end = x[max(best - 1, 0)], x[min(best + 1, points - 1)]
-    reachable = draws.height(width, np.array([low, high])).min(axis=1) * ((o < low) | (o > high))
+    reachable = np.minimum(draws.height(place, np.array([low, high])).min(axis=1), _TOP) * ((o < low) | (o > high))
     by_draw = np.maximum(height[:, best] - reachable, 0.0)
     return Advice(x=float(x[best]), regret=float(by_draw.mean()), by_draw=by_draw)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A run that is worth making: index of the width, log2 rate, and the value per cost of its unit."""
+    """The next run: index of its place, log2 rate, and the value per cost of its unit."""
 
-    width: int
+    place: int
     x: float
     gain: float
 
 
 def choose(
-    draws: Draws,
+    draws: Prediction,
     *,
     regrets: Sequence[float],
     targets: Sequence[int],
@@ -91,43 +92,44 @@ def choose(
     Args:
         draws: the posterior.
         regrets: expected regret of each target's recommendation.
-        targets: indices of the widths that the rule is for.
-        candidates: cost of one run by index of width, for those where one may be made.
-        running: (index of width, log2 rate) of runs that have not ended yet.
-        barred: whether a run at (index of width, log2 rate) is known to end early, and so to say nothing new.
+        targets: indices of the places that the rule is for.
+        candidates: cost of one run by index of place, for those where one may be made.
+        running: (index of place, log2 rate) of running trials.
+        barred: whether a run at (index of place, log2 rate) would end early and say nothing new.
         low, high: bounds of x.
         rng: noise of what the runs would show.
     """
-    count = len(draws.o)
-    goal = _centred(draws.o[:, list(targets)])
+    count = len(draws.optimum)
+    goal = _centred(draws.optimum[:, list(targets)])
     variance = np.square(goal).mean(axis=0) + 1e-12
     known = np.zeros((count, 0))
     if running:
-        shown = np.stack([_shown(draws, width, np.array([x]), rng)[:, 0] for width, x in running], axis=1)
+        shown = np.stack([draws.shown(place, np.array([x]), rng)[:, 0] for place, x in running], axis=1)
         known, _ = np.linalg.qr(_centred(shown))
         goal = goal - known @ (known.T @ goal)
     weight = np.asarray(regrets) / variance / count
     best: Choice | None = None
     start = _START * max(candidates.values())
-    for width, cost in candidates.items():
-        o = draws.o[:, width]
+    for place, cost in candidates.items():
+        o = draws.optimum[:, place]
         spread = max(float(o.std()), _LEAST_SPREAD)
         x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
-        y = _shown(draws, width, x, rng)
-        closed = [barred(width, float(at)) for at in x]
+        y = draws.shown(place, x, rng)
+        near = [at for other, at in running if other == place]
+        closed = [barred(place, float(c)) or any(abs(c - at) < _APART * spread for at in near) for c in x]
         usable = [unit for unit in _UNITS if not any(closed[i] for i in unit)] or [(4,)]
         gains = _gains(y, usable, known, goal, weight) / [(cost + start) * len(unit) for unit in usable]
         top = int(np.argmax(gains))
         if best is None or gains[top] > best.gain:
             single = {unit[0]: gain for unit, gain in zip(usable, gains, strict=True) if len(unit) == 1}
             first = max(usable[top], key=lambda i: (single[i], -abs(i - 4)))
-            best = Choice(width=width, x=float(x[first]), gain=float(gains[top]))
+            best = Choice(place=place, x=float(x[first]), gain=float(gains[top]))
     assert best is not None
     return best if best.gain > 0 else _unsure(draws, regrets, targets, candidates, barred, low, high, rng)
 
 
 def _unsure(
-    draws: Draws,
+    draws: Prediction,
     regrets: Sequence[float],
     targets: Sequence[int],
     candidates: Mapping[int, float],
@@ -138,15 +140,15 @@ def _unsure(
 ) -> Choice:
     """Where no run stands out from chance: one near the best of the target whose regret is largest."""
     open_to = [(regret, t) for regret, t in zip(regrets, targets, strict=True) if t in candidates]
-    width = max(open_to)[1] if open_to else max(candidates)
-    o = draws.o[:, width]
+    place = max(open_to)[1] if open_to else max(candidates)
+    o = draws.optimum[:, place]
     spread = max(float(o.std()), _LEAST_SPREAD)
     tries = [float(np.clip(o.mean() + k * spread, low, high)) for k in rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4])]
-    return Choice(width=width, x=next((x for x in tries if not barred(width, x)), tries[0]), gain=0.0)
+    return Choice(place=place, x=next((x for x in tries if not barred(place, x)), tries[0]), gain=0.0)
 
 
 def expected_regrets(
-    draws: Draws,
+    draws: Prediction,
     *,
     regrets: Sequence[float],
     targets: Sequence[int],
@@ -154,21 +156,14 @@ def expected_regrets(
     rng: np.random.Generator,
 ) -> Array:
     """The expected regret of each target once the runs under way have ended, (T,)."""
-    goal = _centred(draws.o[:, list(targets)])
+    goal = _centred(draws.optimum[:, list(targets)])
     if not running:
         return np.asarray(regrets)
-    shown = np.stack([_shown(draws, width, np.array([x]), rng)[:, 0] for width, x in running], axis=1)
+    shown = np.stack([draws.shown(place, np.array([x]), rng)[:, 0] for place, x in running], axis=1)
     known, _ = np.linalg.qr(_centred(shown))
     explained = np.square(known.T @ goal).sum(axis=0) / (np.square(goal).sum(axis=0) + 1e-12)
     left = 1 - np.clip(explained - len(running) / len(goal), 0.0, 1.0)
     return np.asarray(np.asarray(regrets) * left)
-
-
-def _shown(draws: Draws, width: int, x: Array, rng: np.random.Generator) -> Array:
-    """y that runs at x (G,) would show, by draw: (N, G)."""
-    height = np.minimum(draws.height(width, x), _SAYS_NO_MORE)
-    noise = draws.noise(height) * rng.standard_normal(height.shape)
-    return np.asarray(draws.c[:, width, None] + height + noise)
 
 
 def _centred(values: Array) -> Array:

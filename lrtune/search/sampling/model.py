@@ -1,93 +1,317 @@
 """The model of a search: ended runs in, the next run and an assessment out.
 
-It has two users: `lrtune.search.adaptive` with records, and `lrtune.search.sampling.sampler` with the trials of an
-Optuna study. Its answers depend on the ended runs alone; other state is a cache.
+It has two users: `lrtune.search.adaptive` and `lrtune.search.sampling.sampler`. It is the law's model on a coarser grid
+with fewer components. Its answers depend on the ended runs alone; other state is a cache.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lrtune.search.sampling.assessment import Assessment, assess
-from lrtune.search.sampling.belief import Belief, Observation, Posterior, Space
+from lrtune.law.atoms import Array
+from lrtune.law.geometry import Geometry
+from lrtune.law.model import Model, pilot
+from lrtune.law.observations import Measure, cell_data, measure_of
+from lrtune.law.posterior import Size, infer
+from lrtune.law.prediction import Prediction, predict, predict_from_priors
+from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
+from lrtune.records.record import TrialRecord
+from lrtune.search.sampling.acquisition import Advice, Choice, advise, choose, expected_regrets
+from lrtune.search.sampling.assessment import MOST, Assessment, Known
+from lrtune.search.sampling.space import Place, Space, cost_of, place_of
+
+_SIZE = Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40))
+_DRAWS = 256
+_BINS = 8  # per octave: proposals lie on its multiples
+_BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
+_LEAST = 3  # finished runs at each value of a scale, however sure the model is
+_WIDEN = 2.0
+_EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
+_USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
+_AHEAD = 6  # runs that are looked ahead
 
 
-class Model:
+@dataclass
+class _Cell:
+    """The runs of one place, and what was computed from them."""
+
+    records: list[TrialRecord] = field(default_factory=list)
+    data: CellData | None = None
+    table: CellTable | None = None
+    made_for: object = None
+
+    @property
+    def finished(self) -> int:
+        return sum(record.status == "finished" for record in self.records)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """Draws at the measured places, the places of the space and the targets, with the advice at each target."""
+
+    places: tuple[Place, ...]
+    draws: Prediction
+    advice: Mapping[Place, Advice]
+
+    @property
+    def worst(self) -> Array:
+        """The worst regret over all targets, by draw, (N,)."""
+        return np.asarray(np.max(np.stack([advice.by_draw for advice in self.advice.values()]), axis=0))
+
+
+class SearchModel:
     """The model of one search's ended runs. Random choices depend on `seed` and on counts of runs alone."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.belief = Belief()
+    def __init__(self, seed: int, scales: Sequence[str]) -> None:
+        self.seed, self.scales = seed, tuple(scales)
         self.taken: set[int] = set()
-        self._parameters: dict[int, float] = {}
+        self._cells: dict[Place, _Cell] = {}
+        self._losses: list[float] = []
+        self._measure = Measure()
+        self._compute: dict[Place, float] = {}
         self._last: tuple[object, Posterior] | None = None
 
-    def take(self, number: int, observation: Observation | None, parameters: object = None) -> None:
-        """Add an ended run once: its observation, if any, and its model's parameter count, if known."""
+    def take(self, number: int, record: TrialRecord | None) -> None:
+        """Add an ended run once; None, and a run that failed with an error, say nothing."""
         self.taken.add(number)
-        if observation is None:
+        place = None if record is None or record.status == "failed" else place_of(record, self.scales)
+        if record is None or place is None:
             return
-        self.belief.add([observation])
-        if isinstance(parameters, int | float) and parameters > 0:
-            self._parameters[observation.width] = float(parameters)
+        if record.status == "finished" and record.loss is not None:
+            self._losses.append(record.loss)
+            measure = measure_of(self._losses)
+            if measure != self._measure:
+                self._measure = measure
+                for cell in self._cells.values():
+                    cell.data = None
+        cell = self._cells.setdefault(place, _Cell())
+        cell.records.append(record)
+        cell.data = None
+        if record.facts.parameters and record.steps_done:
+            self._compute[place] = record.cost * record.steps / record.steps_done
 
-    def cost(self, width: int) -> float:
-        """Parameters at a width: from its runs, scaled from the nearest width with runs, or width²."""
-        if not self._parameters:
-            return float(width) ** 2
-        nearest = min(self._parameters, key=lambda w: abs(math.log(w / width)))
-        return self._parameters[nearest] * (width / nearest) ** 2
+    def cost(self, place: Place) -> float:
+        """Compute of a whole run at a place, in any unit."""
+        return cost_of(place, self.scales, self._compute)
+
+    def trials(self, place: Place) -> int:
+        """The number of ended runs at a place."""
+        return len(self._cells[place].records) if place in self._cells else 0
+
+    def lacking(self, space: Space, running: Sequence[tuple[Place, float]] = ()) -> list[Place]:
+        """Places of the space that need another run: no run there, or too few finished at one of its scales' values."""
+        under_way = [place for place, _ in running]
+        found: dict[Place, None] = {}
+        for s in range(len(space.scales)):
+            for value in sorted({place[s] for place in space.places}):
+                level = [place for place in space.places if place[s] == value]
+                done = sum(self._cells[place].finished for place in level if place in self._cells)
+                if done + sum(under_way.count(place) for place in level) < _LEAST:
+                    found[min(level, key=lambda place: (self.trials(place) + under_way.count(place), place))] = None
+        tried = {*self._cells, *under_way}
+        return [*found, *(place for place in space.places if place not in tried and place not in found)]
 
     def next_run(
         self,
         space: Space,
-        running: Sequence[tuple[int, float]],
+        running: Sequence[tuple[Place, float]],
         *,
         number: int,
-        width: int | None = None,
+        place: Place | None = None,
         undecided: int = 0,
-    ) -> tuple[int, float]:
-        """Width and log2 rate of run `number`, given the `running` ones; `width` fixes its width.
+    ) -> tuple[Place, float]:
+        """Place and log2 rate of run `number`, given the `running` ones; `place` fixes its place.
 
-        `undecided` runs have started without a width and rate. The model predicts those, so that this run differs.
+        `undecided` runs have started without a place and rate. The model predicts those, so that this run differs.
         """
         rng = np.random.default_rng([self.seed, number])
-        posterior = self._posterior(space, also=width)
+        posterior = self._posterior(space, also=place)
         running = list(running)
         for _ in range(undecided):
-            predicted = self.belief.next_run(space, posterior, running, rng)
-            running.append((predicted.width, predicted.x))
-        chosen = self.belief.next_run(space, posterior, running, rng, width=width)
-        return chosen.width, chosen.x
+            predicted = self._next(space, posterior, running, rng)
+            running.append((posterior.places[predicted.place], predicted.x))
+        chosen = self._next(space, posterior, running, rng, place=place)
+        at = posterior.places[chosen.place]
+        return at, self._free(at, chosen.x, space, running)
+
+    def _next(
+        self,
+        space: Space,
+        posterior: Posterior,
+        running: Sequence[tuple[Place, float]],
+        rng: np.random.Generator,
+        *,
+        place: Place | None = None,
+    ) -> Choice:
+        if place is None and float(np.quantile(posterior.worst, 0.9)) < space.tolerance:
+            place = next(iter(self.lacking(space, running)), None)
+        allowed = space.places if place is None else (place,)
+        cost = dict(zip(space.places, space.costs, strict=True))
+        at = {p: i for i, p in enumerate(posterior.places)}
+        low, high = self._reach(space)
+        return choose(
+            posterior.draws,
+            regrets=[posterior.advice[t].regret for t in space.targets],
+            targets=[at[t] for t in space.targets],
+            candidates={at[p]: cost[p] if p in cost else self.cost(p) for p in allowed},
+            running=[(at[p], x) for p, x in running if p in at],
+            barred=lambda index, x: self._barred(posterior.places[index], x),
+            low=low,
+            high=high,
+            rng=rng,
+        )
+
+    def _reach(self, space: Space) -> tuple[float, float]:
+        """Rates of the next run: within the focus, or up to `_WIDEN` octaves beyond the rates that were run."""
+        x = [math.log2(r.learning_rate) for cell in self._cells.values() for r in cell.records]
+        low, high = min([space.focus[0], *(a - _WIDEN for a in x)]), max([space.focus[1], *(a + _WIDEN for a in x)])
+        return max(low, space.low), min(high, space.high)
 
     def assess(
         self,
         space: Space,
-        running: Sequence[tuple[int, float]] = (),
+        running: Sequence[tuple[Place, float]] = (),
         *,
         count: int = 0,
         confidence: float = 0.9,
         tolerance: float | None = None,
         look_ahead: bool = True,
     ) -> Assessment:
-        """The best rates so far and the value of more runs; `count` runs have started so far."""
-        return assess(
-            self.belief,
-            space,
-            self._posterior(space),
-            running,
-            np.random.default_rng([self.seed, count, 1]),
-            tolerance=space.tolerance if tolerance is None else tolerance,
-            confidence=confidence,
-            look_ahead=look_ahead,
+        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
+        posterior = self._posterior(space)
+        tolerance = space.tolerance if tolerance is None else tolerance
+        known = tuple(self._known(space, posterior, target) for target in space.targets)
+        bound = float(np.quantile(posterior.worst, confidence))
+        lacking = self.lacking(space)
+        enough = bound < tolerance and not lacking and not any(one.at_edge for one in known)
+        rng = np.random.default_rng([self.seed, count, 1])
+        ahead, regrets = self._ahead(space, posterior, list(running), rng) if look_ahead else ([], [])
+        runs = sum(len(cell.records) for cell in self._cells.values())
+        return Assessment(
+            known=known,
+            regret_90=bound,
+            tolerance=tolerance,
+            enough=enough,
+            exhausted=not enough and runs >= MOST * len(space.targets),
+            lacking=tuple(self._scales(place) for place in lacking),
+            ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
+            regret_ahead=tuple(regrets),
         )
 
-    def _posterior(self, space: Space, *, also: int | None = None) -> Posterior:
+    def _known(self, space: Space, posterior: Posterior, target: Place) -> Known:
+        advice, optimum = posterior.advice[target], posterior.draws.optimum[:, posterior.places.index(target)]
+        low, high = np.quantile(optimum, [0.05, 0.95])
+        first, last = space.low, space.high
+        cell = self._cells.get(target)
+        if cell is not None and cell.data is not None:
+            first, last = cell.data.sampled
+        return Known(
+            scales=self._scales(target),
+            learning_rate=2**advice.x,
+            low=float(2**low),
+            high=float(2**high),
+            regret=advice.regret,
+            regret_90=float(np.quantile(advice.by_draw, 0.9)),
+            trials=self.trials(target),
+            at_edge=bool(np.mean((optimum < first) | (optimum > last)) > _EDGE),
+        )
+
+    def _ahead(
+        self, space: Space, posterior: Posterior, running: list[tuple[Place, float]], rng: np.random.Generator
+    ) -> tuple[list[tuple[Place, float]], list[float]]:
+        """The next runs one after another, and the expected worst regret before them and after each."""
+        at = {place: i for i, place in enumerate(posterior.places)}
+        runs: list[tuple[Place, float]] = []
+        regrets: list[float] = []
+        while True:
+            left = expected_regrets(
+                posterior.draws,
+                regrets=[posterior.advice[t].regret for t in space.targets],
+                targets=[at[t] for t in space.targets],
+                running=[(at[p], x) for p, x in [*running, *runs] if p in at],
+                rng=rng,
+            )
+            regrets.append(min([float(np.max(left)), *regrets[-1:]]))
+            if len(runs) == _AHEAD:
+                return runs, regrets
+            choice = self._next(space, posterior, [*running, *runs], rng)
+            runs.append((posterior.places[choice.place], choice.x))
+
+    def _scales(self, place: Place) -> dict[str, float]:
+        return dict(zip(self.scales, place, strict=True))
+
+    def _posterior(self, space: Space, *, also: Place | None = None) -> Posterior:
         """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
-        more = () if also is None or also in space.widths else (int(also),)
+        more = () if also is None or also in space.places else (also,)
         key = (space, more, len(self.taken))
         if self._last is None or self._last[0] != key:
             rng = np.random.default_rng([self.seed, len(self.taken), 2])
-            self._last = key, self.belief.posterior(space, rng, also=more)
+            self._last = key, self._drawn(space, more, rng)
         return self._last[1]
+
+    def _drawn(self, space: Space, also: tuple[Place, ...], rng: np.random.Generator) -> Posterior:
+        measured = tuple(sorted(self._cells))
+        further = tuple(dict.fromkeys(p for p in (*space.places, *space.targets, *also) if p not in self._cells))
+        logs = np.log(np.array([*measured, *further]))
+        centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
+        z = logs - centre
+        low, high = space.focus
+        place, near = (low + high) / 2, max((high - low) / 4, 1.0)
+        if not measured:
+            geometry = Geometry(scales=self.scales, z=z, place=place, near=near)
+            draws = predict_from_priors(geometry, _USUAL, _SIZE, _DRAWS, rng)
+        else:
+            geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near)
+            data, unit, tables = self._tables(measured, space.tolerance)
+            model = Model(
+                unit=unit,
+                centres=np.exp(centre),
+                geometry=geometry,
+                tables=tables,
+                posterior=infer(tables, geometry, _SIZE),
+            )
+            draws = predict(model, data, z[len(measured) :], _DRAWS, rng)
+        places = (*measured, *further)
+        advice = {target: advise(draws, places.index(target), space.low, space.high) for target in space.targets}
+        return Posterior(places=places, draws=draws, advice=advice)
+
+    def _tables(
+        self, measured: Sequence[Place], tolerance: float
+    ) -> tuple[list[CellData], float, tuple[CellTable, ...]]:
+        """The measured cells' data, the pilot k to within a factor of two, and their tables."""
+        cells = [self._cells[place] for place in measured]
+        for cell in cells:
+            if cell.data is None:
+                cell.data, cell.table = cell_data(cell.records, self._measure, tolerance), None
+        data = [cell.data for cell in cells if cell.data is not None]
+        unit = 2.0 ** round(math.log2(pilot(data, usual=_USUAL)))  # rounded, so that most runs change one table only
+        for cell, one in zip(cells, data, strict=True):
+            if cell.table is None or cell.made_for != unit:
+                cell.table, cell.made_for = tabulate(one, unit, _SIZE.resolution), unit
+        return data, unit, tuple(cell.table for cell in cells if cell.table is not None)
+
+    def _barred(self, place: Place, x: float) -> bool:
+        """A run ended early near x, or (beaten ones apart, which noise may do) between x and the best finished rate."""
+        cell = self._cells.get(place)
+        early = [] if cell is None else [(math.log2(r.learning_rate), r.status) for r in cell.records]
+        early = [(at, status) for at, status in early if status != "finished"]
+        if any(abs(x - at) < _BARRED for at, _ in early):
+            return True
+        if cell is None or cell.data is None or not len(cell.data.x):
+            return False
+        best = float(cell.data.x[np.argmin(cell.data.y)])
+        return any(best < at <= x or x <= at < best for at, status in early if status != "beaten")
+
+    def _free(self, place: Place, x: float, space: Space, running: Sequence[tuple[Place, float]]) -> float:
+        """x on the lattice of proposals, moved by up to 1/4 octave to a rate without a run, if there is one."""
+        records = self._cells[place].records if place in self._cells else []
+        taken = {round(math.log2(r.learning_rate) * _BINS) for r in records}
+        taken |= {round(r * _BINS) for p, r in running if p == place}
+        first = round(x * _BINS)
+        lattice = [
+            k for k in (first, first + 1, first - 1, first + 2, first - 2) if space.low <= k / _BINS <= space.high
+        ]
+        free = [k for k in lattice if k not in taken]
+        return (free or lattice)[0] / _BINS if lattice else x

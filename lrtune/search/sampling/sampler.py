@@ -8,14 +8,14 @@ For a study with an integer parameter for the width and a float one for the lear
     print(sampler.assessment(study))            # the best rate at each width, with its uncertainty
 
 Model: one loss curve per width, all similar in shape; the minimum moves with width by a law plus a deviation
-(`lrtune.law.surface`). Acquisition: the expected decrease of the law's regret at the target widths per unit of cost
-(`lrtune.search.sampling.acquisition`), so cheap widths map the curve and expensive ones confirm its course. The
-acquisition subtracts the information of running trials. A pruned trial means "bad there"; an infinite value, or a
+(`lrtune.search.sampling.model`). Acquisition: the expected decrease of the law's regret at the target widths per unit
+of cost (`lrtune.search.sampling.acquisition`), so cheap widths map the curve and expensive ones confirm its course. It
+subtracts the information of running trials. A pruned trial means "bad there"; an infinite value, or a
 pruned trial whose last report was not finite, means "too high". A failed trial means a weak "bad there": NaN ends in
 failure, and the sampler would otherwise propose the same rate again.
 
 Sources: Frazier et al. 2009 (knowledge gradient), Strong et al. 2014 (expected information from posterior draws by
-regression), Doucet et al. 2000 (particles with the optimal proposal), Swersky et al. 2013 (value per cost).
+regression), Swersky et al. 2013 (value per cost).
 
 All answers depend on the study's trials alone; other state is a cache. So several processes, each with its own sampler,
 can share a study.
@@ -33,12 +33,14 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
+from lrtune.records.record import STATUSES, Status, TrialRecord
 from lrtune.search.sampling.assessment import Assessment
-from lrtune.search.sampling.belief import Observation, Outcome, Space
-from lrtune.search.sampling.model import Model
+from lrtune.search.sampling.model import SearchModel
+from lrtune.search.sampling.space import Place, Space
+from lrtune.trainer.trial import Facts
 
 _LADDER = 6  # number of widths to try by default
-_STATUS: Mapping[str, Outcome] = {"diverged": "diverged", "collapsed": "bad", "beaten": "beaten"}
+_SCALES = ("hidden_size",)
 _MOST_RUNNING = 64
 _MOST_UNDECIDED = 16  # running trials without parameters whose choice the model predicts
 
@@ -94,7 +96,7 @@ class ScaleAwareSampler(BaseSampler):
         self._search_space = dict(search_space or {})
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._independent = independent_sampler or RandomSampler(seed=seed)
-        self._model = Model(self._seed)
+        self._model = SearchModel(self._seed, _SCALES)
         self._of: object = None  # the study of the model's runs
         self._lock = threading.Lock()
         self._just_read = threading.local()
@@ -197,32 +199,32 @@ class ScaleAwareSampler(BaseSampler):
         with self._lock:
             running, undecided = self._read(trials.study, trials.read(), roles, own=trial.number)
             space = self._space(roles)
-            return self._model.next_run(space, running, number=trial.number, width=width, undecided=undecided)
+            place = None if width is None else (float(width),)
+            chosen, x = self._model.next_run(space, running, number=trial.number, place=place, undecided=undecided)
+            return int(chosen[0]), x
 
     def _read(
         self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
-    ) -> tuple[list[tuple[int, float]], int]:
+    ) -> tuple[list[tuple[Place, float]], int]:
         """Add newly ended trials to the model; returns the running trials and the number without parameters."""
         width_name, rate_name = roles
         of = (study.study_name, id(study._storage), width_name, rate_name)
         if of != self._of:
-            self._of, self._model = of, Model(self._seed)
+            self._of, self._model = of, SearchModel(self._seed, _SCALES)
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        running: list[tuple[int, float]] = []
+        running: list[tuple[Place, float]] = []
         undecided = 0
         for trial in trials:
             if trial.number in self._model.taken:
                 continue
             if trial.state.is_finished():
-                facts = trial.user_attrs.get("facts")
-                parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
-                self._model.take(trial.number, _observe(trial, width_name, rate_name, sign), parameters)
+                self._model.take(trial.number, _record(trial, width_name, rate_name, sign))
                 continue
             if trial.number == own:
                 continue
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             if width_name in params and rate_name in params:
-                running.append((int(params[width_name]), math.log2(params[rate_name])))
+                running.append(((float(params[width_name]),), math.log2(params[rate_name])))
             elif trial.state == TrialState.RUNNING and trial.number < own:
                 undecided += 1
         return running[-_MOST_RUNNING:], min(undecided, _MOST_UNDECIDED)
@@ -252,12 +254,12 @@ class ScaleAwareSampler(BaseSampler):
         widths = self._ladder(width)
         low, high = math.log2(max(rate.low, rate.high * 1e-9)), math.log2(rate.high)
         focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)
-        price = self._cost or self._model.cost
-        costs = tuple(float(price(w)) for w in widths)
+        places = tuple((float(w),) for w in widths)
         return Space(
-            widths=widths,
-            targets=self._targets or widths,
-            costs=costs,
+            scales=_SCALES,
+            places=places,
+            targets=tuple((float(w),) for w in self._targets or widths),
+            costs=tuple(float(self._cost(int(p[0])) if self._cost else self._model.cost(p)) for p in places),
             low=low,
             high=high,
             focus=focus,
@@ -295,23 +297,39 @@ def _pair(
     return {whole[0]: distributions[whole[0]], real[0]: distributions[real[0]]}
 
 
-def _observe(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> Observation | None:
-    """An ended trial as an observation; None for other parameters, an arm, or a failed run of lrtune's search."""
+def _record(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> TrialRecord | None:
+    """An ended trial as a record; None for other parameters, an arm, or a failed run of lrtune's search."""
     width, rate = trial.params.get(width_name), trial.params.get(rate_name)
     if width is None or rate is None or rate <= 0 or trial.user_attrs.get("arm") is not None:
         return None
-    x, status = math.log2(rate), trial.user_attrs.get("status")
-    if status == "failed":
-        return None
+    status, loss = _ended(trial, sign)
+    facts = trial.user_attrs.get("facts")
+    parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
+    return TrialRecord(
+        trial=trial.number,
+        hidden_size=int(width),
+        learning_rate=rate,
+        seed=int(trial.user_attrs.get("seed", 0)),
+        status=status,
+        steps=1,
+        steps_done=1,
+        loss=loss,
+        facts=Facts(parameters=parameters if isinstance(parameters, int) else None),
+    )
+
+
+def _ended(trial: FrozenTrial, sign: float) -> tuple[Status, float | None]:
+    """How a trial ended, and its final loss."""
+    stored = trial.user_attrs.get("status")
+    if stored in STATUSES and stored != "finished":
+        return stored, None
     if trial.state == TrialState.COMPLETE:
-        value = sign * float(trial.values[0])
-        if math.isinf(value):
-            return Observation(width, x, "diverged" if value > 0 else "bad")
-        broken = any(excess > 0 for excess in trial.constraints.values())
-        return Observation(width, x, "bad") if broken else Observation(width, x, "value", value)
+        value = sign * float((trial.values or [math.nan])[0])
+        if not math.isfinite(value):
+            return ("diverged" if value > 0 else "collapsed"), None
+        return ("collapsed", None) if any(excess > 0 for excess in trial.constraints.values()) else ("finished", value)
     last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
-    ended: Outcome = "diverged" if last is not None and not math.isfinite(last) else "beaten"
-    return Observation(width, x, _STATUS.get(str(status), ended))
+    return ("diverged" if last is not None and not math.isfinite(last) else "beaten"), None
 
 
 def _within(rate: float, distribution: BaseDistribution) -> float:

@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from lrtune.errors import InputError
-from lrtune.search.sampling.belief import Belief
+from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.sampler import ScaleAwareSampler
 
 SPACE = {"hidden_size": IntDistribution(1, 10**6), "learning_rate": FloatDistribution(1e-6, 10.0, log=True)}
@@ -100,7 +100,7 @@ def test_a_tolerance_that_noise_forbids_ends_too():
     known = sampler.assessment(study)
     assert not known.enough
     assert known.exhausted
-    assert "noise" in str(known)
+    assert "allow a larger tolerance" in str(known)
 
 
 @pytest.mark.slow
@@ -214,13 +214,13 @@ def test_a_storage_is_read_once_for_each_ask_and_what_was_read_is_not_kept(monke
 
 
 def test_what_is_known_is_drawn_once_and_anew_when_a_run_has_ended(monkeypatch):
-    drawn, original = [], Belief.posterior
+    drawn, original = [], SearchModel._drawn
 
     def posterior(*args, **more):
         drawn.append(original(*args, **more))
         return drawn[-1]
 
-    monkeypatch.setattr(Belief, "posterior", posterior)
+    monkeypatch.setattr(SearchModel, "_drawn", posterior)
     sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=13)
     study = in_memory(sampler)
     for ended in range(1, 4):
@@ -232,7 +232,7 @@ def test_what_is_known_is_drawn_once_and_anew_when_a_run_has_ended(monkeypatch):
         known = sampler.assessment(study)
         assert [k.trials for k in known.known] == [t.trials for t in sampler.assessment(study).known]
         assert len(drawn) == ended + 1
-    assert drawn[-1].advice[32].x != drawn[-2].advice[32].x
+    assert drawn[-1].advice[(32.0,)].x != drawn[-2].advice[(32.0,)].x
 
 
 def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
