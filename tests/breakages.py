@@ -818,8 +818,8 @@ BREAKAGES = (
     Breakage(
         "sampler: a crash counts as a bad rate",
         "lrtune/search/sampling/sampler.py",
-        'if status == "failed":\n        return None',
-        'if status == "failed":\n        return Observation(width, x, "bad")',
+        'if stored in STATUSES and stored != "finished":\n        return stored, None',
+        'if stored in STATUSES and stored != "finished":\n        return "collapsed", None',
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(
@@ -830,17 +830,24 @@ BREAKAGES = (
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(
-        "sampler: a product of weights is counted twice",
-        "lrtune/law/evidence.py",
-        "            product.fill(1.0)\n",
+        "search: each combination of scales learns alone",
+        "lrtune/law/prediction.py",
+        'mean + np.einsum("dpq,dq->dp", root[component]',
+        'geometry.mean(strays, places)[component] + np.einsum("dpq,dq->dp", root[component]',
+        ("search/sampling/test_model.py",),
+    ),
+    Breakage(
+        "search: a best rate beyond the rates that were run is enough",
+        "lrtune/search/sampling/model.py",
+        " and not any(one.at_edge for one in known)",
         "",
-        ("law/test_surface.py",),
+        ("search/sampling/test_model.py",),
     ),
     Breakage(
         "sampler: pruned trials say nothing",
         "lrtune/search/sampling/sampler.py",
-        "return Observation(width, x, _STATUS.get(str(status), ended))",
-        "return None",
+        'not math.isfinite(last) else "beaten"), None',
+        'not math.isfinite(last) else "failed"), None',
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(

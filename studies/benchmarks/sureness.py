@@ -61,7 +61,7 @@ def search(study: Study, final: Final, *, at_once: int = 2) -> tuple[list[TrialR
         running.sort(key=lambda run: run[0])
         now, record, _ = running.pop(0)
         records.append(replace(record, trial=len(records)))
-    known = design.searches[0].assessment
+    known = design.assessment
     assert known is not None
     return records, known
 

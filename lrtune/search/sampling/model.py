@@ -27,6 +27,7 @@ _DRAWS = 256
 _BINS = 8  # per octave: proposals lie on its multiples
 _BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
 _LEAST = 3  # finished runs at each value of a scale, however sure the model is
+_FIRST = (0.0, -0.2, 0.2)  # of the focus: the first runs' rates, around its middle
 _WIDEN = 2.0
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
@@ -145,6 +146,12 @@ class SearchModel:
         *,
         place: Place | None = None,
     ) -> Choice:
+        started = len(running) + sum(len(cell.records) for cell in self._cells.values())
+        if started < len(_FIRST):
+            cheapest = space.places[int(np.argmin(space.costs))] if place is None else place
+            low, high = space.focus
+            x = min(max((low + high) / 2 + _FIRST[started] * (high - low), space.low), space.high)
+            return Choice(place=posterior.places.index(cheapest), x=x, gain=0.0)
         if place is None and float(np.quantile(posterior.worst, 0.9)) < space.tolerance:
             place = next(iter(self.lacking(space, running)), None)
         allowed = space.places if place is None else (place,)

@@ -184,10 +184,9 @@ def test_draws_at_a_measured_place_follow_its_runs_and_the_noise_is_learned():
             unit=unit, centres=np.ones(1), geometry=geometry, tables=tables, posterior=infer(tables, geometry, size)
         )
         drawn = predict(model, data, np.log([[4.0]]), 256, np.random.default_rng(1))
-        shown = np.stack([drawn.shown(0, np.array([-5.0]), rng)[:, 0] for _ in range(8)])
         noises.append(float(np.median(drawn.noise)))
         assert drawn.optimum[:, :3].std(axis=0).max() < drawn.optimum[:, 3].std()
-        assert shown.std(axis=0).mean() > noise / 2
+        assert noise / 5 < noises[-1] < 3 * noise  # far from the best, the misfit of the shapes explains noise too
     assert noises[1] > 3 * noises[0]
 
 

@@ -174,8 +174,8 @@ def test_running_trials_are_taken_into_account():
     sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=7)
     study = in_memory(sampler)
     at_once = [study.ask(SPACE) for _ in range(4)]
-    rates = sorted(math.log2(trial.params["learning_rate"]) for trial in at_once)
-    assert all(later - earlier > 0.2 for earlier, later in pairwise(rates))
+    runs = sorted((t.params["hidden_size"], math.log2(t.params["learning_rate"])) for t in at_once)
+    assert all(b[0] != a[0] or b[1] - a[1] > 0.2 for a, b in pairwise(runs))
 
 
 def test_the_same_seed_gives_the_same_study_whatever_process_asks():
