@@ -12,24 +12,19 @@ from lrtune.search.sampling.assessment import Assessment
 from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.space import Place, Space
 from lrtune.study.study import Study
-from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, tidy
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, targets, tidy
 
 _MOST_RUNNING = 64
 
 
 class AdaptiveDesign:
-    """Proposes the runs of a study.
+    """Proposes the runs of a study that teach most about its targets per unit of compute."""
 
-    Args:
-        study: what to search.
-        targets: widths that the rule is for; by default every cell of the study.
-    """
-
-    def __init__(self, study: Study, *, targets: Sequence[int] = ()) -> None:
+    def __init__(self, study: Study) -> None:
         self.study = study
         self.scales = ("hidden_size", *study.scales)
         self.places = tuple(sorted(self._place(width, scales) for width, scales in cells(study)))
-        self.targets = tuple((float(width),) for width in sorted(targets)) or self.places
+        self.targets = tuple(sorted(tuple(target[name] for name in self.scales) for target in targets(study)))
         self.model = SearchModel(study.seed, self.scales)
         self.assessment: Assessment | None = None
         self._groups = {group_name(width, scales) for width, scales in cells(study)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
-from lrtune.law.model import Model, pilot
+from lrtune.law.model import FULL, Model, pilot
 from lrtune.law.observations import Measure, cell_data, measure_of
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
@@ -22,8 +22,6 @@ from lrtune.search.sampling.acquisition import Advice, Choice, advise, choose, e
 from lrtune.search.sampling.assessment import MOST, Assessment, Known
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 
-_SIZE = Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40))
-_DRAWS = 256
 _BINS = 8  # per octave: proposals lie on its multiples
 _BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
 _LEAST = 3  # finished runs at each value of a scale, however sure the model is
@@ -32,6 +30,18 @@ _WIDEN = 2.0
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
 _AHEAD = 6  # runs that are looked ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The size of the posterior's mixture and the number of draws."""
+
+    size: Size
+    draws: int
+
+
+_QUICK = Accuracy(size=Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40)), draws=256)
+_SURE = Accuracy(size=FULL, draws=1024)  # asked before a search ends: what its rule will say
 
 
 @dataclass
@@ -187,12 +197,15 @@ class SearchModel:
         look_ahead: bool = True,
     ) -> Assessment:
         """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
-        posterior = self._posterior(space)
         tolerance = space.tolerance if tolerance is None else tolerance
-        known = tuple(self._known(space, posterior, target) for target in space.targets)
-        bound = float(np.quantile(posterior.worst, confidence))
         lacking = self.lacking(space)
-        enough = bound < tolerance and not lacking and not any(one.at_edge for one in known)
+        for accuracy in (_QUICK, _SURE):
+            posterior = self._posterior(space, accuracy=accuracy)
+            known = tuple(self._known(space, posterior, target) for target in space.targets)
+            bound = float(np.quantile(posterior.worst, confidence))
+            enough = bound < tolerance and not lacking and not any(one.at_edge for one in known)
+            if not enough:
+                break
         rng = np.random.default_rng([self.seed, count, 1])
         ahead, regrets = self._ahead(space, posterior, list(running), rng) if look_ahead else ([], [])
         runs = sum(len(cell.records) for cell in self._cells.values())
@@ -249,16 +262,16 @@ class SearchModel:
     def _scales(self, place: Place) -> dict[str, float]:
         return dict(zip(self.scales, place, strict=True))
 
-    def _posterior(self, space: Space, *, also: Place | None = None) -> Posterior:
+    def _posterior(self, space: Space, *, also: Place | None = None, accuracy: Accuracy = _QUICK) -> Posterior:
         """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
         more = () if also is None or also in space.places else (also,)
-        key = (space, more, len(self.taken))
+        key = (space, more, len(self.taken), accuracy)
         if self._last is None or self._last[0] != key:
             rng = np.random.default_rng([self.seed, len(self.taken), 2])
-            self._last = key, self._drawn(space, more, rng)
+            self._last = key, self._drawn(space, more, accuracy, rng)
         return self._last[1]
 
-    def _drawn(self, space: Space, also: tuple[Place, ...], rng: np.random.Generator) -> Posterior:
+    def _drawn(self, space: Space, also: tuple[Place, ...], accuracy: Accuracy, rng: np.random.Generator) -> Posterior:
         measured = tuple(sorted(self._cells))
         further = tuple(dict.fromkeys(p for p in (*space.places, *space.targets, *also) if p not in self._cells))
         logs = np.log(np.array([*measured, *further]))
@@ -268,24 +281,24 @@ class SearchModel:
         place, near = (low + high) / 2, max((high - low) / 4, 1.0)
         if not measured:
             geometry = Geometry(scales=self.scales, z=z, place=place, near=near)
-            draws = predict_from_priors(geometry, _USUAL, _SIZE, _DRAWS, rng)
+            draws = predict_from_priors(geometry, _USUAL, accuracy.size, accuracy.draws, rng)
         else:
             geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near)
-            data, unit, tables = self._tables(measured, space.tolerance)
+            data, unit, tables = self._tables(measured, space.tolerance, accuracy)
             model = Model(
                 unit=unit,
                 centres=np.exp(centre),
                 geometry=geometry,
                 tables=tables,
-                posterior=infer(tables, geometry, _SIZE),
+                posterior=infer(tables, geometry, accuracy.size),
             )
-            draws = predict(model, data, z[len(measured) :], _DRAWS, rng)
+            draws = predict(model, data, z[len(measured) :], accuracy.draws, rng)
         places = (*measured, *further)
         advice = {target: advise(draws, places.index(target), space.low, space.high) for target in space.targets}
         return Posterior(places=places, draws=draws, advice=advice)
 
     def _tables(
-        self, measured: Sequence[Place], tolerance: float
+        self, measured: Sequence[Place], tolerance: float, accuracy: Accuracy
     ) -> tuple[list[CellData], float, tuple[CellTable, ...]]:
         """The measured cells' data, the pilot k to within a factor of two, and their tables."""
         cells = [self._cells[place] for place in measured]
@@ -294,9 +307,11 @@ class SearchModel:
                 cell.data, cell.table = cell_data(cell.records, self._measure, tolerance), None
         data = [cell.data for cell in cells if cell.data is not None]
         unit = 2.0 ** round(math.log2(pilot(data, usual=_USUAL)))  # rounded, so that most runs change one table only
+        if accuracy != _QUICK:
+            return data, unit, tuple(tabulate(one, unit, accuracy.size.resolution) for one in data)
         for cell, one in zip(cells, data, strict=True):
             if cell.table is None or cell.made_for != unit:
-                cell.table, cell.made_for = tabulate(one, unit, _SIZE.resolution), unit
+                cell.table, cell.made_for = tabulate(one, unit, accuracy.size.resolution), unit
         return data, unit, tuple(cell.table for cell in cells if cell.table is not None)
 
     def _barred(self, place: Place, x: float) -> bool:
