@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from lrtune.law.priors import APART, ATOMS, KIN
+from lrtune.law.priors import APART, ATOMS, KIN, SKEW
 
 Array = NDArray[np.floating]
 Indices = NDArray[np.intp]
@@ -34,7 +34,7 @@ def atoms(count: int = ATOMS) -> Array:
     table = np.zeros((count, 7))
     power = u[:, 0] > 0.4
     table[:, KIND] = power
-    skew = 0.35 + 0.75 * normal[:, 1]
+    skew = SKEW[0] + SKEW[1] * normal[:, 1]
     table[:, LOW] = np.where(power, 1.0, 0.45 * np.exp(-0.6 * skew))
     table[:, HIGH] = np.where(power, np.exp(skew), 0.45 * np.exp(0.9 * skew))
     pointed = 1.0 + 0.8 * u[:, 2] / 0.35
