@@ -103,7 +103,8 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
     for paths that the user named, never in a run folder.
 
     Raises:
-        OSError: the disk is full or the folder is read-only. The error names `path`; the old file is unchanged.
+        OSError: the disk is full, the folder is read-only, `path` is a device or a pipe. The error names `path`; the
+            old file is unchanged.
     """
     target = os.path.realpath(path) if follow else os.fspath(path)
     data = content.encode() if isinstance(content, str) else content
@@ -117,9 +118,11 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
             file.flush()
             os.fsync(handle)
             with contextlib.suppress(FileNotFoundError):
-                former = os.lstat(target)
-                if stat.S_ISREG(former.st_mode):
-                    os.fchmod(handle, stat.S_IMODE(former.st_mode))
+                former = os.lstat(target).st_mode
+                if stat.S_ISREG(former):
+                    os.fchmod(handle, stat.S_IMODE(former))
+                elif not stat.S_ISLNK(former):
+                    raise OSError(errno.EINVAL, "not a regular file", target)
             os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -51,6 +51,16 @@ def test_a_link_is_replaced_or_followed_as_asked(tmp_path) -> None:
     assert not link.is_symlink() and (tmp_path / "real").read_text() == "followed"
 
 
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_pipe_or_device_is_never_replaced(tmp_path, follow: bool) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        write_whole(path, "{}", follow=follow)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "link to a device"])
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
 def test_only_regular_files_are_opened_and_nothing_waits(tmp_path, kind: str, flags: int) -> None:

@@ -177,8 +177,7 @@ class Search:
 
     def propose(self) -> list[Task]:
         pending = list(self.queue.pending.values())
-        self.design.propose(self.queue.known(), pending, 0)  # takes in the records
-        return [self.design.searches[0].next_task(pending)]
+        return self.design.propose(self.queue.known(), pending, len(pending) + 1)
 
     def trial(self) -> tuple[float, ...]:
         """One trial from the proposal to its record, while another one waits: CPU seconds of each step."""

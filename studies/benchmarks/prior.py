@@ -16,7 +16,7 @@ from lrtune.law import priors
 from lrtune.law.atoms import atoms, height, kinship
 from lrtune.law.fit import fit_law
 from lrtune.law.geometry import Geometry, bends, stray_set
-from lrtune.law.posterior import _prior_shared, kernels
+from lrtune.law.posterior import kernels, prior_shared
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import RATE_UNIT
 from lrtune.rule.drawn import locate
@@ -47,7 +47,7 @@ class LawPrior:
 
     def _runs(self, rng: np.random.Generator, optima: np.ndarray) -> list[TrialRecord]:
         """One run at each rate of each size."""
-        shared = np.exp(_prior_shared())
+        shared = np.exp(prior_shared(priors.ATOMS))
         chosen = rng.choice(shared.size, p=(shared / shared.sum()).ravel())
         rho, noise, shape, k = np.unravel_index(chosen, shared.shape)
         noises, heights = kernels()

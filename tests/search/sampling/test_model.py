@@ -1,6 +1,7 @@
 """The search's model on records whose law is known."""
 
 import math
+from itertools import count
 
 import numpy as np
 import pytest
@@ -11,17 +12,19 @@ from lrtune.law.observations import cell_data, measure_of
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import predict, predict_from_priors
 from lrtune.law.tables import tabulate
-from lrtune.records.record import TrialRecord
+from lrtune.records.record import Status, TrialRecord
 from lrtune.search.sampling.model import SearchModel
-from lrtune.search.sampling.space import Space, cost_of
+from lrtune.search.sampling.space import Place, Space, cost_of
 
 RATES = range(-9, 0)
+NUMBERS = count()
 
 
-def record(width, x, loss=None, *, status="finished", **scales):
-    record.count += 1
+def record(
+    width: int, x: float, loss: float | None = None, *, status: Status = "finished", **scales: float
+) -> TrialRecord:
     return TrialRecord(
-        trial=record.count,
+        trial=next(NUMBERS),
         hidden_size=width,
         learning_rate=2.0**x,
         seed=0,
@@ -31,9 +34,6 @@ def record(width, x, loss=None, *, status="finished", **scales):
         steps_done=100,
         loss=loss,
     )
-
-
-record.count = 0
 
 
 def sweep(width, best, *, curvature=0.012, rates=RATES, noise=None, **scales):
@@ -193,7 +193,7 @@ def test_draws_at_a_measured_place_follow_its_runs_and_the_noise_is_learned():
 def test_costs_scale_from_the_nearest_known_place():
     scales = ("hidden_size", "steps")
     assert cost_of((128.0, 600.0), scales, {}) == 128**2 * 600
-    known_costs = {(64.0, 300.0): 10.0, (1024.0, 300.0): 1.0}
+    known_costs: dict[Place, float] = {(64.0, 300.0): 10.0, (1024.0, 300.0): 1.0}
     assert cost_of((128.0, 600.0), scales, known_costs) == pytest.approx(10 * 4 * 2)
 
 
