@@ -690,6 +690,20 @@ BREAKAGES = (
         ("search/test_cost.py", "search/test_plan.py"),
     ),
     Breakage(
+        "search: a measure to maximise is minimised",
+        "lrtune/search/workers/attempt.py",
+        "report = replace(report, loss=-report.loss)",
+        "report = replace(report, loss=report.loss)",
+        ("search/test_run.py",),
+    ),
+    Breakage(
+        "records: a measure to maximise loses its sign in the file",
+        "lrtune/records/jsonl.py",
+        "data = asdict(negated(record) if record.maximize else record)",
+        "data = asdict(record)",
+        ("records/test_record.py",),
+    ),
+    Breakage(
         "targets: a scale with several trained values may be left out",
         "lrtune/study/task.py",
         "if name not in target and len(values) > 1:",

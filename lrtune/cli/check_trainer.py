@@ -12,6 +12,7 @@ from lrtune.cli.flags import (
     Logging,
     LrMax,
     LrMin,
+    Maximize,
     Option,
     Program,
     ReportEvery,
@@ -37,6 +38,7 @@ class Tried:
     seed: Seed = None
     dataset: Dataset = None
     option: Option = None
+    maximize: Maximize = None
 
 
 def check_trainer(

@@ -156,6 +156,11 @@ Target = Annotated[
     ),
     Sets("targets", parse_targets),
 ]
+Maximize = Annotated[
+    bool | None,
+    _flag("--maximize", "The trainer reports a measure of which more is better (accuracy) as its loss."),
+    Sets("maximize", bool),
+]
 VerifyAtTarget = Annotated[
     bool | None,
     _flag("--verify-at-target", "Train at the target at last, if the remaining budget is enough."),
@@ -223,6 +228,7 @@ class Training:
     trainer: Trainer = None
     dataset: Dataset = None
     option: Option = None
+    maximize: Maximize = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ def status(run: Run, storage: Storage = None, json_: Json = False) -> None:
 
 def _data(state: "Status") -> dict[str, Any]:
     best = {
-        str(size): {"learning_rate": record.learning_rate, "loss": record.loss, "trial": record.trial}
+        str(size): {"learning_rate": record.learning_rate, "loss": record.measure, "trial": record.trial}
         for size, record in state.best.items()
     }
     return {

@@ -108,7 +108,7 @@ class RunFolder:
             other = load_study(self.study_path, within=self.out)
         except InputError:
             return "cannot read its study.toml"
-        names = ("trainer", "command", "options", "steps", "report_every", "seed", "pruner", "pruning")
+        names = ("trainer", "command", "options", "steps", "report_every", "seed", "pruner", "pruning", "maximize")
         changed = [name for name in names if getattr(other, name) != getattr(study, name)]
         if not changed or fingerprint(other) == fingerprint(study):
             return "the trainer's data differ"

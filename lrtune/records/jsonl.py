@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from lrtune.errors import InputError
 from lrtune.fields import LARGEST
 from lrtune.files import MIB, Name, open_file, write_whole
-from lrtune.records.record import TrialRecord, parse_record
+from lrtune.records.record import TrialRecord, negated, parse_record
 from lrtune.trainer.trial import Facts
 
 _MAX_LINE = 16 * MIB
@@ -22,9 +22,13 @@ _MOST_COMPLAINTS = 1000
 def to_json(record: TrialRecord) -> str:
     """Write the record as one line of strict JSON (no NaN), with keys in a fixed order.
 
-    NumPy and torch scalars become Python numbers; a value that is not finite or too large becomes null.
+    NumPy and torch scalars become Python numbers; a value that is not finite or too large becomes null. A measure to
+    maximise has the trainer's sign.
     """
-    return json.dumps(_simple(asdict(record)), allow_nan=False, separators=(",", ":"))
+    data = asdict(negated(record) if record.maximize else record)
+    if not record.maximize:
+        del data["maximize"]
+    return json.dumps(_simple(data), allow_nan=False, separators=(",", ":"))
 
 
 def _simple(value: Any) -> Any:

@@ -1,11 +1,11 @@
 """The record of one training run, and the checks on its fields."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from lrtune.errors import InputError, plain
-from lrtune.fields import LARGEST, Kind, choice, mapping, number, optional, sequence, table, text, unexpected
+from lrtune.fields import LARGEST, Kind, choice, flag, mapping, number, optional, sequence, table, text, unexpected
 from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
@@ -28,6 +28,7 @@ class TrialRecord:
         steps_done: optimizer steps trained.
         tokens: the planned horizon in tokens; None if the trainer does not report its tokens per step.
         loss: the last validation loss in nats per token (the final loss if finished); None if not finite.
+        maximize: whether `loss` is minus a measure of which more is better; files and `measure` hold its value.
         diversity: the last diversity; None if the trainer reports none.
         curve: columns of equal length: ``step`` and ``loss``, and ``diversity`` and others if reported; None marks a
             missing or non-finite value.
@@ -64,6 +65,12 @@ class TrialRecord:
     attempt: int = 1
     fingerprint: str = ""
     source: str = ""
+    maximize: bool = False
+
+    @property
+    def measure(self) -> float | None:
+        """The loss, or the measure to maximise, as the trainer reported it."""
+        return None if self.loss is None else -self.loss if self.maximize else self.loss
 
     def scale(self, name: str) -> float | None:
         """The value of a scale: ``hidden_size``, ``tokens``, ``steps``, ``batch_tokens``, ``parameters`` or another."""
@@ -155,6 +162,7 @@ _RECORD: Kind = table(
         "texts": mapping(_WORDS, 1000),
         "seconds": number(as_given=True),
         "attempt": _COUNT,
+        "maximize": flag,
     },
     needed=("trial", "hidden_size", "learning_rate", "seed", "status", "steps", "steps_done"),
     others_pass=True,
@@ -171,7 +179,15 @@ def parse_record(data: object) -> TrialRecord:
     lengths = {len(column) for column in record.curve.values()}
     if len(lengths) > 1:
         raise InputError(f"curve: expected columns of one length, but got {sorted(lengths)!s:.100}")
-    return record
+    return negated(record) if record.maximize else record
+
+
+def negated(record: TrialRecord) -> TrialRecord:
+    """The record with its measure in place of its loss, or the other way round."""
+    curve = dict(record.curve)
+    if "loss" in curve:
+        curve["loss"] = [None if value is None else -value for value in curve["loss"]]
+    return replace(record, loss=None if record.loss is None else -record.loss, curve=curve)
 
 
 def task_of(record: TrialRecord) -> Task:

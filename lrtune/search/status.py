@@ -72,7 +72,8 @@ class Status:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
         lines.append(f"  {'a' if self.searching else 'no'} search is running here")
         for width, record in self.best.items():
-            lines.append(f"  hidden {width}: best so far {record.learning_rate:g} (loss {record.loss:.4f})")
+            name = "measure" if record.maximize else "loss"
+            lines.append(f"  hidden {width}: best so far {record.learning_rate:g} ({name} {record.measure:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
 

@@ -106,6 +106,6 @@ def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:
         scales = {name: value for name, value in target.items() if name != "hidden_size"}
         group = Task(hidden_size=round(target["hidden_size"]), learning_rate=1.0, scales=scales).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
-        ends = [f"{r.learning_rate:.3g} {'' if r.loss is None else f'{r.loss:.4g} '}{r.status}" for r in here]
+        ends = [f"{r.learning_rate:.3g} {'' if r.measure is None else f'{r.measure:.4g} '}{r.status}" for r in here]
         texts.append(f"at {place}: {'; '.join(ends) or 'no run'}")
     return "verified " + ", ".join(texts)

@@ -130,6 +130,7 @@ class Study:
         targets: combinations of scales that the rule is for, by scale name; empty: every combination that is trained.
             `lrtune.study.task.targets` completes them. Not part of the fingerprint.
         verify_at_target: whether to train at the targets' rates in the end, if the remaining budget is enough.
+        maximize: whether the trainer reports a measure of which more is better, such as accuracy, as its loss.
         allow_inert_scale: whether to continue although the trainer ignores a scale. Not part of the fingerprint.
     """
 
@@ -155,6 +156,7 @@ class Study:
     targets: tuple[Mapping[str, float], ...] = ()
     verify_at_target: bool = False
     allow_inert_scale: bool = False
+    maximize: bool = False
 
     def __post_init__(self) -> None:
         for name, (where, kind) in FIELDS.items():
@@ -204,6 +206,7 @@ FIELDS: dict[str, tuple[str, Kind]] = {
     "targets": ("target", sequence(mapping(_SCALE, 9), 500, what="a list of tables")),
     "verify_at_target": ("study.verify_at_target", flag),
     "allow_inert_scale": ("study.allow_inert_scale", flag),
+    "maximize": ("study.maximize", flag),
 }
 
 
@@ -249,5 +252,7 @@ def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
     }
     if study.log != Log():
         covered["log"] = asdict(study.log)
+    if study.maximize:
+        covered["maximize"] = True
     text = json.dumps(covered, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Runs a trainer for a few steps at two sizes and lists what is right, missing or wrong."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -58,7 +58,9 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
         return
     yield from _check_facts(first)
     yield _check_repeat(first, short_run(trainer, study, small))
-    yield _check_rate(first, short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4))
+    quarter = short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4)
+    yield _check_rate(first, quarter)
+    yield from _check_direction((first, quarter), maximize=study.maximize)
     yield _check_stop(short_run(trainer, study, small, keep=2), study)
     runs = [first]
     if len(widths) == 2:
@@ -104,13 +106,6 @@ def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
     steps = [report.step for report in run.reports]
     if steps != sorted(set(steps)):
         yield Finding("wrong", f"reports: expected each step once and in order, but got {steps[:8]}")
-    if len(losses) > 1:
-        if losses[-1] < losses[0]:
-            yield Finding("right", f"loss: {losses[0]:.4g} → {losses[-1]:.4g}, finite and falling")
-        else:
-            yield Finding(
-                "missing", f"loss: {losses[0]:.4g} → {losses[-1]:.4g}, finite but not falling in so few steps"
-            )
     if run.returned is not None:
         yield Finding("missing", f"lrtune ignores the return value {run.returned!r:.40}; only reports count")
     diversities = [report.diversity for report in run.reports if report.diversity is not None]
@@ -160,6 +155,23 @@ def _check_rate(first: ShortRun, other: ShortRun) -> Finding:
     if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
         return Finding("wrong", "learning rate: a quarter of it gave the same losses; is trial.learning_rate used?")
     return Finding("right", "learning rate: another one gives another loss")
+
+
+def _check_direction(runs: Sequence[ShortRun], *, maximize: bool) -> Iterator[Finding]:
+    """Whether the loss falls, or the measure rises; wrong if it does the opposite at every rate."""
+    ends = [(run.reports[0].loss, run.reports[-1].loss) for run in runs if len(run.reports) > 1]
+    gains = [after - before if maximize else before - after for before, after in ends]
+    if not gains:
+        return
+    good, bad = ("rising", "falling") if maximize else ("falling", "rising")
+    shown = f"{'measure' if maximize else 'loss'}: {ends[0][0]:.4g} → {ends[0][1]:.4g}"
+    if gains[0] > 0:
+        yield Finding("right", f"{shown}, finite and {good}")
+    elif len(gains) > 1 and max(gains) < 0:
+        remedy = "leave out --maximize" if maximize else "report a loss, or pass --maximize if more is better"
+        yield Finding("wrong", f"{shown}, {bad} at every rate tried; {remedy}")
+    else:
+        yield Finding("missing", f"{shown}, finite but not {good} in so few steps")
 
 
 def _check_stop(run: ShortRun, study: Study) -> Finding:

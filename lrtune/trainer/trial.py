@@ -106,6 +106,7 @@ class Trial:
             batch.
         checkpoint_dir: this trial's folder, which survives a restart, or None. A trainer resumes from its checkpoint
             there, or starts again from step 0.
+        maximize: whether the study takes the reported loss as a measure of which more is better, such as accuracy.
     """
 
     hidden_size: int
@@ -124,6 +125,7 @@ class Trial:
     on_describe: Callable[[Facts], None] = field(default=lambda facts: None, repr=False)
     on_attach: Callable[[str, str], None] = field(default=lambda name, text: None, repr=False)
     is_checkpoint_due: Callable[[], bool] = field(default=lambda: False, repr=False)
+    maximize: bool = False
 
     def report(self, step: int, *, loss: float, diversity: float | None = None, **numbers: float) -> bool:
         """Report the measures of one step; returns whether to continue training.

@@ -38,6 +38,15 @@ def test_a_record_reads_back_as_itself() -> None:
     assert from_json(to_json(record())) == record()
 
 
+def test_a_measure_to_maximise_keeps_its_sign_in_files_and_is_a_loss_in_memory() -> None:
+    accuracy = record(loss=-0.93, maximize=True, curve={"step": [0, 300], "loss": [None, -0.93]})
+    data = json.loads(to_json(accuracy))
+    assert (data["loss"], data["curve"]["loss"], data["maximize"]) == (0.93, [None, 0.93], True)
+    assert from_json(to_json(accuracy)) == accuracy and accuracy.measure == 0.93
+    assert from_json(hand_in(accuracy)) == accuracy
+    assert record().measure == 4.05 and "maximize" not in json.loads(to_json(record()))
+
+
 def test_numbers_that_are_not_finite_become_null_and_the_line_stays_json() -> None:
     line = to_json(record(loss=math.nan, diversity=math.inf, curve={"step": [0, 1], "loss": [6.9, math.nan]}))
     assert "NaN" not in line and json.loads(line)["loss"] is None

@@ -1,6 +1,7 @@
 """A search from the outside: real workers, real storage, a trainer whose answer is known."""
 
 import errno
+import json
 import math
 import os
 import shutil
@@ -12,6 +13,7 @@ import optuna
 import pytest
 
 from lrtune.errors import InputError, NoActiveRuleError, RunFailedError
+from lrtune.law.fit import fit_run
 from lrtune.records.identity import fitted_to
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
@@ -319,3 +321,21 @@ def test_low_diversity_makes_a_trial_infeasible_to_optuna(tmp_path: Path):
     assert high.constraints == {"diversity": pytest.approx(-0.4)}
     assert told.study.best_trial.number == high.number
     told.close()
+
+
+def test_a_measure_to_maximise(tmp_path: Path):
+    asked = study(widths=(32, 64), trainer="accurate:train", maximize=True, lr_min=1e-3, lr_max=0.1, pruner="collapse")
+    done = run_search(asked, tmp_path / "run", engine="inline", write_rule=False)
+    assert done.rule is not None
+    told = done.rule.recommend(64)
+    assert abs(math.log2(told.learning_rate * 64 / 0.3)) < 0.5
+    lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    assert all(0 < json.loads(line)["loss"] < 1 for line in lines) and (done.records[0].loss or 0) < 0
+    best = max(json.loads(line)["loss"] for line in lines)
+    assert status(tmp_path / "run").best[64].measure == pytest.approx(best, abs=0.02)
+    loaded = read_records(tmp_path / "run" / "records.jsonl").records
+    assert loaded == done.records and fit_run(loaded, tolerance=0.01).rule.cells == done.rule.cells
+    again = run_search(asked, tmp_path / "run", engine="inline", write_rule=False)
+    assert again.records == done.records
+    with pytest.raises(InputError, match=r"holds another study \(maximize was True"):
+        run_search(replace(asked, maximize=False), tmp_path / "run", engine="inline", write_rule=False)

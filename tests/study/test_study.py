@@ -180,6 +180,7 @@ def test_fingerprint_covers_what_changes_a_record_and_nothing_else() -> None:
         replace(base, seed=1),
         replace(base, pruner="none"),
         replace(base, pruning=PruningPolicy(patience=9)),
+        replace(base, maximize=True),
         replace(base, command=("train", "{learning_rate}")),
         replace(base, command=("train", "{learning_rate}"), log=Log(metric="val/loss")),
     ]

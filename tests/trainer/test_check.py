@@ -70,6 +70,7 @@ BAD = [
     (GOOD.replace("+ trial.learning_rate", ""), "is trial.learning_rate used?"),
     (GOOD.replace("- trial.hidden_size / 1000", ""), "is trial.hidden_size used?"),
     (GOOD.replace("step / 40", "7.0"), "diversity: expected a share"),
+    (GOOD.replace("5 - step / 20", "5 + step / 20"), "rising at every rate tried; report a loss, or pass --maximize"),
 ]
 
 
@@ -81,7 +82,7 @@ def test_what_is_wrong_is_named(check: type[Check], source: str, message: str) -
 MISSING = [
     (GOOD.replace(", diversity=step / 40", ""), "but not collapsed ones"),
     (GOOD.replace("parameters=trial.hidden_size**2, ", ""), "trial.describe(parameters=…): not given"),
-    (GOOD.replace("5 - step / 20", "5 + step / 20"), "finite but not falling"),
+    (GOOD.replace("5 - step / 20", "5"), "finite but not falling"),
     ("import random\n" + GOOD.replace("trial.seed / 10", "random.random()"), "same seed, another loss"),
     (GOOD + "    return 1.5\n", "lrtune ignores the return value 1.5"),
 ]
@@ -204,3 +205,10 @@ def test_a_log_that_all_runs_would_share_is_refused(
     Path("train.py").write_text(LOGS[0][0])
     assert run_cli(["check-trainer", f"{sys.executable} train.py out {{learning_rate}} {{hidden_size}}"]) == 2
     assert "every run would write to out/m.csv; give the command a folder of its own" in capfd.readouterr().err
+
+
+def test_a_measure_to_maximise_should_rise(check: type[Check]) -> None:
+    study = replace(STUDY, maximize=True)
+    rising = check(GOOD.replace("5 - step / 20", "5 + step / 20"), study)
+    assert "finite and rising" in rising.texts("right") and rising.texts("wrong") == ""
+    assert "falling at every rate tried; leave out --maximize" in check(GOOD, study).texts("wrong")

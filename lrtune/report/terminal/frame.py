@@ -65,7 +65,7 @@ def _widths_table(progress: Progress, width: int) -> Table:
         row = [str(hidden_size), str(state.ended)]
         if middle:
             row += [str(running) if running else "–", str(lost) if lost else "–"]
-        row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.loss:.4g}" if best and best.loss else "–"]
+        row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.measure:.4g}" if best and best.measure else "–"]
         if last:
             row.append(_early(progress.verdicts, hidden_size))
         table.add_row(*row)
@@ -122,8 +122,8 @@ def describe_end(record: TrialRecord) -> str:
     if record.status != "finished":
         return f"{head} at step {record.steps_done}" + (f": {plain(record.reason)}" if record.reason else "")
     diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""
-    loss = "none" if record.loss is None else f"{record.loss:.4g}"
-    return f"{head}: loss {loss}{diversity} ({record.seconds:.0f} s)"
+    loss = "none" if record.measure is None else f"{record.measure:.4g}"
+    return f"{head}: {'measure' if record.maximize else 'loss'} {loss}{diversity} ({record.seconds:.0f} s)"
 
 
 def describe_law(rule: Rule) -> str:

@@ -54,7 +54,8 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
                 chart.mark(record.learning_rate, record.loss, MARKS[index % len(MARKS)], style)
             elif record.status != "failed":
                 chart.mark(record.learning_rate, chart.y.high, "×", style)
-    legend = Text("loss against learning rate   ", "bold")
+    what = "minus the measure" if records[0].maximize else "loss"
+    legend = Text(f"{what} against learning rate   ", "bold")
     for index, hidden_size in enumerate(widths):
         legend.append(f"{MARKS[index % len(MARKS)]} {hidden_size}  ", STYLES[index % len(STYLES)])
     if any(record.status in ENDED_EARLY for record in records):

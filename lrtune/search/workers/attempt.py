@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,6 +92,7 @@ class Attempt:
             on_describe=self.on_describe,
             on_attach=self.on_attach,
             is_checkpoint_due=self.is_checkpoint_due,
+            maximize=self.study.maximize,
         )
 
     def on_describe(self, facts: Facts) -> None:
@@ -113,6 +114,8 @@ class Attempt:
             self._interrupt("another worker has this trial")
         if self.verdict is not None:
             return False
+        if self.study.maximize:
+            report = replace(report, loss=-report.loss)
         is_due = self._add(report)
         self._unsaved[0].append(report)
         self._reported = True
@@ -243,6 +246,7 @@ class Attempt:
             attempt=self.lease.attempt,
             fingerprint=self.setting.fingerprint,
             source=self.setting.source,
+            maximize=self.study.maximize,
         )
 
     def finish(self, status: Status, why: str = "") -> bool:
