@@ -27,7 +27,7 @@ class BitLinear(nn.Module):
 
     Args:
         in_features, out_features: as in `torch.nn.Linear`; `weight` has shape (out_features, in_features).
-        gradient: precision of the backward matrix products, ``fp32`` or ``bf16``.
+        gradient: precision of the backward matrix products, ``fp32`` or ``low``.
     """
 
     def __init__(self, in_features: int, out_features: int, *, gradient: Gradient = "fp32") -> None:
@@ -81,7 +81,7 @@ def hidden_states(
         parameters: as from `views`, K members.
         tokens: (K, B, T), or (1, B, T) for all members.
         arithmetic: the implementation of the layers.
-        gradient: precision of the backward products; on a GPU, ``bf16`` also holds for attention.
+        gradient: precision of the backward products; on a GPU, ``low`` also holds for attention.
 
     Returns:
         (K, B · T, D).

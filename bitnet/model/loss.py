@@ -32,12 +32,12 @@ def training_loss(
         smoothing: (K,) share of the target's probability to spread over the whole vocabulary; None for none.
         arithmetic: the implementation of cross-entropy.
         weight: factor on the loss (the micro-batch's share of the batch).
-        gradient: on a GPU, ``bf16`` rounds the operands of the head's products; sums stay in float32.
+        gradient: on a GPU, ``low`` rounds the operands of the head's products to bfloat16; sums stay in float32.
 
     Returns:
         (K,) mean loss of each member, nats per token, without the smoothing term; the gradient includes it.
     """
-    return _HeadLoss.apply(states, head, targets, smoothing, arithmetic, weight, gradient == "bf16" and states.is_cuda)
+    return _HeadLoss.apply(states, head, targets, smoothing, arithmetic, weight, gradient == "low" and states.is_cuda)
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -10,7 +10,7 @@ from typing import Literal
 from lrtune.trainer import InputError
 
 Ffn = Literal["squared-relu", "swiglu"]
-Gradient = Literal["fp32", "bf16"]
+Gradient = Literal["fp32", "low"]
 
 
 @dataclass(frozen=True, kw_only=True)

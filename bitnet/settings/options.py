@@ -35,11 +35,12 @@ class Options:
         clip: largest gradient norm; 0 disables clipping.
         label_smoothing: share of the target's probability spread over the vocabulary.
         init_std: deviation of the initial weights.
-        precision: precision of the backward matrix products, ``fp32`` or ``bf16``. Forward products of ternary layers
-            are always exact. A CPU with int8 hardware uses 24-bit (fp32) or 16-bit (bf16) fixed point, see
-            `bitnet.ternary.digits`: as precise as float32, and more precise than bfloat16. With AVX2 alone, ``bf16``
-            uses 16 bits if that is faster, else fp32; other CPUs always use fp32 and log it. On a GPU, ``bf16`` also
-            rounds in attention and in the head while training; held-out text is measured in full precision.
+        precision: precision of the backward matrix products, ``fp32`` or ``low`` (once called ``bf16``, still read).
+            Forward products of ternary layers are always exact. A CPU with int8 hardware uses 24-bit (fp32) or 16-bit
+            (low) fixed point, see `bitnet.ternary.digits`: as precise as float32, and more precise than bfloat16. With
+            AVX2 alone, ``low`` uses 16 bits if that is faster, else fp32; other CPUs always use fp32 and log it. On a
+            GPU, ``low`` is bfloat16, also in attention and in the head while training; held-out text is measured in
+            full precision.
         compile: whether to compile the blocks; ``auto`` compiles if a probe predicts that it saves time.
         report_tokens: held-out tokens per report; None chooses by the steps between reports, so that reports take a
             few per cent of the time. final_tokens: the same for the last report.
@@ -157,6 +158,12 @@ _NUMBERS: dict[str, Kind] = {
 }
 SCALES = tuple(_NUMBERS)
 _TEXT = text(4000, least=1)
+
+
+def _precision(where: str, value: object) -> Any:
+    return choice(*get_args(Gradient))(where, "low" if value == "bf16" else value)
+
+
 _OPTIONS = table(
     {
         **_NUMBERS,
@@ -168,7 +175,7 @@ _OPTIONS = table(
         "betas": sequence(number(0, math.nextafter(1, 0), what="a number from 0 to below 1"), 2, least=2),
         "schedule": choice(*get_args(ScheduleKind)),
         "warmup": choice("fixed", "adaptive"),
-        "precision": choice(*get_args(Gradient)),
+        "precision": _precision,
         "compile": choice("auto", True, False),
         "report_tokens": optional(number(0, 2**40, above=True, whole=True)),
         "final_tokens": number(0, 2**40, above=True, whole=True),

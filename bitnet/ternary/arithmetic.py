@@ -37,7 +37,7 @@ class Arithmetic:
         product: method of the forward products that torch's operations compute.
         logits_at_once: size of a slice of logits. Torch's operations make several passes over a slice, so on a CPU it
             fits a core's cache. The kernel makes one pass, so larger slices are faster. On a GPU memory limits it.
-        has_low_precision: whether low-precision gradients are faster than exact ones; if not, bf16 uses exact ones.
+        has_low_precision: whether low-precision gradients are faster than exact ones; if not, ``low`` uses exact ones.
         keeps_squares: whether relu(x)² is stored for the gradient; tiled layers recompute it.
     """
 
@@ -68,7 +68,7 @@ AVX2_KERNELS = replace(
     layer=fused.Fused(
         product="ours",
         backward=lambda gradient, width: (
-            Digits(2, product="ours") if gradient == "bf16" and width >= _DIGITS_PAY else Floats()
+            Digits(2, product="ours") if gradient == "low" and width >= _DIGITS_PAY else Floats()
         ),
     ),
     has_low_precision=True,

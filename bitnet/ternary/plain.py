@@ -65,11 +65,11 @@ def layer(
     product: Product = "float",
     turned: Any = turned_as_complex,
 ) -> Tensor:
-    """See `bitnet.ternary.arithmetic.Layer`; on a GPU, ``bf16`` also computes attention in bfloat16."""
+    """See `bitnet.ternary.arithmetic.Layer`; on a GPU, ``low`` also computes attention in bfloat16."""
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
     mixing = bit_linear(x, qkv, gradient=gradient, product=product)
     mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
-    mixed = attention(mixing, turns, low=gradient == "bf16" and x.is_cuda, turned=turned)
+    mixed = attention(mixing, turns, low=gradient == "low" and x.is_cuda, turned=turned)
     x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient, product=product)
     return feed_forward(x, up, down, ffn, gradient, product)
 

@@ -60,7 +60,7 @@ def bit_linear(x: Tensor, w: Tensor, *, gradient: Gradient = "fp32", product: Pr
         x: (K, N, I).
         w: (K, G, O, I), latent full-precision weights.
         gradient: the precision of the two matrix products of the backward pass: ``fp32`` (that of the operands),
-            or ``bf16``, where the incoming gradient is rounded and the integer operands are exact.
+            or ``low``, where the incoming gradient is rounded and the integer operands are exact.
         product: method of the forward product.
 
     Returns:
@@ -94,7 +94,7 @@ class _BitLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, rstd, x_integers, x_scale, w_integers, w_scale, step = ctx.saved_tensors
         members, groups, outputs, _ = ctx.shape
-        if ctx.gradient == "bf16":
+        if ctx.gradient == "low":
             # Both products use one rounded copy: the gradient of the integer sums.
             sums_grad = (grad.view(members, -1, groups, outputs) * step.unsqueeze(-1)).to(torch.bfloat16)
             sums_grad = sums_grad.view(members, -1, groups * outputs)

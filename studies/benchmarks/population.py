@@ -259,12 +259,12 @@ def main() -> None:
     rate = matmul_rate(device)
     print(f"{machine}, torch {torch.__version__}, matmul {rate / 1e12:.1f} Tflop/s ({'bf16' if cuda else 'fp32'})")
     print(against_cpu(device, vocabulary, batches))
-    for precision in ("fp32", "bf16") if cuda else ("fp32",):
+    for precision in ("fp32", "low") if cuda else ("fp32",):
         print(check(device, vocabulary, batches, precision, False), flush=True)
 
     print("\n| hidden | members | how | ms a step | members × tokens/s | × one at a time | share of matmul rate |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    gradient: Gradient = "bf16" if cuda else "fp32"
+    gradient: Gradient = "low" if cuda else "fp32"
     ways: list[tuple[str, bool, bool, tuple[int, ...]]] = [
         ("one operation at a time", False, False, (1,) if cuda else ())
     ]

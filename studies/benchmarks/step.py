@@ -118,11 +118,11 @@ def our_step(width: int, ids: torch.Tensor, gradient: Gradient, compiled: bool) 
 def contenders(width: int, ids: torch.Tensor, compiled: bool) -> tuple[dict[str, Step], list[str]]:
     found = {
         "ours, fp32 gradients": our_step(width, ids, "fp32", False),
-        "ours, bf16 gradients": our_step(width, ids, "bf16", False),
+        "ours, low gradients": our_step(width, ids, "low", False),
     }
     if compiled:
         found["ours, fp32 gradients, compiled"] = our_step(width, ids, "fp32", True)
-        found["ours, bf16 gradients, compiled"] = our_step(width, ids, "bf16", True)
+        found["ours, low gradients, compiled"] = our_step(width, ids, "low", True)
     found["nn.Linear"] = plain_step(lambda i, o: nn.Linear(i, o, bias=False), True, width, ids)
     missing = []
     try:

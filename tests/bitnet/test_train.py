@@ -425,9 +425,9 @@ def test_low_precision_that_would_not_be_faster_is_exact_and_says_so(
     module._warn_exact.cache_clear()
     facts: list[Facts] = []
     runs = []
-    for precision in ("bf16", "bf16", "fp32"):
+    for precision in ("bf16", "low", "fp32"):
         one, reports = trial(tokens, changes={"precision": precision}, on_describe=facts.append)
         train(one)
         runs.append([report.loss for report in reports])
     assert runs[0] == runs[1] == runs[2] and [each.plan["gradients"] for each in facts] == ["fp32"] * 3
-    assert caplog.messages == ["precision bf16 is no faster than fp32 on this processor; gradients are fp32"]
+    assert caplog.messages == ["precision low is no faster than fp32 on this processor; gradients are fp32"]

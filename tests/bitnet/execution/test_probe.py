@@ -168,7 +168,7 @@ def test_the_same_members_after_a_restart(monkeypatch: pytest.MonkeyPatch, cache
     for other in (
         dataclasses.replace(SHAPE, batch=4),
         dataclasses.replace(SHAPE, context=16),
-        dataclasses.replace(SHAPE, gradient="bf16"),
+        dataclasses.replace(SHAPE, gradient="low"),
         dataclasses.replace(SHAPE, config=dataclasses.replace(SHAPE.config, hidden_size=64)),
     ):
         assert probe.members_worth_training(other) == 64

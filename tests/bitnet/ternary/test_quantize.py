@@ -70,11 +70,11 @@ def test_gradient_in_bf16_is_that_of_fp32_to_eight_bits() -> None:
     x, w = torch.randn(1, 64, 32, generator=generator), torch.randn(1, 1, 48, 32, generator=generator)
     out = torch.randn(1, 64, 48, generator=generator)
     grads = {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "low"):
         x.requires_grad_(), w.requires_grad_()
         y = bit_linear(x, w, gradient=precision)
         grads[precision] = torch.autograd.grad((y * out).sum(), (x, w))
-    for exact, rounded in zip(grads["fp32"], grads["bf16"], strict=True):
+    for exact, rounded in zip(grads["fp32"], grads["low"], strict=True):
         # One rounding of each term and one of the result, 2⁻⁹ each at most.
         assert (exact - rounded).norm() / exact.norm() < 2**-8
         assert not torch.equal(exact, rounded)
