@@ -8,7 +8,8 @@ One factor of every product is an integer: the weights (−1, 0, 1) in the gradi
 with 24 bits below its largest value. Three int8 products with exact int32 sums then replace one float32 product, with
 float32's precision, in a third of the time or less on int8 hardware. Sums over outputs use one unit per token, sums
 over tokens one unit per output. A gradient in low precision has two digits: 16 bits, more than bfloat16. Two digits are
-also faster with the products of `product.c` (two ternary products) and `pairs.c` (16 by 8 bits, for the weights' gradient).
+also faster with the products of `product.c` (two ternary products) and `pairs.c` (16 by 8 bits, for the weights'
+gradient).
 """
 
 from collections.abc import Callable
