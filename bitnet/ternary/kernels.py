@@ -93,7 +93,7 @@ def describe() -> str:
         return "only torch's operations: the C compiler is missing or failed"
     if int8_in_hardware():
         return "all kernels; int8 hardware computes products and gradients (as digits)"
-    unit = "AVX2" if uses_avx2() else "plain C"
+    unit = "AVX2" if uses_avx2() else "NEON" if uses_neon() else "plain C"
     capped = f", capped by {CAP_VARIABLE}={_cap()}" if _cap() else ", no int8 products in hardware"
     return f"all kernels; forward products in {unit}, gradients by float32 products{capped}"
 
@@ -101,6 +101,12 @@ def describe() -> str:
 def uses_avx2() -> bool:
     """Whether `product.c` uses AVX2."""
     return "avx2" in _processor_flags() and _cap() != "plain"
+
+
+def uses_neon() -> bool:
+    """Whether `product.c` uses NEON's dot products; all of Apple's processors have them."""
+    is_apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
+    return ("asimddp" in _processor_flags() or is_apple) and _cap() != "plain"
 
 
 def _cap() -> str | None:
@@ -146,7 +152,7 @@ def _processor_flags() -> frozenset[str]:
     """The processor's feature flags on Linux; empty elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
+            if line.startswith(("flags", "Features")):
                 return frozenset(line.partition(":")[2].split())
     return frozenset()
 

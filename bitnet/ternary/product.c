@@ -3,7 +3,8 @@
    With AVX2: the weights become unsigned, 0, 1, 2. vpmaddubsw multiplies 32 of them by 32 activations and adds
    neighbours in 16 bits. A pair of products is −512 … 508, so 64 pairs fit; a 16-bit sum adds one pair of every four
    inputs and is widened every 256 inputs. The code then subtracts the sum of the activations, which the shift added.
-   Elsewhere: simple loops, which compilers vectorise (with NEON's sdot, for example). */
+   With NEON's sdot: it adds four signed products to 32 bits, so the weights need no shift.
+   Elsewhere: simple loops, which compilers vectorise. */
 
 #include "rows.h"
 
@@ -14,23 +15,7 @@
 #define PANELS 2 /* at once */
 #define HEIGHT 6 /* rows at once: with two panels, sums and operands use all 16 registers */
 #define GROUPS 64 /* groups of four inputs whose 16-bit sums cannot overflow */
-#define CHUNK 16384 /* bytes of rows at once: with the panels, they stay in L1 cache */
-
-static long fours(long depth) { return (depth + 3) / 4; }
-
-/* Weights (outputs, depth) + 1 → panels of (depth / 4, 8 outputs, 4), padded with 0. */
-void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int threads) {
-    long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS;
-    PARALLEL EACH(p, panels) {
-        int8_t *to = packed + p * groups * 4 * OUTPUTS;
-        memset(to, 0, groups * 4 * OUTPUTS);
-        EACH(o, OUTPUTS) {
-            if (p * OUTPUTS + o >= outputs) break;
-            const int8_t *from = w + (p * OUTPUTS + o) * depth;
-            EACH(i, depth) to[(i / 4 * OUTPUTS + o) * 4 + i % 4] = from[i] + 1;
-        }
-    }
-}
+#define SHIFT 1 /* of the weights */
 
 /* HEIGHT rows in the layout of `interleave`, times `panels` panels → sums. */
 INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus, const int8_t *w, long rows, int32_t *sums,
@@ -83,7 +68,71 @@ INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus
         }
 }
 
-/* Up to HEIGHT rows → (depth / 4, HEIGHT, 4), padded with zeros, and the sum of each row. */
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+
+#define OUTPUTS 4
+#define PANELS 2
+#define HEIGHT 8 /* rows at once: 16 of 32 registers hold sums */
+#define SHIFT 0
+
+/* HEIGHT rows in the layout of `interleave`, times `panels` panels → sums. */
+INLINE void product_of_panels(const int8_t *x, long groups, const int32_t *minus, const int8_t *w, long rows, int32_t *sums,
+                              long outputs, long left, const int panels) {
+    (void)minus;
+    int32x4_t total[HEIGHT][PANELS];
+#pragma GCC unroll 8
+    for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++) total[r][p] = vdupq_n_s32(0);
+    EACH(g, groups) {
+        int8x16_t upper = vld1q_s8(x + g * HEIGHT * 4), lower = vld1q_s8(x + g * HEIGHT * 4 + 16);
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++) {
+            int8x16_t weights = vld1q_s8(w + (p * groups + g) * 4 * OUTPUTS);
+            total[0][p] = vdotq_laneq_s32(total[0][p], weights, upper, 0);
+            total[1][p] = vdotq_laneq_s32(total[1][p], weights, upper, 1);
+            total[2][p] = vdotq_laneq_s32(total[2][p], weights, upper, 2);
+            total[3][p] = vdotq_laneq_s32(total[3][p], weights, upper, 3);
+            total[4][p] = vdotq_laneq_s32(total[4][p], weights, lower, 0);
+            total[5][p] = vdotq_laneq_s32(total[5][p], weights, lower, 1);
+            total[6][p] = vdotq_laneq_s32(total[6][p], weights, lower, 2);
+            total[7][p] = vdotq_laneq_s32(total[7][p], weights, lower, 3);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < HEIGHT; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++) {
+            if (r >= rows) continue;
+            int32_t *to = sums + r * outputs + p * OUTPUTS;
+            long count = left - p * OUTPUTS < OUTPUTS ? left - p * OUTPUTS : OUTPUTS;
+            memcpy(to, &total[r][p], 4 * count);
+        }
+}
+
+#endif
+
+#ifdef OUTPUTS
+#define CHUNK 16384 /* bytes of rows at once: with the panels, they stay in L1 cache */
+
+static long fours(long depth) { return (depth + 3) / 4; }
+
+/* Weights (outputs, depth) + SHIFT → panels of (depth / 4, OUTPUTS, 4), padded with 0. */
+void pack_ternary(const int8_t *w, long outputs, long depth, int8_t *packed, int threads) {
+    long groups = fours(depth), panels = (outputs + OUTPUTS - 1) / OUTPUTS;
+    PARALLEL EACH(p, panels) {
+        int8_t *to = packed + p * groups * 4 * OUTPUTS;
+        memset(to, 0, groups * 4 * OUTPUTS);
+        EACH(o, OUTPUTS) {
+            if (p * OUTPUTS + o >= outputs) break;
+            const int8_t *from = w + (p * OUTPUTS + o) * depth;
+            EACH(i, depth) to[(i / 4 * OUTPUTS + o) * 4 + i % 4] = from[i] + SHIFT;
+        }
+    }
+}
+
+/* Up to HEIGHT rows → (depth / 4, HEIGHT, 4), padded with zeros, and the sum of each row times SHIFT. */
 static void interleave(const int8_t *x, long rows, long depth, int8_t *to, int32_t *sums) {
     memset(to, 0, fours(depth) * 4 * HEIGHT);
     EACH(r, HEIGHT) {
@@ -95,7 +144,7 @@ static void interleave(const int8_t *x, long rows, long depth, int8_t *to, int32
             EACH(g, depth / 4) memcpy(to + (g * HEIGHT + r) * 4, from + 4 * g, 4);
             for (long i = depth / 4 * 4; i < depth; i++) to[(i / 4 * HEIGHT + r) * 4 + i % 4] = from[i];
         }
-        sums[r] = sum;
+        sums[r] = sum * SHIFT;
     }
 }
 

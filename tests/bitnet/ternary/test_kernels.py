@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,53 @@ def test_the_c_files_compile_for_arm(processor: str, tmp_path: Path) -> None:
     flags = [flag for flag in kernels._FLAGS if flag != "-O3"]
     kernels._compile(f"{compiler} -Wall -Werror", (*flags, f"-mcpu={processor}"), tmp_path / "kernels.so")
     assert (tmp_path / "kernels.so").stat().st_size > 0
+
+
+ARM = """
+#include "product.c"
+#include <stdio.h>
+
+static const long SHAPES[][3] = {{1, 1, 1}, {8, 64, 8}, {9, 65, 9}, {7, 300, 13}, {17, 7, 4}, {6, 1027, 30}};
+
+int main(void) {
+    for (int s = 0; s < 6; s++)
+        for (int extreme = 0; extreme < 2; extreme++) {
+            long rows = SHAPES[s][0], depth = SHAPES[s][1], outputs = SHAPES[s][2];
+            int8_t *x = malloc(rows * depth), *w = malloc(outputs * depth);
+            int8_t *packed = malloc((outputs + 7) / 8 * 8 * ((depth + 3) / 4 * 4));
+            int32_t *sums = malloc(4 * rows * outputs);
+            srand(s);
+            EACH(i, rows * depth) x[i] = extreme ? (i % 2 ? -128 : 127) : (int8_t)rand();
+            EACH(i, outputs * depth) w[i] = extreme ? (i % 2 ? -1 : 1) : (int8_t)(rand() % 3 - 1);
+            pack_ternary(w, outputs, depth, packed, 1);
+            ternary_product(x, rows, depth, packed, outputs, sums, 1);
+            EACH(n, rows) EACH(o, outputs) {
+                long sum = 0;
+                EACH(i, depth) sum += (long)x[n * depth + i] * w[o * depth + i];
+                if (sum != sums[n * outputs + o]) return printf("%ld %ld: %ld\\n", n, o, sum), 1;
+            }
+        }
+#ifdef __ARM_FEATURE_DOTPROD
+    puts("dot products");
+#endif
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("processor", ["generic", "neoverse-n1"])
+def test_the_ternary_product_is_exact_on_arm(processor: str, tmp_path: Path) -> None:
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("no cross-compiler or emulator for 64-bit ARM")
+    program, source = tmp_path / "product", tmp_path / "product_test.c"
+    source.write_text(ARM)
+    folder = kernels._HEADER.parent
+    flags = ["-O3", "-static", "-fopenmp-simd", f"-mcpu={processor}", f"-I{folder}"]
+    subprocess.run([compiler, *flags, str(source), "-o", str(program), "-lm"], check=True)
+    done = subprocess.run([emulator, str(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert ("dot products" in done.stdout) == (processor == "neoverse-n1")
 
 
 def test_a_cap_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
