@@ -11,7 +11,8 @@ _PASSWORD_FIELD = r"""(?i)(?P<head>\w*(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*
 
 def plain(text: object) -> str:
     """Untrusted text without the control characters that could drive a terminal."""
-    return re.sub(_UNPRINTABLE, "", str(text))
+    text = str(text)
+    return text if text.isprintable() else re.sub(_UNPRINTABLE, "", text)
 
 
 def redact(text: object) -> str:

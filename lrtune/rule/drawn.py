@@ -48,13 +48,10 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
                 else:
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
     count = len(law)
-    from statistics import NormalDist  # takes 10 ms, which a measured place does not need
-
-    normal = NormalDist()
     for d in range(count):
         # Pairs of draws are antithetic, and so are their deviations.
         sign = 1 if d % 2 else -1
-        law[d] += sign * normal.inv_cdf((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
+        law[d] += sign * _normal((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
     return _place(draws, law, draws.shape, draws.height, None)
 
 
@@ -104,6 +101,15 @@ def _beside(
         (1 - low**2) * (1 - high**2) / rest,
         None,
     )
+
+
+def _normal(share: float) -> float:
+    """The quantile of the standard normal distribution; `statistics` would take a third of the time of an answer."""
+    start, end = -9.0, 9.0
+    for _ in range(56):
+        middle = (start + end) / 2
+        start, end = (middle, end) if 0.5 + 0.5 * math.erf(middle / math.sqrt(2)) < share else (start, middle)
+    return (start + end) / 2
 
 
 def curve(shape: Sequence[float], u: float) -> float:
