@@ -248,10 +248,11 @@ def fresh(code: str, folder: Path = ROOT, **environment: str) -> subprocess.Comp
         "import lrtune; lrtune.get_learning_rate(64)",
         "from lrtune import get_learning_rate; get_learning_rate(64)",
         "import lrtune; lrtune.recommend(64)",
+        "import lrtune; lrtune.get_learning_rate(256)",
     ],
 )
 def test_asking_for_a_learning_rate_loads_nothing_heavy(code: str) -> None:
-    heavy = ("torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet")
+    heavy = ("torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet", "statistics", "inspect")
     done = fresh(f"import sys\n{code}\nprint([name for name in {heavy} if name in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
