@@ -17,7 +17,7 @@ CONTEXT = 32
 TEXT = Path(tempfile.__file__).read_bytes()
 
 
-class Bytes(Dataset):  # type: ignore[misc]
+class Bytes(Dataset):
     """Windows of the text; a byte is a token."""
 
     def __init__(self, text: bytes) -> None:
