@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def fit(
     sources: Annotated[
-        list[str], typer.Argument(metavar="TABLE…", help="CSV, JSON, Parquet, Optuna, run folders: see README.")
+        list[str], typer.Argument(metavar="TABLE…", help="CSV, JSON, Parquet, Optuna, run folders: see docs/sweep.md.")
     ],
     columns: Columns,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Loss that the safe range may cost.")] = 0.01,
