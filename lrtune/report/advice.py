@@ -30,6 +30,8 @@ def asked_of_published(rule: Rule) -> dict[str, float]:
     """The other inputs of published rules that this rule's conditions provide."""
     depth, tokens = rule.conditions.get("depth"), rule.horizon.get("tokens")
     scales = {"depth": float(depth)} if isinstance(depth, int | float) else {}
+    batch = rule.conditions.get("batch_tokens", rule.conditions.get("tokens_per_step"))
+    scales |= {"batch_tokens": float(batch)} if isinstance(batch, int | float) else {}
     return {**scales, "tokens": tokens} if tokens else scales
 
 

@@ -1,7 +1,7 @@
 """Published learning rates as data: their value at a size, and whether the size lies in their measured range.
 
-Formulas and domains were checked against quotations in later work, since the papers were not available;
-`unverified` names what no quotation shows. Peak rates after warm-up, for Adam-like optimizers. Tables are over hidden
+Papers that were not available were checked against quotations in later work; `unverified` names what none shows.
+Peak rates after warm-up, for Adam-like optimizers where the family does not say Muon. Tables are over hidden
 size; formulas over non-embedding parameters N, training tokens D or compute C = 6·N·D. The default of N is
 12 · depth · hidden², a block with a four-fold FFN.
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from lrtune.errors import InputError
 
 TERNARY, DENSE = "ternary transformer", "transformer"
+MUON, FINE_TUNED = ", Muon", ", fine-tuned"  # another optimizer or start has rates of its own
 _NAMED_SO = {TERNARY: ("bitnet", "ternary", "1.58", "trilm"), DENSE: ("transformer", "gpt", "llama", "qwen", "olmo")}
 
 
@@ -25,6 +26,7 @@ class PublishedRule(NamedTuple):
         domain: lowest and highest value measured, by scale.
         table: (hidden size, peak, stage-2 peak or None), ascending; empty for a formula.
         factor, exponents: the formula factor · Π scale^exponent.
+        most: the highest rate of the formula.
         log_slope: for a formula factor + log_slope · ln N.
         threshold: for a rule of two steps: below it the first rate of the table, else the last.
         ratio_only: the formula only scales a tuned rate to another size.
@@ -42,6 +44,7 @@ class PublishedRule(NamedTuple):
     table: tuple[tuple[int, float, float | None], ...] = ()
     factor: float = 0.0
     exponents: Mapping[str, float] = {}
+    most: float = math.inf
     log_slope: float | None = None
     threshold: float | None = None
     ratio_only: bool = False
@@ -157,6 +160,70 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         (5140, 1e-4, None),
         family=DENSE,
     ),
+    _table(
+        "Llama3-8B-1.58",
+        "model cards HF1BitLLM/Llama3-8B-1.58-Linear-10B-tokens and -100B-tokens",
+        "Llama 3 8B Instruct made ternary in 5,000 steps of 2M tokens; 1e-5 was the best peak of the next 45,000 steps",
+        (4096, 1e-4, None),
+        family=TERNARY + FINE_TUNED,
+    ),
+    _table(
+        "parameter-golf, ternary",
+        "openai/parameter-golf, records/track_10min_16mb/2026-03-24_74M_Ternary_UNet_FP8_10L_8192BPE_YaRN_NeoMuon",
+        "Muon's rate of the matrices; batch 524,288 tokens, 10 minutes on 8 H100, linear end over 20%",
+        (768, 0.04, None),
+        family=TERNARY + MUON,
+    ),
+    PublishedRule(
+        name="OLMo-core ladder",
+        source="allenai/OLMo-core, src/scripts/train/OLMo2-ladder.py",
+        needs=("parameters",),
+        domain={"parameters": (1.9e8, 1.3e10)},
+        note="AdamW, weight decay 0.1, sequences of 2,048 tokens; a quarter of it at 4,096",
+        factor=0.0047 * 1.08e8 ** (1 / 3),
+        exponents={"parameters": -1 / 3},
+    ),
+    PublishedRule(
+        name="Marin",
+        source="marin-community/marin, lib/marin/src/marin/scaling_laws/isoflop_analysis.py",
+        needs=("hidden_size", "batch_tokens"),
+        domain={},
+        note="AdamW; 0.33 · √(sequences of 4,096 tokens in a batch) / hidden size, at most 0.01",
+        factor=0.33 / 64,
+        exponents={"batch_tokens": 0.5, "hidden_size": -1.0},
+        most=0.01,
+    ),
+    PublishedRule(
+        name="nanochat",
+        source="karpathy/nanochat, scripts/base_train.py",
+        needs=("batch_tokens",),
+        domain={"batch_tokens": (2.0**19, 2.0**19)},
+        family=DENSE + MUON,
+        note="Muon's rate of the matrices at every width; that it goes with √batch is an assumption there; "
+        "warm-up of 40 steps, linear end over 65%",
+        factor=0.02 / 2.0**9.5,
+        exponents={"batch_tokens": 0.5},
+    ),
+    PublishedRule(
+        name="Tinker, Llama",
+        source="thinking-machines-lab/tinker-cookbook, tinker_cookbook/hyperparam_utils.py at e1024a4",
+        needs=("hidden_size",),
+        domain={"hidden_size": (2048, 8192)},
+        family=DENSE + FINE_TUNED,
+        note="LoRA; a tenth of it for full fine-tuning; later versions have a table by model instead, 3e-4 to 1e-3",
+        factor=5e-4 * 2000**0.781,
+        exponents={"hidden_size": -0.781},
+    ),
+    PublishedRule(
+        name="HyperP",
+        source="arXiv 2603.28743, abstract",
+        needs=("tokens",),
+        domain={},
+        family=DENSE + MUON,
+        note="Muon on a sphere of fixed norm: ∝ tokens^−0.32, unchanged by width: only a ratio",
+        exponents={"tokens": -0.32},
+        ratio_only=True,
+    ),
     PublishedRule(
         name="Step Law",
         source="arXiv 2503.04715, step-law/steplaw",
@@ -221,15 +288,17 @@ PUBLISHED: tuple[PublishedRule, ...] = (
 def family(conditions: Mapping[str, object]) -> str:
     """The family of published rules for a model, from the ``model`` that its trainer names; empty if unknown."""
     model = str(conditions.get("model", "")).lower()
-    return next((name for name, words in _NAMED_SO.items() if any(word in model for word in words)), "")
+    found = next((name for name, words in _NAMED_SO.items() if any(word in model for word in words)), "")
+    return found + MUON if found and "muon" in str(conditions.get("optimizer", "")).lower() else found
 
 
-def published_rates(hidden_size: float, *, ours: float | None = None, **scales: float) -> PublishedRates:
+def published_rates(hidden_size: float, *, ours: float | None = None, own: str = "", **scales: float) -> PublishedRates:
     """Every published rule's rate at this size; ``str()`` of the result is a table.
 
     Args:
         hidden_size: the model's width.
         ours: our recommendation, printed in the same table.
+        own: the model's `family`, whose rules come first.
         **scales: ``tokens``, ``parameters``, ``depth``; all optional.
 
     Raises:
@@ -243,10 +312,16 @@ def published_rates(hidden_size: float, *, ours: float | None = None, **scales: 
         given["parameters"] = 12.0 * given["depth"] * hidden_size**2
     if "compute" not in given and "parameters" in given and "tokens" in given:
         given["compute"] = 6.0 * given["parameters"] * given["tokens"]
-    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, given) for rule in PUBLISHED))
+    ordered = sorted(PUBLISHED, key=lambda rule: rule.family != own)
+    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, given) for rule in ordered))
 
 
-_FROM = {"parameters": "--scale depth=… or --scale parameters=…", "tokens": "--tokens", "compute": "size and --tokens"}
+_FROM = {
+    "parameters": "--scale depth=… or --scale parameters=…",
+    "tokens": "--tokens",
+    "compute": "size and --tokens",
+    "batch_tokens": "--batch-tokens",
+}
 
 
 def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
@@ -257,7 +332,7 @@ def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
     if rule.ratio_only:
         return Opinion(rule.name, None, None, True, rule.note, rule.source, rule.family)
     rate, second = _evaluate(rule, given)
-    outside = []
+    outside = [] if rule.domain else ["the sizes that it was measured at are not known"]
     for name, (low, high) in rule.domain.items():
         if not low <= given[name] <= high:
             span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
@@ -275,7 +350,8 @@ def _evaluate(rule: PublishedRule, given: Mapping[str, float]) -> tuple[float | 
     if rule.log_slope is not None:
         rate = rule.factor + rule.log_slope * math.log(given["parameters"])
         return (rate if rate > 0 else None), None
-    return rule.factor * math.prod(given[name] ** power for name, power in rule.exponents.items()), None
+    rate = rule.factor * math.prod(given[name] ** power for name, power in rule.exponents.items())
+    return min(rate, rule.most), None
 
 
 def _look_up(rule: PublishedRule, hidden_size: float) -> tuple[float, float | None]:
