@@ -9,7 +9,7 @@ from lrtune.rule.published import PUBLISHED, family, published_rates
 
 
 def opinion(name: str, hidden_size: float, **scales: float):
-    return next(o for o in published_rates(hidden_size, **scales).opinions if o.name == name)
+    return next(o for o in published_rates(hidden_size, own="", **scales).opinions if o.name == name)
 
 
 @pytest.mark.parametrize(

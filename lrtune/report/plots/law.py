@@ -110,7 +110,7 @@ def _published_rows(rule: Rule) -> list[dict[str, Any]]:
             "why": opinion.why,
         }
         for size in geometric(low, high * 4, 25)
-        for opinion in published_rates(size, **scales).opinions
+        for opinion in published_rates(size, own=own, **scales).opinions
         if opinion.learning_rate is not None and opinion.family == own
     ]
     holding = Counter(row["name"] for row in rows if row["where"] == "in its domain")
