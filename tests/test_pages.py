@@ -35,6 +35,7 @@ REAL = {
     "LRTUNE_TRIALS": "2",
     "LRTUNE_OPTION": "vocabulary=512 context=32 batch=4 depth=1 final_tokens=2048",
 }
+SLOW = {"LRTUNE_TRIALS": "3"}  # programs that take seconds to start
 QUICK = {"LRTUNE_TRAINER": "mine:train", "LRTUNE_LR_MIN": "1e-4", "LRTUNE_LR_MAX": "1e-2"}
 
 
@@ -73,7 +74,8 @@ def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         return run(shlex.split(line)[1:], folder)
     words = [re.sub(r"^python (?=[\w/]+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]
     words = [re.sub(r"^torchrun ", f"{shlex.quote(sys.executable)} -m torch.distributed.run ", word) for word in words]
-    return run(["-m", *words], folder, **(REAL if line == "lrtune search" else QUICK))
+    more = REAL if line == "lrtune search" else QUICK | (SLOW if "torchrun" in line else {})
+    return run(["-m", *words], folder, **more)
 
 
 def _tenth(steps: str) -> str:
