@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: search check test lint format install clean
+.PHONY: search check test lint format docs install clean
 
 search: .venv/search.stamp
 	$(BIN)/lrtune search
@@ -23,6 +23,9 @@ lint: .venv/test.stamp
 format: .venv/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/test.stamp
+	$(BIN)/python docs/make.py
 
 install: .venv/search.stamp
 
