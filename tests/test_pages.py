@@ -22,11 +22,11 @@ Blocks = list[tuple[str, str]]
 # Small enough for a test; a flag of the page still wins over these.
 SMALL = {
     "LRTUNE_STEPS": "8",
-    "LRTUNE_REPORT_EVERY": "4",
+    "LRTUNE_REPORT_EVERY": "8",
     "LRTUNE_WORKERS": "1",
     "LRTUNE_DESIGN": "grid",
     "LRTUNE_POINTS": "2",
-    "LRTUNE_TRIALS": "18",
+    "LRTUNE_TRIALS": "9",
     "OMP_NUM_THREADS": "1",
 }
 # A search without a trainer trains the bundled model once; later ones train the README's own mine.py.
