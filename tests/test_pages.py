@@ -23,7 +23,7 @@ Blocks = list[tuple[str, str]]
 SMALL = {
     "LRTUNE_STEPS": "8",
     "LRTUNE_REPORT_EVERY": "8",
-    "LRTUNE_WORKERS": "1",
+    "LRTUNE_ENGINE": "inline",
     "LRTUNE_DESIGN": "grid",
     "LRTUNE_POINTS": "2",
     "LRTUNE_TRIALS": "9",
