@@ -57,7 +57,7 @@ def _signature(name: str) -> list[str]:
         return []  # its attributes are in the docstring
     parameters = inspect.signature(found).parameters.values()
     shown = ", ".join(_parameter(each) for each in parameters if each.name != "self")
-    return ["```python", f"{name}({shown})", "```", ""]
+    return ["```text", f"{name}({shown})", "```", ""]
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
@@ -75,7 +75,7 @@ def _docstring(text: str | None) -> str:
     for line in (text or "").splitlines():
         is_code = line.startswith((">>> ", "... ")) or (in_code and bool(line.strip()))
         if is_code != in_code:
-            lines.append("```python" if is_code else "```")
+            lines.append("```pycon" if is_code else "```")
         in_code = is_code
         title = re.fullmatch(r"(Args|Attributes|Raises|Returns|Warns):", line)
         if in_code:
