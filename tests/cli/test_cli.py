@@ -265,6 +265,8 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
         "rule": str(Path("runs") / "own" / "rule.json"),
         "no_rule": None,
         "why_no_rule": None,
+        "targets": [],
+        "verified": None,
     }
     assert (tmp_path / "runs" / "own" / "report.html").exists()
 
