@@ -711,6 +711,20 @@ BREAKAGES = (
         ("records/test_record.py",),
     ),
     Breakage(
+        "rule: a note gives another interval than its answer",
+        "lrtune/rule/answer.py",
+        '"the interval of the law alone" if is_limited else "the interval"',
+        '"the interval"',
+        ("rule/test_ask.py",),
+    ),
+    Breakage(
+        "fit: sizes that do not predict each other bring no warning",
+        "lrtune/cli/fit.py",
+        '    if doubt is not None:\n        say(f"warning: answers',
+        '    if False:\n        say(f"warning: answers',
+        ("cli/test_cli.py",),
+    ),
+    Breakage(
         "targets: a scale with several trained values may be left out",
         "lrtune/study/task.py",
         "if name not in target and len(values) > 1:",

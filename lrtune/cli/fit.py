@@ -10,6 +10,7 @@ from lrtune.cli.flags import Activate, Columns, Output
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import command, result, say, table
 from lrtune.errors import InputError, RunFailedError, redact
+from lrtune.rule.doubt import unpredictable
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -130,9 +131,17 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
     return imported
 
 
+def warn_of_other_sizes(rule: "Rule") -> None:
+    """Say that answers at other sizes are not supported, if predicting measured sizes without their runs costs much."""
+    doubt = unpredictable(rule.left_out, rule.tolerance) if rule.left_out is not None else None
+    if doubt is not None:
+        say(f"warning: answers at sizes that were not run are {doubt}")
+
+
 def _show(fitted: "LawFit") -> None:
     """Print the law and a table of the cells' optima."""
     result(fitted.reason)
+    warn_of_other_sizes(fitted.rule)
     names = list(fitted.rule.scales)
     rows = []
     for cell in fitted.cells:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lrtune.cli.fit import warn_of_other_sizes
 from lrtune.cli.flags import Activate, DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
 from lrtune.cli.terminal import command, result, result_json, say, stdout_console
@@ -78,6 +79,8 @@ def _show_end(done: "SearchResult", report: str) -> None:
     from lrtune.report.terminal.summary import next_commands, show
 
     show(stdout_console(), done.records, done.rule, done.fit, why=done.why_no_rule, targets=done.targets)
+    if done.rule is not None:
+        warn_of_other_sizes(done.rule)
     say(f"ended: {done.stop_reason}")
     if done.verified:
         say(done.verified)

@@ -24,7 +24,8 @@ def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
         log_rate += middle * math.log2(scale.low / scale.centre)
         factors.append(f"({name}/{scale.low:g})^{middle:.2f} ({low:.2f} … {high:.2f})")
         if low <= 0 <= high and max(-low, high) < _FLAT:
-            remarks.append(f"the best rate does not depend on {name} here")
+            exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
+            remarks.append(f"{exponent}: the best rate does not depend on {name} here")
     law = " · ".join([f"lr ≈ {2.0**log_rate:.3g}", *factors])
     return "; ".join([law, *remarks, *_foresight(rule, left_out)])
 

@@ -114,7 +114,7 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
         ended = Counter(record.status for record in runs) + left_out
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
         reason = NoRule.NONE_FINISHED if runs else NoRule.ALL_FAILED
-        raise NoRuleError(reason, f"no run finished ({how}): nothing to fit a learning rate to")
+        raise NoRuleError(reason, f"no run finished ({how}): a rule needs two rates at one size, one of them finished")
     if all(len({record.learning_rate for record in group}) < 2 for group in groups.values()):
         raise NoRuleError(NoRule.ONE_RATE, "only one learning rate at every size")
     early = any(record.status != "finished" for record in runs)

@@ -60,7 +60,7 @@ def answer(
         notes.append(PROVISIONAL)
     notes += verdict.notes
     ratio, (tokens, steps) = rule.advice.get("stage2_ratio"), lengths(rule, asked)
-    safe_low, safe_high = verdict.safe if verdict.safe and not (rule.draws and doubt) else (None, None)
+    safe_low, safe_high = verdict.safe if verdict.safe and not doubt else (None, None)
     return Recommendation(
         learning_rate=verdict.rate,
         low=verdict.low,
@@ -142,8 +142,9 @@ def _former(rule: Rule, place: Question, collapse_10: float | None, collapse_50:
     else:
         rate, low, high = log_interval(*predict(rule, place.scales), rule.quantile)
     law, notes = rate, []
-    doubt = too_wide("the interval", rate, low, high)
-    if collapse_10 is not None and rate > collapse_10:
+    is_limited = collapse_10 is not None and rate > collapse_10
+    doubt = too_wide("the interval of the law alone" if is_limited else "the interval", rate, low, high)
+    if collapse_10 is not None and is_limited:
         notes.append(f"limited to the rate at which 1 run in 10 collapses, {collapse_10:.3g} (law alone: {rate:.3g})")
         rate = collapse_10
         low, high = min(low, rate), max(min(high, collapse_50 or high), rate)

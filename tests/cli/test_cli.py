@@ -388,6 +388,29 @@ BAD = [
 ]
 
 
+def test_fit_warns_of_sizes_that_do_not_predict_each_other(cli: Cli, tmp_path: Path) -> None:
+    optima = {32: 0.002, 64: 0.03, 128: 0.002, 256: 0.03}
+    rows = [
+        f"{width},{best * 2**octaves},{3 + 0.1 * octaves**2}"
+        for width, best in optima.items()
+        for octaves in range(-3, 4)
+    ]
+    (tmp_path / "zigzag.csv").write_text("\n".join(["width,lr,loss", *rows]))
+    done = cli("fit", "zigzag.csv", "--scale", "width", "-o", "zigzag.json")
+    assert "warning: answers at sizes that were not run are not supported by the data: predicting sizes" in done.err
+    between = json.loads(cli("lr", 90, "--rule", "zigzag.json", "--json").out)
+    assert between["supported"] is False and between["safe_low"] is None
+    (tmp_path / "zigzag.json").write_text((tmp_path / "zigzag.json").read_text().replace('"schema": 2', '"schema": 9'))
+    newer = cli("lr", 90, "--rule", "zigzag.json")
+    assert newer.code == 2 and newer.err.count("\n") == 1 and "schema: expected 2, but got 9" in newer.err
+
+
+def test_no_finished_run_says_what_there_is_and_what_the_least_is(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "lost.csv").write_text("width,lr,loss\n64,0.1,inf\n64,0.2,inf\n")
+    done = cli("fit", "lost.csv", "--scale", "width")
+    assert "no run finished (2 diverged): a rule needs two rates at one size, one of them finished" in done.err
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, arguments: list[str], message: str) -> None:
     done = cli(*arguments)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -336,3 +337,28 @@ def test_a_run_folder_is_read_for_its_rule(tmp_path: Path) -> None:
     assert load_rule(tmp_path).source == str(tmp_path / "rule.json")
     with pytest.raises(InputError, match=r"rule\.json: cannot read the rule: No such file"):
         load_rule(tmp_path.parent)
+
+
+def test_no_sentence_of_an_answer_contradicts_its_numbers() -> None:
+    diving = Polynomial(((0,), (1,)), (math.log(0.008), -4.8), ((0.0, 0.0), (0.0, 0.0)))
+    rules = [
+        load_rule("packaged"),
+        power_rule(curvature_sd=0.3),
+        power_rule(boundary=Boundary(diving, 0.1), curvature_sd=1.0),
+    ]
+    for rule in rules:
+        horizon = {"tokens": rule.scales["tokens"].high} if "tokens" in rule.scales else {}
+        for width in (1, 40, 64, 100, 128, 300, 512, 1024, 4096, 10**6):
+            told = recommend(width, rule=rule, **horizon)
+            assert told.low <= told.learning_rate <= told.high
+            assert (
+                told.supported == (told.doubt is None) == (not any("not supported" in text for text in told.warnings))
+            )
+            if told.safe_low is None or told.safe_high is None:
+                assert told.safe_low is told.safe_high is None
+            else:
+                assert told.supported and told.safe_low <= told.learning_rate <= told.safe_high
+            if told.regret is not None and told.regret_90 is not None:
+                assert told.regret <= rule.tolerance or not told.supported
+            for said in re.findall(r"the interval is (\S+) … (\S+);", " ".join(told.warnings)):
+                assert said == (f"{told.low:.3g}", f"{told.high:.3g}")
