@@ -4,9 +4,9 @@ import re
 
 # Control characters except tab and line feed, bidirectional marks, line separators and undecodable bytes.
 _UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-# Greedy up to the last @ of the line: a password may contain blanks, colons and @.
-_PASSWORD = r"(?P<head>\b[\w+.-]+://[^:/@\n]*):[^\n]*@"
-_PASSWORD_FIELD = r"""(?i)(?P<head>\w*(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*'|"[^"\n]*"|[^&'"\n]+)"""
+# Greedy up to the last @ of the line: a password may contain blanks, colons and @. Else it may contain a line break.
+_PASSWORD = r"(?P<head>\b[\w+.-]+://[^:/@\n]*):(?:[^\n]{0,2000}|[^@]{0,100})@"
+_PASSWORD_FIELD = r"""(?i)(?<!\w)(?P<head>\w*?(?:password|passwd|pwd)\s*=\s*)(?:'[^'\n]*'|"[^"\n]*"|[^&'"\n]+)"""
 
 
 def plain(text: object) -> str:

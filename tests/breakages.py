@@ -214,6 +214,27 @@ BREAKAGES = (
         ("search/workers/test_worker.py",),
     ),
     Breakage(
+        "worker: a pinned trainer is replaced by a function from the storage",
+        "lrtune/search/workers/worker.py",
+        "study.command or study_spec.function or study.trainer != spec.trainer",
+        "study.command or study.trainer != spec.trainer",
+        ("search/workers/test_worker.py",),
+    ),
+    Breakage(
+        "study: a key of very many parts takes minutes",
+        "lrtune/study/toml.py",
+        "if _DEEP_KEY.search(content):",
+        "if len(content) > 2_000 and _DEEP_KEY.search(content[:9]):",
+        ("cli/test_hostile_inputs.py",),
+    ),
+    Breakage(
+        "records: nested options of any depth are read",
+        "lrtune/records/record.py",
+        "isinstance(value, dict | list) and not levels",
+        "False",
+        ("cli/test_hostile_inputs.py",),
+    ),
+    Breakage(
         "engine: a worker outlives its guard and its search",
         "lrtune/search/workers/process.py",
         "    guard.end_with_guard()\n",

@@ -14,6 +14,7 @@ from lrtune.errors import redact
         ("postgresql://db/x?user=me&password=secret&sslmode=on", "postgresql://db/x?user=me&password=***&sslmode=on"),
         ("postgresql://db/x?sslpassword=secret word", "postgresql://db/x?sslpassword=***"),
         ("host=db password = 'secret word' port=1", "host=db password = *** port=1"),
+        ("postgresql://me:sec\nret@db/x", "postgresql://me:***@db/x"),
         ("PGPASSWORD=secret", "PGPASSWORD=***"),
         ("one\npostgresql://me:secret@db\nwrite to me@home", "one\npostgresql://me:***@db\nwrite to me@home"),
         ("http://127.0.0.1/x and sqlite:///runs/a@b.db", "http://127.0.0.1/x and sqlite:///runs/a@b.db"),

@@ -150,7 +150,7 @@ def _make(path: Path, kind: str, home: Path) -> None:
     links: dict[str, Path | str] = {
         "link out": home / ".bashrc",
         "link to nothing": home / "new",
-        "link to zeros": "/dev/zero",
+        "link to a device": "/dev/zero",
         "link to a folder": home,
     }
     if kind in links:

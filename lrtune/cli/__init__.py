@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from lrtune.cli.rates import print_rate
-from lrtune.errors import LrtuneError
+from lrtune.errors import LrtuneError, redact
 
 _MOST_CHARACTERS = 2000  # of an error message
 _NOT_USABLE = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        is_input = isinstance(error, _NOT_USABLE) or error.errno == errno.EROFS
+        is_input = isinstance(error, _NOT_USABLE) or error.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
         named = error.filename or ("working folder" if isinstance(error, FileNotFoundError) else "file")
         reason = f"{named}: {error.strerror or error}"
         return _complain(error, reason, 2 if is_input else 1, debug)
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
             return _complain(error, "interrupted", 130, debug)
         if (message := _usage_message(error)) is not None:
             return _complain(error, message, getattr(error, "exit_code", 2), debug)
-        unexpected = f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)"
+        unexpected = f"unexpected {type(error).__name__}: {error!s:.500} (run again with --debug for the traceback)"
         return _complain(error, unexpected, 1, debug)
 
 
@@ -78,6 +78,7 @@ def _complain(error: BaseException, message: str, code: int, debug: bool) -> int
     elif message:
         from lrtune.cli.terminal import say
 
+        message = " ".join(line.strip() for line in redact(message).splitlines())
         cut = message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]} … (cut)"
         say(f"lrtune: {cut}")
     return code

@@ -68,7 +68,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for name, text in parse_pairs(pairs, flag="--option").items():
         try:
             options[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[name] = text
     return options
 

@@ -16,6 +16,7 @@ from lrtune.trainer.trial import Facts
 
 _MAX_LINE = 16 * MIB
 _MAX_FILE = 4096 * MIB
+_MOST_LINES = 100_000
 _MOST_COMPLAINTS = 1000
 
 
@@ -94,12 +95,16 @@ def read_records(path: Path, *, within: Name | None = None) -> RecordsFile:
         within: the run folder that must contain the file after links are resolved.
 
     Raises:
-        InputError: the file is missing or cannot be read, or its first thousand lines hold no record.
+        InputError: the file is missing, too long or cannot be read, or its first thousand lines hold no record.
     """
     records: list[TrialRecord] = []
     bad: list[tuple[int, str]] = []
     try:
         with open_file(path, within=within, most=_MAX_FILE) as file:
+            lines = sum(part.count(b"\n") for part in iter(lambda: file.read(MIB), b""))
+            if lines > _MOST_LINES:
+                raise InputError(f"{path}: expected at most {_MOST_LINES:,} records, but got {lines:,} lines")
+            file.seek(0)
             for number, line in _lines(file):
                 try:
                     records.append(from_json(line.decode("utf-8", "replace")))

@@ -120,12 +120,17 @@ def _conditions(where: str, value: object) -> dict[str, Any]:
     return kept
 
 
-def _anything(where: str, value: object) -> Any:
+_LEVELS = 20
+
+
+def _anything(where: str, value: object, levels: int = _LEVELS) -> Any:
     """Read any JSON value. Numbers beyond `LARGEST` become None, as `to_json` writes them."""
+    if isinstance(value, dict | list) and not levels:
+        raise InputError(f"{where}: expected at most {_LEVELS} levels of nested values, but got more")
     if isinstance(value, dict):
-        return {name: _anything(where, item) for name, item in value.items()}
+        return {name: _anything(where, item, levels - 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [_anything(where, item) for item in value]
+        return [_anything(where, item, levels - 1) for item in value]
     return None if isinstance(value, float) and not abs(value) <= LARGEST else value
 
 

@@ -23,7 +23,7 @@ from lrtune.errors import InputError, MissingExtraError
 from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord, parse_record
 from lrtune.records.storages import TABLES
-from lrtune.search.workers.storage import engine_arguments, normalise, patiently, reading, tune
+from lrtune.search.workers.storage import FIRST_PATIENCE, engine_arguments, normalise, patiently, reading, tune
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task
 
 WIDTHS = IntDistribution(1, 2**20)
@@ -176,10 +176,14 @@ def open_to_look(url: str) -> optuna.storages.RDBStorage:
 
     Raises:
         InputError: the URL is invalid, or the file lacks Optuna's tables.
+        RunFailedError: the server is not reachable.
     """
     url, arguments = reading(url, set(TABLES))
     arguments = arguments or engine_arguments(url)
-    return optuna.storages.RDBStorage(url, arguments, skip_compatibility_check=True, skip_table_creation=True)
+    return patiently(
+        lambda: optuna.storages.RDBStorage(url, arguments, skip_compatibility_check=True, skip_table_creation=True),
+        patience=FIRST_PATIENCE,
+    )
 
 
 def attributes(task: Task) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def _stored(url: str, name: str) -> _Stored | None:
             with contextlib.suppress(InputError):  # the next search fails this trial
                 records[number] = from_json(result)
         return _Stored(records=records, waiting=len(leases.waiting()), running=len(leases.running()))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"storage: cannot read study {name!r} in {redact(url)}: {error!s:.200}") from None
     except RunFailedError as error:
         raise InputError(str(error)) from None

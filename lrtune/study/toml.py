@@ -15,6 +15,9 @@ from lrtune.study.log import Log
 from lrtune.study.study import FIELDS, Budget, PruningPolicy, Study
 
 _LONGEST = 400  # characters of a message
+_MOST_PARTS = 100
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_PART}\s*+\.\s*+){{{_MOST_PARTS}}}")
 
 
 def load_study(path: Path, *, within: Name | None = None) -> Study:
@@ -33,6 +36,8 @@ def load_study(path: Path, *, within: Name | None = None) -> Study:
 
 def parse_study(content: str, *, source: str = "study.toml") -> Study:
     """Parse the text of a study.toml; error messages call it `source`."""
+    if _DEEP_KEY.search(content):  # tomllib takes minutes for a key of many parts
+        raise InputError(f"{source}: expected keys of at most {_MOST_PARTS} dotted parts")
     try:
         data = tomllib.loads(content)
     except (ValueError, RecursionError) as error:  # ValueError: invalid TOML, or an integer of thousands of digits

@@ -116,6 +116,7 @@ def _import_here(module_name: str) -> ModuleType:
 def _from_module(target: str, module_name: str, name: str) -> Trainer:
     try:
         module = _import_here(module_name) if ":" in target else importlib.import_module(module_name)
+        function = getattr(module, name, None)
     except LrtuneError:
         raise
     except ModuleNotFoundError as error:
@@ -128,7 +129,6 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         raise InputError(f"trainer: cannot import {target!r}: ModuleNotFoundError: {error}{hint}") from error
     except (Exception, SystemExit) as error:
         raise InputError(f"trainer: cannot import {target!r}: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"trainer: module {module_name!r} has no function {name!r}")
     if getattr(function, "__lrtune_population__", False):

@@ -1,9 +1,10 @@
 """The study's specification for workers, in its storage."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from lrtune.errors import InputError
+from lrtune.fields import number, optional, table, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +33,30 @@ class StudySpec:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "StudySpec":
+    def from_json(cls, content: str) -> "StudySpec":
         """The specification from a storage's JSON; ignores fields of newer versions.
 
         Raises:
             InputError: the text is not a specification.
         """
-        names = {field.name for field in fields(cls)}
         try:
-            return cls(**{name: value for name, value in json.loads(text).items() if name in names})
-        except (ValueError, TypeError, AttributeError) as error:
+            return cls(**_SPEC("", json.loads(content)))
+        except (ValueError, RecursionError, InputError) as error:
             raise InputError(f"storage: cannot read the study's specification for workers: {error!s:.200}") from None
+
+
+_SECONDS = number(0, above=True)
+_SPEC = table(
+    {
+        "study": text(2**24),
+        "fingerprint": text(64),
+        "function": text(2**26),
+        "checkpoints": text(5000),
+        "members": optional(number(0, 2**20, above=True, whole=True)),
+        "trial_timeout": optional(_SECONDS),
+        "lease_seconds": _SECONDS,
+        "checkpoint_seconds": number(0),
+    },
+    needed=("study", "fingerprint"),
+    others_pass=True,
+)

@@ -1,5 +1,6 @@
 """Opens a storage URL for many processes at once, with retries while the database is away."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Set
@@ -15,6 +16,7 @@ from lrtune.records.sqlite_files import connector, table_names
 from lrtune.search.workers.tables import LEASES, STUDIES
 
 _T = TypeVar("_T")
+FIRST_PATIENCE = 10.0  # seconds to wait at the first contact with a storage
 _BUSY_SECONDS = 60
 _FOR_GOOD = ("disk is full", "disk i/o error", "readonly", "read-only", "no such table", "malformed", "not a database")
 # PostgreSQL's codes of a server during failover or shutdown: another server takes over.
@@ -50,6 +52,8 @@ def normalise(url: str) -> str:
         raise InputError(
             f"storage: expected postgresql://USER@HOST/DATABASE or sqlite:///FILE, but got {redact(url)!r}"
         ) from None
+    if "\0" in url or "@" in (parsed.host or ""):
+        raise InputError(f"storage: expected no zero byte, and %40 for @ in a password, but got {redact(url)!r}")
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -58,6 +62,11 @@ def normalise(url: str) -> str:
             raise InputError("storage: expected a file in sqlite:///FILE, since workers are separate processes")
         return url
     raise InputError(f"storage: expected postgresql:// or sqlite:///, but got {redact(url)!r}")
+
+
+def exists(url: str) -> bool:
+    """Whether the file of a SQLite URL exists, which opening it would create; True for a server."""
+    return not url.startswith("sqlite") or os.path.exists(sa.make_url(url).database or "")
 
 
 def engine_arguments(url: str) -> dict[str, Any]:

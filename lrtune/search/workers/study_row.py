@@ -8,10 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.spec import StudySpec
-from lrtune.search.workers.storage import patiently
+from lrtune.search.workers.storage import FIRST_PATIENCE, patiently
 from lrtune.search.workers.tables import MEMBERS, STUDIES, TABLES
-
-_FIRST_PATIENCE = 10.0
 
 
 class StudyRow:
@@ -105,7 +103,7 @@ class StudyRow:
 
     def _own_row(self, column: sa.Column[Any]) -> list[Any]:
         """A column of the study's row; empty without tables. The first contact with a storage, so it waits less."""
-        has_tables = patiently(lambda: sa.inspect(self.engine).has_table(STUDIES.name), patience=_FIRST_PATIENCE)
+        has_tables = patiently(lambda: sa.inspect(self.engine).has_table(STUDIES.name), patience=FIRST_PATIENCE)
         return self._run(sa.select(column).where(STUDIES.c.name == self.study)) if has_tables else []
 
     def is_anothers(self) -> bool:

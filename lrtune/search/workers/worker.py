@@ -17,7 +17,7 @@ from lrtune.search.workers.attempt import Attempt, WorkerSettings
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.search.workers.owner import new_owner
 from lrtune.search.workers.spec import StudySpec
-from lrtune.search.workers.storage import open_engine
+from lrtune.search.workers.storage import exists, open_engine
 from lrtune.search.workers.training import Training
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import parse_study
@@ -195,7 +195,7 @@ class Worker:
         """A trainer that hangs cannot stop by itself: store its trials as failed and end the worker."""
         self.stop.set()
         for attempt in attempts:
-            last = attempt.rows[-1].step if attempt.rows else 0
+            last = max((row.step for row in list(attempt.rows)), default=0)
             why = f"timed out after {self.trial_timeout:g} s (--trial-timeout); last report at step {last}"
             with contextlib.suppress(LrtuneError):
                 attempt.finish("failed", why)
@@ -209,6 +209,8 @@ def check_here(spec: WorkerSpec) -> None:
     Raises:
         InputError: the study does not exist, or the trainer or its data differ here.
     """
+    if not exists(spec.url):
+        raise InputError(f"storage: expected an existing database, but {redact(spec.url)} does not exist")
     leases = Leases(open_engine(spec.url), spec.study)
     try:
         study_spec, study = _study(leases, spec)
@@ -230,7 +232,8 @@ def _study(leases: Leases, spec: WorkerSpec) -> tuple[StudySpec, Study]:
         raise InputError(f"study: {redact(spec.url)} has no study named {spec.study!r}")
     study = parse_study(study_spec.study)
     named = "a command line" if study.command else repr(study.trainer)
-    if spec.trainer is not None and (study.command or study.trainer != spec.trainer):
+    named = "a function of its own" if study_spec.function else named
+    if spec.trainer is not None and (study.command or study_spec.function or study.trainer != spec.trainer):
         raise InputError(f"trainer: expected {spec.trainer!r} (--trainer), but study {spec.study!r} names {named}")
     if study_spec.function:
         unpack(study.trainer, study_spec.function)

@@ -504,6 +504,11 @@ def test_a_worker_told_its_trainer_runs_no_other(tmp_path: Path):
     Worker(WorkerSpec(url=desk.url, study="study", trainer="test_worker:good")).leases.close()
     with pytest.raises(InputError, match=r"expected 'mine:train' \(--trainer\), but study 'study' names 'test_wo"):
         Worker(WorkerSpec(url=desk.url, study="study", trainer="mine:train"))
+    (tmp_path / "function").mkdir()
+    function = Desk(tmp_path / "function", "test_worker:good")
+    function.queue(0.01, function="code of whoever wrote to the storage")
+    with pytest.raises(InputError, match="names a function of its own"):
+        check_here(WorkerSpec(url=function.url, study="study", trainer="test_worker:good"))
     (tmp_path / "program").mkdir()
     program = Desk(tmp_path / "program", "test_worker:good", command=("rm", "{learning_rate}"))
     program.queue(0.01)
