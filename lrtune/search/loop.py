@@ -92,7 +92,8 @@ class Loop:
                 has_begun = False
                 if stillborn > 2 * engine.count:
                     raise RunFailedError(f"workers: they end before training ({how}): {engine.tail()}")
-            self.queue.take_back_silent(self.options.lease_seconds)
+            for owner in self.queue.take_back_silent(self.options.lease_seconds):
+                engine.end(owner)
             reason = self._spent()
             if reason is None and (ended or is_to_fill):  # the design's proposals change only with new records
                 reason, is_to_fill = self._fill(engine.count * self._members(engine)), False

@@ -174,12 +174,13 @@ class TaskQueue:
             self._retry(lease, how)
         return len(held)
 
-    def take_back_silent(self, lease_seconds: float) -> None:
-        """Release the trials of workers that were silent for longer than `lease_seconds`."""
-        for lease in self.running.leases:
-            silent = self.running.silence(lease)
-            if silent > lease_seconds:
-                self._retry(lease, f"silent for {silent:.0f} s")
+    def take_back_silent(self, lease_seconds: float) -> set[str]:
+        """Release the trials of workers that were silent for longer than `lease_seconds`; returns the owners."""
+        silences = [(lease, self.running.silence(lease)) for lease in self.running.leases]
+        silent = [(lease, seconds) for lease, seconds in silences if seconds > lease_seconds]
+        for lease, seconds in silent:
+            self._retry(lease, f"silent for {seconds:.0f} s")
+        return {lease.owner for lease, _ in silent}
 
     def _retry(self, lease: Lease, how: str) -> None:
         if lease.attempt < self.attempts:

@@ -22,6 +22,16 @@ def test_a_worker_that_ends_with_code_0_is_replaced(tmp_path: Path) -> None:
     assert (record.status, record.attempt) == ("finished", 2)
 
 
+def test_a_worker_that_stands_still_is_replaced_once_its_lease_has_run_out(tmp_path: Path) -> None:
+    study = {"options": {"mark": str(tmp_path / "mark")}}
+    search = scene.start(tmp_path / "run", "stops_its_process_once", study=study, lease_seconds=2.0, **ONE)
+    (worker,) = scene.until(lambda: _at_work(tmp_path / "run"), what="a run")
+    code, said = scene.finish(search)
+    assert code == 0, said
+    (record,) = scene.records(tmp_path / "run")
+    assert (record.status, record.attempt) == ("finished", 2) and not scene.is_alive(worker)
+
+
 @pytest.mark.parametrize(("whom", "times"), [("the guard", 1), ("the worker", 4)])
 def test_a_worker_that_is_told_to_end_is_replaced(whom: str, times: int, tmp_path: Path) -> None:
     search, told = scene.start(tmp_path / "run", "slow", **ONE), set[int]()

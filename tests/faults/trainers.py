@@ -95,6 +95,15 @@ def exits_its_process_once(trial: Trial) -> None:
     fast(trial)
 
 
+def stops_its_process_once(trial: Trial) -> None:
+    """As Ctrl-Z, a debugger or a file system that is gone do: it neither ends nor answers."""
+    mark = Path(str(trial.options["mark"]))
+    if not mark.exists():
+        mark.write_text("")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    fast(trial)
+
+
 def reads_its_input(trial: Trial) -> None:
     """As input(), ssh and ffmpeg do."""
     assert sys.stdin.read() == "" == subprocess.run(["cat"], stdout=subprocess.PIPE, text=True, check=True).stdout

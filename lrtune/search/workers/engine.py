@@ -10,7 +10,7 @@ ENGINES = ("local", "inline", "ray")
 class Engine(Protocol):
     """Runs workers. Its module in `lrtune.search.workers` has the engine's name and a function `make`.
 
-    A search calls `start` once, then `replace_dead` repeatedly, and at the end `ask_to_stop`, `wait` and `kill`.
+    A search calls `start` once, then `replace_dead` and `end` repeatedly, and lastly `ask_to_stop`, `wait` and `kill`.
     Workers get trials and return records through the storage alone.
 
     Attributes:
@@ -35,6 +35,10 @@ class Engine(Protocol):
         Returns:
             For each of them a pair: a part of its owner name, and how it ended in a few words.
         """
+        ...
+
+    def end(self, owner: str) -> None:
+        """End the worker of this owner name, which no longer answers; does nothing if it is another engine's."""
         ...
 
     def ask_to_stop(self) -> None:

@@ -27,14 +27,15 @@ class _Member:
 
     def _run(self) -> None:
         try:
-            self.worker = Worker(self.spec, self.stop, self._give_up)
+            self.worker = Worker(self.spec, self.stop, self.give_up)
             self.worker.run()
         except BaseException as error:
             self.how = plain(redact(error)) or type(error).__name__
         finally:
             self.has_left.set()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """Leave a trainer that hangs."""
         self.how = "its trainer hangs"
         self.has_left.set()
 
@@ -62,6 +63,11 @@ class InlineEngine:
         self._last = member.how
         self._member = None if self._is_stopping else _Member(self.spec)
         return [(f":{member.spec.token}", member.how)]
+
+    def end(self, owner: str) -> None:
+        """See `Engine`."""
+        if self._member is not None and owner.endswith(f":{self._member.spec.token}"):
+            self._member.give_up()
 
     def ask_to_stop(self) -> None:
         """See `Engine`."""

@@ -105,6 +105,12 @@ class LocalEngine:
                 self._start(index)
         return dead
 
+    def end(self, owner: str) -> None:
+        """See `Engine`."""
+        for member in self._members.values():
+            if owner.endswith(f":{member.token}"):
+                guard.end(member.process, 0)
+
     def alive(self) -> int:
         """See `Engine`."""
         return sum(member.process.poll() is None for member in self._members.values())

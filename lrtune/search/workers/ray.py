@@ -107,6 +107,12 @@ class RayEngine:
             return f"Ray: {type(error).__name__}"
         return "it ended"
 
+    def end(self, owner: str) -> None:
+        """See `Engine`."""
+        for member in self._members:
+            if owner.endswith(f":{member.token}"):
+                ray.kill(member.actor)
+
     def ask_to_stop(self) -> None:
         """See `Engine`."""
         self._is_stopping = True
