@@ -363,7 +363,7 @@ BREAKAGES = (
     Breakage(
         "passwords: sslpassword= is shown",
         "lrtune/errors.py",
-        r"(?P<head>\w*(?:password",
+        r"(?P<head>\w*?(?:password",
         r"(?P<head>\b(?:password",
         ("test_errors.py",),
     ),

@@ -38,6 +38,7 @@ from lrtune.errors import InputError, plain
 Scalar = str | int | float | bool
 LARGEST = 1e300  # larger numbers count as infinite
 _LONGEST = 500
+_MOST_NAMES, _LONGEST_NAME = 1000, 200  # of numbers in a report, conditions and plan
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -145,7 +146,10 @@ class Trial:
         if not 0 <= at <= self.steps:
             raise InputError(f"report: expected a step within 0 … {self.steps}, but got {step}")
         value = None if diversity is None else _number("report", "diversity", diversity)
-        extra = {_line(name): _number("report", name, number) for name, number in numbers.items()}
+        names = _names("report", numbers)
+        extra = {name: _number("report", name, number) for name, number in zip(names, numbers.values(), strict=True)}
+        if taken := extra.keys() & {"step", "loss", "diversity"}:
+            raise InputError(f"report: expected another name for a number than {min(taken)!r}")
         return self.on_report(Report(int(at), _number("report", "loss", loss), value, extra))
 
     def describe(
@@ -182,7 +186,7 @@ class Trial:
 
     def attach(self, name: str, text: str) -> None:
         """Keep a text with the record, such as a sample from the model; at most 4,000 characters."""
-        self.on_attach(_line(name), str(text)[:4000])
+        self.on_attach(_line(name)[:_LONGEST_NAME], str(text)[:4000])
 
     @property
     def checkpoint_due(self) -> bool:
@@ -229,7 +233,15 @@ def _scalars(name: str, values: object) -> dict[str, Scalar]:
     """A mapping of strings, numbers and booleans, with each string on one line."""
     if not isinstance(values, Mapping):
         raise InputError(f"describe: expected a mapping for {name}, but got {values!r:.60}")
-    return {_line(key): _scalar(f"{name}[{key!r:.60}]", value) for key, value in values.items()}
+    items = zip(_names(f"describe: {name}", values), values.values(), strict=True)
+    return {key: _scalar(f"{name}[{key!r:.60}]", value) for key, value in items}
+
+
+def _names(where: str, values: Mapping[Any, object]) -> list[str]:
+    """The names of a trainer's values as a record may hold them."""
+    if len(values) > _MOST_NAMES:
+        raise InputError(f"{where}: expected at most {_MOST_NAMES:,} names, but got {len(values):,}")
+    return [_line(name)[:_LONGEST_NAME] for name in values]
 
 
 def _scalar(name: str, value: object) -> Scalar:

@@ -48,6 +48,8 @@ def test_report_hands_over_plain_numbers_and_returns_the_answer() -> None:
         ({"step": 1, "loss": True}, "expected a number for loss"),
         ({"step": 1, "loss": [1.0]}, "expected a number for loss, but got list"),
         ({"step": 1, "loss": 1.0, "note": "x"}, "expected a number for note"),
+        ({"step": 1, "loss": 1.0, " loss\n": 2.0}, "expected another name for a number than 'loss'"),
+        ({"step": 1, "loss": 1.0, **{f"n{i}": i for i in range(1001)}}, "at most 1,000 names, but got 1,001"),
         ({"step": math.nan, "loss": 1.0}, "expected a step within 0 … 100, but got nan"),
     ],
 )

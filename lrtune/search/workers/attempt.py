@@ -22,6 +22,7 @@ from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
 
 _SAVE_SECONDS = 1.0
 _VERDICTS = 256  # of more frequent reports, the first in each 256th of the steps is judged
+_MOST_TEXTS = 500
 _MOST_VALUES = 200_000  # in a record's curves; a record has at most 16 MiB
 
 
@@ -100,6 +101,8 @@ class Attempt:
 
     def on_attach(self, name: str, text: str) -> None:
         self.texts[name] = self._unsaved[1][name] = text
+        if len(self.texts) > _MOST_TEXTS:
+            raise InputError(f"attach: expected at most {_MOST_TEXTS} texts, but got more")
 
     def on_report(self, report: Report) -> bool:
         """Add a report; returns False to end the run.

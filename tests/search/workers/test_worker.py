@@ -394,6 +394,30 @@ def test_reports_are_appended_not_rewritten_and_a_run_is_judged_at_most_256_time
     assert len(judged) == 257 and max(map(len, judged)) == 257 and judged[-1][-1] == 2000
 
 
+def attaches_often(trial: Trial) -> None:
+    for number in range(501):
+        trial.attach(f"note {number}", "x")
+
+
+def names_at_length(trial: Trial) -> None:
+    trial.attach("n" * 1000, "x")
+    trial.describe(conditions={"c" * 1000: "x"})
+    for step in range(0, trial.steps + 1, trial.report_every):
+        trial.report(step, loss=3.0, **{"x" * 1000: 1.0})
+
+
+@pytest.mark.parametrize(("trainer", "why"), [("attaches_often", "at most 500 texts"), ("names_at_length", "")])
+def test_what_a_record_cannot_hold_is_refused_at_once_and_long_names_are_cut(trainer: str, why: str, tmp_path: Path):
+    desk = Desk(tmp_path, f"test_worker:{trainer}")
+    desk.queue(0.01)
+    record = desk.work()[0]
+    assert why in record.why and (record.status == "failed") == bool(why)
+    if not why:
+        assert [len(max(names, key=len)) for names in (record.texts, record.facts.conditions, record.curve)] == [
+            200
+        ] * 3
+
+
 def test_a_curve_of_very_many_reports_is_thinned_to_fit_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attempt, "_MOST_VALUES", 40)
     desk = Desk(tmp_path, "test_worker:good", steps=200)
