@@ -21,6 +21,7 @@ Optuna gives a pruner only the reported objective, so report the diversity separ
     study.optimize(objective, n_trials=12)
 """
 
+import contextlib
 import json
 import weakref
 from collections.abc import Hashable, Iterator, Sequence
@@ -55,7 +56,7 @@ def report_diversity(trial: optuna.Trial | FrozenTrial, step: int, value: float)
     reported = trial.user_attrs.get(_DIVERSITY, {})
     # Not every storage accepts NaN in JSON; a missing diversity means the same.
     entry = {str(int(step)): float(value)} if value == value else {}
-    trial.set_user_attr(_DIVERSITY, {**reported, **entry})
+    trial.set_user_attr(_DIVERSITY, {**(reported if isinstance(reported, dict) else {}), **entry})
 
 
 @dataclass
@@ -124,8 +125,9 @@ class CollapsePruner(BasePruner):
         finished = self._finished.setdefault(study, _Finished())
         for peer in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             if peer.number not in finished.numbers:
-                finished.groups.setdefault(self._group(peer), {})[peer.number] = self._curve(peer)
                 finished.numbers.add(peer.number)
+                with contextlib.suppress(InputError):  # a trial of another horizon is no peer
+                    finished.groups.setdefault(self._group(peer), {})[peer.number] = self._curve(peer)
         group = finished.groups.get(self._group(trial), {})
         yield from [curve for number, curve in list(group.items()) if number != trial.number]
 
@@ -143,6 +145,7 @@ class CollapsePruner(BasePruner):
     def _curve(self, trial: FrozenTrial) -> Curve:
         reports = trial.intermediate_values
         diversities = trial.user_attrs.get(_DIVERSITY)
+        diversities = diversities if isinstance(diversities, dict) else None  # else it is the user's own attribute
         rate = trial.params.get("learning_rate")
         return Curve(
             steps=list(reports),

@@ -89,6 +89,21 @@ def test_peers_are_those_of_the_same_width():
     assert "by its peer at" in judged.reason
 
 
+def test_trials_of_another_horizon_are_no_peers_and_end_no_study():
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    study.enqueue_trial({"hidden_size": 64})
+    trial = study.ask()
+    trial.suggest_int("hidden_size", 1, 1024)
+    for step in (1000, 2000):
+        trial.report(1.0, step)
+    study.tell(trial, 1.0)
+    study.pruner = CollapsePruner(STEPS, **KNOWN)
+    assert run(study, [7.0 - 0.3 * i for i in range(10)], None).state == TrialState.COMPLETE
+    own = {"diversity": 0.5}  # an attribute of the user's
+    assert run(study, [7.0 - 0.3 * i for i in range(10)], None, attributes=own).state == TrialState.COMPLETE
+    assert run(study, [7.0 - 0.3 * i for i in range(10)], [0.5] * 10, attributes=own).state == TrialState.COMPLETE
+
+
 def test_a_finished_trial_is_read_once_and_only_for_a_verdict_against_peers(monkeypatch):
     read = []
     curve = CollapsePruner._curve
