@@ -23,6 +23,7 @@ from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
 from lrtune.search.options import SearchOptions, SearchResult
+from lrtune.search.paired import PairedDesign
 from lrtune.search.plan import Plan, check_budget, plan, shortfall
 from lrtune.search.session import Session
 from lrtune.search.status import Status, status
@@ -145,7 +146,9 @@ def _design(study: Study) -> Design:
         return GridDesign(study)
     from lrtune.search.adaptive import AdaptiveDesign
 
-    return AdaptiveDesign(study)
+    design = AdaptiveDesign(study)
+    is_vouched_for = study.allow_inert_scale or trainer_of(study).check is not None
+    return design if is_vouched_for else PairedDesign(design, study)
 
 
 class _Law:
