@@ -199,6 +199,16 @@ def test_only_charts_that_say_something_are_drawn() -> None:
     assert {figure.name for figure in figures(one, fit_law(one).rule, None)} == {"loss", "courses"}
 
 
+def test_a_measure_is_drawn_as_it_was_reported_with_the_best_at_the_top() -> None:
+    """A search that maximises keeps minus the measure as its loss."""
+    found = [replace(record, maximize=True, loss=-0.9 + (record.loss or 0) / 100) for record in records()]
+    drawn = {figure.name: figure for figure in figures(found, fit_law(found).rule, None)}
+    spec = drawn["loss"].panels[0].to_dict()
+    shown = next(layer for layer in spec["layer"] if layer["mark"].get("type") == "point")["encoding"]["y"]
+    assert shown["title"] == "measure" and shown["scale"]["reverse"] and "-datum.value" in shown["axis"]["labelExpr"]
+    assert "best measure 0.86" in drawn["loss"].says and "The measure and diversity" in drawn["courses"].says
+
+
 def test_many_places_are_drawn_at_the_largest_other_scales() -> None:
     found = [replace(record, scales={**record.scales, "batch": b}) for record in swept() for b in (8.0, 16.0)]
     fit = fit_law(found, scales=("hidden_size", "steps", "batch"))

@@ -12,6 +12,7 @@ from lrtune.report.plots.theme import (
     TRIAL_TOOLTIP,
     Figure,
     inline,
+    loss_axis,
     present_statuses,
     status_colour,
     status_shape,
@@ -36,11 +37,15 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     losses = sorted(row["at_loss"] for row in rows if row["at_loss"] is not None)
     if not losses:
         return None
-    highest = min(losses[-1], losses[int(0.9 * (len(losses) - 1))] * 1.15)
-    panels, drawn = [_course_panel(rows, "at_loss", "validation loss", [losses[0] * 0.98, highest])], "Validation loss"
+    high = losses[int(0.9 * (len(losses) - 1))]
+    domain = [losses[0] - 0.02 * abs(losses[0]), min(losses[-1], high + 0.15 * abs(high))]
+    maximize = records[0].maximize
+    panels, drawn = [_course_panel(rows, "at_loss", loss_axis("at_loss", domain, maximize))], "Validation loss"
+    drawn = "The measure" if maximize else drawn
     if any(row["at_diversity"] is not None for row in rows):
-        panels.append(_course_panel(rows, "at_diversity", "diversity", [0.0, 1.05]))
-        drawn = "Validation loss and diversity"
+        axis = alt.Y("at_diversity:Q", title="diversity", scale=alt.Scale(domain=[0.0, 1.05], nice=False, zero=False))
+        panels.append(_course_panel(rows, "at_diversity", axis))
+        drawn += " and diversity"
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
         name="courses",
@@ -63,13 +68,13 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
     return [{**base, "step": steps[i], "at_loss": losses[i], "at_diversity": diversities[i]} for i in kept]
 
 
-def _course_panel(rows: list[dict[str, Any]], field: str, title: str, domain: list[float]) -> Any:
+def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y) -> Any:
     hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
     present = {row["status"] for row in rows}
     reported = [row for row in rows if row[field] is not None]
     base = alt.Chart(inline(reported)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
-        y=alt.Y(f"{field}:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False)),
+        y=y,
         color=status_colour(present),
         detail="trial:N",
     )

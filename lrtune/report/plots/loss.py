@@ -15,6 +15,7 @@ from lrtune.report.plots.theme import (
     TRIAL_TOOLTIP,
     Figure,
     inline,
+    loss_axis,
     present_statuses,
     rate_axis,
     status_colour,
@@ -47,16 +48,18 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
     panels = [_loss_panel(own, dict(place), rates, present, rule, fit) for place, own in shown.items()]
     some = f" {len(shown)} of {len(every)} places are drawn." if len(shown) < len(every) else ""
     lowest = "; ".join(
-        f"{_title(dict(place))}: lowest loss {best.loss:.3f} at {best.learning_rate:.3g}"
+        f"{_title(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.3f} "
+        f"at {best.learning_rate:.3g}"
         for place, own in list(shown.items())[-_MOST_NAMED:]
         for best in best_by_size(own).values()
     )
     return Figure(
         name="loss",
         title="Loss against learning rate",
-        says="Validation loss of every run against its learning rate, one panel per size, with the fitted "
-        "curve; the dotted line is the recommended rate, green its safe range, red where most runs collapse; runs that "
-        f"ended early, or higher than the panel shows, stand at the upper edge.{some} {sentence(lowest)}",
+        says=f"{'Measure' if records[0].maximize else 'Validation loss'} of every run against its learning rate, one "
+        "panel per size, with the fitted curve; the dotted line is the recommended rate, green its safe range, red where "
+        "most runs collapse; runs that ended early, or worse than the panel shows, stand at its edge."
+        f"{some} {sentence(lowest)}",
         panels=panels,
         verdicts=present_statuses(records),
         minimum=380 if len(panels) == 4 else 280,  # two rows of two
@@ -102,9 +105,7 @@ def _loss_panel(
         {**trial_row(r), "shown": top if r.status != "finished" or r.loss is None else min(r.loss, top)} for r in own
     ]
     x = rate_axis(alt.X, low, high)
-    y = alt.Y(
-        "shown:Q", title="validation loss", scale=alt.Scale(domain=[bottom - 0.1 * span, top], nice=False, zero=False)
-    )
+    y = loss_axis("shown", [bottom - 0.1 * span, top], own[0].maximize)
     layers = _zones(place, low, high, rule)
     if curve:
         layers.append(

@@ -89,6 +89,17 @@ def rate_axis(channel: type, low: float, high: float) -> Any:
     )
 
 
+def loss_axis(field: str, domain: Sequence[float], maximize: bool) -> alt.Y:
+    """An axis of losses; of a measure that is maximised, the loss is minus the measure, and the best is at the top."""
+    axis = alt.Axis(labelExpr="format(-datum.value, '~g')") if maximize else alt.Axis()
+    return alt.Y(
+        f"{field}:Q",
+        title="measure" if maximize else "validation loss",
+        scale=alt.Scale(domain=list(domain), nice=False, zero=False, reverse=maximize),
+        axis=axis,
+    )
+
+
 TRIAL_TOOLTIP = [
     alt.Tooltip("trial:Q", title="trial"),
     alt.Tooltip("hidden_size:Q", title="hidden size"),
@@ -110,6 +121,6 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
         "seed": record.seed,
         "status": record.status,
         "why": plain(record.reason)[:160],
-        "loss": record.loss,
+        "loss": record.measure,
         "diversity": record.diversity,
     }
