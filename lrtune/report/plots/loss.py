@@ -57,8 +57,8 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
         name="loss",
         title="Loss against learning rate",
         says=f"{'Measure' if records[0].maximize else 'Validation loss'} of every run against its learning rate, one "
-        "panel per size, with the fitted curve; the dotted line is the recommended rate, green its safe range, red where "
-        "most runs collapse; runs that ended early, or worse than the panel shows, stand at its edge."
+        "panel per size, with the fitted curve; the dotted line is the recommended rate, green its safe range, red "
+        "where most runs collapse; runs that ended early, or worse than the panel shows, stand at its edge."
         f"{some} {sentence(lowest)}",
         panels=panels,
         verdicts=present_statuses(records),
