@@ -36,7 +36,7 @@ def command_trainer(command: Sequence[str], log: Log | None = None) -> Trainer:
     are ignored. To stop a run early, lrtune sends SIGTERM and then SIGKILL to the program and its child processes.
 
     Raises:
-        InputError: the command is empty or takes no learning rate, or runs would share their log.
+        InputError: the command is empty or takes no learning rate.
     """
     arguments, log = tuple(command), log or Log()
     if not arguments:
@@ -45,10 +45,6 @@ def command_trainer(command: Sequence[str], log: Log | None = None) -> Trainer:
         raise InputError(
             "command: expected {learning_rate} in its arguments (for example --lr {learning_rate}), "
             f"but got {' '.join(arguments)!r:.100}"
-        )
-    if log.metrics and not places(log.metrics) & {"id", "output", "learning_rate"}:
-        raise InputError(
-            f"log.metrics: expected {{id}} in the path, so that runs do not share a log, but got {log.metrics!r:.100}"
         )
 
     return Trainer(
@@ -60,9 +56,13 @@ def command_trainer(command: Sequence[str], log: Log | None = None) -> Trainer:
 
 
 def _check(words: Sequence[str], study: Study) -> None:
-    """Refuse unknown placeholders, and a scale that the program cannot see."""
+    """Refuse unknown placeholders, a path of a log (the last word) that runs share, and a scale that is not given."""
     options = {name for arm in study.arms.values() for name in arm} | set(study.options)
     check_places(words, [*study.scales, *sorted(options)])
+    if words[-1] and not places(words[-1]) & {"id", "output", "learning_rate"}:
+        raise InputError(
+            f"log.metrics: expected {{id}} in the path, so that runs do not share a log, but got {words[-1]!r:.100}"
+        )
     used = {name for word in words[:-1] for name in places(word)}
     swept = {"hidden_size": study.widths, **study.scales}
     for name, values in {} if study.allow_inert_scale else swept.items():

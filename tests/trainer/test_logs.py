@@ -239,6 +239,7 @@ def test_each_measure_of_a_log_that_grows_is_reported_once(
     ("fields", "message"),
     [
         ({"metrics": "runs/metrics.csv"}, r"expected \{id\} in the path"),
+        ({"metrics": "runs/{run}/m.csv"}, r"unknown placeholder \{run\}; known: .*\{id\}"),
         ({"metrics": "runs/{id}/{width}.csv"}, r"unknown placeholder \{width\}; known: .*\{hidden_size\}.* \{depth\}"),
         ({"command": ("train", "{lr}", "{learning_rate}")}, r"unknown placeholder \{lr\}; .*\{\{lr\}\} for a literal"),
     ],
