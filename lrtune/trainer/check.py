@@ -12,12 +12,15 @@ from lrtune.trainer.find import trainer_of
 from lrtune.trainer.short_run import ShortRun, short_run, trial_of
 from lrtune.trainer.trial import Facts
 
-Level = Literal["right", "missing", "wrong"]
+Level = Literal["right", "optional", "missing", "wrong"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check: ``right``, ``missing`` (a search works without it) or ``wrong`` (a search fails)."""
+    """One line of the check.
+
+    ``right``; ``optional``, what a trainer may add; ``missing``, what makes a search worse; ``wrong``, what fails it.
+    """
 
     level: Level
     text: str
@@ -110,7 +113,7 @@ def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
         yield Finding("missing", f"lrtune ignores the return value {run.returned!r:.40}; only reports count")
     diversities = [report.diversity for report in run.reports if report.diversity is not None]
     if not diversities:
-        yield Finding("missing", "diversity: not given; lrtune stops diverged runs, but not collapsed ones")
+        yield Finding("optional", "diversity: not given; lrtune stops diverged runs, but not collapsed ones")
     elif not all(0 <= value <= 2 for value in diversities):
         worst = max(diversities, key=abs)
         yield Finding(
@@ -133,9 +136,9 @@ def _check_facts(run: ShortRun) -> Iterator[Finding]:
     given = [name for name in _FALLBACKS if getattr(facts, name) is not None]
     if given:
         yield Finding("right", f"described: {', '.join(given)}")
-    for name, fallback in _FALLBACKS.items():
-        if name not in given:
-            yield Finding("missing", f"trial.describe({name}=…): not given; {fallback}")
+    others = [f"{name} ({fallback})" for name, fallback in _FALLBACKS.items() if name not in given]
+    if others:
+        yield Finding("optional", f"trial.describe: without {', '.join(others)}")
 
 
 def _check_repeat(first: ShortRun, second: ShortRun) -> Finding:

@@ -80,8 +80,6 @@ def test_what_is_wrong_is_named(check: type[Check], source: str, message: str) -
 
 
 MISSING = [
-    (GOOD.replace(", diversity=step / 40", ""), "but not collapsed ones"),
-    (GOOD.replace("parameters=trial.hidden_size**2, ", ""), "trial.describe(parameters=…): not given"),
     (GOOD.replace("5 - step / 20", "5"), "finite but not falling"),
     ("import random\n" + GOOD.replace("trial.seed / 10", "random.random()"), "same seed, another loss"),
     (GOOD + "    return 1.5\n", "lrtune ignores the return value 1.5"),
@@ -93,6 +91,22 @@ def test_what_is_missing_is_named_with_its_consequence(check: type[Check], sourc
     found = check(source)
     assert message in found.texts("missing")
     assert found.texts("wrong") == ""
+
+
+OPTIONAL = [
+    (GOOD.replace(", diversity=step / 40", ""), "but not collapsed ones"),
+    (
+        GOOD.replace("parameters=trial.hidden_size**2, ", ""),
+        "without parameters (cost is taken as hidden size² × steps)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), OPTIONAL, ids=[message for _, message in OPTIONAL])
+def test_what_is_optional_is_named_with_its_consequence(check: type[Check], source: str, message: str) -> None:
+    found = check(source)
+    assert message in found.texts("optional")
+    assert found.texts("wrong") == found.texts("missing") == ""
 
 
 def test_a_population_trainer_is_checked_too(check: type[Check]) -> None:
