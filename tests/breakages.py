@@ -235,9 +235,9 @@ BREAKAGES = (
         ("cli/test_hostile_inputs.py",),
     ),
     Breakage(
-        "engine: a worker outlives its guard and its search",
+        "engine: a worker outlives its supervisor and its search",
         "lrtune/search/workers/process.py",
-        "    guard.end_with_guard()\n",
+        "    supervisor.end_with_supervisor()\n",
         "",
         ("faults/test_kills.py",),
     ),
@@ -291,8 +291,8 @@ BREAKAGES = (
         ("faults/test_workers.py",),
     ),
     Breakage(
-        "guard: what left its process group lives on",
-        "lrtune/trainer/guard.py",
+        "supervisor: what left its process group lives on",
+        "lrtune/trainer/supervisor.py",
         "prctl(_SET_CHILD_SUBREAPER, 1,",
         "prctl(_SET_CHILD_SUBREAPER, 0,",
         ("trainer/test_command.py",),

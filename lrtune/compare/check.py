@@ -41,13 +41,13 @@ class Check(NamedTuple):
 
     Attributes:
         left_out: the number of runs left out of the fit, by reason.
-        known: how many runs the rule was fitted to: they say nothing of it, and the others alone give the verdict.
+        fitted: how many runs the rule was fitted to: they say nothing of it, and the others alone give the verdict.
         has_verdict: whether there are others.
     """
 
     rows: tuple[CheckRow, ...]
     left_out: dict[str, int]
-    known: int
+    fitted: int
     has_verdict: bool
 
     def __str__(self) -> str:
@@ -59,9 +59,9 @@ class Check(NamedTuple):
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
         if not self.has_verdict:
-            return "\n".join([*text, f"no verdict: the rule was fitted to these {self.known} runs"])
-        if self.known:
-            text.append(f"without {self.known} runs that the rule was fitted to")
+            return "\n".join([*text, f"no verdict: the rule was fitted to these {self.fitted} runs"])
+        if self.fitted:
+            text.append(f"without {self.fitted} runs that the rule was fitted to")
         held = sum(row.held is True for row in self.rows)
         regrets = [row.regret for row in self.rows if row.regret is not None]
         worst = f", worst regret {max(regrets):.2%} of loss" if regrets else ""
@@ -76,8 +76,8 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
         NoRuleError: the records do not determine an optimum.
     """
     scales, given = tuple(rule.scales), list(records)
-    known = fitted_to(rule.runs, given)
-    own = {id(record) for record in known}
+    used = fitted_to(rule.runs, given)
+    own = {id(record) for record in used}
     fresh = [record for record in given if id(record) not in own]
     has_verdict = any(record.loss is not None for record in fresh)
     from lrtune.law.fit import fit_law  # loads scipy
@@ -108,7 +108,7 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
                 trials=measured.trials,
             )
         )
-    return Check(tuple(rows), fitted.left_out, len(known), has_verdict)
+    return Check(tuple(rows), fitted.left_out, len(used), has_verdict)
 
 
 def _line(row: CheckRow) -> tuple[str, ...]:

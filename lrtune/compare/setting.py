@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from lrtune.errors import InputError
-from lrtune.law.circumstances import conditions
+from lrtune.law.conditions import conditions
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import Rule
 from lrtune.study.study import Study

@@ -2,7 +2,7 @@
 
 One module per step: `lrtune.law.observations` groups runs into cells, `lrtune.law.tables` computes the likelihood of
 each cell's optimum, `lrtune.law.posterior` joins the cells over the scales, `lrtune.law.draws` samples the posterior
-for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.companions` finds undeclared scales.
+for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.covariates` finds undeclared scales.
 """
 
 import math
@@ -14,8 +14,8 @@ import numpy as np
 from lrtune import __version__
 from lrtune.law.atoms import Array
 from lrtune.law.boundary import fit_boundary
-from lrtune.law.circumstances import advice, conditions, horizon
-from lrtune.law.companions import apart, variance
+from lrtune.law.conditions import advice, conditions, horizon
+from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
@@ -92,7 +92,7 @@ def fit_law(
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
     model = build([cell.data for cell in cells], wanted, values)
     z, optima = model.geometry.z, model.posterior.weight @ model.posterior.mean
-    scatters = apart(cells, z)
+    scatters = independent(cells, z)
     drawn = draw(
         model,
         DRAWS,

@@ -88,15 +88,15 @@ class RunFolder:
 
     def _refuse_another_study(self, study: Study, mark: str) -> None:
         try:
-            known = read_text(self.out / ".fingerprint", within=self.out, most=1000, errors="replace").strip()
+            kept = read_text(self.out / ".fingerprint", within=self.out, most=1000, errors="replace").strip()
         except FileNotFoundError:
-            known = None
+            kept = None
         except OSError as error:
             self.close()
             raise InputError(f"out: cannot read {error.filename}: {error.strerror}") from None
-        if known is None:
-            known = next((record.fingerprint for record in self.read().records if record.fingerprint), None)
-        if known is not None and known != mark:
+        if kept is None:
+            kept = next((record.fingerprint for record in self.read().records if record.fingerprint), None)
+        if kept is not None and kept != mark:
             self.close()
             raise InputError(
                 f"out: {self.out} holds another study ({self._difference(study)}); choose another --out, or remove it"

@@ -81,19 +81,19 @@ def _answers(run: Run, rule: Rule) -> list[Recommendation]:
     return [recommend(rule=rule, **place) for place in wanted]
 
 
-def _use(told: Recommendation) -> Use:
-    basis = told.basis if told.supported else f"{told.basis}, not supported by the data"
+def _use(answer: Recommendation) -> Use:
+    basis = answer.basis if answer.supported else f"{answer.basis}, not supported by the data"
     return Use(
-        rate=f"{told.learning_rate:.3g}",
-        place=", ".join(f"{name.replace('_', ' ')} {value:,g}" for name, value in told.scales.items()),
-        certainty=f"{told.low:.3g} … {told.high:.3g}, {told.level:.0%} interval; {basis}",
-        supported=told.supported,
+        rate=f"{answer.learning_rate:.3g}",
+        place=", ".join(f"{name.replace('_', ' ')} {value:,g}" for name, value in answer.scales.items()),
+        certainty=f"{answer.low:.3g} … {answer.high:.3g}, {answer.level:.0%} interval; {basis}",
+        supported=answer.supported,
     )
 
 
 def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str]:
     """The next step and its command."""
-    doubtful = next((told for told in answers if not told.supported), None)
+    doubtful = next((answer for answer in answers if not answer.supported), None)
     if doubtful is None:
         if run.study is None:
             return "Ask for the rate in your training script.", ""

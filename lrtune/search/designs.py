@@ -41,8 +41,8 @@ class FixedDesign:
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
         """Every task that is neither done nor pending."""
-        known = {task_of(record).key for record in records} | {task.key for task in pending}
-        fresh = {task.key: task for task in self.tasks if task.key not in known}
+        taken = {task_of(record).key for record in records} | {task.key for task in pending}
+        fresh = {task.key: task for task in self.tasks if task.key not in taken}
         return list(fresh.values())
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
@@ -62,7 +62,7 @@ class GridDesign:
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
         """The runs of every width's current stage."""
-        known = {task_of(record).key for record in records} | {task.key for task in pending}
+        taken = {task_of(record).key for record in records} | {task.key for task in pending}
         busy = {task.group for task in pending}
         tasks = []
         for width, scales in cells(self.study):
@@ -74,7 +74,7 @@ class GridDesign:
                 for rate in rates
                 for seed in self.seeds
             ]
-        return [task for task in tasks if task.key not in known]
+        return [task for task in tasks if task.key not in taken]
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
         """Over when no stage is left at any width."""

@@ -99,9 +99,9 @@ def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, 
         rule = fit_run(records, tolerance=study.budget.tolerance).rule
     except NoRuleError:
         return None, None
-    told = []
+    answers = []
     for target in targets(study):
         known = {*rule.scales, *rule.conditions, "hidden_size"}
-        told.append(recommend(rule=rule, **{name: value for name, value in target.items() if name in known}))
-    worst = max(told, key=lambda answer: answer.regret or 0.0)
+        answers.append(recommend(rule=rule, **{name: value for name, value in target.items() if name in known}))
+    worst = max(answers, key=lambda answer: answer.regret or 0.0)
     return worst.regret, worst.regret_90

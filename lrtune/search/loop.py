@@ -122,7 +122,7 @@ class Loop:
         waiting = len(self.queue.pending)
         if self.study.budget.trials is not None:
             ahead = min(ahead, self.study.budget.trials - len(self.queue.folder.records))
-        records = self.queue.known()
+        records = self.queue.usable()
         if waiting < ahead:
             tasks = self.design.propose(records, list(self.queue.pending.values()), at_once)
             self.queue.add(tasks[: ahead - waiting])

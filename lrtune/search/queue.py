@@ -134,7 +134,7 @@ class TaskQueue:
             return None
         return self._new_trial(task)
 
-    def known(self) -> list[TrialRecord]:
+    def usable(self) -> list[TrialRecord]:
         """The records for the design: all except an earlier search's failed ones."""
         return [record for number, record in self.folder.records.items() if number not in self._retried]
 

@@ -110,8 +110,8 @@ def run_search(
         result, fit = _verify_at_target(session, law, result, fit, began)
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
-    told = answers(study, fit.rule, result.records)
-    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given), targets=told)
+    targets = answers(study, fit.rule, result.records)
+    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given), targets=targets)
 
 
 def _verify_at_target(

@@ -59,10 +59,10 @@ def _in_scales_of(rule: Rule, records: Sequence[TrialRecord], target: Mapping[st
 def verification(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> list[Task]:
     """The runs that the targets still need: at the recommended rate, half and double, where no run is near."""
     tasks = []
-    for target, told in zip(targets(study), answers(study, rule, records), strict=False):
+    for target, answer in zip(targets(study), answers(study, rule, records), strict=False):
         scales = {name: value for name, value in target.items() if name != "hidden_size"}
         for factor in FACTORS.values():
-            rate = tidy(min(max(told.learning_rate * factor, LR_FLOOR), LR_CEILING))
+            rate = tidy(min(max(answer.learning_rate * factor, LR_FLOOR), LR_CEILING))
             task = Task(hidden_size=round(target["hidden_size"]), learning_rate=rate, seed=study.seed, scales=scales)
             if not any(_stands_for(record, task) for record in records):
                 tasks.append(task)

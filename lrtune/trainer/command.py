@@ -13,7 +13,7 @@ from pathlib import Path
 from lrtune.errors import InputError, TrainerFailedError
 from lrtune.study.log import Log
 from lrtune.study.study import Study
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 from lrtune.trainer.measures import Measure, Reports, listed, measure_of_line, measure_of_row
 from lrtune.trainer.metrics import MetricsLog
 from lrtune.trainer.output import Output
@@ -107,7 +107,7 @@ def run_command(
                 return
         code = printed.process.wait()
         if code != 0:
-            raise TrainerFailedError(f"command: exited with {guard.how_it_ended(code)}{printed.tail()}")
+            raise TrainerFailedError(f"command: exited with {supervisor.how_it_ended(code)}{printed.tail()}")
         if reports.last is None:
             why = listener.why_nothing() if metrics is None else f"metrics: {metrics.why_nothing()}"
             raise TrainerFailedError(why + printed.tail())
@@ -125,13 +125,13 @@ def running(arguments: Sequence[str], trial: Trial, output: Path, *, with_errors
     if shutil.which(arguments[0]) is None:
         raise InputError(f"command: program {arguments[0]!r} not found on PATH")
     with tempfile.TemporaryFile("w+b") as errors:
-        process = guard.start(
+        process = supervisor.start(
             arguments, grace=GRACE_SECONDS, stdout=subprocess.PIPE, stderr=errors, env=_environment(trial)
         )
         try:
             yield Output(process, output, errors, with_errors=with_errors)
         finally:
-            guard.end(process, GRACE_SECONDS + 10)
+            supervisor.end(process, GRACE_SECONDS + 10)
 
 
 class _Listener:

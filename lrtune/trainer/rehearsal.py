@@ -9,7 +9,7 @@ from pathlib import Path
 from lrtune.errors import LrtuneError, RunFailedError, plain
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study, to_toml
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 from lrtune.trainer.find import trainer_of
 from lrtune.trainer.short_run import short_run
 
@@ -26,7 +26,7 @@ def rehearse(study: Study, *, device: str = "cpu", seconds: float = _SECONDS) ->
         settings, why = Path(folder, "study.toml"), Path(folder, "why")
         settings.write_text(to_toml(study), encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = guard.start(
+        process = supervisor.start(
             [sys.executable, "-P", "-m", __name__, str(settings), str(why), device],
             grace=1,
             stdout=subprocess.DEVNULL,
@@ -38,12 +38,12 @@ def rehearse(study: Study, *, device: str = "cpu", seconds: float = _SECONDS) ->
         except subprocess.TimeoutExpired:
             return False
         finally:
-            guard.end(process, 10)
+            supervisor.end(process, 10)
         text = why.read_text(encoding="utf-8") if why.exists() else ""
     if code or text:
         raise RunFailedError(
             f"trainer: one run at hidden size {min(study.widths)} failed before the search started: "
-            f"{text or 'it ended with ' + guard.how_it_ended(code)}"
+            f"{text or 'it ended with ' + supervisor.how_it_ended(code)}"
         )
     return True
 
@@ -63,7 +63,7 @@ def main(settings: str, why: str, device: str) -> None:
 
 
 def _end() -> None:
-    """One report is enough; guards end what the trainer has started."""
+    """One report is enough; supervisors end what the trainer has started."""
     os._exit(0)
 
 

@@ -177,7 +177,7 @@ class Search:
 
     def propose(self) -> list[Task]:
         pending = list(self.queue.pending.values())
-        return self.design.propose(self.queue.known(), pending, len(pending) + 1)
+        return self.design.propose(self.queue.usable(), pending, len(pending) + 1)
 
     def trial(self) -> tuple[float, ...]:
         """One trial from the proposal to its record, while another one waits: CPU seconds of each step."""

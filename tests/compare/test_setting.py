@@ -70,6 +70,6 @@ def test_the_runs_of_the_fit_give_no_verdict_and_others_give_theirs() -> None:
     # Read back from a table they are the same runs, whatever their seeds and numbers.
     assert not check_rule(rule, [replace(run, seed=5, trial=9, scales={"a": 1.0}) for run in own]).has_verdict
     mixed = check_rule(rule, [*own, *others])
-    assert (mixed.known, mixed.has_verdict) == (15, True)
+    assert (mixed.fitted, mixed.has_verdict) == (15, True)
     assert all(row.held and row.trials == 5 for row in mixed.rows)
     assert "without 15 runs that the rule was fitted to" in str(mixed)

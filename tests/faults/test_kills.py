@@ -113,15 +113,17 @@ def test_no_worker_outlives_a_killed_parent_whose_guards_were_killed_too(tmp_pat
     scene.until(lambda: not any(map(scene.is_alive, family)), 10, "the end of all")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a program knows of its guard's end on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="a program knows of its supervisor's end on Linux only")
 def test_no_program_outlives_its_guard_and_its_worker(tmp_path: Path):
     pids = tmp_path / "pids"
     line = f"import os, time; print(os.getpid(), os.getppid(), file=open({str(pids)!r}, 'w')); time.sleep(600)"
     command = [sys.executable, "-c", line, "{learning_rate}", "{hidden_size}"]
     search = scene.start(tmp_path / "run", workers=1, study={"command": command})
-    program, guard = scene.until(lambda: pids.exists() and [int(pid) for pid in pids.read_text().split()], what="a run")
+    program, supervisor = scene.until(
+        lambda: pids.exists() and [int(pid) for pid in pids.read_text().split()], what="a run"
+    )
     (worker,) = {lease.owner.rsplit(":", 3)[1] for lease in scene.running(tmp_path / "run")}
-    for victim in (guard, int(worker), search.pid):
+    for victim in (supervisor, int(worker), search.pid):
         scene.kill(victim)
     scene.finish(search)
     scene.until(lambda: not scene.is_alive(program), 10, "the program's end")

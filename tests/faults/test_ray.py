@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 def test_a_cluster_of_its_own_is_reached_by_nobody_and_ends_with_a_killed_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Not even with Ray's variables of another cluster, and also if the cluster's guard is killed."""
+    """Not even with Ray's variables of another cluster, and also if the cluster's supervisor is killed."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'lrtune[cluster]'")
     psutil = pytest.importorskip("psutil")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -28,11 +28,11 @@ def test_a_cluster_of_its_own_is_reached_by_nobody_and_ends_with_a_killed_search
         if entry.status == psutil.CONN_LISTEN
     }
     assert ports == {"127.0.0.1"}
-    (guard,) = psutil.Process(search.pid).children()
-    access = guard.environ()
+    (supervisor,) = psutil.Process(search.pid).children()
+    access = supervisor.environ()
     assert access["RAY_AUTH_MODE"] == "token" and len(access["RAY_AUTH_TOKEN"]) == 64
     assert access["RAY_AUTH_TOKEN"] not in str([process.cmdline() for process in family])
-    scene.kill(guard.pid)
+    scene.kill(supervisor.pid)
     scene.kill(search.pid)
     scene.finish(search)
     scene.until(lambda: not any(scene.is_alive(process.pid) for process in family), 10, "the end of all")

@@ -32,13 +32,13 @@ def test_a_worker_that_stands_still_is_replaced_once_its_lease_has_run_out(tmp_p
     assert (record.status, record.attempt) == ("finished", 2) and not scene.is_alive(worker)
 
 
-@pytest.mark.parametrize(("whom", "times"), [("the guard", 1), ("the worker", 4)])
+@pytest.mark.parametrize(("whom", "times"), [("the supervisor", 1), ("the worker", 4)])
 def test_a_worker_that_is_told_to_end_is_replaced(whom: str, times: int, tmp_path: Path) -> None:
     search, told = scene.start(tmp_path / "run", "slow", **ONE), set[int]()
     for _ in range(times):
         worker = scene.until(lambda: _at_work(tmp_path / "run") - told, what="a run by another worker").pop()
-        (guard,) = (pid for pid in scene.workers_of(search.pid) if worker in scene.workers_of(pid))
-        scene.kill(guard if whom == "the guard" else worker, signal.SIGTERM)
+        (supervisor,) = (pid for pid in scene.workers_of(search.pid) if worker in scene.workers_of(pid))
+        scene.kill(supervisor if whom == "the supervisor" else worker, signal.SIGTERM)
         told.add(worker)
     code, said = scene.finish(search)
     assert code == 0, said

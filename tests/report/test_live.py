@@ -85,7 +85,7 @@ def drawn(progress: Progress, width: int, height: int = 30) -> list[str]:
 
 def test_events_fold_into_counts_best_and_verdicts() -> None:
     progress = folded(EVENTS)
-    assert (progress.ended, progress.known, list(progress.running)) == (2, 6, [1])
+    assert (progress.ended, progress.total, list(progress.running)) == (2, 6, [1])
     assert progress.widths[32].finished == 1 and progress.widths[32].cut == 1
     best = progress.widths[32].best
     assert best is not None and best.learning_rate == 0.001

@@ -135,7 +135,7 @@ def test_a_record_that_cannot_be_read_fails_its_trial_alone(scene: Scene) -> Non
         [lease] = scene.worker.claim("worker")
         scene.worker.finish(lease, result or finished(lease.trial, 0.04))
     assert scene.queue.collect() == 2
-    bad, good = scene.queue.known()
+    bad, good = scene.queue.usable()
     assert bad.status == "failed" and "cannot read its record" in bad.why and bad.learning_rate == 0.02
     assert good.status == "finished"
     again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
@@ -158,7 +158,7 @@ def test_what_a_worker_hands_in_while_the_search_starts_is_taken_in(
     again = TaskQueue(scene.leases, scene.trials, scene.queue.folder, scene.queue.study, 1, scene.events.append)
     again.restore()
     assert again.collect() == 1
-    assert again.pending == {} and [record.status for record in again.known()] == ["finished"]
+    assert again.pending == {} and [record.status for record in again.usable()] == ["finished"]
 
 
 def test_a_trial_whose_taking_off_the_queue_was_cut_short_is_waited_for_no_more(scene: Scene) -> None:

@@ -44,7 +44,7 @@ def render_frame(progress: Progress, width: int, height: int, title: str = "") -
 
 def _headline(progress: Progress, title: str, width: int) -> Text:
     """The number of runs, and the time."""
-    total = f"/{progress.known}" if progress.known > progress.ended else ""
+    total = f"/{progress.total}" if progress.total > progress.ended else ""
     left = progress.left
     times = f"{clock(progress.elapsed)} elapsed" + (f", {clock(left)} left" if left is not None else "")
     head = f"{title}  " if title and width >= _NARROW else ""

@@ -84,7 +84,7 @@ class PlainView(_Base):
     def __call__(self, event: Event) -> None:
         self.progress.add(event)
         if isinstance(event, TrialEnded):
-            self._line(f"{self.progress.ended}/{self.progress.known} {describe_end(event.record)}")
+            self._line(f"{self.progress.ended}/{self.progress.total} {describe_end(event.record)}")
         elif isinstance(event, Note):
             self._line(plain(event.text))
         elif isinstance(event, LawChanged) and self._law != (law := describe_law(event.rule)):

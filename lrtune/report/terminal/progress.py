@@ -128,7 +128,7 @@ class Progress:
         return sum(width.ended for width in self.widths.values())
 
     @property
-    def known(self) -> int:
+    def total(self) -> int:
         """Number of trials: ended, running or waiting."""
         seen = self.ended + len(self.running)
         return max(seen, self.planned.trials if self.planned else 0)
@@ -143,5 +143,5 @@ class Progress:
         """Seconds left at most: of the budget, else from the pace so far; None before the first trial ended."""
         if self.seconds is not None:
             return max(0.0, self.seconds - self.elapsed)
-        todo = max(0, max(self.known, self.trials or 0) - self.ended)
+        todo = max(0, max(self.total, self.trials or 0) - self.ended)
         return self.elapsed / self._fresh * todo if self._fresh else None

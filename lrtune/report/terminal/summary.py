@@ -96,8 +96,8 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
     return Group(legend, chart.render())
 
 
-def _place(told: Recommendation, rule: Rule) -> dict[str, float]:
-    return {name: told.scales[name] for name in rule.scales}
+def _place(answer: Recommendation, rule: Rule) -> dict[str, float]:
+    return {name: answer.scales[name] for name in rule.scales}
 
 
 def recommendations(rule: Rule, width: int, targets: Sequence[Mapping[str, float]] = ()) -> RenderableType:
@@ -128,10 +128,10 @@ def show(
     targets: Sequence[Recommendation] = (),
 ) -> None:
     """Print the answers at the targets, the charts, the law and the recommendations."""
-    for told in targets:
-        console.print(Text(answer_sentence(told), "bold" if told.supported else "bold yellow"))
-        if not told.supported:
-            console.print(Text(f"  {told.warnings[0]}", "yellow"))
+    for answer in targets:
+        console.print(Text(answer_sentence(answer), "bold" if answer.supported else "bold yellow"))
+        if not answer.supported:
+            console.print(Text(f"  {answer.warnings[0]}", "yellow"))
     if targets:
         console.print("")
     console.print(loss_chart(records, fit, console.width), "")
@@ -141,7 +141,7 @@ def show(
     chart = law_chart(rule, console.width)
     console.print(chart, *([""] if str(chart) else []))
     console.print(Text(plain(rule.reason), "bold"))
-    console.print(recommendations(rule, console.width, [_place(told, rule) for told in targets]))
+    console.print(recommendations(rule, console.width, [_place(answer, rule) for answer in targets]))
 
 
 def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:

@@ -19,7 +19,7 @@ from lrtune.search.workers.machine import Share, shares
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise
 from lrtune.search.workers.worker import WorkerSpec, check_here
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from {} import main; sys.exit(main(sys.argv[2]))"
@@ -64,7 +64,7 @@ class LocalEngine:
         output = self._log(self.logs, index) if self.logs else None
         reading, writing = os.pipe()
         try:
-            started = guard.start(
+            started = supervisor.start(
                 python(process.__name__, str(reading)),
                 grace=0,
                 stdout=output or sys.stderr.fileno(),
@@ -96,11 +96,11 @@ class LocalEngine:
             code = member.process.poll()
             if code is None:
                 continue
-            guard.end(member.process, 0)
+            supervisor.end(member.process, 0)
             del self._members[index]
             if self.spec.patience is not None and code == process.OVER:
                 continue
-            dead.append((f":{member.token}", f"it ended with {guard.how_it_ended(code)}"))
+            dead.append((f":{member.token}", f"it ended with {supervisor.how_it_ended(code)}"))
             if not self._is_stopping:
                 self._start(index)
         return dead
@@ -109,7 +109,7 @@ class LocalEngine:
         """See `Engine`."""
         for member in self._members.values():
             if owner.endswith(f":{member.token}"):
-                guard.end(member.process, 0)
+                supervisor.end(member.process, 0)
 
     def alive(self) -> int:
         """See `Engine`."""
@@ -146,7 +146,7 @@ class LocalEngine:
         """See `Engine`."""
         self._is_stopping = True
         for member in self._members.values():
-            guard.end(member.process, _KILL_SECONDS)
+            supervisor.end(member.process, _KILL_SECONDS)
         self._members.clear()
 
 

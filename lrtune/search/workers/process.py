@@ -1,4 +1,4 @@
-"""A worker in its own process. Its guard ends it and its child processes when the engine ends."""
+"""A worker in its own process. Its supervisor ends it and its child processes when the engine ends."""
 
 import faulthandler
 import json
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from lrtune.errors import LrtuneError, redact
 from lrtune.search.workers.training import explain, leave
 from lrtune.search.workers.worker import Worker, WorkerSpec
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 
 TIMED_OUT = 75
 _LEAVE_SECONDS = 5.0
@@ -33,7 +33,7 @@ def from_json(text: str) -> WorkerSpec:
 
 def main(pipe: str) -> int:
     """Run one worker; `pipe` is the descriptor of the pipe with its specification."""
-    guard.end_with_guard()
+    supervisor.end_with_supervisor()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)

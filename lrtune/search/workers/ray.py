@@ -15,7 +15,7 @@ from lrtune.errors import InputError, MissingExtraError, plain
 from lrtune.search.workers.local import python
 from lrtune.search.workers.process import to_json
 from lrtune.search.workers.worker import WorkerSpec
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 
 try:
     import ray
@@ -159,7 +159,7 @@ class _OwnCluster:
             port = probe.getsockname()[1]
         self.address = f"{ray_head.LOOPBACK}:{port}"
         self._former = ray_head.set_access(ray_head.new_access())
-        self._head = guard.start(
+        self._head = supervisor.start(
             python(ray_head.__name__, str(port)), grace=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + _START_SECONDS
@@ -178,7 +178,7 @@ class _OwnCluster:
 
     def end(self) -> None:
         """End the cluster with all its processes."""
-        guard.end(self._head, _KILL_SECONDS)
+        supervisor.end(self._head, _KILL_SECONDS)
         ray_head.set_access(self._former)
 
 

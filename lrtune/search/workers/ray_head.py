@@ -1,6 +1,6 @@
 """The head of a Ray cluster for one process: it listens only on this machine's loopback address, and needs a token.
 
-`main` runs under a guard (`lrtune.trainer.guard`), until a signal ends it.
+`main` runs under a supervisor (`lrtune.trainer.supervisor`), until a signal ends it.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from ray._private import services
 from ray.scripts.scripts import start
 
-from lrtune.trainer import guard
+from lrtune.trainer import supervisor
 
 LOOPBACK = "127.0.0.1"
 _ACCESS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -47,7 +47,7 @@ def set_access(variables: Mapping[str, str]) -> dict[str, str]:
 
 def main(port: str) -> None:
     """Run the head."""
-    guard.end_with_guard()
+    supervisor.end_with_supervisor()
     arguments = ["--head", "--block", f"--port={port}", f"--node-ip-address={LOOPBACK}"]
     with on_loopback():
         start.main(args=[*arguments, "--include-dashboard=false", "--disable-usage-stats"], standalone_mode=False)

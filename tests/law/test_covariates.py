@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrtune.law.companions import variance
+from lrtune.law.covariates import variance
 from lrtune.law.fit import fit_law
 from lrtune.records.importers import Columns, read_sources
 from lrtune.records.record import TrialRecord

@@ -1,12 +1,12 @@
 """Runs one program, and kills it with its child processes when its starter ends.
 
-Runs as a script, ``python guard.py GRACE PROGRAM…``, with a pipe from its starter as standard input. The pipe closes
-when the starter closes it, ends or is killed. The guard then sends SIGTERM to the process group, waits GRACE seconds
-and sends SIGKILL. It forwards a SIGTERM to the program alone. After the program ends, the guard ends the rest of the
-process group, and on Linux also the descendants that left the group.
+Runs as a script, ``python supervisor.py GRACE PROGRAM…``, with a pipe from its starter as standard input. The pipe
+closes when the starter closes it, ends or is killed. The supervisor then sends SIGTERM to the process group, waits
+GRACE seconds and sends SIGKILL. It forwards a SIGTERM to the program alone. After the program ends, the supervisor ends
+the rest of the process group, and on Linux also the descendants that left the group.
 
-If the guard itself is killed, its starter ends the group. If both are killed, lrtune's own programs (GRACE 0) end by
-themselves (`end_with_guard`), and other programs by Linux's parent-death signal.
+If the supervisor itself is killed, its starter ends the group. If both are killed, lrtune's own programs (GRACE 0) end
+by themselves (`end_with_supervisor`), and other programs by Linux's parent-death signal.
 """
 
 import contextlib
@@ -29,42 +29,42 @@ _NOT_RUN = 126
 
 
 def start(arguments: Sequence[str], *, grace: float, **more: Any) -> "subprocess.Popen[bytes]":
-    """Start a program under a guard. The guard exits with the program's code, or 128 + the signal that ended it."""
+    """Start a program under a supervisor, which exits with the program's code, or 128 + the signal that ended it."""
     command = [sys.executable, "-I", "-S", __file__, str(grace), *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **more)
 
 
-def end(guard: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """End a program with its guard and wait for both; kill them after `seconds`."""
-    assert guard.stdin is not None
+def end(supervisor: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """End a program with its supervisor and wait for both; kill them after `seconds`."""
+    assert supervisor.stdin is not None
     with contextlib.suppress(BrokenPipeError):
-        guard.stdin.close()
+        supervisor.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        guard.wait(seconds)
+        supervisor.wait(seconds)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(guard.pid, signal.SIGKILL)
-    guard.wait()
+        os.killpg(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
 
 
-def end_with_guard() -> None:
-    """From now on, end this process and its process group if its guard is killed; for lrtune's own programs."""
+def end_with_supervisor() -> None:
+    """From now on, end this process and its process group if its supervisor is killed; for lrtune's own programs."""
 
-    guard = os.getpgrp()  # it leads the group
+    supervisor = os.getpgrp()  # it leads the group
 
     def watch() -> None:
-        while os.getppid() == guard:
+        while os.getppid() == supervisor:
             time.sleep(_LOOK_SECONDS)
         for child in _children() if sys.platform == "linux" else ():
             _send(child, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(guard, signal.SIGKILL)
+            os.killpg(supervisor, signal.SIGKILL)
         _send(os.getpid(), signal.SIGKILL)  # if the program left the group
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def how_it_ended(code: int) -> str:
-    """The exit code of a guard or of a bare process, in words."""
+    """The exit code of a supervisor or of a bare process, in words."""
     number = -code if code < 0 else code - 128
     if 0 < number < 32:
         with contextlib.suppress(ValueError):
@@ -136,7 +136,7 @@ def _end_children(number: int, seconds: float) -> None:
 
 
 def _children() -> set[int]:
-    """The children of this process from /proc, including dead ones until the guard waits for them.
+    """The children of this process from /proc, including dead ones until the supervisor waits for them.
 
     A process with several threads looks dead before its last thread ends, and only then do we inherit its children.
     """

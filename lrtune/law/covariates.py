@@ -1,6 +1,6 @@
-"""Companions: quantities with one value per cell that are not scales (depth, if every width was run at one depth).
+"""Covariates: quantities with one value per cell that are not scales (depth, if every width was run at one depth).
 
-A companion that follows the scales (wider models are deeper) is part of the law's path. One that varies independently
+A covariate that follows the scales (wider models are deeper) is part of the law's path. One that varies independently
 is an undeclared scale: its slope has the prior of a declared scale, and its value at another size is known only up to
 its scatter about the scales.
 """
@@ -15,15 +15,15 @@ from lrtune.law.observations import Cell
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import ADVICE
 
-_APART = 0.4  # e-folds of scatter (a factor of 1.5) up to which a companion follows the scales
+_APART = 0.4  # e-folds of scatter (a factor of 1.5) up to which a covariate follows the scales
 _SLOPE = 1.0  # octaves per e-fold: the prior of a declared scale's slope
 
 
-def apart(cells: Sequence[Cell], z: Array) -> dict[str, float]:
-    """Companions that vary independently of the scales, with their scatter in e-folds about a line in the scales.
+def independent(cells: Sequence[Cell], z: Array) -> dict[str, float]:
+    """Covariates that vary independently of the scales, with their scatter in e-folds about a line in the scales.
 
     Args:
-        cells: with their runs; a companion has one positive value in each cell and several over all cells.
+        cells: with their runs; a covariate has one positive value in each cell and several over all cells.
         z: centred log scales, shape (cells, scales).
     """
     h = np.concatenate([np.ones((len(z), 1)), z], axis=1)
@@ -44,7 +44,7 @@ def apart(cells: Sequence[Cell], z: Array) -> dict[str, float]:
 
 
 def variance(scatters: Mapping[str, float], free: int) -> float:
-    """The variance that companions add to an optimum, in octaves².
+    """The variance that covariates add to an optimum, in octaves².
 
     Few cells determine the scatter poorly: the normal is as wide as Student's t with `free` degrees of freedom at 90%.
     """
