@@ -65,7 +65,7 @@ def test_one_seed_one_course(target: str) -> None:
 
 
 @pytest.mark.usefixtures("in_examples")
-def test_the_tokens_of_a_step_are_told() -> None:
+def test_the_tokens_of_a_step_are_described() -> None:
     _, facts = reports(resolve_trainer("gpt2:train"), steps=2)
     assert facts[0].tokens_per_step == 8 * 32
 

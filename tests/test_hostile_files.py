@@ -42,7 +42,7 @@ def refused(read: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("kind", ["fifo", "zero", "folder", "no name"])
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / name
     if kind == "fifo":
         os.mkfifo(path)

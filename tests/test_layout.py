@@ -314,7 +314,7 @@ def test_the_process_of_a_search_does_not_load_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_missing_torch_is_said_before_anything_runs(tmp_path: Path) -> None:
+def test_a_missing_torch_is_reported_before_anything_runs(tmp_path: Path) -> None:
     _entry_point(tmp_path)
     blind = "u.find_spec = lambda name, find=u.find_spec: None if name == 'torch' else find(name)"
     check = ENTRY + ".check(lrtune.Study(name='x'))"

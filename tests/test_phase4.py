@@ -83,7 +83,7 @@ def test_coupled_decay_learns_at_no_rate_and_adamw_up_to_its_boundary(recorded):
     assert 0.0004 < cell.learning_rate < 0.0008
 
 
-def test_the_counts_stand_beside_those_of_the_write_up(recorded):
+def test_the_counts_are_listed_with_those_of_the_write_up(recorded):
     text = tables.counts(recorded)
     assert "| base | 19, 9, 4, 2 | 4.67, 4.67, 4, 4.67 |" in text
     assert "| lower-rate-50k | 3, 10, 14, 18 | 3, 2, 2, 4 |" in text

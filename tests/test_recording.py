@@ -40,7 +40,7 @@ def test_the_curves_for_pruners_cover_what_is_asked_of_them():
             assert dense[0] * 8 < pruning.BEST[width] < dense[-1] / 8
 
 
-def test_every_phase_4_run_is_one_of_its_own(phase4_runs):
+def test_no_two_phase_4_runs_are_the_same(phase4_runs):
     assert len({recording.key_of(run) for run in phase4_runs}) == len(phase4_runs)
     arms = {run.arm for run in phase4_runs}
     assert {"base", "adaptive-warmup", "two-stage", "threshold-adamw", "threshold-adam-l2", "base-50k"} <= arms

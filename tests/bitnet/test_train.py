@@ -113,7 +113,7 @@ def test_the_switch_of_weight_decay_is_felt_where_it_happens(tokens: str) -> Non
 
 
 @pytest.mark.parametrize("stop", [4, 8])
-def test_a_stopped_run_goes_on_bit_for_bit(tokens: str, tmp_path: Path, stop: int) -> None:
+def test_a_stopped_run_resumes_bit_for_bit(tokens: str, tmp_path: Path, stop: int) -> None:
     changes = {"warmup": "adaptive", "warmup_steps": 6, "label_smoothing": 0.1}
     whole, expected = trial(tokens, changes=changes)
     train(whole)
@@ -382,7 +382,7 @@ def test_a_run_compiles_where_that_pays_and_there_are_no_kernels(
     assert not should_compile(Options(), config, [one])
 
 
-def test_a_resumed_run_stays_uncompiled_whatever_a_probe_says_by_then(
+def test_a_resumed_run_stays_uncompiled_whatever_a_later_probe_finds(
     tokens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop_at_4(report: Report) -> bool:
@@ -418,7 +418,7 @@ def test_on_a_cpu_memory_that_would_not_suffice_halves_before_the_system_ends_th
     assert caplog.messages == ["5 models of width 32 do not fit into memory; 2 at once"]
 
 
-def test_low_precision_that_would_not_be_faster_is_exact_and_says_so(
+def test_low_precision_that_is_not_faster_is_replaced_by_exact_with_a_message(
     tokens: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "choose", lambda device: arithmetic.TILES)

@@ -123,7 +123,7 @@ def test_lr_finds_the_optimum_and_its_forms_agree(in_searched: Cli) -> None:
     assert "lrtune-rule.json" in in_searched("lr", 256).out
 
 
-def test_lr_says_in_a_line_each_what_the_number_is_and_what_it_holds_for(in_searched: Cli) -> None:
+def test_lr_prints_the_rate_in_one_line_and_its_conditions_in_the_next(in_searched: Cli) -> None:
     number, setting = in_searched("lr", 256, "--rule", "packaged").out.splitlines()[:2]
     assert re.match(r"0\.00\d+ at hidden 256 \(0\.00\d+ … 0\.00\d+, 90% interval\), (measured|interpolated)$", number)
     assert re.match(r"for [\d,]+ tokens in [\d,]+ steps, bitnet-b1.58, adamw, .*batches of 1,024 tokens$", setting)
@@ -499,7 +499,7 @@ def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_an_encoding_that_lacks_a_character_is_no_error(tmp_path: Path) -> None:
+def test_an_encoding_that_lacks_a_character_is_not_an_error(tmp_path: Path) -> None:
     for words in (["lr", "256"], ["lr", "256", "--compare"], ["--help"]):
         done = lrtune(*words, folder=tmp_path, PYTHONIOENCODING="ascii")
         assert done.code == 0, done.err
@@ -527,7 +527,7 @@ def test_help_is_colourless_in_a_pipe_and_under_no_color(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_closes_its_end_is_not_an_error(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m lrtune lr 256 --rule packaged --compare | head -1",
         shell=True,
@@ -548,7 +548,7 @@ def test_without_stdout_or_stderr_the_exit_code_is_the_same(tmp_path: Path, clos
 
 
 @pytest.mark.slow
-def test_a_search_whose_output_nobody_reads_any_more_is_finished(tmp_path: Path) -> None:
+def test_a_search_whose_output_is_closed_finishes(tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests" / "analytic.py", tmp_path / "mine.py")
     flags = "--trainer mine:train --widths 32 --steps 20 --trials 2 --workers 1"
     done = subprocess.run(

@@ -77,7 +77,7 @@ def test_looking_runs_nothing_and_writes_nothing_outside(folder: Path, verb: lis
     assert not list(folder.parent.glob("*.svg"))
 
 
-def test_a_dry_run_says_that_it_imports_the_trainer(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_that_it_imports_the_trainer(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["search", "run/study.toml", "--dry-run"]) == 0
     assert (folder.parent / "imported").exists()
     assert "importing trainer evil:train" in capfd.readouterr().err

@@ -51,7 +51,7 @@ def test_the_cost_is_known_before():
     assert [task.arm for task in tasks(STUDY)[:5]] == list(ARMS), "every arm's first seed comes first"
 
 
-def test_the_table_says_who_recovered(compared):
+def test_the_table_names_the_arms_that_recovered(compared):
     comparison, _ = compared
     header, rows = table(comparison.arms, "distinct")
     assert header == ["arm", "rate", "25%", "50%", "75%", "100%", "loss", "diversity", "phase", "ended"]
@@ -95,7 +95,7 @@ def test_the_same_folder_again_trains_nothing(compared):
     assert [arm.records for arm in again.arms] == [arm.records for arm in comparison.arms]
 
 
-def test_stopped_before_any_run_has_ended_it_is_no_failure(tmp_path, monkeypatch):
+def test_a_stop_before_any_run_has_ended_is_not_a_failure(tmp_path, monkeypatch):
     stopped = SearchResult(
         out=tmp_path, records=[], reason=StopReason(Ending.INTERRUPTED, "interrupted"), interrupted=2
     )
@@ -114,7 +114,7 @@ def test_one_arm_alone_has_no_effects_to_show():
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_on_a_terminal_a_wide_table_goes_on_below(compared, width):
+def test_on_a_terminal_a_wide_table_is_folded(compared, width):
     comparison, _ = compared
     written = io.StringIO()
     show_sections(Console(width=width, file=written), "Arms compared", sections(comparison))
@@ -136,7 +136,7 @@ def study_file(tmp_path, arm):
     return path
 
 
-def test_a_dry_run_says_the_cost_and_refuses_what_the_run_would(tmp_path, capsys):
+def test_a_dry_run_prints_the_cost_and_refuses_what_the_run_would(tmp_path, capsys):
     assert run_cli(["compare", str(study_file(tmp_path, {"optimizer": "adamw"})), "--dry-run"]) == 0
     assert capsys.readouterr().out == "4 runs of 2 arms at hidden size 64: 1,600 optimizer steps in all\n"
     assert run_cli(["compare", str(study_file(tmp_path, {"optimiser": "adamw"})), "--dry-run"]) == 2

@@ -13,7 +13,7 @@ from lrtune.search.status import status
 pytestmark = pytest.mark.slow
 
 
-def test_a_full_disk_is_said_and_leaves_a_readable_run_that_goes_on(tmp_path: Path):
+def test_a_full_disk_is_reported_and_leaves_a_run_that_resumes(tmp_path: Path):
     out = tmp_path / "run"
     code, said = scene.finish(scene.start(out, limit=400_000, study={"widths": [16], "points": 24}))
     assert code == 1

@@ -45,7 +45,7 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
     assert scene.essence(scene.records(out)) == untouched
 
 
-def test_an_interrupted_trial_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path):
+def test_an_interrupted_trial_resumes_from_its_checkpoint_bit_for_bit(tmp_path: Path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings: dict[str, Any] = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}
     done, said = scene.finish(scene.start(whole, "slow", **settings))
@@ -139,7 +139,7 @@ def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
     assert scene.finish(first)[0] == 143
 
 
-def test_a_search_that_knows_enough_leaves_no_checkpoint_of_the_runs_it_gave_up(tmp_path: Path):
+def test_a_search_that_ends_early_leaves_no_checkpoint_of_cancelled_runs(tmp_path: Path):
     settings: dict[str, Any] = {"study": {"design": "scale-aware", "widths": [16, 32]}, "checkpoint_seconds": 0.01}
     code, said = scene.finish(scene.start(tmp_path / "run", "steady", **settings))
     assert code == 0 and "predicted regret" in said, said

@@ -8,9 +8,7 @@ import scene
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
-def test_a_cluster_of_its_own_is_reached_by_nobody_and_ends_with_a_killed_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_own_cluster_is_private_and_ends_with_a_killed_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Not even with Ray's variables of another cluster, and also if the cluster's supervisor is killed."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'lrtune[cluster]'")
     psutil = pytest.importorskip("psutil")

@@ -33,7 +33,7 @@ def test_a_worker_that_stands_still_is_replaced_once_its_lease_has_run_out(tmp_p
 
 
 @pytest.mark.parametrize(("whom", "times"), [("the supervisor", 1), ("the worker", 4)])
-def test_a_worker_that_is_told_to_end_is_replaced(whom: str, times: int, tmp_path: Path) -> None:
+def test_a_terminated_worker_is_replaced(whom: str, times: int, tmp_path: Path) -> None:
     search, told = scene.start(tmp_path / "run", "slow", **ONE), set[int]()
     for _ in range(times):
         worker = scene.until(lambda: _at_work(tmp_path / "run") - told, what="a run by another worker").pop()

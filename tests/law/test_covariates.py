@@ -37,7 +37,7 @@ def sweep(depths: dict[int, int] | None = None) -> list[TrialRecord]:
     ]
 
 
-def test_a_depth_that_goes_its_own_way_leaves_nothing_supported_between_the_sizes() -> None:
+def test_with_an_independent_depth_no_size_between_the_measured_ones_is_supported() -> None:
     rule = fit_law(sweep({64: 40, 128: 3, 256: 24, 512: 6})).rule
     answer = recommend(180, rule=rule)
     assert not answer.supported and answer.high / answer.low > 4

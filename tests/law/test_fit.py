@@ -70,7 +70,7 @@ def test_a_known_exponent_is_recovered(exponent: float) -> None:
         assert abs(math.log2(answer.learning_rate / truth)) < 0.3
 
 
-def test_a_scale_that_does_not_matter_is_said_so() -> None:
+def test_a_scale_without_effect_is_reported_as_such() -> None:
     fit = fit_law(sweep(power(0.0)))
     assert re.search(
         r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size here", fit.reason
@@ -87,7 +87,7 @@ def test_the_rule_file_answers_as_the_fit_does() -> None:
         assert (said.learning_rate, said.low, said.high) == (cell.learning_rate, cell.low, cell.high)
 
 
-def test_what_another_rate_would_cost_is_said() -> None:
+def test_the_cost_of_another_rate_is_given() -> None:
     """An octave above the best costs 4%, an octave below 2%."""
     rule = fit_law(sweep(power(0.0))).rule
     above, below = (recommend(128, rule=rule, at=0.01 * factor) for factor in (2, 0.5))
@@ -96,7 +96,7 @@ def test_what_another_rate_would_cost_is_said() -> None:
 
 
 @pytest.mark.parametrize("failures", [1, 3])
-def test_further_failures_say_nothing_new(failures: int) -> None:
+def test_further_failures_add_no_evidence(failures: int) -> None:
     """Two finished rates, failures from the next on: the best measured rate stays inside."""
     records = [
         record
@@ -132,7 +132,7 @@ def test_one_finished_rate_under_failures_is_a_bound_everywhere() -> None:
     assert answers[1].low < 0.004 < answers[1].high
 
 
-def test_what_a_size_has_of_its_own_is_shared_by_its_token_counts() -> None:
+def test_a_sizes_own_deviation_is_shared_by_its_token_counts() -> None:
     """Every size is off by 0.4 octave, all its token counts alike: the interval of a new size must allow for it."""
     off = {64: 0.4, 128: -0.4, 256: 0.4, 512: -0.4}
     records = []
@@ -197,7 +197,7 @@ def test_beaten_runs_are_bounds_and_not_losses() -> None:
         assert abs(math.log2(answer.learning_rate / power(-1.0)(width))) < 0.5
 
 
-def test_one_sided_sampling_is_a_bound_and_said_so() -> None:
+def test_one_sided_sampling_is_a_bound_and_noted() -> None:
     records = sweep(power(0.0), (64, 128)) + [run(256, 0.01 * 2.0**x, 3 + rise(x)) for x in (-5, -4.25, -3.5, -2.75)]
     fit = fit_law(records)
     cell = next(cell for cell in fit.cells if cell.scales["hidden_size"] == 256)
@@ -256,7 +256,7 @@ def test_sizes_that_do_not_predict_each_other_support_no_size_between_them() -> 
     assert recommend(128, rule=erratic).doubt is None, "128 was measured"
 
 
-def test_optima_that_follow_nothing_are_taken_as_they_are() -> None:
+def test_optima_without_a_law_are_measured_as_they_are() -> None:
     zigzag = {32: 0.01, 64: 0.08, 128: 0.01, 256: 0.08, 512: 0.01}
     fit = fit_law(sweep(lambda width: zigzag[int(width)]))
     assert not recommend(1024, rule=fit.rule).supported
@@ -294,7 +294,7 @@ def test_no_records_and_runs_of_arms_alone_yield_no_rule() -> None:
         assert caught.value.no_rule is NoRule.NO_RUN
 
 
-def test_a_loss_that_is_no_measurement_does_not_take_the_others_along() -> None:
+def test_an_absurd_loss_does_not_spoil_the_fit() -> None:
     runs = sweep(power(-1.0))
     fit = fit_law([*runs, run(64, 5.0, 1e299)])
     assert recommend(128, rule=fit.rule).learning_rate == pytest.approx(power(-1.0)(128), rel=0.2)
@@ -348,7 +348,7 @@ def test_the_boundary_lies_where_runs_begin_to_fail() -> None:
     assert fit_law(sweep(power(-1.0))).rule.boundary is None
 
 
-def test_a_run_that_fails_below_the_optimum_is_no_sign_of_a_high_rate() -> None:
+def test_a_run_that_fails_below_the_optimum_sets_no_boundary() -> None:
     records = [*sweep(power(-1.0)), run(128, 0.0005, None, "collapsed")]
     assert fit_law(records).rule.boundary is None
 

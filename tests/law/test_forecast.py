@@ -45,7 +45,7 @@ def test_the_nearest_rate_of_the_same_seed_counts() -> None:
 
 
 @pytest.mark.parametrize("losses", [[], [None], [math.nan]])
-def test_without_a_curve_nothing_is_foretold(losses: list[float | None]) -> None:
+def test_without_a_curve_there_is_no_forecast(losses: list[float | None]) -> None:
     cut = TrialRecord(
         **{**run(0.02, [7.0], status="beaten").__dict__, "curve": {"step": [0] * len(losses), "loss": losses}}
     )

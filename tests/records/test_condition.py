@@ -80,6 +80,6 @@ def test_what_is_not_of_the_grammar_is_one_line(text: str) -> None:
     assert len(str(caught.value)) < 250
 
 
-def test_text_without_quotes_is_told_apart() -> None:
+def test_text_without_quotes_is_distinguished() -> None:
     with pytest.raises(InputError, match=r"--drop-when: unknown key 'finished'.*write text in quotes: 'finished'"):
         parse_condition("state != finished", ["state", "lr"], flag="--drop-when")

@@ -187,7 +187,7 @@ def test_a_bare_scale_is_the_hidden_size_or_the_scale_of_its_name() -> None:
             parse_scale_columns(given)
 
 
-def test_columns_are_guessed_and_the_guess_is_said(tmp_path: Path) -> None:
+def test_columns_are_guessed_and_the_guess_is_printed(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("params.learning_rate,metrics.lr,config.model.n_embd,loss,metrics.eval/loss\n0.1,0.01,64,2,3\n")
     imported = read_sources([path])

@@ -104,7 +104,7 @@ def test_a_missing_file_is_one_line(tmp_path) -> None:
         ({"arm": 3}, "arm: expected a string, but got 3"),
     ],
 )
-def test_a_line_that_is_no_record_says_why(change: dict, message: str) -> None:
+def test_an_invalid_record_names_its_field(change: dict, message: str) -> None:
     data = json.loads(to_json(record())) | change
     with pytest.raises(InputError, match=message):
         from_json(json.dumps(data))

@@ -102,7 +102,7 @@ def test_a_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "dropped"), [("mlflow.csv", 8), ("wandb.csv", 4), ("wandb_states.csv", 2)])
-def test_a_run_that_did_not_end_is_no_measurement(name: str, dropped: int) -> None:
+def test_a_run_that_did_not_end_is_not_a_measurement(name: str, dropped: int) -> None:
     imported = read(name)
     rows = rows_of(name)
     state, loss = ("status", "metrics.val_loss") if "status" in rows[0] else ("State", list(rows[0])[-1])

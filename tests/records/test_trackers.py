@@ -149,7 +149,7 @@ def test_a_folder_gives_a_row_for_each_run(tmp_path: Path, write: Callable[[Path
     assert len(imported.warnings) == (write is not tensorboard)
 
 
-def test_a_folder_of_nothing_known_says_what_could_be_read(tmp_path: Path) -> None:
+def test_a_folder_without_readable_files_lists_what_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(InputError, match=r"or runs of Ray Tune \(result.json\), W&B .* but found none"):
         read_sources([tmp_path])

@@ -129,7 +129,7 @@ def test_a_low_terminal_still_shows_the_widths(height: int) -> None:
     assert any("32" in line for line in drawn(folded(EVENTS), 80, height))
 
 
-def test_before_the_first_trial_it_says_what_it_waits_for() -> None:
+def test_before_the_first_trial_it_prints_what_it_waits_for() -> None:
     assert "preparing data" in "\n".join(drawn(folded([]), 80))
 
 
@@ -145,7 +145,7 @@ def test_sparklines_of_a_share_keep_their_scale() -> None:
     assert sparkline([0.5, 0.5], 8, low=0.0, high=1.0) == "▄▄"
 
 
-def test_plain_lines_say_each_end_note_and_change_of_law_once(rule: Rule) -> None:
+def test_plain_lines_give_each_end_note_and_change_of_law_once(rule: Rule) -> None:
     stream = io.StringIO()
     view = PlainView(Progress(clock=Clock()), stream)
     for event in [*EVENTS, LawChanged(rule=rule), LawChanged(rule=rule)]:
@@ -197,7 +197,7 @@ class Gone(io.StringIO):
 
 
 @pytest.mark.parametrize("kind", [PlainView, JsonLinesView])
-def test_a_search_goes_on_when_nobody_reads_its_lines(kind: type) -> None:
+def test_a_search_continues_after_its_reader_left(kind: type) -> None:
     view = JsonLinesView(Gone()) if kind is JsonLinesView else PlainView(Progress(clock=Clock()), Gone())
     with view:
         for event in EVENTS:

@@ -109,7 +109,7 @@ def test_names_are_escaped(run: Path) -> None:
     assert "<script>alert" not in page and "<b>for</b>" not in page
 
 
-def test_each_figure_has_words_that_say_what_it_shows() -> None:
+def test_each_figure_has_a_description() -> None:
     found = records()
     for figure in figures(found, fit_law(found).rule, None):
         assert len(figure.says) > 60, figure.name
@@ -169,7 +169,7 @@ def swept(noise: float = 0.0) -> list[TrialRecord]:
     return made
 
 
-def test_the_lead_puts_the_targets_first_and_says_how_to_get_nearer_to_them(tmp_path: Path) -> None:
+def test_the_lead_gives_the_targets_first_and_then_how_to_measure_nearer_to_them(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", swept(noise=0.01))
     target = {"hidden_size": 4096.0, "steps": 160.0}
     study = Study(name="t", trainer="a:b", widths=(32, 64, 128), scales={"steps": (40, 80, 160)}, targets=(target,))
@@ -190,7 +190,7 @@ def test_the_lead_puts_the_targets_first_and_says_how_to_get_nearer_to_them(tmp_
     assert [name for name in names if name.startswith("law-")] == ["law-0", "law-1"]
 
 
-def test_only_charts_that_say_something_are_drawn() -> None:
+def test_only_charts_with_data_are_drawn() -> None:
     found = swept()
     drawn = {figure.name: figure for figure in figures(found, fit_law(found).rule, None)}
     assert set(drawn) == {"loss", "law", "courses"}  # nothing collapsed, nothing was saved
@@ -259,7 +259,7 @@ def test_a_damaged_line_is_named_and_the_rest_reported(tmp_path: Path) -> None:
     assert "line 22 of records.jsonl" in page and "21 runs were trained" in page
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected the folder of a search"):
         write_report(tmp_path)
 

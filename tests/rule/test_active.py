@@ -35,7 +35,7 @@ def lrtune(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, st
     return code, *capfd.readouterr()
 
 
-def test_without_a_rule_of_the_project_the_packaged_one_says_that_it_is_not_yours(
+def test_without_a_rule_of_the_project_the_packaged_one_warns_that_it_is_not_yours(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     code, out, _ = lrtune(capfd, "lr", "256")

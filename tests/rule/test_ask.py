@@ -154,7 +154,7 @@ def test_a_bad_field_is_named_in_one_line(tmp_path: Path, change: dict[str, obje
         (b"\xff\xfe\x00", "expected a rule in JSON, but "),
     ],
 )
-def test_a_file_that_is_no_rule_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_rule_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "rule.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -239,7 +239,7 @@ def test_steps_follow_the_tokens_or_are_left_out() -> None:
     assert recommend(128, rule=known, tokens=2e6).horizon_steps == 200
 
 
-def test_an_interval_is_said_up_to_a_factor_of_a_hundred() -> None:
+def test_an_interval_is_at_most_a_factor_of_a_hundred_wide() -> None:
     answer = recommend(1e6, rule=power_rule(curvature_sd=1.0))
     assert answer.high / answer.learning_rate == pytest.approx(100) and not answer.supported
 
@@ -269,7 +269,7 @@ def test_conditions_are_compared_and_unknown_scales_refused() -> None:
             recommend(bad, rule=power_rule())  # type: ignore[arg-type]
 
 
-def test_the_whole_advice_comes_along() -> None:
+def test_an_answer_holds_the_whole_advice() -> None:
     answer = recommend(128, rule=power_rule())
     assert answer.stage2_learning_rate == pytest.approx(0.005)
     assert (answer.weight_decay, answer.weight_decay_stage2, answer.warmup_steps) == (0.1, 0.0, 20.0)

@@ -43,7 +43,7 @@ def test_the_batch_in_question_converts_where_the_law_has_one():
         recommend(512, rule=rule(batch=True), tokens=4e5)
 
 
-def test_another_batch_than_that_of_all_runs_is_said():
+def test_a_batch_that_no_run_had_is_reported():
     known = rule(tokens_per_step=1000.0)
     advice = recommend(128, rule=known, tokens=6e5, batch_tokens=4000)
     assert advice.scales["steps"] == 150 and not advice.supported

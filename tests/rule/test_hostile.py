@@ -81,7 +81,7 @@ def test_a_file_with_bytes_changed(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("kind", ["rule", "record"])
 @SETTINGS
 @given(data=st.data())
-def test_a_file_with_a_value_that_is_none_of_its_kind(kind: str, data: st.DataObject) -> None:
+def test_a_file_with_a_value_of_another_kind(kind: str, data: st.DataObject) -> None:
     parse, text = PARSERS[kind]
     whole = json.loads(text)
     place = whole

@@ -99,7 +99,7 @@ def test_a_small_model_lies_outside_all_domains_of_decoders() -> None:
     assert all(rule.name in text and rule.source in text for rule in PUBLISHED)
 
 
-def test_what_a_rule_needs_and_lacks_is_said() -> None:
+def test_what_a_rule_needs_and_lacks_is_reported() -> None:
     assert opinion("Step Law", 256).learning_rate is None
     assert "--tokens" in opinion("Step Law", 256, depth=4).why
     assert opinion("µP, Adam", 256).learning_rate is None
@@ -108,7 +108,7 @@ def test_what_a_rule_needs_and_lacks_is_said() -> None:
         published_rates(256, depth=-4)
 
 
-def test_what_was_not_checked_is_said() -> None:
+def test_what_was_not_checked_is_reported() -> None:
     assert "not checked against the source: the sizes" in opinion("Kaplan et al.", 256, depth=4).why
     assert "not checked" not in opinion("DeepSeek", 256, depth=4, tokens=1e9).why
     formulas = [rule for rule in PUBLISHED if rule.factor]

@@ -104,6 +104,6 @@ def test_log_spaced_ends_where_it_should():
     assert log_spaced(1e-2, 1.0, 1) == pytest.approx([0.1])
 
 
-def test_the_analytic_loss_has_its_minimum_where_it_says():
+def test_the_analytic_loss_has_its_minimum_at_the_documented_rate():
     around = [0.3 / 64 * 2 ** (k / 8) for k in range(-16, 17)]
     assert min(around, key=lambda rate: loss_at(64, rate)) == pytest.approx(0.3 / 64, rel=0.3)

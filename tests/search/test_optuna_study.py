@@ -37,7 +37,7 @@ def record(trial: int, status: Status, loss: float | None, diversity: float | No
     )
 
 
-def test_numbers_are_the_studys_whoever_else_adds_trials(tmp_path: Path) -> None:
+def test_trial_numbers_are_the_studys_when_others_add_trials(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     one, other = Trials(url, "study"), Trials(url, "study")
     made = [side.add(Task(hidden_size=64, learning_rate=0.02, seed=n)) for n, side in enumerate((one, one, other, one))]
@@ -144,7 +144,7 @@ def test_a_trial_gives_its_record_back_whole(tmp_path: Path) -> None:
     assert len(shown) == 25 and min(shown) == 0 and max(shown) == 200
 
 
-def test_a_disk_that_fills_up_as_a_trial_is_made_is_said_in_one_line() -> None:
+def test_a_disk_that_fills_up_during_a_trials_creation_is_one_line() -> None:
     def full(task: Task) -> int:
         cause = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from cause

@@ -70,7 +70,7 @@ def finished(trial: int, rate: float = 0.02) -> str:
     return to_json(record)
 
 
-def test_nothing_is_read_while_nobody_writes(scene: Scene) -> None:
+def test_nothing_is_read_while_nothing_is_written(scene: Scene) -> None:
     for _ in range(20):
         assert scene.queue.collect() == 0
     assert scene.asked == []
@@ -108,7 +108,7 @@ def test_a_worker_that_falls_silent_is_noticed_though_it_writes_nothing(scene: S
 
 
 @pytest.mark.parametrize("clock", [-3 * 3600, 0, 3 * 3600])
-def test_a_worker_that_is_renewed_is_left_alone_whatever_the_clock_says(scene: Scene, clock: int) -> None:
+def test_a_renewed_worker_is_left_alone_whatever_the_clock(scene: Scene, clock: int) -> None:
     [lease] = scene.worker.claim("worker")
     for number in range(30):
         scene.worker.renew("worker")
@@ -168,12 +168,12 @@ def test_a_trial_whose_taking_off_the_queue_was_cut_short_is_waited_for_no_more(
     assert again.pending == {}
 
 
-def test_a_database_that_does_not_say_is_always_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_without_a_version_is_always_queried(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene.leases.engine.dialect, "name", "postgresql")
     assert scene.leases.has_news() and scene.leases.has_news()
 
 
-def test_a_damaged_watch_is_asked_anew(scene: Scene) -> None:
+def test_after_an_error_the_watch_is_opened_again(scene: Scene) -> None:
     assert not scene.leases.has_news()
     assert scene.leases._watching is not None
     scene.leases._watching.close()

@@ -59,7 +59,7 @@ def test_a_run_of_the_first_version_is_read(earlier: Path) -> None:
     assert fit_run(read_records(earlier / "records.jsonl").records).rule.cells
 
 
-def test_a_run_of_the_first_version_goes_on_where_it_was(earlier: Path) -> None:
+def test_a_run_of_the_first_version_resumes(earlier: Path) -> None:
     before = read_records(earlier / "records.jsonl").records
     result, events = search(earlier, load_study(earlier / "study.toml"))
     assert result.ending is Ending.COMPLETE and not notes(events)

@@ -54,7 +54,7 @@ def test_the_best_rate_of_each_width_is_within_half_an_octave(searched):
         assert abs(math.log2(best.learning_rate * width / 0.3)) < 0.6
 
 
-def test_records_jsonl_holds_what_was_returned_and_events_told_each_once(searched):
+def test_records_jsonl_equals_the_result_and_each_record_is_one_event(searched):
     result, events = searched
     file = read_records(result.out / "records.jsonl")
     assert file.records == result.records
@@ -131,7 +131,7 @@ def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path):
     assert len(accuracy.trials) == 1
 
 
-def test_a_file_system_without_locks_is_no_other_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_system_without_locks_is_not_taken_for_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def flock(handle: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_no_other_search(tmp_path: Path, monkeypa
     assert any(isinstance(event, Note) and "cannot lock" in event.text for event in seen)
 
 
-def test_a_rule_that_cannot_be_written_is_named_and_given_all_the_same(searched, tmp_path: Path, monkeypatch):
+def test_a_rule_that_cannot_be_written_is_named_and_still_returned(searched, tmp_path: Path, monkeypatch):
     result, _ = searched
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lrtune-rule.json").mkdir()
@@ -214,12 +214,12 @@ def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):
     assert "4 trials" in result.stop_reason
 
 
-def test_a_budget_below_one_run_a_width_says_the_least_that_makes_sense(tmp_path: Path):
+def test_a_budget_below_one_run_per_width_names_the_least_budget(tmp_path: Path):
     with pytest.raises(InputError, match="expected at least 3, one per size, but got 2"):
         run_search(study(budget=Budget(trials=2)), tmp_path / "run")
 
 
-def test_a_time_too_short_for_any_run_says_the_least_that_makes_sense(tmp_path: Path):
+def test_a_time_too_short_for_any_run_names_the_least_budget(tmp_path: Path):
     result = run_search(study(budget=Budget(seconds=0.01)), tmp_path / "run", engine="inline", write_rule=False)
     assert result.records == [] and result.rule is None and result.no_rule is NoRule.NO_RUN
     assert result.why_no_rule == (

@@ -15,7 +15,7 @@ def said(waiting: Waiting, running: list[Lease], seconds: range, *, waits: int =
     return [text for text in looks if text is not None]
 
 
-def test_a_search_in_which_nothing_happens_says_what_it_waits_for_less_and_less_often() -> None:
+def test_an_idle_search_prints_what_it_waits_for_at_growing_intervals() -> None:
     lines = said(Waiting(), [lease(40), lease(None, trial=4)], range(0, int(8 * FIRST_SECONDS), 2))
     assert len(lines) == 3, "after five, ten and twenty minutes"
     assert lines[0] == (
@@ -25,7 +25,7 @@ def test_a_search_in_which_nothing_happens_says_what_it_waits_for_less_and_less_
     assert lines[1].startswith("nothing new for 10 min")
 
 
-def test_a_report_begins_the_time_anew() -> None:
+def test_a_report_restarts_the_timeout() -> None:
     waiting, half = Waiting(), int(FIRST_SECONDS * 0.7)
     for step, start in ((40, 0), (42, half), (44, 2 * half)):
         assert said(waiting, [lease(step)], range(start, start + half, 2)) == []
@@ -36,7 +36,7 @@ def test_without_a_run_it_says_how_many_wait_and_how_many_workers_there_are() ->
     assert line == "nothing new for 5 min: 2 trials wait for a worker, and 1 workers run; see logs in the run folder"
 
 
-def test_a_pause_of_the_search_itself_is_no_silence() -> None:
+def test_a_pause_of_the_search_itself_does_not_count_as_silence() -> None:
     waiting = Waiting()
     assert said(waiting, [lease(40)], range(0, 10)) == []
     assert said(waiting, [lease(40)], range(7200, 7300, 2)) == []

@@ -232,7 +232,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_an_arm_says_only_what_departs():
+def test_an_arm_lists_only_its_differences():
     study = Study(widths=(64, 128), steps=300, seeds=2, options={"clip": 1.0, "depth": 3}, arms=ARMS)
     base, long = study.arm("base"), study.arm("long")
     assert (base.learning_rate, base.hidden_size, base.steps, base.seeds) == (0.01, 64, 300, 2)

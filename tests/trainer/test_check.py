@@ -118,7 +118,7 @@ def test_a_population_trainer_is_checked_too(check: type[Check]) -> None:
 
 
 @pytest.mark.slow
-def test_a_forked_child_says_nothing_twice(check: type[Check], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_forked_child_reports_nothing_twice(check: type[Check], capfd: pytest.CaptureFixture[str]) -> None:
     found = check("import os\n" + GOOD.replace("def train(trial):", "def train(trial):\n    os.fork()"))
     print("checked")
     assert found.texts("wrong") == ""

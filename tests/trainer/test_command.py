@@ -106,7 +106,7 @@ print(json.dumps({"step": 30, "loss": 1.0}))
         ("print(b'\\xff\\xfe' * 10); import sys; sys.stdout.buffer.write(b'\\xff\\x00{{{')", "ended without one"),
     ],
 )
-def test_a_program_that_fails_or_says_nothing_is_a_failed_run(run: Run, script: str, message: str) -> None:
+def test_a_program_that_fails_or_reports_nothing_is_a_failed_run(run: Run, script: str, message: str) -> None:
     with pytest.raises(RunFailedError, match=message):
         run(script)
 
@@ -119,18 +119,18 @@ def test_a_program_that_fails_or_says_nothing_is_a_failed_run(run: Run, script: 
         ('{"step": 99, "loss": 1}', r"expected a step within 0 … 30, but got 99"),
     ],
 )
-def test_a_report_that_is_none_is_named(run: Run, line: str, message: str) -> None:
+def test_an_invalid_report_is_named(run: Run, line: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(f"print({line!r})")
 
 
 @pytest.mark.parametrize("loss", ["null", "NaN", "nan", "-nan", "inf", "-Infinity", "+Inf"])
-def test_a_loss_that_is_no_number_is_handed_on_as_one_that_is_not_finite(run: Run, loss: str) -> None:
+def test_a_loss_that_is_not_a_number_counts_as_not_finite(run: Run, loss: str) -> None:
     (report,) = run(f'print(\'{{"step": 30, "loss": {loss}, "norm": 1}}\')')
     assert not math.isfinite(report.loss) and report.numbers == {"norm": 1}
 
 
-def test_a_line_that_is_no_json_is_quoted_where_the_last_report_is_missing(run: Run) -> None:
+def test_a_line_that_is_not_json_is_quoted_if_the_last_report_is_missing(run: Run) -> None:
     with pytest.raises(RunFailedError, match=r"expected JSON, but got \"\{'step': 30"):
         run("print('{\"step\": 0, \"loss\": 1}'); print({'step': 30, 'loss': 1})")
 
@@ -141,7 +141,7 @@ def test_control_characters_of_a_program_do_not_reach_the_record(run: Run) -> No
     assert "no GPU" in str(caught.value) and "\x1b" not in str(caught.value) and "\x07" not in str(caught.value)
 
 
-def test_a_file_that_is_no_program_is_named(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_program_is_named(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "tool"
     path.write_bytes(b"\x7fELF")
     path.chmod(0o755)

@@ -53,7 +53,7 @@ def test_report_hands_over_plain_numbers_and_returns_the_answer() -> None:
         ({"step": math.nan, "loss": 1.0}, "expected a step within 0 … 100, but got nan"),
     ],
 )
-def test_report_refuses_what_is_no_number(arguments: dict, message: str) -> None:
+def test_report_refuses_what_is_not_a_number(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         trial().report(**arguments)
 

@@ -587,7 +587,7 @@ def test_text_too_short_for_a_batch(tokens: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", ["meta.json", "train.bin"])
-def test_a_token_folder_that_is_none(missing: str, tmp_path: Path, tokens: Any) -> None:
+def test_an_invalid_token_folder(missing: str, tmp_path: Path, tokens: Any) -> None:
     for file in tokens.folder.iterdir():
         if file.name != missing:
             (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bitnet.cache import cache_folder  # noqa: E402
 from bitnet.execution import (  # noqa: E402
     measured,
     memory,
@@ -24,7 +22,6 @@ from bitnet.execution import (  # noqa: E402
 from bitnet.execution.timing import Shape, StepTime, time_steps  # noqa: E402
 from bitnet.model.decoder import hidden_states, initial_parameters, views  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
-from bitnet.ternary import kernels  # noqa: E402
 from bitnet.ternary.arithmetic import DEVICE  # noqa: E402
 from bitnet.train import members_at_once  # noqa: E402
 from lrtune.trainer.find import resolve_trainer  # noqa: E402
@@ -78,12 +75,12 @@ def crowded(count: int) -> float:
     return 1.0
 
 
-def test_a_probe_goes_on_while_it_pays_and_no_further() -> None:
+def test_a_probe_stops_when_more_members_no_longer_pay() -> None:
     assert doublings(lambda count: 1.0) == (dict.fromkeys((1, 2, 4, 8, 16, 32, 64), 1.0), [])
     assert doublings(lambda count: float(count)) == ({1: 1.0, 2: 2.0}, [])
 
 
-def test_memory_that_runs_out_in_a_probe_halves_and_says_so() -> None:
+def test_memory_that_runs_out_in_a_probe_halves_the_members_with_a_message() -> None:
     assert doublings(crowded) == ({1: 1.0, 2: 1.0, 4: 1.0}, [(8, 4)])
 
 
@@ -176,7 +173,7 @@ def test_the_same_members_after_a_restart(monkeypatch: pytest.MonkeyPatch, cache
     assert probe.members_worth_training(SHAPE) == 64
 
 
-def test_memory_that_is_short_now_halves_what_was_found_and_says_so(
+def test_short_memory_halves_the_members_with_a_message(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(probe, "time_steps", stand_in(lambda members: 1.0, []))
@@ -187,7 +184,7 @@ def test_memory_that_is_short_now_halves_what_was_found_and_says_so(
     assert caplog.messages == ["64 models of width 32 do not fit into memory; 16 at once"]
 
 
-def test_an_out_of_memory_error_in_the_probe_halves_and_says_so(
+def test_an_out_of_memory_error_in_the_probe_halves_the_members_with_a_message(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(probe, "time_steps", stand_in(crowded, []))
@@ -321,7 +318,7 @@ def test_of_two_who_measure_at_once_the_first_answer_stands(cache: Path) -> None
     assert len(list(cache.iterdir())) == 1
 
 
-def test_where_links_cannot_be_made_answers_are_kept_all_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_links_cannot_be_made_answers_are_still_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
@@ -349,8 +346,6 @@ from bitnet.settings.config import ModelConfig
 shape = probe.Shape(config=ModelConfig(hidden_size=32, vocabulary_size=64, depth=1), batch=2, context=8)
 print(probe.members_worth_training(shape) >= 1)
 """
-    if kernels.library() is not None:  # spares it the compiling
-        shutil.copytree(cache_folder() / "kernels", tmp_path / ".cache" / "lrtune" / "kernels")
     environment = {name: value for name, value in os.environ.items() if name != "LRTUNE_CACHE"}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)

@@ -277,7 +277,7 @@ def test_the_ternary_product_is_exact_on_arm(processor: str, tmp_path: Path) -> 
     assert ("dot products" in done.stdout) == (processor == "neoverse-n1")
 
 
-def test_a_cap_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_cap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kernels.CAP_VARIABLE, "avx3")
     with pytest.raises(InputError, match="LRTUNE_CPU: expected one of plain, avx2, avx512, but got 'avx3'"):
         kernels.int8_in_hardware()

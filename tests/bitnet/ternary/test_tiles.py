@@ -83,7 +83,7 @@ def test_a_compiler_that_fails_costs_a_line_and_not_the_run(
     ]
 
 
-def test_what_is_next_to_nothing_is_zero_in_training_and_only_there() -> None:
+def test_subnormal_numbers_are_zero_in_training_only() -> None:
     def tiny() -> Any:
         return torch.full((64,), 1e-30) * 1e-12  # 1e-42 is below the smallest normal float32, 1.2e-38
 

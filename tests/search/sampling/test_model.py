@@ -197,7 +197,7 @@ def test_costs_scale_from_the_nearest_known_place():
     assert cost_of((128.0, 600.0), scales, known_costs) == pytest.approx(10 * 4 * 2)
 
 
-def test_a_run_that_failed_with_an_error_says_nothing():
+def test_a_run_that_failed_with_an_error_is_not_evidence():
     model = fed([record(64, -3.0, status="failed")])
     assert model.trials((64.0,)) == 0
     assert model.taken

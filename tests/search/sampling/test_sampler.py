@@ -56,7 +56,7 @@ def test_finds_the_best_rate_of_every_width_for_any_law(constant, exponent):
 
 
 @pytest.mark.slow
-def test_most_runs_are_cheap_and_the_dear_width_is_entered_near_its_best():
+def test_most_runs_are_cheap_and_the_expensive_width_is_entered_near_its_best():
     study = in_memory(ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=2))
     run(study, 20)
     visited = [trial.params["hidden_size"] for trial in study.trials]
@@ -67,7 +67,7 @@ def test_most_runs_are_cheap_and_the_dear_width_is_entered_near_its_best():
             assert abs(octaves(trial.params["learning_rate"], 128)) < 3.5  # of 13 octaves in the range
 
 
-def test_enough_is_said_only_when_the_regret_is_small_and_every_width_was_run():
+def test_a_search_is_over_only_when_the_regret_is_small_and_every_width_was_run():
     sampler = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=3)
     study = in_memory(sampler)
     run(study, 3)
@@ -152,11 +152,11 @@ EARLY_ENDS = [_diverged, _last_report_infinite, _beaten, _infeasible, lambda stu
 
 
 @pytest.mark.parametrize("how", EARLY_ENDS)
-def test_trials_that_ended_badly_say_where_not_to_go(how):
+def test_failed_trials_bound_the_rates(how):
     assert told((0.05, 0.2, 0.5), how)[1] < 0.75 * told((), how)[1]
 
 
-def test_a_crash_says_nothing():
+def test_a_crashed_trial_is_not_evidence():
     def crash(study, trial):
         trial.set_user_attr("status", "failed")
         study.tell(trial, state=TrialState.FAIL)
@@ -213,7 +213,7 @@ def test_a_storage_is_read_once_for_each_ask_and_what_was_read_is_not_kept(monke
     assert len(read) > before + 1  # the one of `study.trials`, and its own
 
 
-def test_what_is_known_is_drawn_once_and_anew_when_a_run_has_ended(monkeypatch):
+def test_the_law_is_drawn_once_and_again_after_each_run(monkeypatch):
     drawn, original = [], SearchModel._drawn
 
     def posterior(*args, **more):
@@ -245,7 +245,7 @@ def test_a_fixed_width_keeps_its_width_and_gets_a_rate_for_it():
 
 
 @pytest.mark.slow
-def test_a_study_of_anybodys_own():
+def test_a_users_own_study():
     """Names of its own, a score to maximise that may be negative, other parameters, failures, no hints at all."""
 
     def objective(trial):

@@ -168,7 +168,7 @@ def test_asked_to_stop_it_releases_the_trial_at_the_next_report_and_is_not_repla
     assert waiting.attempt == 0 and waiting.last
 
 
-def test_a_hanging_trial_ends_with_its_worker_and_another_goes_on_with_the_others(scene: Scene) -> None:
+def test_a_hanging_trial_ends_with_its_worker_and_another_worker_trains_the_others(scene: Scene) -> None:
     scene.start("hangs_at_the_lowest_rate", trial_timeout=0.5)
     lost = scene.until(lambda _: len(scene.records()) == 3)
     assert len(lost) == 1

@@ -150,7 +150,7 @@ def train_bad_many(trials: list[Trial]) -> None:
 sizes: list[Any] = []
 
 
-def test_records_carry_what_was_asked_reported_and_said(tmp_path: Path):
+def test_records_hold_the_task_the_reports_and_the_texts(tmp_path: Path):
     desk = Desk(tmp_path, "test_worker:good")
     desk.queue()
     found = desk.work()
@@ -162,7 +162,7 @@ def test_records_carry_what_was_asked_reported_and_said(tmp_path: Path):
     assert record.attempt == 1 and record.worker
 
 
-def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tmp_path: Path):
+def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_continue(tmp_path: Path):
     desk = Desk(tmp_path, "test_worker:bad_at_the_second_rate")
     desk.queue()
     found = desk.work()
@@ -192,7 +192,7 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_go_on(tm
         ("starving", "failed", "out of memory also in micro-batches of 4"),
     ],
 )
-def test_how_a_trial_ended_is_said(trainer, status, why, tmp_path: Path):
+def test_how_a_trial_ended_is_printed(trainer, status, why, tmp_path: Path):
     desk = Desk(tmp_path, f"test_worker:{trainer}")
     desk.queue(0.01)
     record = desk.work()[0]
@@ -261,7 +261,7 @@ class Crowd(Desk):
         return list(sizes)
 
 
-def test_a_trainer_says_for_each_width_how_many_to_train_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_trainer_decides_for_each_width_how_many_to_train_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
     def members_at_once(trial: Trial) -> int:
@@ -286,7 +286,7 @@ def test_without_word_from_the_trainer_the_device_decides(tmp_path: Path, device
 
 
 @pytest.mark.parametrize("answer", [0, 2.0, True, None, ValueError("no idea")])
-def test_a_trainer_that_cannot_say_how_many_is_passed_over_with_a_line(
+def test_an_error_of_the_trainer_in_choosing_members_is_one_line(
     answer: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     def members_at_once(trial: Trial) -> object:
@@ -301,7 +301,7 @@ def test_a_trainer_that_cannot_say_how_many_is_passed_over_with_a_line(
     assert len(lines) == 2 and all(reason in line and line.endswith("training 16 at once") for line in lines)
 
 
-def test_memory_that_ran_out_at_one_width_says_nothing_of_another(tmp_path: Path):
+def test_memory_that_ran_out_at_one_width_does_not_limit_another(tmp_path: Path):
     crowd = Crowd(tmp_path, "test_worker:train_few_wide")
     crowd.work_off(members=4)
     # At 64 four do not fit; neither do they the next time, so two are taken. At 32 it stays at four.
@@ -353,7 +353,7 @@ def test_each_waiting_trial_is_claimed_by_one_of_many(tmp_path: Path):
     assert sorted(claimed) == list(range(40))
 
 
-def test_a_stopped_worker_keeps_the_curve_and_the_next_one_goes_on_with_it(tmp_path: Path):
+def test_a_stopped_worker_keeps_the_curve_and_the_next_one_continues_it(tmp_path: Path):
     desk = Desk(tmp_path, "test_worker:resumes", pruning=PruningPolicy(beaten=False))
     desk.queue(0.01)
     stop = threading.Event()
@@ -452,7 +452,7 @@ def rude(trial: Trial) -> None:
 
 
 @pytest.mark.parametrize("trainer", ["deaf", "rude"])
-def test_an_interruption_that_the_trainer_swallows_is_no_failure(trainer: str, tmp_path: Path):
+def test_an_interruption_that_the_trainer_swallows_is_not_a_failure(trainer: str, tmp_path: Path):
     desk = Desk(tmp_path, f"test_worker:{trainer}")
     desk.queue(0.01)
     seen["stop"] = stop = threading.Event()
@@ -522,7 +522,7 @@ def test_a_worker_of_the_search_itself_waits_however_long_that_is_stopped(tmp_pa
     assert not worker.is_alive()
 
 
-def test_a_worker_told_its_trainer_runs_no_other(tmp_path: Path):
+def test_a_worker_with_a_named_trainer_runs_no_other(tmp_path: Path):
     desk = Desk(tmp_path, "test_worker:good")
     desk.queue(0.01)
     Worker(WorkerSpec(url=desk.url, study="study", trainer="test_worker:good")).leases.close()
