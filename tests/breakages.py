@@ -405,8 +405,8 @@ BREAKAGES = (
     Breakage(
         "check: a rule is judged by the runs that it was fitted to",
         "lrtune/compare/check.py",
-        "known = fitted_to(rule.runs, given)",
-        'known = fitted_to("", given)',
+        "used = fitted_to(rule.runs, given)",
+        'used = fitted_to("", given)',
         ("compare/test_setting.py",),
     ),
     Breakage(
