@@ -42,13 +42,12 @@ class AdaptiveDesign:
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
         """See `lrtune.search.designs.Design`: over when the model is certain enough, or cannot become so."""
         self._learn(records)
-        if not self._is_over or self.assessment is None:
-            return None
-        return StopReason(Ending.EXHAUSTED if self.assessment.exhausted else Ending.ENOUGH, str(self.assessment))
+        ending = None if self.assessment is None else _ending(self.assessment)
+        return None if ending is None else StopReason(ending, str(self.assessment))
 
     @property
     def _is_over(self) -> bool:
-        return self.assessment is not None and (self.assessment.enough or self.assessment.exhausted)
+        return self.assessment is not None and _ending(self.assessment) is not None
 
     def _learn(self, records: Sequence[TrialRecord]) -> None:
         """Give the model the new records; after new ones, assess what it knows."""
@@ -92,3 +91,12 @@ class AdaptiveDesign:
 
     def _place(self, width: int, scales: Mapping[str, float]) -> Place:
         return (float(width), *(float(scales[name]) for name in self.study.scales))
+
+
+def _ending(said: Assessment) -> Ending | None:
+    """How the search ends; None if more runs help."""
+    if said.no_signal is not None:
+        return Ending.NO_SIGNAL
+    if said.no_optimum:
+        return Ending.NO_OPTIMUM
+    return Ending.ENOUGH if said.enough else Ending.EXHAUSTED if said.exhausted else None

@@ -15,6 +15,8 @@ class Ending(Enum):
 
     ENOUGH = "the rule reached the requested tolerance"
     EXHAUSTED = "more runs of this kind do not help: allow a larger tolerance, or train more steps"
+    NO_SIGNAL = "the loss does not depend on the learning rate: check that the trainer uses it, with check-trainer"
+    NO_OPTIMUM = "the loss falls up to the last possible rate: check the trainer's schedule and units of the rate"
     COMPLETE = "every run of the design is done"
     SECONDS_SPENT = "to continue, run the same command again with more time"
     TRIALS_SPENT = "to continue, run the same command again with more trials"
@@ -24,7 +26,7 @@ class Ending(Enum):
     @property
     def is_final(self) -> bool:
         """Whether the same command would run nothing more."""
-        return self in (Ending.ENOUGH, Ending.EXHAUSTED, Ending.COMPLETE)
+        return self in (Ending.ENOUGH, Ending.EXHAUSTED, Ending.NO_SIGNAL, Ending.NO_OPTIMUM, Ending.COMPLETE)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class Assessment:
         tolerance: the wanted regret.
         enough: `regret_90` is below `tolerance`, no target lacks runs, and none has its best rate at an edge.
         exhausted: not enough, and more runs do not help: noise hides the rest, or no run finishes.
+        no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
+        no_optimum: targets whose best rate lies beyond the rates that may be run.
         lacking: places with too few finished runs.
         ahead: (scales, learning_rate) of the most informative next runs.
         regret_ahead: expected worst regret before them and after each; one longer than `ahead`.
@@ -57,6 +59,8 @@ class Assessment:
     tolerance: float
     enough: bool
     exhausted: bool = False
+    no_signal: tuple[float, float] | None = None
+    no_optimum: tuple[Scales, ...] = ()
     lacking: tuple[Scales, ...] = ()
     ahead: tuple[tuple[Scales, float], ...] = ()
     regret_ahead: tuple[float, ...] = ()
@@ -64,6 +68,13 @@ class Assessment:
     def __str__(self) -> str:
         bound = f"{self.regret_90:.1%}" if self.regret_90 < 0.3 else "30% or more"
         where = "every target" if len(self.known) > 1 else named(self.known[0].scales)
+        if self.no_signal is not None:
+            low, high = (2**x for x in self.no_signal)
+            return f"no signal: all losses at rates from {low:.3g} to {high:.3g} are nearly the same"
+        if self.no_optimum:
+            return (
+                f"no optimum found: at {_list(self.no_optimum)} the loss still falls at the last rate that may be run"
+            )
         text = f"the predicted regret at {where} is below {bound} of loss (wanted: {self.tolerance * 100:.3g}%)"
         edges = [known for known in self.known if known.at_edge]
         if edges and self.regret_90 < self.tolerance:

@@ -28,8 +28,13 @@ _LEAST = 3  # finished runs at each value of a scale, however sure the model is
 _FIRST = (0.0, -0.2, 0.2)  # of the focus: the first runs' rates, around its middle
 _WIDEN = 2.0
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
+_FLAT = 12.0  # octaves of rates with the same loss, from which the loss does not depend on the rate
+_SAME = 0.005  # relative loss
+_AT_BOUND = 0.5  # octaves
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
-_UNKNOWN_SHAPES = 1.4  # true over predicted regret where curves have a corner, median (studies/benchmarks/sureness.py)
+_UNKNOWN_SHAPES = (
+    1.15  # more covers curves with a corner better, but 1.4 doubles the runs (studies/benchmarks/sureness.md)
+)
 _AHEAD = 6  # runs that are looked ahead
 
 
@@ -125,6 +130,18 @@ class SearchModel:
         tried = {*self._cells, *under_way}
         return [*found, *(place for place in space.places if place not in tried and place not in found)]
 
+    def flat(self, tolerance: float) -> tuple[float, float] | None:
+        """Lowest and highest log2 rate if no run tells rates apart: all finish, with losses that are nearly the same."""
+        cells = [cell for cell in self._cells.values() if cell.records]
+        if not cells or any(cell.finished < len(cell.records) for cell in cells):
+            return None
+        for cell in cells:
+            y = self._measure.relative(np.array([record.loss for record in cell.records], dtype=float))
+            if float(np.ptp(y)) > min(tolerance, _SAME):
+                return None
+        x = [math.log2(record.learning_rate) for cell in cells for record in cell.records]
+        return (min(x), max(x)) if len(x) >= len(_FIRST) else None
+
     def next_run(
         self,
         space: Space,
@@ -163,8 +180,17 @@ class SearchModel:
             low, high = space.focus
             x = min(max((low + high) / 2 + _FIRST[started] * (high - low), space.low), space.high)
             return Choice(place=posterior.places.index(cheapest), x=x, gain=0.0)
+        flat = self.flat(space.tolerance)
+        if flat is not None:
+            tried = [*flat, *(at for _, at in running)]
+            outward = (max(tried) + _WIDEN, min(tried) - _WIDEN)[:: 1 if started % 2 else -1]
+            within = [at for at in outward if space.low <= at <= space.high]
+            if within:
+                where = space.places[int(np.argmin(space.costs))] if place is None else place
+                return Choice(place=posterior.places.index(where), x=within[0], gain=0.0)
         if place is None and float(np.quantile(posterior.worst, 0.9)) < space.tolerance:
-            place = next(iter(self.lacking(space, running)), None)
+            edges = (t for t in space.targets if t in space.places and self._at_edge(space, posterior, t))
+            place = next(iter(self.lacking(space, running)), next(edges, None))
         allowed = space.places if place is None else (place,)
         cost = dict(zip(space.places, space.costs, strict=True))
         at = {p: i for i, p in enumerate(posterior.places)}
@@ -199,12 +225,12 @@ class SearchModel:
     ) -> Assessment:
         """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
         tolerance = space.tolerance if tolerance is None else tolerance
-        lacking = self.lacking(space)
+        lacking, flat = self.lacking(space), self.flat(tolerance)
         for accuracy in (_QUICK, _SURE):
             posterior = self._posterior(space, accuracy=accuracy)
             known = tuple(self._known(space, posterior, target) for target in space.targets)
             bound = _UNKNOWN_SHAPES * float(np.quantile(posterior.worst, confidence))
-            enough = bound < tolerance and not lacking and not any(one.at_edge for one in known)
+            enough = bound < tolerance and not lacking and flat is None and not any(one.at_edge for one in known)
             if not enough:
                 break
         rng = np.random.default_rng([self.seed, count, 1])
@@ -215,19 +241,41 @@ class SearchModel:
             regret_90=bound,
             tolerance=tolerance,
             enough=enough,
+            no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
+            no_optimum=() if enough else tuple(self._scales(target) for target in self._beyond(space, posterior)),
             exhausted=not enough and runs >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
             ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
             regret_ahead=tuple(regrets),
         )
 
+    def _at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
+        """Whether the best rate may well lie outside the target's runs; with few of them, outside the possible rates."""
+        optimum = posterior.draws.optimum[:, posterior.places.index(target)]
+        first, last = space.low, space.high
+        cell = self._cells.get(target)
+        if cell is not None and cell.data is not None and cell.finished >= _LEAST:
+            first, last = cell.data.sampled
+        return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
+
+    def _beyond(self, space: Space, posterior: Posterior) -> list[Place]:
+        """Targets whose best rate probably lies beyond the bounds, and which were run up to these."""
+        found = []
+        for target in space.targets:
+            cell = self._cells.get(target)
+            if cell is None or cell.data is None or cell.finished < _LEAST:
+                continue
+            optimum = posterior.draws.optimum[:, posterior.places.index(target)]
+            first, last = cell.data.sampled
+            above = last > space.high - _AT_BOUND and np.mean(optimum > last) > _EDGE
+            below = first < space.low + _AT_BOUND and np.mean(optimum < first) > _EDGE
+            if above or below:
+                found.append(target)
+        return found
+
     def _known(self, space: Space, posterior: Posterior, target: Place) -> Known:
         advice, optimum = posterior.advice[target], posterior.draws.optimum[:, posterior.places.index(target)]
         low, high = np.quantile(optimum, [0.05, 0.95])
-        first, last = space.low, space.high
-        cell = self._cells.get(target)
-        if cell is not None and cell.data is not None:
-            first, last = cell.data.sampled
         return Known(
             scales=self._scales(target),
             learning_rate=2**advice.x,
@@ -236,7 +284,7 @@ class SearchModel:
             regret=advice.regret,
             regret_90=_UNKNOWN_SHAPES * float(np.quantile(advice.by_draw, 0.9)),
             trials=self.trials(target),
-            at_edge=bool(np.mean((optimum < first) | (optimum > last)) > _EDGE),
+            at_edge=self._at_edge(space, posterior, target),
         )
 
     def _ahead(

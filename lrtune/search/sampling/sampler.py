@@ -23,11 +23,12 @@ can share a study.
 
 import math
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -36,6 +37,7 @@ from lrtune.errors import InputError
 from lrtune.records.record import STATUSES, Status, TrialRecord
 from lrtune.search.sampling.assessment import Assessment
 from lrtune.search.sampling.model import SearchModel
+from lrtune.search.sampling.roles import bounds, is_like_width, is_whole, nearest, width_and_rate
 from lrtune.search.sampling.space import Place, Space
 from lrtune.trainer.trial import Facts
 
@@ -55,8 +57,9 @@ class ScaleAwareSampler(BaseSampler):
         lr_range: (low, high), a soft range for the best rate. Default: the bounds of the parameter.
         cost: compute of one trial at a width, in any unit. Default: the parameter count from the trials' user attribute
             ``facts``, as lrtune's searches write it, else width².
-        width, learning_rate: names of the two parameters. Default: the only integer parameter, and the only
-            float parameter with a log scale (or the only float one).
+        width, learning_rate: names of the two parameters. Default: ``hidden_size`` or a similar name, else the only
+            integer parameter; ``learning_rate`` or ``lr``, else the only float parameter with a log scale (or the only
+            float one). Categories of whole numbers and of rates work too, under such names.
         tolerance: the sufficient regret, as a share of loss.
         search_space: the distributions of the two parameters by name; lets the sampler plan the first trials too.
         seed: of all random choices. With one worker, a seeded study is reproducible.
@@ -98,6 +101,7 @@ class ScaleAwareSampler(BaseSampler):
         self._independent = independent_sampler or RandomSampler(seed=seed)
         self._model = SearchModel(self._seed, _SCALES)
         self._of: object = None  # the study of the model's runs
+        self._warned = False
         self._lock = threading.Lock()
         self._just_read = threading.local()
 
@@ -141,7 +145,7 @@ class ScaleAwareSampler(BaseSampler):
         fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         (width_name, _), (rate_name, rate) = roles.items()
         width, x = self._propose(trials, trial, roles, fixed.get(width_name))
-        chosen = {width_name: width, rate_name: _within(2**x, rate)}
+        chosen = {width_name: width, rate_name: nearest(2**x, rate)}
         return {name: value for name, value in chosen.items() if name in search_space}
 
     def sample_independent(
@@ -155,10 +159,13 @@ class ScaleAwareSampler(BaseSampler):
             width_name, rate = next(iter(roles)), list(roles.values())[1]
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             width, x = self._propose(trials, trial, roles, fixed.get(width_name))
-            return width if param_name == width_name else _within(2**x, rate)
-        if isinstance(param_distribution, IntDistribution) and self._names[0] in (None, param_name):
+            return width if param_name == width_name else nearest(2**x, rate)
+        if roles is None and self._is_width(param_name, param_distribution):
             return self._ladder(param_distribution)[0]
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def _is_width(self, name: str, distribution: BaseDistribution) -> bool:
+        return is_whole(distribution) and (name == self._names[0] if self._names[0] else is_like_width(name))
 
     def assessment(
         self, study: Study, *, tolerance: float | None = None, confidence: float = 0.9, look_ahead: bool = True
@@ -231,17 +238,29 @@ class ScaleAwareSampler(BaseSampler):
 
     def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
         """The two parameters by name, width first; None before any trial has both."""
-        roles = _pair({**self._search_space, **at_hand}, self._names)
+        roles = width_and_rate({**self._search_space, **at_hand}, self._names)
         if roles is None:
             for trial in reversed(trials.read()):
-                roles = _pair(trial.distributions, self._names)
+                roles = width_and_rate(trial.distributions, self._names)
                 if roles is not None:
                     break
+        if roles is None and trials.read() and trials.read()[0].state.is_finished() and not self._warned:
+            self._warned = True
+            every = ", ".join(sorted({name for trial in trials.read() for name in trial.distributions})) or "none"
+            warnings.warn(
+                "lrtune: cannot tell the width and the learning rate among the parameters "
+                f"({every}): name them with ScaleAwareSampler(width=…, learning_rate=…); until then all are sampled "
+                "independently",
+                stacklevel=2,
+            )
         return roles
 
-    def _ladder(self, distribution: IntDistribution) -> tuple[int, ...]:
+    def _ladder(self, distribution: BaseDistribution) -> tuple[int, ...]:
         if self._given is not None:
             return self._given
+        if isinstance(distribution, CategoricalDistribution):
+            return tuple(sorted(choice for choice in distribution.choices if isinstance(choice, int)))
+        assert isinstance(distribution, IntDistribution)
         low, high, step = distribution.low, distribution.high, distribution.step
         if (high - low) // step < 2 * _LADDER:
             return tuple(range(low, high + 1, step))
@@ -250,9 +269,9 @@ class ScaleAwareSampler(BaseSampler):
 
     def _space(self, roles: Mapping[str, BaseDistribution]) -> Space:
         width, rate = roles.values()
-        assert isinstance(width, IntDistribution) and isinstance(rate, FloatDistribution)
         widths = self._ladder(width)
-        low, high = math.log2(max(rate.low, rate.high * 1e-9)), math.log2(rate.high)
+        least, most = bounds(rate)
+        low, high = math.log2(max(least, most * 1e-9)), math.log2(most)
         focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)
         places = tuple((float(w),) for w in widths)
         return Space(
@@ -278,23 +297,6 @@ class _Trials:
         if self._read is None:
             self._read = self.study.get_trials(deepcopy=False)
         return self._read
-
-
-def _pair(
-    distributions: Mapping[str, BaseDistribution], names: tuple[str | None, str | None]
-) -> dict[str, BaseDistribution] | None:
-    """The distributions of width and learning rate by name; None if one of them is ambiguous or missing."""
-    width, rate = names
-    whole = [n for n, d in distributions.items() if isinstance(d, IntDistribution) and width in (None, n)]
-    real = [
-        n for n, d in distributions.items() if isinstance(d, FloatDistribution) and d.high > 0 and rate in (None, n)
-    ]
-    logs = [n for n in real if getattr(distributions[n], "log", False)]
-    whole = [n for n in whole if n == "hidden_size"] or whole
-    real = [n for n in real if n == "learning_rate"] or logs or real
-    if len(whole) != 1 or len(real) != 1:
-        return None
-    return {whole[0]: distributions[whole[0]], real[0]: distributions[real[0]]}
 
 
 def _record(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> TrialRecord | None:
@@ -330,9 +332,3 @@ def _ended(trial: FrozenTrial, sign: float) -> tuple[Status, float | None]:
         return ("collapsed", None) if any(excess > 0 for excess in trial.constraints.values()) else ("finished", value)
     last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
     return ("diverged" if last is not None and not math.isfinite(last) else "beaten"), None
-
-
-def _within(rate: float, distribution: BaseDistribution) -> float:
-    """The rate clipped to the distribution's bounds, which rounding may exceed."""
-    assert isinstance(distribution, FloatDistribution)
-    return min(max(rate, distribution.low), distribution.high)
