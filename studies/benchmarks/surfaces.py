@@ -106,7 +106,7 @@ def synthetic(shape: str, exponent: float, widths: Sequence[int], seed: int) -> 
 def recorded(path: Path, *, arm: str | None = None, leave_out: tuple[int, ...] = ()) -> Problem:
     """The surface smoothed from a records file (see `lrtune.records.replay`), with the noise that the records show."""
     surfaces = replay_records(read_records(path).records, arm).surfaces
-    return _from_surfaces(arm or path.parent.name, {w: s for w, s in surfaces.items() if w not in leave_out})
+    return from_surfaces(arm or path.parent.name, {w: s for w, s in surfaces.items() if w not in leave_out})
 
 
 @cache
@@ -130,10 +130,12 @@ def table(path: Path, *, width: str, rate: str, loss: str, maximize: bool = Fals
         if sum(any(map(math.isfinite, values)) for values in rates.values()) >= 4:
             most = max(map(len, rates.values()))
             surfaces[size] = smooth(list(rates), [v + [math.nan] * (most - len(v)) for v in rates.values()])
-    return _from_surfaces(path.stem, surfaces, own=0.003)
+    return from_surfaces(path.stem, surfaces, own=0.003)
 
 
-def _from_surfaces(name: str, surfaces: Mapping[int, Surface], own: float | None = None) -> Problem:
+def from_surfaces(name: str, surfaces: Mapping[int, Surface], own: float | None = None) -> Problem:
+    """The problem of these smoothed curves, with the noise that they show, or `own`."""
+
     def height(width: int, x: float) -> float:
         surface = surfaces[width]
         if x >= surface.dead:

@@ -131,7 +131,7 @@ class SearchModel:
         return [*found, *(place for place in space.places if place not in tried and place not in found)]
 
     def flat(self, tolerance: float) -> tuple[float, float] | None:
-        """Lowest and highest log2 rate if no run tells rates apart: all finish, with losses that are nearly the same."""
+        """Lowest and highest log2 rate if no run tells rates apart: all finish with nearly the same loss."""
         cells = [cell for cell in self._cells.values() if cell.records]
         if not cells or any(cell.finished < len(cell.records) for cell in cells):
             return None
@@ -250,7 +250,7 @@ class SearchModel:
         )
 
     def _at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
-        """Whether the best rate may well lie outside the target's runs; with few of them, outside the possible rates."""
+        """Whether the best rate may well lie outside the target's runs; outside all possible rates if runs are few."""
         optimum = posterior.draws.optimum[:, posterior.places.index(target)]
         first, last = space.low, space.high
         cell = self._cells.get(target)
