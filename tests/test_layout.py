@@ -108,6 +108,7 @@ FORMATS = {
 }
 MAY_IMPORT_OPTUNA = {
     "lrtune.search.optuna_study",
+    "lrtune.search.sampling.roles",
     "lrtune.search.sampling.sampler",
     "lrtune.search.pruning.pruner",
     "lrtune.records.storages",

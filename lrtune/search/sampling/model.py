@@ -229,7 +229,7 @@ class SearchModel:
         for accuracy in (_QUICK, _SURE):
             posterior = self._posterior(space, accuracy=accuracy)
             known = tuple(self._known(space, posterior, target) for target in space.targets)
-            bound = _UNKNOWN_SHAPES * float(np.quantile(posterior.worst, confidence))
+            bound = float(np.quantile(posterior.worst, confidence))
             enough = bound < tolerance and not lacking and flat is None and not any(one.at_edge for one in known)
             if not enough:
                 break
@@ -282,7 +282,7 @@ class SearchModel:
             low=float(2**low),
             high=float(2**high),
             regret=advice.regret,
-            regret_90=_UNKNOWN_SHAPES * float(np.quantile(advice.by_draw, 0.9)),
+            regret_90=float(np.quantile(advice.by_draw, 0.9)),
             trials=self.trials(target),
             at_edge=self._at_edge(space, posterior, target),
         )
