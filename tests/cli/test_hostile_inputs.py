@@ -174,6 +174,14 @@ CASES: dict[str, tuple[list[str], Make]] = {
     # Arguments
     "a deep option": ([*DRY_RUN, "--option", f"a={DEEP}"], text("s.toml", "[study]\ntrainer = 'none:train'\n")),
     "a size of 400 digits": (["lr", "9" * 400], lambda folder: None),
+    "a host of 100 characters": (
+        ["worker", "--storage", f"postgresql://{'x' * 100}/db", "--study", "x"],
+        lambda folder: None,
+    ),
+    "a host of 100,000 characters": (
+        ["worker", "--storage", f"postgresql://{'1.' * 50_000}1/db", "--study", "x"],
+        lambda folder: None,
+    ),
     "a zero byte in a storage": (["worker", "--storage", "sqlite:///a\0b", "--study", "x"], lambda folder: None),
 }  # fmt: skip
 NAMES: dict[str, list[str]] = {

@@ -54,6 +54,8 @@ def normalise(url: str) -> str:
         ) from None
     if "\0" in url or "@" in (parsed.host or ""):
         raise InputError(f"storage: expected no zero byte, and %40 for @ in a password, but got {redact(url)!r}")
+    if not _is_host(parsed.host or ""):
+        raise InputError(f"storage: expected a host name, but got {parsed.host!r:.60}")
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -62,6 +64,13 @@ def normalise(url: str) -> str:
             raise InputError("storage: expected a file in sqlite:///FILE, since workers are separate processes")
         return url
     raise InputError(f"storage: expected postgresql:// or sqlite:///, but got {redact(url)!r}")
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return len(name) <= 253 and len(name.encode("idna")) <= 253
+    except UnicodeError:
+        return False
 
 
 def exists(url: str) -> bool:
