@@ -12,6 +12,8 @@ from bitnet.data.columns import column_of, first_line, import_datasets
 from bitnet.data.source import Source, signature
 from lrtune.trainer import InputError
 
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')  # a string or a bracket of JSON
+_DEEPEST = 200
 _PIECE = 2**20  # characters of a text file read at once
 
 KINDS = {
@@ -92,9 +94,26 @@ def _texts(files: Iterable[Path]) -> Iterator[str]:
             raise InputError(f"dataset: cannot read {file}: {error.strerror}") from None
 
 
+def _check_nesting(files: Iterable[Path]) -> None:
+    """Refuse JSON that is nested so deep that the reader of `datasets` would crash this process."""
+    for file in files:
+        depth = 0
+        with open(file, "rb") as opened:
+            for number, line in enumerate(opened, start=1):
+                for token in _TOKEN.findall(line):
+                    depth += (token in b"[{") - (token in b"]}") if len(token) == 1 else 0
+                    if depth > _DEEPEST:
+                        raise InputError(
+                            f"dataset: expected at most {_DEEPEST} levels of nested values in {file}, but line "
+                            f"{number} has more"
+                        )
+
+
 def _table(path: Path, kind: str, files: Sequence[Path], text_column: str | None) -> Iterator[str]:
     if not any(file.stat().st_size for file in files):
         return
+    if kind == "json":
+        _check_nesting(file for file in files if file.suffix.lower() in KINDS)  # not those that are compressed
     datasets = import_datasets()
     options: dict[str, Any] = {"sep": "\t"} if suffix(files[0]) == ".tsv" else {}
     try:

@@ -18,6 +18,7 @@ from lrtune.records.wandb_files import wandb_rows
 from lrtune.trainer.rows import events, log_history, scalars
 
 _MOST_FILES = 200_000
+_DEEPEST = 50
 _Reader = Callable[[Path, list[Path]], Iterator[Row]]
 
 
@@ -42,6 +43,8 @@ def _files(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders.sort()
+        if len(Path(place).parts) > len(folder.parts) + _DEEPEST:
+            raise InputError(f"{folder}: expected at most {_DEEPEST} levels of folders, but there are more")
         found += [path for name in sorted(names) if (path := Path(place, name)).is_file() and not path.is_symlink()]
         if len(found) > _MOST_FILES:
             raise InputError(f"{folder}: expected at most {_MOST_FILES:,} files, but there are more")

@@ -178,3 +178,9 @@ def test_a_torn_log_of_wandb_is_read_as_far_as_it_goes(tmp_path: Path, cut: int)
         path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InputError):
         read_sources([tmp_path])
+
+
+def test_folders_nested_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "/".join(["d"] * 60)).mkdir(parents=True)
+    with pytest.raises(InputError, match="at most 50 levels of folders"):
+        read_sources([tmp_path])

@@ -599,3 +599,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"^cache: cannot write tokens to .*; set LRTUNE_CACHE"):
         prepare(folder_of(tmp_path / "texts", DOCUMENTS), tmp_path / "file")
+
+
+@pytest.mark.parametrize("layout", ["one line", "many lines"])
+def test_json_nested_so_deep_that_its_reader_would_crash_is_refused(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    nested = "[" * 100_000 + "]" * 100_000
+    line = json.dumps({"text": nested})  # brackets in a string are no levels
+    deep = line.replace(json.dumps(nested), nested)
+    (tmp_path / "texts" / "a.jsonl").write_text(f"{line}\n{deep if layout == 'one line' else '[' * 150}\n" * 2)
+    with pytest.raises(InputError, match=r"at most 200 levels of nested values in .*a\.jsonl, but line [24] has more"):
+        prepare(tmp_path / "texts", tmp_path / "cache")
