@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -179,6 +180,13 @@ def test_the_table_of_a_rule_has_its_sizes_and_more() -> None:
         size = cell.scales["hidden_size"]
         assert f"<td>{size:g}</td><td>{rule.recommend(size).learning_rate:.3g}</td>" in shown
     assert f"<td>{4 * max(cell.scales['hidden_size'] for cell in rule.cells):g}</td>" in shown
+
+
+def test_the_table_of_a_result_has_its_targets() -> None:
+    rule = power_rule()
+    told = rule.recommend(700)
+    shown = replace(result(rule), targets=(told,))._repr_html_()
+    assert f"<td>700</td><td>{told.learning_rate:.3g}</td>" in shown
 
 
 def test_a_law_over_two_scales_has_a_row_for_each_size_at_the_longest_training() -> None:

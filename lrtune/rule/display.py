@@ -80,11 +80,11 @@ def law_sentence(rule: Rule | None, why_none: str) -> str:
     return f"no rule: {plain(why_none)}" if rule is None else rule_sentence(rule)
 
 
-def rule_html(rule: Rule | None, sentence: str = "") -> str:
-    """A sentence, by default the law, above a row for each size."""
+def rule_html(rule: Rule | None, sentence: str = "", targets: Sequence[Mapping[str, float]] = ()) -> str:
+    """A sentence, by default the law, above a row for each size and target."""
     if rule is None:
         return _block(sentence, (), ())
-    return _block(sentence or rule_sentence(rule), advice_head(rule), [row.cells for row in advice_rows(rule)])
+    return _block(sentence or rule_sentence(rule), advice_head(rule), [row.cells for row in advice_rows(rule, targets)])
 
 
 def answer_html(told: Recommendation) -> str:

@@ -114,8 +114,13 @@ class SearchResult:
         return f"<SearchResult {self.out}: {self._sentence()}>"
 
     def _repr_html_(self) -> str:
-        return rule_html(self.rule, self._sentence())
+        return rule_html(self.rule, self._sentence(), _places(self.rule, self.targets))
 
     def _sentence(self) -> str:
         law = law_sentence(self.rule, self.why_no_rule)
         return f"{len(self.records)} runs ({counts(self.records)}); ended: {self.stop_reason}; {law}"
+
+
+def _places(rule: "Rule | None", targets: "tuple[Recommendation, ...]") -> "list[dict[str, float]]":
+    """The targets in the scales of the law."""
+    return [] if rule is None else [{name: told.scales[name] for name in rule.scales} for told in targets]
