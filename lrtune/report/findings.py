@@ -11,6 +11,7 @@ from lrtune.report.advice import sentence
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.search.ending import Ending
+from lrtune.search.target import in_scales_of
 from lrtune.study.task import targets
 from lrtune.trainer.function import PREFIX
 
@@ -70,7 +71,8 @@ def places(run: Run) -> list[dict[str, float]]:
         return []
     try:
         wanted = targets(run.study)
-        return [{name: recommend(rule=run.rule, **place).scales[name] for name in run.rule.scales} for place in wanted]
+        told = [recommend(rule=run.rule, **in_scales_of(run.rule, run.records, place)) for place in wanted]
+        return [{name: answer.scales[name] for name in run.rule.scales} for answer in told]
     except (InputError, KeyError):
         return []
 

@@ -41,12 +41,12 @@ def answers(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> tuple[R
     if not study.targets:
         return ()
     try:
-        return tuple(recommend(rule=rule, **_in_scales_of(rule, records, target)) for target in targets(study))
+        return tuple(recommend(rule=rule, **in_scales_of(rule, records, target)) for target in targets(study))
     except InputError:  # the folder's records have scales that this study does not have
         return ()
 
 
-def _in_scales_of(rule: Rule, records: Sequence[TrialRecord], target: Mapping[str, float]) -> dict[str, float]:
+def in_scales_of(rule: Rule, records: Sequence[TrialRecord], target: Mapping[str, float]) -> dict[str, float]:
     """A target in the names and units of the rule, which has batch_tokens for the trainer's own unit of a batch."""
     place = dict(target)
     if "batch" in place and "batch_tokens" in rule.scales:
@@ -87,15 +87,19 @@ def affordable(
         seconds += math.nan if each is None else each * steps
         waves = math.ceil((number + 1) / workers) * seconds / (number + 1)
         if left.trials is not None and number + 1 > left.trials:
-            limit = limit or f"{max(left.trials, 0)} runs of the budget are left"
+            limit = limit or f"{_runs(max(left.trials, 0))} of the budget are left"
         if left.tokens is not None and tokens > left.tokens:
             limit = limit or f"{max(left.tokens, 0):,.0f} tokens of the budget are left"
         if left.seconds is not None and not waves <= left.seconds:
             limit = limit or f"{span(max(left.seconds, 0.0))} of the budget are left"
         count += not limit
     device = "an unknown time" if math.isnan(seconds) else f"about {span(seconds)} on one worker"
-    text = f"{len(tasks)} full-length runs take {device}"
+    text = f"{_runs(len(tasks), 'full-length ')} {'takes' if len(tasks) == 1 else 'take'} {device}"
     return list(tasks[:count]), f"{text}, and {limit}" if limit else text
+
+
+def _runs(count: int, kind: str = "") -> str:
+    return f"{count} {kind}{'run' if count == 1 else 'runs'}"
 
 
 def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:

@@ -63,7 +63,7 @@ def test_a_target_gets_the_advice_half_and_double_once() -> None:
         (replace(FREE, seconds=9.0), 4, 3, "take about 24 s"),
         (replace(FREE, seconds=7.0), 4, 0, "7 s of the budget are left"),
         (replace(FREE, seconds=-3.0), 1, 0, "0 s of the budget are left"),
-        (replace(FREE, trials=1), 1, 1, "1 runs of the budget are left"),
+        (replace(FREE, trials=1), 1, 1, "and 1 run of the budget are left"),
         (replace(FREE, tokens=120_000), 1, 2, "120,000 tokens of the budget are left"),
     ],
 )
