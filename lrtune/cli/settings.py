@@ -87,7 +87,7 @@ def typed(context: typer.Context, *groups: Any) -> list[str]:
         if getattr(context.get_parameter_source(field.name), "name", "") == "COMMANDLINE":
             value = next(getattr(group, field.name) for group in groups if hasattr(group, field.name))
             for each in value if isinstance(value, list) else [value]:
-                words += ["--" + field.name.replace("_", "-"), str(each)]
+                words += ["--" + field.name.replace("_", "-"), *([] if each is True else [str(each)])]
     return words
 
 

@@ -221,6 +221,17 @@ def test_a_log_that_all_runs_would_share_is_refused(
     assert "every run would write to out/m.csv; give the command a folder of its own" in capfd.readouterr().err
 
 
+def test_the_next_command_keeps_a_flag_without_a_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("rises.py").write_text(GOOD.replace("5 - step / 20", "5 + step / 20"))
+    assert run_cli(["check-trainer", "rises:train", "--maximize", "--widths", "8,16"]) == 0
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("next: "))
+    assert line.endswith("search --trainer rises:train --widths 8,16 --maximize")
+
+
 def test_a_measure_to_maximise_should_rise(check: type[Check]) -> None:
     study = replace(STUDY, maximize=True)
     rising = check(GOOD.replace("5 - step / 20", "5 + step / 20"), study)
