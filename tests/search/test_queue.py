@@ -1,5 +1,6 @@
 """The search's side of the storage: what it asks while nothing happens, and that it misses nothing of what does."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,16 @@ def test_what_a_worker_writes_is_seen_at_the_next_look(scene: Scene) -> None:
     scene.worker.finish(lease, finished(lease.trial))
     assert scene.queue.collect() == 1
     assert scene.kinds() == [TrialEnded]
+
+
+def test_a_row_of_an_earlier_version_has_no_last_report(scene: Scene) -> None:
+    [lease] = scene.worker.claim("worker")
+    with scene.leases.engine.begin() as connection:
+        former = {"reports": [[2, 5.0, None, {}]], "texts": {}, "steps": 9}
+        connection.execute(sa.text("UPDATE lrtune_leases SET progress = :former"), {"former": json.dumps(former)})
+    assert [row.last for row in scene.leases.running()] == [None]
+    assert scene.worker.append(lease, [Report(4, 5.0, None, {})], {})
+    assert [row.last for row in scene.leases.running()] == [Report(4, 5.0, None, {})]
 
 
 @pytest.mark.parametrize("clock", [0, -3 * 3600, 3 * 3600])

@@ -208,5 +208,11 @@ def _lease(row: Any) -> Lease:
         peers=str(peers),
         task=json.loads(task),
         renewed=float(renewed or 0.0),
-        last=Report(*json.loads(progress)) if progress else None,
+        last=_last(progress),
     )
+
+
+def _last(progress: str | None) -> Report | None:
+    """The last report of a row; None in a row of an earlier version, which held all of them."""
+    row = json.loads(progress) if progress else None
+    return Report(*row) if isinstance(row, list) else None
