@@ -410,6 +410,27 @@ BREAKAGES = (
         ("compare/test_setting.py",),
     ),
     Breakage(
+        "search: an own trainer has the budget of the built-in study",
+        "lrtune/cli/settings.py",
+        'study = dataclasses.replace(study, options={}, name="own", budget=Budget())',
+        'study = dataclasses.replace(study, options={}, name="own", budget=dataclasses.replace(study.budget))',
+        ("cli/test_cli.py",),
+    ),
+    Breakage(
+        "search: an answer that the data do not support is called good enough",
+        "lrtune/report/terminal/conclusion.py",
+        "    if answer.supported:\n",
+        "    if answer.learning_rate:\n",
+        ("report/test_conclusion.py",),
+    ),
+    Breakage(
+        "search: the view counts a resumed run twice",
+        "lrtune/report/terminal/progress.py",
+        "if record.trial in self._ended:",
+        "if False:",
+        ("report/test_live.py",),
+    ),
+    Breakage(
         "data: windows ignore the seed",
         "bitnet/data/tokens.py",
         "default_rng((_BATCH_STREAM, seed, step))",

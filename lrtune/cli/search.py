@@ -10,10 +10,19 @@ import typer
 from lrtune.cli.fit import warn_of_other_sizes
 from lrtune.cli.flags import Activate, DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
 from lrtune.cli.settings import settle
-from lrtune.cli.terminal import command, result, result_json, say, stdout_console
-from lrtune.cli.training import check_before, exit_if_stopped, rehearse_before, say_import, search_options, watch
+from lrtune.cli.terminal import command, result, result_command, result_json, say, stdout_console
+from lrtune.cli.training import (
+    check_before,
+    exit_if_stopped,
+    rehearse_before,
+    repeated,
+    say_import,
+    search_options,
+    watch,
+)
 from lrtune.errors import InputError, RunFailedError
 from lrtune.records.folder import default_folder
+from lrtune.study.study import Study
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -43,9 +52,9 @@ def search(
     settings = settle(context, study_file, space, training, program, sweep, meeting)
     folder = watching.out or default_folder(settings.study)
     options = search_options(running, meeting) | {"activate": activate}
-    if dry_run:
-        from lrtune.search.plan import plan
+    from lrtune.search.plan import plan
 
+    if dry_run:
         say_import(settings.study)
         planned = plan(settings.study, folder, **options)
         result_json(asdict(planned)) if watching.json_lines else result(str(planned))
@@ -54,20 +63,21 @@ def search(
 
     settings = replace(settings, study=check_before(settings.study, options))
     rehearse_before(settings.study, folder, options, quiet=watching.quiet)
-    with watch(settings, folder, watching) as view:
+    planned = plan(settings.study, folder, **options)
+    time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {planned.workers} workers"
+    cost = f"estimate: about {planned.runs} runs until the rule is good enough, {planned.done} done{time}"
+    with watch(settings, folder, watching, cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
-    _conclude(done, watching)
+    _conclude(done, settings.study, watching, repeated(context, running, meeting))
 
 
-def _conclude(done: "SearchResult", watching: Watching) -> None:
+def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: tuple[str, ...]) -> None:
     """Write the report, show the result and the next commands, and exit with the search's code."""
     report = _write_report(done.out, done.fit)
-    for note in done.notes:
-        say(note)
     if watching.json_lines:
-        _print_end(done)
+        _print_end(done, study, flags)
     elif not watching.quiet:
-        _show_end(done, report)
+        _show_end(done, study, report, flags)
     elif done.rule is not None:
         result(str(done.out / "rule.json"))
     exit_if_stopped(done.interrupted)
@@ -75,15 +85,24 @@ def _conclude(done: "SearchResult", watching: Watching) -> None:
         raise RunFailedError(f"no rule: {done.why_no_rule}")
 
 
-def _show_end(done: "SearchResult", report: str) -> None:
+def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str, ...]) -> None:
+    """The result and why it ended to stdout, the rest to stderr."""
+    from lrtune.report.outlook import again, outlook_of
+    from lrtune.report.terminal.conclusion import conclusion
     from lrtune.report.terminal.summary import next_commands, show
 
-    show(stdout_console(), done.records, done.rule, done.fit, why=done.why_no_rule, targets=done.targets)
+    why = "" if done.why_no_rule == done.stop_reason else done.why_no_rule
+    show(stdout_console(), done.records, done.rule, done.fit, why=why, targets=done.targets)
+    found = outlook_of(done, study)
+    for line in [*([done.verified] if done.verified else []), *conclusion(done, study, found)]:
+        result(line)
+    words = again(done, study, found)
+    if words is not None:
+        result_command("continue:", *words, *flags)
+    for note in done.notes:
+        say(note)
     if done.rule is not None:
         warn_of_other_sizes(done.rule)
-    say(f"ended: {done.stop_reason}")
-    if done.verified:
-        say(done.verified)
     say(f"report: {report}")
     commands = next_commands(done.rule, done.out, command)
     longest = max(len(line) for line, _ in commands)
@@ -92,7 +111,11 @@ def _show_end(done: "SearchResult", report: str) -> None:
         say(f"  {line:{longest}}  {what}")
 
 
-def _print_end(done: "SearchResult") -> None:
+def _print_end(done: "SearchResult", study: Study, flags: tuple[str, ...]) -> None:
+    from lrtune.report.outlook import again, outlook_of
+
+    found = outlook_of(done, study)
+    words = again(done, study, found)
     rule = None if done.rule is None else str(done.out / "rule.json")
     event = {
         "event": "ended",
@@ -105,6 +128,8 @@ def _print_end(done: "SearchResult") -> None:
             {"scales": dict(told.scales)} | {name: getattr(told, name) for name in _TOLD} for told in done.targets
         ],
         "verified": done.verified or None,
+        "good_enough": None if found is None else found.is_enough,
+        "continue": None if words is None else ["lrtune", *words, *flags],
     }
     result(json.dumps(event))
 

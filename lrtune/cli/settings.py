@@ -11,7 +11,7 @@ import typer
 
 from lrtune.cli.flags import Sets
 from lrtune.errors import InputError
-from lrtune.study.study import Study
+from lrtune.study.study import Budget, Study
 from lrtune.study.task import default_report_every
 from lrtune.study.toml import load_study, parse_study
 
@@ -45,8 +45,8 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
     given = list(_given(groups))
     counts_tokens = "tokens" in study.scales or any(path == "scales.tokens" for _, path, _ in given)
     if study_file is None and any(name in ("trainer", "command") for name, _, _ in given):
-        # The quick study's options belong to the bundled trainer; other trainers would reject them.
-        study = dataclasses.replace(study, options={}, name="own")
+        # The quick study's options and budget belong to the bundled trainer.
+        study = dataclasses.replace(study, options={}, name="own", budget=Budget())
     origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
     for name, path, value in given:

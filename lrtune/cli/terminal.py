@@ -84,6 +84,16 @@ def command(*words: str) -> str:
     return f"{head} {shlex.join(words)}"
 
 
+def result_command(head: str, *words: str) -> None:
+    """Print a command line below its head to stdout; one that is longer than the terminal goes on after ``\\``."""
+    line = plain(command(*words))
+    parts = [line]
+    if sys.stdout is not None and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns - 4  # two blanks before it, " \\" behind it
+        parts = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
+    print(head, " \\\n  ".join(parts), sep="\n  ")
+
+
 def _shown(path: Path) -> str:
     """The shortest form of a path from the working folder."""
     try:

@@ -1,16 +1,18 @@
 """Shared by the verbs that train: the options of a search, the check before it starts, and its view."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
-from lrtune.cli.flags import Meeting, Running, Watching
+from lrtune.cli.flags import Meeting, Running, Sets, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
 from lrtune.study.study import Study
+from lrtune.study.task import cells
 from lrtune.study.toml import parse_seconds
 
 if TYPE_CHECKING:
@@ -26,6 +28,18 @@ def search_options(running: Running, meeting: Meeting | None = None) -> dict[str
     if meeting is not None:
         options |= {"engine": meeting.engine, "address": meeting.address, "storage": meeting.storage}
     return options
+
+
+def repeated(context: typer.Context, *groups: Any) -> tuple[str, ...]:
+    """The flags of these groups on this command line, to repeat them on another one; those of the study are in it."""
+    words: list[str] = []
+    for group in groups:
+        for field in dataclasses.fields(group):
+            source = getattr(context.get_parameter_source(field.name), "name", "")
+            if source == "COMMANDLINE" and not any(isinstance(part, Sets) for part in get_args(field.type)):
+                value = getattr(group, field.name)
+                words += ["--" + field.name.replace("_", "-"), *([] if value is True else [str(value)])]
+    return tuple(words)
 
 
 def say_import(study: Study) -> None:
@@ -70,18 +84,30 @@ def rehearse_before(study: Study, folder: Path, options: dict[str, Any], *, quie
 
 
 @contextlib.contextmanager
-def watch(settings: Settings, folder: Path, watching: Watching, cost: str = "") -> Iterator["View"]:
-    """The view of a search, after lines on its settings and its cost."""
+def watch(
+    settings: Settings, folder: Path, watching: Watching, cost: str = "", *, wanted: int | None = None
+) -> Iterator["View"]:
+    """The view of a search, after lines on its settings and its cost; the runs in the folder count as done.
+
+    Args:
+        wanted: about how many runs a search for a rule takes; None for runs without a rule.
+    """
+    from lrtune.records.jsonl import read_records
     from lrtune.report.terminal.live import choose_view
-    from lrtune.report.terminal.progress import Progress, WidthProgress
+    from lrtune.report.terminal.progress import PlaceProgress, Progress, place_of
+    from lrtune.search.events import TrialEnded
 
     study = settings.study
     if not watching.quiet and not watching.json_lines:
         say(f"study {study.name} in {folder}: {_swept(study)}, trainer {_trainer(study)}")
         for line in [*settings.lines(), *([cost] if cost else [])]:
             say(f"  {line}")
-    progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials)
-    progress.widths.update({width: WidthProgress() for width in study.widths})
+    progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials, wanted=wanted)
+    progress.study = None if wanted is None else study
+    progress.places.update({place_of(*cell): PlaceProgress() for cell in cells(study)})
+    if (folder / "records.jsonl").is_file():
+        for record in read_records(folder / "records.jsonl", within=folder).records:
+            progress.add(TrialEnded(record=record))
     with choose_view(progress, quiet=watching.quiet, json_lines=watching.json_lines, title=study.name) as view:
         yield view
 

@@ -15,7 +15,7 @@ import pytest
 
 from lrtune.cli import run as run_cli
 from lrtune.rule import Doubt
-from lrtune.study.study import Study
+from lrtune.study.study import Budget, Study
 from lrtune.study.task import default_report_every
 from lrtune.study.toml import load_study
 
@@ -80,6 +80,10 @@ def test_a_search_ends_with_charts_on_stdout_and_a_rule(
     assert done.returncode == 0, done.stderr
     assert "loss against learning rate" in done.stdout and "90% interval" in done.stdout
     assert "extrapolated" in done.stdout
+    assert "at hidden 128 (" in done.stdout and ": good enough, may cost 0." in done.stdout
+    assert "\nended: the rule reached the requested tolerance: " in done.stdout and "ended:" not in done.stderr
+    assert "estimate: about " in done.stderr
+    assert load_study(folder / "runs" / "own" / "study.toml").budget == Budget()  # not that of the quick study
     for name in ("study.toml", "study.db", "records.jsonl", "rule.json", "report.html"):
         assert (folder / "runs" / "own" / name).exists(), name
     assert (folder / "lrtune-rule.json").exists()
@@ -258,6 +262,11 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
     assert {"trial_ended", "law_changed"} <= kinds
     ended = [event["record"] for event in events if event["event"] == "trial_ended"]
     assert all(record["hidden_size"] == 32 for record in ended)
+    onward = events[-1].pop("continue")
+    assert onward[:3] == ["lrtune", "search", str(Path("runs") / "own" / "study.toml")] and onward[-2:] == [
+        "--workers",
+        "1",
+    ]
     assert events[-1] == {
         "event": "ended",
         "ending": "trials_spent",
@@ -267,6 +276,7 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
         "why_no_rule": None,
         "targets": [],
         "verified": None,
+        "good_enough": False,
     }
     assert (tmp_path / "runs" / "own" / "report.html").exists()
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
 from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
+from lrtune.study.study import Study
 
 
 def record(trial: int, width: int, rate: float, status: str = "finished", why: str = "") -> TrialRecord:
@@ -86,8 +88,8 @@ def drawn(progress: Progress, width: int, height: int = 30) -> list[str]:
 def test_events_fold_into_counts_best_and_verdicts() -> None:
     progress = folded(EVENTS)
     assert (progress.ended, progress.total, list(progress.running)) == (2, 6, [1])
-    assert progress.widths[32].finished == 1 and progress.widths[32].cut == 1
-    best = progress.widths[32].best
+    assert progress.places[32, ()].finished == 1 and progress.places[32, ()].cut == 1
+    best = progress.places[32, ()].best
     assert best is not None and best.learning_rate == 0.001
     assert [r.status for r in progress.verdicts] == ["collapsed"]
     assert list(progress.running[1].losses) == [5.0, 4.5]
@@ -95,17 +97,47 @@ def test_events_fold_into_counts_best_and_verdicts() -> None:
 
 def test_a_better_loss_takes_the_place_of_the_best() -> None:
     progress = folded([TrialEnded(record=record(n, 32, rate)) for n, rate in enumerate((0.001, 0.01, 0.1))])
-    best = progress.widths[32].best
+    best = progress.places[32, ()].best
     assert best is not None and best.learning_rate == 0.01
 
 
-def test_time_left_is_the_budget_or_the_pace() -> None:
-    progress = folded(EVENTS[:6], seconds=600)
-    assert progress.left == 600
+def test_time_left_is_that_of_the_budget_and_time_to_go_follows_the_pace() -> None:
+    assert folded(EVENTS[:6], seconds=600).left == 600
     paced = folded(EVENTS[:6])
-    assert isinstance(paced.clock, Clock)
+    assert paced.left is None and isinstance(paced.clock, Clock)
     paced.clock.now = 30.0
-    assert paced.left == pytest.approx(30.0 * 5)  # one of six took half a minute
+    assert paced.to_go == pytest.approx(30.0 * 5)  # one of six took half a minute
+
+
+def test_the_trials_in_all_are_those_wanted_and_a_law_estimates_them_anew(rule: Rule) -> None:
+    study = Study(widths=(32, 64, 128), steps=100)
+    progress = folded(EVENTS[:6], wanted=20, study=study)
+    assert (progress.ended, progress.total) == (1, 20)
+    assert "1/20 runs in 0:30, good enough in about 9:30" in drawn_after(progress, 30.0)
+    progress.add(LawChanged(rule=rule))  # it is good enough at the three sizes already
+    assert progress.total == 2  # a run is still under way
+    assert folded(EVENTS[:6], wanted=20, trials=4).total == 4
+
+
+def drawn_after(progress: Progress, seconds: float) -> str:
+    assert isinstance(progress.clock, Clock)
+    progress.clock.now = seconds
+    return "\n".join(drawn(progress, 80))
+
+
+def test_what_was_done_before_counts_once() -> None:
+    progress = folded([TrialEnded(record=record(0, 32, 0.001)), *EVENTS])
+    assert progress.ended == 2 and progress.places[32, ()].finished == 1
+
+
+def test_each_combination_of_scales_has_a_row() -> None:
+    ended = [
+        TrialEnded(record=replace(record(n, 32, rate), scales={"steps": steps}))
+        for n, (rate, steps) in enumerate(((0.001, 40.0), (0.01, 80.0), (0.01, 160.0)))
+    ]
+    rows = [line.split() for line in drawn(folded(list(ended)), 80)]
+    assert ["hidden", "steps", "done", "running", "cut", "best", "LR", "loss"] in rows
+    assert [row[:3] for row in rows if row[:1] == ["32"]] == [["32", "40", "1"], ["32", "80", "1"], ["32", "160", "1"]]
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 90, 140])

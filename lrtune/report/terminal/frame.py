@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
-from lrtune.report.terminal.progress import Progress, RunningTrial
+from lrtune.report.terminal.progress import Place, Progress, RunningTrial, place_of
 from lrtune.rule import Rule, recommend
 from lrtune.rule.display import sizes
 
@@ -27,10 +27,11 @@ _EARLY = "ended early"
 
 def render_frame(progress: Progress, width: int, height: int, title: str = "") -> RenderableType:
     """The whole view for a terminal of `width` × `height` characters; a larger one shows more detail."""
-    parts: list[RenderableType] = [_headline(progress, title, width), _widths_table(progress, width)]
+    rows = min(len(progress.places), max(4, height - 10))
+    parts: list[RenderableType] = [_headline(progress, title, width), _places_table(progress, width, rows)]
     if not progress.running and not progress.ended:
         parts.append(_fit("preparing data, then starting workers", width, "dim"))
-    lines = height - len(progress.widths) - 5
+    lines = height - rows - 5
     running = list(progress.running.values())[: max(1, lines // 2)]
     parts += [_running_line(trial, width) for trial in running]
     lines -= len(running)
@@ -45,38 +46,46 @@ def render_frame(progress: Progress, width: int, height: int, title: str = "") -
 def _headline(progress: Progress, title: str, width: int) -> Text:
     """The number of runs, and the time."""
     total = f"/{progress.total}" if progress.total > progress.ended else ""
-    left = progress.left
-    times = f"{clock(progress.elapsed)} elapsed" + (f", {clock(left)} left" if left is not None else "")
+    times = [clock(progress.elapsed)]
+    if progress.to_go:
+        goal = "good enough in about" if progress.wanted is not None else "done in about"
+        times.append(f"{goal} {clock(progress.to_go)}")
+    if progress.left is not None:
+        times.append(f"budget ends in {clock(progress.left)}")
     head = f"{title}  " if title and width >= _NARROW else ""
-    return _fit(f"{head}{progress.ended}{total} runs  {times}", width, "bold")
+    return _fit(f"{head}{progress.ended}{total} runs in {', '.join(times)}", width, "bold")
 
 
-def _widths_table(progress: Progress, width: int) -> Table:
-    """A row per hidden size; a wider terminal shows more columns, the last one in words."""
+def _places_table(progress: Progress, width: int, height: int) -> Table:
+    """A row per hidden size and other scales; a wider terminal shows more columns, the last one in words."""
     middle = ("running", "cut") if width >= _NARROW else ()
     last = (_EARLY,) if width >= _WIDE else ()
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("hidden", "done", *middle, "best LR", "loss", *last):
+    shown = sorted(progress.places)[: max(1, height)]
+    scales = list(dict.fromkeys(name for _, others in progress.places for name, _ in others))
+    for name in ("hidden", *scales, "done", *middle, "best LR", "loss", *last):
         table.add_column(name, justify="left" if name == _EARLY else "right")
-    for hidden_size in sorted(progress.widths):
-        state = progress.widths[hidden_size]
-        running = sum(trial.hidden_size == hidden_size for trial in progress.running.values())
+    for place in shown:
+        state, others = progress.places[place], dict(place[1])
+        running = sum(place_of(trial.hidden_size, trial.scales) == place for trial in progress.running.values())
         lost, best = state.cut + state.failed, state.best
-        row = [str(hidden_size), str(state.ended)]
+        row = [str(place[0]), *(f"{others[name]:g}" if name in others else "" for name in scales), str(state.ended)]
         if middle:
             row += [str(running) if running else "–", str(lost) if lost else "–"]
         row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.measure:.4g}" if best and best.measure else "–"]
         if last:
-            row.append(_early(progress.verdicts, hidden_size))
+            row.append(_early(progress.verdicts, place))
         table.add_row(*row)
+    if len(shown) < len(progress.places):
+        table.add_row(f"and {len(progress.places) - len(shown)} more")
     return table
 
 
-def _early(verdicts: Iterable[TrialRecord], hidden_size: int) -> str:
-    """The rates that ended early at one width, grouped by status."""
+def _early(verdicts: Iterable[TrialRecord], place: Place) -> str:
+    """The rates that ended early at one place, grouped by status."""
     rates: dict[str, list[float]] = {}
     for record in verdicts:
-        if record.hidden_size == hidden_size:
+        if place_of(record.hidden_size, record.scales) == place:
             rates.setdefault(record.status, []).append(record.learning_rate)
     return "; ".join(f"{status} at {', '.join(f'{rate:.2g}' for rate in sorted(at))}" for status, at in rates.items())
 

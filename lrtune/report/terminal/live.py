@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import json
 import math
+import shutil
 import sys
+import textwrap
 import threading
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -92,7 +94,11 @@ class PlainView(_Base):
             self._line(f"law: {law}")
 
     def _line(self, text: str) -> None:
-        self.write(f"[{clock(self.progress.elapsed)}] {text}")
+        line = f"[{clock(self.progress.elapsed)}] {text}"
+        if self.stream is not None and self.stream.isatty():  # a dumb terminal
+            width = shutil.get_terminal_size().columns
+            line = textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        self.write(line)
 
 
 class LiveView(_Base):

@@ -2,13 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import is_better
+from lrtune.report.outlook import outlook
 from lrtune.rule import Rule
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
+from lrtune.study.study import Study
 
 _CURVE = 24  # reports kept per running trial, for its sparkline
 _VERDICTS = 50
@@ -20,6 +22,7 @@ class RunningTrial:
 
     trial: int
     hidden_size: int
+    scales: Mapping[str, float]
     learning_rate: float
     steps: int
     arm: str | None = None
@@ -28,9 +31,17 @@ class RunningTrial:
     diversities: deque[float] = field(default_factory=lambda: deque(maxlen=_CURVE))
 
 
+Place = tuple[int, tuple[tuple[str, float], ...]]  # hidden size, other scales
+
+
+def place_of(hidden_size: int, scales: Mapping[str, float]) -> Place:
+    """The key of the trials of one size at these other scales."""
+    return hidden_size, tuple(sorted(scales.items()))
+
+
 @dataclass(kw_only=True)
-class WidthProgress:
-    """Counts of the ended trials of one width, and the best of them."""
+class PlaceProgress:
+    """Counts of the ended trials at one place, and the best of them."""
 
     finished: int = 0
     cut: int = 0
@@ -49,23 +60,28 @@ class Progress:
     Attributes:
         seconds: the wall-time budget, or None.
         trials: the budget of trials, or None.
-        widths: per hidden size; starts with those of the study.
+        study: for the outlook on its targets; None for runs without a rule.
+        places: per hidden size and other scales; starts with those of the study.
         running: by trial number.
         verdicts: the latest trials that did not finish.
         rule: the current law.
         planned: the number of planned trials.
+        wanted: about how many trials it takes until the rule is good enough; None without an estimate.
     """
 
     seconds: float | None = None
     trials: int | None = None
     clock: Callable[[], float] = time.monotonic
-    widths: dict[int, WidthProgress] = field(default_factory=dict)
+    study: Study | None = None
+    places: dict[Place, PlaceProgress] = field(default_factory=dict)
     running: dict[int, RunningTrial] = field(default_factory=dict)
     verdicts: deque[TrialRecord] = field(default_factory=lambda: deque(maxlen=_VERDICTS))
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=_VERDICTS))
     rule: Rule | None = None
     planned: Planned | None = None
+    wanted: int | None = None
     started: float = field(init=False)
+    _ended: dict[int, TrialRecord] = field(default_factory=dict)
     _fresh: int = 0
 
     def __post_init__(self) -> None:
@@ -75,10 +91,11 @@ class Progress:
         """Update the state with one event."""
         match event:
             case TrialStarted():
-                self._width(event.hidden_size)
+                self._place(event.hidden_size, event.scales)
                 self.running[event.trial] = RunningTrial(
                     trial=event.trial,
                     hidden_size=event.hidden_size,
+                    scales=dict(event.scales),
                     learning_rate=event.learning_rate,
                     steps=event.steps,
                     arm=event.arm,
@@ -91,13 +108,21 @@ class Progress:
                 self._end(event.record)
             case LawChanged():
                 self.rule = event.rule
+                self._look_ahead(event.rule)
             case Planned():
                 self.planned = event
             case Note():
                 self.notes.append(event.text)
 
-    def _width(self, hidden_size: int) -> WidthProgress:
-        return self.widths.setdefault(hidden_size, WidthProgress())
+    def _place(self, hidden_size: int, scales: Mapping[str, float]) -> PlaceProgress:
+        return self.places.setdefault(place_of(hidden_size, scales), PlaceProgress())
+
+    def _look_ahead(self, rule: Rule) -> None:
+        """Estimate anew how many trials are wanted."""
+        if self.study is not None:
+            found = outlook(rule, self.study, list(self._ended.values()), 1)
+            if found is not None and found.runs is not None:
+                self.wanted = self.ended + found.runs
 
     def _report(self, event: TrialReported) -> None:
         running = self.running.get(event.trial)
@@ -110,28 +135,33 @@ class Progress:
             running.diversities.append(event.diversity)
 
     def _end(self, record: TrialRecord) -> None:
-        width = self._width(record.hidden_size)
+        if record.trial in self._ended:
+            return
+        self._ended[record.trial] = record
+        place = self._place(record.hidden_size, record.scales)
         if record.status == "finished":
-            width.finished += 1
-            if is_better(record, width.best):
-                width.best = record
+            place.finished += 1
+            if is_better(record, place.best):
+                place.best = record
             return
         if record.status == "failed":
-            width.failed += 1
+            place.failed += 1
         else:
-            width.cut += 1
+            place.cut += 1
         self.verdicts.append(record)
 
     @property
     def ended(self) -> int:
         """Number of trials with a record."""
-        return sum(width.ended for width in self.widths.values())
+        return len(self._ended)
 
     @property
     def total(self) -> int:
-        """Number of trials: ended, running or waiting."""
+        """Number of trials in all: those wanted, or at least those known, within the budget."""
         seen = self.ended + len(self.running)
-        return max(seen, self.planned.trials if self.planned else 0)
+        if self.wanted is None:
+            return max(seen, self.planned.trials if self.planned else 0)
+        return max(seen, min(self.wanted, self.trials or self.wanted))
 
     @property
     def elapsed(self) -> float:
@@ -139,9 +169,11 @@ class Progress:
         return self.clock() - self.started
 
     @property
+    def to_go(self) -> float | None:
+        """Seconds until all trials ended, by the pace so far; None before the first ended."""
+        return self.elapsed / self._fresh * max(0, self.total - self.ended) if self._fresh else None
+
+    @property
     def left(self) -> float | None:
-        """Seconds left at most: of the budget, else from the pace so far; None before the first trial ended."""
-        if self.seconds is not None:
-            return max(0.0, self.seconds - self.elapsed)
-        todo = max(0, max(self.total, self.trials or 0) - self.ended)
-        return self.elapsed / self._fresh * todo if self._fresh else None
+        """Seconds left of the budget; None without one."""
+        return None if self.seconds is None else max(0.0, self.seconds - self.elapsed)

@@ -12,9 +12,10 @@ from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import fitted_curve
+from lrtune.report.outlook import place_name
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Recommendation, Rule, recommend
-from lrtune.rule.display import advice_head, advice_rows, answer_sentence, sizes
+from lrtune.rule.display import AdviceRow, advice_head, advice_rows
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
@@ -26,11 +27,16 @@ _WIDEST = 100
 _GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the maximum width of a column
 
 
-def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int) -> RenderableType:
+def loss_chart(
+    records: Sequence[TrialRecord], fit: "LawFit | None", width: int, others: Mapping[str, float] | None = None
+) -> RenderableType:
     """Validation loss against learning rate, one mark per finished run and the fitted curve of each width.
 
-    Runs that ended early are drawn as × on the upper edge.
+    Runs that ended early are drawn as × on the upper edge. `others` are the values of the further scales: runs at
+    other values are not drawn.
     """
+    others = others or {}
+    records = [record for record in records if all(record.scale(name) == value for name, value in others.items())]
     finished = [record for record in records if record.status == "finished" and record.loss is not None]
     if not finished:
         return Text("no run finished: nothing to draw")
@@ -47,7 +53,8 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
     for index, hidden_size in enumerate(widths):
         style = STYLES[index % len(STYLES)]
         own = [record for record in records if record.hidden_size == hidden_size]
-        curve = fitted_curve(fit, hidden_size, [record.learning_rate for record in own], 60)
+        place = {"hidden_size": float(hidden_size), **others} if others else hidden_size
+        curve = fitted_curve(fit, place, [record.learning_rate for record in own], 60)
         chart.curve([(rate, loss) for rate, loss in curve if loss < chart.y.high], style)
         for record in own:
             if record.status == "finished" and record.loss is not None:
@@ -55,7 +62,7 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
             elif record.status != "failed":
                 chart.mark(record.learning_rate, chart.y.high, "×", style)
     what = "minus the measure" if records[0].maximize else "loss"
-    legend = Text(f"{what} against learning rate   ", "bold")
+    legend = Text(f"{what} against learning rate{_at(others)}   ", "bold")
     for index, hidden_size in enumerate(widths):
         legend.append(f"{MARKS[index % len(MARKS)]} {hidden_size}  ", STYLES[index % len(STYLES)])
     if any(record.status in ENDED_EARLY for record in records):
@@ -63,18 +70,22 @@ def loss_chart(records: Sequence[TrialRecord], fit: "LawFit | None", width: int)
     return Group(legend, chart.render())
 
 
-def law_chart(rule: Rule, width: int) -> RenderableType:
-    """The law over hidden size: its line, its interval as dots, the measured optima with their intervals."""
-    measured = sizes(rule)
-    if not measured:
-        return Text(f"the law is over {', '.join(rule.scales)}: see the report")
+def law_chart(rule: Rule, width: int, scale: str = "hidden_size", others: Mapping[str, float] | None = None) -> Text:
+    """The law along one scale: its line, its interval as dots, the measured optima with their intervals.
+
+    Args:
+        others: the values of the other scales, by default the largest measured ones.
+    """
+    others = {name: (others or {}).get(name, rule.scales[name].high) for name in rule.scales if name != scale}
+    cells = [cell for cell in rule.cells if all(cell.scales[name] == value for name, value in others.items())]
+    measured = sorted({cell.scales[scale] for cell in rule.cells}) if scale in rule.scales else []
     if len(measured) < 2:
         return Text("")
     # Next to the measured sizes: at a measured size, `recommend` gives the interval of its runs, not of the law.
     shown = geometric(measured[0] * 1.001, measured[-1] * 2.002, 80)
-    answers = [(size, recommend(size, rule=rule)) for size in shown]
-    lows = [cell.low for cell in rule.cells] + [answer.low for _, answer in answers]
-    highs = [cell.high for cell in rule.cells] + [answer.high for _, answer in answers]
+    answers = [(size, recommend(rule=rule, **{**others, scale: size})) for size in shown]
+    lows = [cell.low for cell in cells] + [answer.low for _, answer in answers]
+    highs = [cell.high for cell in cells] + [answer.high for _, answer in answers]
     chart = Chart(
         width=min(width, _WIDEST),
         height=_HEIGHT - 2,
@@ -87,35 +98,41 @@ def law_chart(rule: Rule, width: int) -> RenderableType:
     chart.curve([(size, answer.high) for size, answer in answers], "dim", every=3)
     chart.curve([(size, answer.learning_rate) for size, answer in inside], "bright_blue")
     chart.curve([(size, answer.learning_rate) for size, answer in beyond], "bright_blue", every=2)
-    for cell in rule.cells:
-        size = cell.scales["hidden_size"]
+    for cell in cells:
+        size = cell.scales[scale]
         chart.curve([(size, cell.low), (size, cell.high)], "yellow")
         chart.mark(size, cell.learning_rate, "●", "yellow")
-    legend = Text("best learning rate against hidden size   ", "bold")
+    legend = Text(f"best learning rate against {scale.replace('_', ' ')}{_at(others)}   ", "bold", no_wrap=True)
     legend.append("● measured  ", "yellow").append("─ law  ", "bright_blue").append("·· interval", "dim")
-    return Group(legend, chart.render())
+    return legend.append("\n").append(chart.render())
 
 
-def _place(answer: Recommendation, rule: Rule) -> dict[str, float]:
-    return {name: answer.scales[name] for name in rule.scales}
+def _at(others: Mapping[str, float]) -> str:
+    return f" at {place_name(others)}" if others else ""
 
 
 def recommendations(rule: Rule, width: int, targets: Sequence[Mapping[str, float]] = ()) -> RenderableType:
     """A row per measured size, and per target or for twice and four times the largest: rate, interval, basis."""
     rows = advice_rows(rule, targets)
-    if not rows:
-        return Text("")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     head = list(advice_head(rule))
     scales = len(rule.scales)
     if width < 90:
         head[: scales + 1] = [*(name.removesuffix(" size") for name in head[:scales]), "LR"]
-    shown = head if width >= 70 else head[: scales + 2]
-    for name in shown:
+    while len(head) > scales + 2 and _width(head, rows) > width:
+        head.pop()
+    for name in head:
         table.add_column(name, justify="left" if name == "basis" else "right", no_wrap=name != "basis")
     for row in rows:
-        table.add_row(*row.cells[: len(shown)], style="" if row.supported else "dim")
+        table.add_row(*row.cells[: len(head)], style="" if row.supported else "dim")
     return table
+
+
+def _width(head: Sequence[str], rows: Sequence[AdviceRow]) -> int:
+    """Of a table with whole words: the last column may wrap between them."""
+    cells = [[title, *(row.cells[index] for row in rows)] for index, title in enumerate(head)]
+    last = max((len(word) for cell in cells[-1] for word in cell.split()), default=0)
+    return sum(max(map(len, column)) + _GAP for column in cells[:-1]) + last
 
 
 def show(
@@ -127,21 +144,18 @@ def show(
     why: str = "",
     targets: Sequence[Recommendation] = (),
 ) -> None:
-    """Print the answers at the targets, the charts, the law and the recommendations."""
-    for answer in targets:
-        console.print(Text(answer_sentence(answer), "bold" if answer.supported else "bold yellow"))
-        if not answer.supported:
-            console.print(Text(f"  {answer.warnings[0]}", "yellow"))
-    if targets:
-        console.print("")
-    console.print(loss_chart(records, fit, console.width), "")
+    """Print the charts, the law and the recommendations."""
+    others = {} if rule is None else {name: scale.high for name, scale in rule.scales.items() if name != "hidden_size"}
+    console.print(loss_chart(records, fit, console.width, others), "")
     if rule is None:
-        console.print(Text(plain(f"no rule: {why}"), "bold yellow"))
+        console.print(*([Text(plain(f"no rule: {why}"), "bold yellow")] if why else []))
         return
-    chart = law_chart(rule, console.width)
-    console.print(chart, *([""] if str(chart) else []))
+    for scale in rule.scales:
+        chart = law_chart(rule, console.width, scale)
+        console.print(chart, *([""] if str(chart) else []))
     console.print(Text(plain(rule.reason), "bold"))
-    console.print(recommendations(rule, console.width, [_place(answer, rule) for answer in targets]))
+    places = [{name: told.scales[name] for name in rule.scales} for told in targets]
+    console.print(recommendations(rule, console.width, places))
 
 
 def show_sections(console: Console, title: str, sections: "Sequence[Section]") -> None:
@@ -184,9 +198,8 @@ def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
-    largest = max(rule.cells, key=lambda cell: cell.scales.get("hidden_size", 0.0)).scales
-    others = [part for name, at in largest.items() if name != "hidden_size" for part in ("--scale", f"{name}={at:g}")]
-    size = largest.get("hidden_size", 128.0)
+    others = [part for n, at in rule.scales.items() if n != "hidden_size" for part in ("--scale", f"{n}={at.high:g}")]
+    size = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else 128.0
     return [
         (command("lr", f"{size * 2:g}", *others), "ask for another size"),
         (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "check the answer on whole runs"),

@@ -1,0 +1,132 @@
+"""What a search knows at its targets, and what more runs would cost and bring."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lrtune.records.record import TrialRecord
+from lrtune.rule import Doubt, Recommendation, Rule
+from lrtune.rule.doubt import WORST_FACTOR
+from lrtune.search.ending import Ending
+from lrtune.search.options import SearchResult
+from lrtune.search.target import answers as answers_at
+from lrtune.study.study import Study
+from lrtune.study.task import cells, targets
+from lrtune.trainer.function import PREFIX
+
+# In studies/quick and studies/reference the cost falls with the square of the number of runs, from 8 to 50 of them.
+_POWER = 2.0
+_MOST = 3.0  # times the runs so far: beyond, the estimate says nothing
+_GENEROUS = 1.5  # of a budget over the estimate
+_BY_RUNS = (Doubt.COSTLY, Doubt.WIDE, Doubt.ONE_SIDED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What is known at the targets, and the estimate of what is left.
+
+    Attributes:
+        answers: at each target, in the study's order.
+        cost: the highest expected loss over the best at a target, as a share; a tenth of the cases may cost three times
+            that. None if a rule of an older schema does not say.
+        wanted: the tolerance.
+        runs: about how many more runs bring `cost` below `wanted`; 0 if it is, None if runs at other places are needed.
+        then: about the cost after them.
+        seconds: their wall time; None without a timed run.
+    """
+
+    answers: tuple[Recommendation, ...]
+    cost: float | None
+    wanted: float
+    runs: int | None
+    then: float | None
+    seconds: float | None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the data support the answer at every target."""
+        return all(answer.supported for answer in self.answers)
+
+
+def outlook(rule: Rule, study: Study, records: Sequence[TrialRecord], workers: int) -> Outlook | None:
+    """The outlook after these runs; None while the rule lacks a scale of the targets."""
+    answers = answers_at(replace(study, targets=targets(study)), rule, records)
+    if not answers:
+        return None
+    ended = len(records)
+    costs = [max(a.regret, a.regret_90 / WORST_FACTOR) for a in answers if a.regret is not None and a.regret_90]
+    cost, wanted = max(costs, default=None), rule.tolerance
+    doubts = {answer.doubt for answer in answers if answer.doubt is not None}
+    runs, then = None, None
+    if not doubts:
+        runs, then = 0, cost
+    elif cost is not None and all(a.doubt in _BY_RUNS and _beyond(study, a.scales) is None for a in answers if a.doubt):
+        factor = min(max((cost / wanted) ** (1 / _POWER), 1.0) - 1, _MOST)
+        runs = max(1, math.ceil(ended * factor), 2 * sum(a.basis != "measured" for a in answers))
+        then = max(cost / (1 + runs / max(1, ended)) ** _POWER, min(cost, wanted))
+    timed = None if runs is None or not ended else runs * sum(record.seconds for record in records) / ended / workers
+    return Outlook(answers=answers, cost=cost, wanted=wanted, runs=runs, then=then, seconds=timed)
+
+
+def outlook_of(done: SearchResult, study: Study) -> Outlook | None:
+    """The outlook at the end of a search; None without a rule."""
+    return None if done.rule is None else outlook(done.rule, study, done.records, done.workers)
+
+
+def again(done: SearchResult, study: Study, found: Outlook | None) -> list[str] | None:
+    """The words of the command that goes on; None if it would run nothing more, or only a notebook can run it."""
+    if study.trainer.startswith(PREFIX) or done.ending is Ending.EXHAUSTED:
+        return None
+    if done.ending.is_final and found is not None and found.is_enough:
+        return None
+    words = ["search", str(done.out / "study.toml"), "--out", str(done.out)]
+    beyond = next((_beyond(study, a.scales) for a in found.answers if not a.supported), None) if found else None
+    if beyond is not None:
+        name, values = beyond[0], ",".join(f"{value:g}" for value in beyond[1])
+        words += ["--widths", values] if name == "hidden_size" else ["--scale", f"{name}={values}"]
+    elif done.ending is Ending.COMPLETE:
+        words += ["--design", "scale-aware"]
+    elif done.ending is Ending.ENOUGH:
+        words += ["--tolerance", f"{study.budget.tolerance / 2:g}"]
+    if done.ending is Ending.TRIALS_SPENT:
+        more = found.runs if found is not None and found.runs else len(done.records)
+        words += ["--trials", f"{len(done.records) + more}"]
+    elif study.budget.seconds is not None:
+        least = _least(done.records, study, done.workers)
+        seconds = max(found.seconds or 0.0 if found is not None else 0.0, least or 2 * study.budget.seconds)
+        words += ["--budget", duration(_GENEROUS * seconds)]
+    return words
+
+
+def _beyond(study: Study, place: Mapping[str, float]) -> tuple[str, tuple[float, ...]] | None:
+    """The scale in which a place lies furthest above the trained values, and these with one nearer to it; else None."""
+    trained = {"hidden_size": study.widths, **study.scales}
+    factors = {name: place[name] / max(values) for name, values in trained.items() if name in place}
+    name = max(factors, key=lambda each: factors[each], default="")
+    if not name or factors[name] <= 1 + 1e-6:
+        return None
+    return name, (*trained[name], float(math.floor(min(place[name], 2 * max(trained[name])))))
+
+
+def _least(records: Sequence[TrialRecord], study: Study, workers: int) -> float | None:
+    """Seconds of two runs at each place without a run, and of one run, at the slowest one's speed."""
+    slowest = max((record.seconds for record in records), default=None)
+    tried = {(record.hidden_size, tuple(sorted(record.scales.items()))) for record in records}
+    missing = sum((width, tuple(sorted(scales.items()))) not in tried for width, scales in cells(study))
+    return None if slowest is None else (1 + 2 * missing) * slowest / workers
+
+
+def duration(seconds: float) -> str:
+    """A time for `--budget`, rounded up: 45s, 12m, 1h30m."""
+    if seconds < 90:
+        return f"{max(5, math.ceil(seconds / 5) * 5)}s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 90:
+        return f"{minutes}m"
+    hours, rest = divmod(math.ceil(minutes / 15) * 15, 60)
+    return f"{hours}h{rest}m" if rest else f"{hours}h"
+
+
+def place_name(place: Mapping[str, float]) -> str:
+    """``hidden 512, steps 1600``."""
+    return ", ".join(f"{name.removesuffix('_size').replace('_', ' ')} {value:g}" for name, value in place.items())

@@ -1,0 +1,64 @@
+"""The last lines of a search: the answer at the targets, whether it is good enough, why it ended, and how to go on."""
+
+from lrtune.report.outlook import Outlook, duration, place_name
+from lrtune.rule import Recommendation
+from lrtune.search.ending import Ending
+from lrtune.search.options import SearchResult
+from lrtune.study.study import Study
+
+_MOST = 4  # targets with a line each
+
+
+def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[str]:
+    """The lines, the answer first; `found` is the outlook at the end of the search."""
+    lines = _answers(found, study) if found is not None else []
+    lines.append(f"ended: {_reason(done)}")
+    if found is not None and not found.is_enough:
+        lines.append(f"more: {_more(found, done)}")
+    return lines
+
+
+def _answers(found: Outlook, study: Study) -> list[str]:
+    answers = found.answers
+    if len(answers) <= _MOST or study.targets:
+        return [_answer(answer, found.wanted) for answer in answers]
+    enough = sum(answer.supported for answer in answers)
+    worst = max((a for a in answers if not a.supported), key=lambda a: a.regret or 0.0, default=answers[-1])
+    shown = answers[-1:] if worst is answers[-1] else (answers[-1], worst)
+    return [*(_answer(answer, found.wanted) for answer in shown), f"good enough at {enough} of {len(answers)} sizes"]
+
+
+def _answer(answer: Recommendation, wanted: float) -> str:
+    """``0.0023 at hidden 512 (0.0018 … 0.0031): good enough, may cost 0.30% of loss (wanted: 0.5%)``."""
+    head = f"{answer.learning_rate:.3g} at {place_name(answer.scales)} ({answer.low:.2g} … {answer.high:.2g})"
+    cost = "" if answer.regret is None else f"may cost {percent(answer.regret)} of loss (wanted: {wanted * 100:.3g}%)"
+    if answer.supported:
+        return f"{head}: good enough" + (f", {cost}" if cost else "")
+    doubt = answer.warnings[0].removeprefix("not supported by the data: ").partition("; ")[0]
+    return f"{head}: not good enough, {doubt}"
+
+
+def _reason(done: SearchResult) -> str:
+    """The ending's own sentence, and its numbers; how to continue has a line of its own."""
+    return f"{done.ending.value}: {done.stop_reason}" if done.ending is Ending.ENOUGH else done.stop_reason
+
+
+def _more(found: Outlook, done: SearchResult) -> str:
+    if found.runs is None or found.then is None or found.cost is None or found.cost <= found.wanted:
+        places: dict[str, list[str]] = {}
+        for answer in found.answers:
+            if answer.doubt is not None:
+                places.setdefault(answer.doubt.value, []).append(place_name(answer.scales))
+        return "; ".join(f"{advice} ({'; '.join(names[:_MOST])})" for advice, names in places.items())
+    time = "" if found.seconds is None else f" ({_workers(found.seconds, done.workers)})"
+    runs = f"{found.runs} more run{'s' if found.runs > 1 else ''}"
+    return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
+
+
+def _workers(seconds: float, workers: int) -> str:
+    return f"{duration(seconds)} on {workers} worker{'s' if workers > 1 else ''}"
+
+
+def percent(share: float) -> str:
+    """A share of loss; above 30% only its order is known."""
+    return "30% or more" if share >= 0.3 else f"{share:.0%}" if share >= 0.0995 else f"{share:.2%}"

@@ -1,0 +1,122 @@
+"""The end of a search: the answer at the targets, whether it is good enough, why it ended, and how to go on."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrtune.law.fit import LawFit, fit_run
+from lrtune.records.record import TrialRecord
+from lrtune.report.outlook import again, duration, outlook_of
+from lrtune.report.terminal.conclusion import conclusion
+from lrtune.search.ending import Ending, StopReason
+from lrtune.search.options import SearchResult
+from lrtune.study.study import Budget, Study
+
+STUDY = Study(widths=(32, 64, 128), steps=100, budget=Budget(seconds=60, tolerance=0.01))
+
+STRICT = replace(STUDY, budget=Budget(seconds=60, tolerance=1e-4))
+
+
+def runs(octaves: tuple[float, ...] = (-2, -1, 0, 1, 2), widths: tuple[int, ...] = (32, 64, 128)) -> list[TrialRecord]:
+    return [
+        TrialRecord(
+            trial=n,
+            hidden_size=width,
+            learning_rate=0.3 / width * 2.0**octave,
+            seed=0,
+            status="finished",
+            steps=100,
+            steps_done=100,
+            loss=4 + 0.1 * (octave - 0.2) ** 2 + 0.003 * math.sin(37 * n),
+            seconds=10.0,
+        )
+        for n, (width, octave) in enumerate((w, o) for w in widths for o in octaves)
+    ]
+
+
+def ended(records: list[TrialRecord], ending: Ending, study: Study = STUDY, text: str = "so") -> SearchResult:
+    fit: LawFit | None = fit_run(records, tolerance=study.budget.tolerance) if records else None
+    return SearchResult(records=records, reason=StopReason(ending, text), out=Path("runs/x"), fit=fit, workers=2)
+
+
+def said(done: SearchResult, study: Study = STUDY) -> tuple[list[str], str]:
+    """The lines, and the command that goes on."""
+    found = outlook_of(done, study)
+    return conclusion(done, study, found), " ".join(again(done, study, found) or [])
+
+
+def test_an_end_that_is_good_enough_says_so_and_needs_no_more() -> None:
+    lines, command = said(ended(runs(), Ending.ENOUGH, text="regret is low"))
+    assert [line.split(" ", 1)[1][:13] for line in lines[:3]] == ["at hidden 32 ", "at hidden 64 ", "at hidden 128"]
+    assert all(": good enough, may cost 0." in line and line.endswith("(wanted: 1%)") for line in lines[:3])
+    assert lines[3:] == [f"ended: {Ending.ENOUGH.value}: regret is low"] and command == ""
+
+
+def test_a_spent_budget_names_what_more_would_cost_and_bring_and_the_command() -> None:
+    lines, command = said(ended(runs(), Ending.SECONDS_SPENT, STRICT, "the budget of 60 s is spent"), STRICT)
+    assert any(": not good enough, it may cost " in line for line in lines)
+    assert "ended: the budget of 60 s is spent" in lines
+    (more,) = [line for line in lines if line.startswith("more: ")]
+    assert " more runs (" in more and "on 2 workers) would bring the cost from " in more
+    assert more.endswith("to about 0.01% of loss")
+    assert command.startswith("search runs/x/study.toml --out runs/x --budget ")
+
+
+def test_the_runs_still_wanted_grow_with_the_root_of_the_cost() -> None:
+    """By the square law that the recorded searches show: a quarter of the tolerance takes twice the runs."""
+    found = outlook_of(ended(runs(), Ending.SECONDS_SPENT, STRICT), STRICT)
+    assert found is not None and found.cost is not None and found.runs is not None
+    assert found.runs == math.ceil(15 * (math.sqrt(found.cost / 1e-4) - 1)) < 45
+    assert found.seconds == pytest.approx(found.runs * 10 / 2)
+
+
+def test_runs_on_one_side_ask_for_the_other_side() -> None:
+    lines, command = said(ended(runs((-2, 1.5)), Ending.SECONDS_SPENT))
+    assert any("not good enough, runs lie on one side of the optimum only" in line for line in lines)
+    assert lines[-1].startswith("more: add runs on the other side of the optimum (hidden ") and "--budget" in command
+
+
+def test_targets_come_first_and_one_beyond_the_trained_sizes_asks_for_a_nearer_size() -> None:
+    far = replace(STUDY, targets=({"hidden_size": 4096.0},))
+    lines, command = said(ended(runs((-2, 0, 1.5)), Ending.ENOUGH, far), far)
+    assert " at hidden 4096 (" in lines[0] and "not good enough" in lines[0]
+    assert next(line for line in lines if line.startswith("more: ")).endswith("(hidden 4096)")
+    assert "--widths 32,64,128,256" in command
+
+
+def test_a_horizon_beyond_the_trained_ones_asks_for_a_longer_one() -> None:
+    study = replace(
+        STUDY, scales={"steps": (100.0, 200.0)}, targets=({"hidden_size": 128.0, "steps": 5000.0},), budget=Budget()
+    )
+    both = [replace(run, scales={"steps": s}, trial=run.trial + int(s)) for s in (100.0, 200.0) for run in runs()]
+    lines, command = said(ended(both, Ending.ENOUGH, study), study)
+    assert " at hidden 128, steps 5000 (" in lines[0]
+    assert "--scale steps=100,200,400" in command and "--budget" not in command
+
+
+def test_without_a_rule_the_command_has_a_budget_for_every_size() -> None:
+    lines, command = said(ended([], Ending.SECONDS_SPENT))
+    assert lines == ["ended: so"] and command == "search runs/x/study.toml --out runs/x --budget 3m"
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (Ending.EXHAUSTED, ""),
+        (Ending.COMPLETE, "--design scale-aware --budget"),
+        (Ending.TRIALS_SPENT, "--trials "),
+        (Ending.INTERRUPTED, "search runs/x/study.toml --out runs/x --budget "),
+    ],
+)
+def test_how_to_go_on_follows_the_ending(ending: Ending, words: str) -> None:
+    _, command = said(ended(runs((-2, 1.5)), ending))
+    assert words in command and bool(words) == bool(command)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1, "5s"), (61, "65s"), (100, "2m"), (3700, "62m"), (9000, "2h30m")])
+def test_durations_are_rounded_up_and_readable_by_the_flag(seconds: float, text: str) -> None:
+    from lrtune.study.toml import parse_seconds
+
+    assert duration(seconds) == text and parse_seconds(text) >= seconds
