@@ -6,11 +6,18 @@ import typer
 
 from lrtune.cli.flags import Output, Rule
 from lrtune.cli.terminal import result, say
+from lrtune.cli.values import parse_numbers, parse_widths
 
 
 def export(
     format_: Annotated[str, typer.Option("--format", metavar="python|json|yaml|toml", help="What to write.")],
     rule: Rule = None,
+    sizes: Annotated[
+        str | None, typer.Option("--sizes", metavar="512,1024", help="Hidden sizes to list (json, yaml, toml).")
+    ] = None,
+    scale: Annotated[
+        list[str] | None, typer.Option("--scale", metavar="NAME=VALUE", help="Another scale of the rule: steps=2000.")
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write the rule in a format that your configuration reads."""
@@ -18,7 +25,9 @@ def export(
     from lrtune.rule import load_rule
     from lrtune.rule.export import export_rule
 
-    text = export_rule(load_rule(rule), format_)
+    scales = parse_numbers(scale or [], flag="--scale")
+    widths = parse_widths(sizes, flag="--sizes") if sizes else ()
+    text = export_rule(load_rule(rule), format_, sizes=widths, scales=scales)
     if output is None:
         result(text.rstrip("\n"))
     else:

@@ -9,12 +9,12 @@ from lrtune.errors import InputError
 from lrtune.fields import LARGEST
 
 
-def parse_widths(text: str) -> tuple[int, ...]:
+def parse_widths(text: str, *, flag: str = "--widths") -> tuple[int, ...]:
     """Hidden sizes from ``32,64,128``."""
     try:
         return tuple(int(part) for part in text.replace(" ", "").split(","))
     except ValueError:
-        raise InputError(f"--widths: expected hidden sizes such as 32,64,128, but got {text!r:.60}") from None
+        raise InputError(f"{flag}: expected hidden sizes such as 32,64,128, but got {text!r:.60}") from None
 
 
 def parse_pairs(pairs: Sequence[str], *, flag: str) -> dict[str, str]:

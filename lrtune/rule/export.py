@@ -4,7 +4,7 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from string import Template
 from typing import Any
 
@@ -15,37 +15,50 @@ from lrtune.rule import data as ruledata
 from lrtune.rule import doubt, drawn, former, horizon, question
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
-from lrtune.rule.file import rule_to_json
-from lrtune.rule.parse import SCHEMA
 
 FORMATS = ("python", "json", "yaml", "toml")
 
 
-def export_rule(rule: Rule, format: str) -> str:
+def export_rule(
+    rule: Rule, format: str, *, sizes: Sequence[float] = (), scales: Mapping[str, float] | None = None
+) -> str:
     """The text of `rule` in one of `FORMATS`.
 
     ``python`` is a module without dependencies whose `get_learning_rate` and `recommend` answer as the rule does;
-    the others contain the advice, a row for each measured size and some others, and the rule.
+    the others contain the advice and a row for each size.
+
+    Args:
+        sizes: the hidden sizes of the rows; by default the measured ones and some others.
+        scales: the rule's other scales, the same in each row.
 
     Raises:
-        InputError: no such format.
+        InputError: no such format, or a size or scale that the rule cannot answer for.
         MissingExtraError: YAML needs PyYAML, which is not installed.
     """
-    writers: dict[str, Callable[[Rule], str]] = {
-        "python": _python,
-        "json": lambda rule: json.dumps(_document(rule), allow_nan=False, indent=2) + "\n",
-        "yaml": _yaml,
-        "toml": _toml,
-    }
-    if format not in writers:
+    if format not in FORMATS:
         raise InputError(f"format: expected one of {', '.join(FORMATS)}, but got {format!r:.40}")
-    return writers[format](rule)
+    if format == "python":
+        if sizes or scales:
+            raise InputError(
+                "sizes: the Python module answers for every size; sizes and scales are for json, yaml, toml"
+            )
+        return _python(rule)
+    document = _document(rule, _places(rule, sizes, scales or {}))
+    if format == "yaml":
+        yaml = import_extra("yaml", extra="config", purpose="export to YAML", package="PyYAML")
+        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+    if format == "toml":
+        import tomli_w
+
+        return tomli_w.dumps(_without_null(document))
+    return json.dumps(document, allow_nan=False, indent=2) + "\n"
 
 
 def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -> None:
     """Make ``${lrtune:${model.hidden_size}}`` work in OmegaConf and Hydra configurations.
 
-    A mapping after the size names the stage and further scales: ``${lrtune:256,{stage:2,tokens:2e9}}``.
+    A mapping after the size names the stage and further scales, which may be interpolations too:
+    ``${lrtune:${model.hidden_size},{stage:2,steps:${train.steps}}}``.
 
     Args:
         rule: a `Rule`, a path, or None for the one that `lrtune.rule.find_rule` finds at each resolution.
@@ -123,7 +136,7 @@ def _python(rule: Rule) -> str:
         origin=_quoted("".join(f"    {key}: {value}\n" for key, value in rule.provenance.items())),
         imports="\n".join(sorted(imports)),
         definitions="\n\n\n".join(definitions) + "\n",
-        rule=f"Rule(**{rule._replace(source='')._asdict()!r})",
+        rule=f"Rule(**{rule._replace(source='', study='', runs='')._asdict()!r})",
     )
 
 
@@ -136,8 +149,8 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', "'")
 
 
-def _document(rule: Rule) -> dict[str, Any]:
-    """Content for a configuration: the advice, a row per size, and the rule."""
+def _document(rule: Rule, places: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Content for a configuration: the advice, and a row per place."""
     document = {
         "reason": rule.reason,
         "provisional": rule.provisional,
@@ -146,14 +159,18 @@ def _document(rule: Rule) -> dict[str, Any]:
         "horizon": dict(rule.horizon),
         "conditions": dict(rule.conditions),
         "provenance": dict(rule.provenance),
-        "learning_rates": [_row(rule, scales) for scales in _places(rule)],
-        "rule": {"schema": SCHEMA, **json.loads(rule_to_json(rule))},
+        "learning_rates": [_row(rule, place) for place in places],
     }
     return {name: _literal(content) for name, content in document.items()}
 
 
-def _places(rule: Rule) -> list[dict[str, float]]:
-    """The measured cells; over hidden size alone also the powers of two up to twice the largest."""
+def _places(rule: Rule, sizes: Sequence[float], scales: Mapping[str, float]) -> list[dict[str, float]]:
+    """The sizes at these scales; by default the measured cells, over hidden size alone also powers of two up to twice
+    the largest."""
+    if sizes:
+        return [{"hidden_size": size, **scales} for size in sizes]
+    if scales:
+        return [{"hidden_size": size, **scales} for size in sorted({c.scales["hidden_size"] for c in rule.cells})]
     places = [dict(cell.scales) for cell in rule.cells]
     if tuple(rule.scales) == ("hidden_size",):
         scale = rule.scales["hidden_size"]
@@ -174,21 +191,8 @@ def _row(rule: Rule, scales: Mapping[str, float]) -> dict[str, Any]:
     return {**{key: int(v) if v.is_integer() else v for key, v in found.scales.items()}, **row}
 
 
-def _yaml(rule: Rule) -> str:
-    yaml = import_extra("yaml", extra="config", purpose="export to YAML", package="PyYAML")
-    return str(yaml.safe_dump(_document(rule), sort_keys=False, allow_unicode=True, width=120))
-
-
-def _toml(rule: Rule) -> str:
-    """TOML has no null, so that None is omitted. The rule is included as a JSON string."""
-    import tomli_w
-
-    document = _document(rule)
-    document["rule_json"] = json.dumps(document.pop("rule"), allow_nan=False)
-    return tomli_w.dumps(_without_null(document))
-
-
 def _without_null(value: Any) -> Any:
+    """The value without None, which TOML does not have."""
     if isinstance(value, dict):
         return {key: _without_null(item) for key, item in value.items() if item is not None}
     return [_without_null(item) for item in value] if isinstance(value, list) else value

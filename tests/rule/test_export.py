@@ -12,7 +12,9 @@ import pytest
 from builders import power_rule
 
 from lrtune.errors import InputError, MissingExtraError
-from lrtune.rule import Boundary, Polynomial, Rule, Step, parse_rule, recommend, save_rule
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
+from lrtune.rule import Boundary, Polynomial, Rule, Step, recommend, save_rule
 from lrtune.rule.export import export_rule, register_resolver
 
 RULES = {
@@ -65,7 +67,7 @@ def test_a_configuration_evaluates_nothing_of_an_export(format: str, before: str
     (tmp_path / "rates").write_text(export_rule(rule, format))
     config = omegaconf.OmegaConf.load(tmp_path / "rates")
     read = omegaconf.OmegaConf.to_container(config, resolve=True)
-    assert (read["reason"], read["provenance"], read["rule"]["reason"]) == (said, {"by": said}, said)
+    assert (read["reason"], read["provenance"]) == (said, {"by": said})
 
 
 def test_yaml_without_pyyaml_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +101,37 @@ def test_data_formats_carry_the_whole_advice(name: str, format: str) -> None:
         assert row["stage2_learning_rate"] == pytest.approx(answer.learning_rate / 2, rel=1e-12)
         assert (row["basis"], row["supported"], row["weight_decay"]) == (answer.basis, answer.supported, 0.1)
         assert row.get("doubt") == (answer.doubt and answer.doubt.name.lower())
-    whole = json.loads(data["rule_json"]) if format == "toml" else data["rule"]
-    assert parse_rule(json.dumps(whole)) == RULES[name]
+    assert set(data) == {
+        *("reason", "provisional", "level", "advice", "horizon", "conditions", "provenance", "learning_rates")
+    }
+
+
+def test_sizes_and_scales_choose_the_rows() -> None:
+    rows = json.loads(export_rule(RULES["power"], "json", sizes=(512, 1024)))["learning_rates"]
+    assert [row["hidden_size"] for row in rows] == [512, 1024]
+    assert rows[1]["learning_rate"] == recommend(1024, rule=RULES["power"]).learning_rate
+    runs = [
+        TrialRecord(
+            trial=0,
+            hidden_size=width,
+            learning_rate=0.3 / width * 2.0**octave,
+            seed=0,
+            scales={"steps": steps},
+            status="finished",
+            steps=int(steps),
+            steps_done=int(steps),
+            loss=4 + 0.1 * octave**2 - steps / 1000,
+        )
+        for width in (32, 64)
+        for steps in (100.0, 200.0)
+        for octave in (-1, 0, 1)
+    ]
+    rule = fit_law(runs, scales=("hidden_size", "steps")).rule
+    rows = json.loads(export_rule(rule, "json", scales={"steps": 300.0}))["learning_rates"]
+    assert [(row["hidden_size"], row["steps"]) for row in rows] == [(32, 300), (64, 300)]
+    for format, scales in (("python", {"steps": 300.0}), ("json", {"depth": 2.0})):
+        with pytest.raises(InputError):
+            export_rule(rule, format, scales=scales)
 
 
 def test_small_numbers_stay_numbers_in_yaml() -> None:
@@ -123,7 +154,8 @@ def test_the_resolver_reads_the_size_from_the_configuration(tmp_path: Path, monk
         {
             "model": {"hidden_size": 256},
             "lr": "${lrtune_test:${model.hidden_size}}",
-            "second": "${lrtune_test:${model.hidden_size},{stage:2,tokens:1e6}}",
+            "train": {"tokens": 1e6},
+            "second": "${lrtune_test:${model.hidden_size},{stage:2,tokens:${train.tokens}}}",
         }
     )
     assert config.lr == pytest.approx(0.005) and config.second == pytest.approx(0.0025)
