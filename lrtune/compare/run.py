@@ -24,6 +24,7 @@ def tasks(study: Study) -> list[Task]:
         InputError: the study has no arms or an invalid one.
     """
     arms = [study.arm(name) for name in study.arms]
+    fixed = {name: values[0] for name, values in study.scales.items() if len(values) == 1}
     if not arms:
         raise InputError("arms: expected at least one [arms.NAME] table in study.toml, but got none")
     return [
@@ -32,7 +33,7 @@ def tasks(study: Study) -> list[Task]:
             learning_rate=arm.learning_rate,
             seed=study.seed + seed,
             arm=arm.name,
-            scales={} if arm.steps == study.steps else {"steps": float(arm.steps)},
+            scales=fixed if arm.steps == study.steps else {**fixed, "steps": float(arm.steps)},
             options=arm.departures,
         )
         for seed in range(max(arm.seeds for arm in arms))

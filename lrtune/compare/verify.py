@@ -1,22 +1,27 @@
-"""`lrtune verify`: whole runs at the recommended rate and at other rates, with a text from each model."""
+"""`lrtune verify`: is the recommended rate better than its half and its double, beyond the noise of the seeds?"""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrtune.compare.arms import QUARTERS, ArmResult
+from lrtune.compare.arms import ArmResult
 from lrtune.compare.run import train_arms
-from lrtune.compare.tables import markdown
 from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
+from lrtune.records.identity import fitted_to
 from lrtune.rule import Recommendation, Rule, load_rule, recommend
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
+from lrtune.study.task import default_report_every
 from lrtune.trainer.find import trainer_of
 
 RECOMMENDED = "recommended"
+_SEEDS = 2  # at least: without noise there is no verdict
+_LENGTHS = {"steps", "tokens"}
+_OWN = ("hidden_size", "steps", "tokens")  # scales that a study has fields for
 FRESH = 1000  # added to the study's first seed, so that no search has trained these seeds
 _SOUND = {"healthy", "recovered"}
 
@@ -30,6 +35,7 @@ class Verification:
         advice: the rule's answer.
         tolerance: relative loss that counts as zero, from the rule.
         arms: the recommended rate and the others, without those of which no run ended.
+        known: how many of the runs the rule was fitted to: with any, there is no verdict.
         path: of verification.json.
         interrupted: the signal that stopped it, or None.
     """
@@ -38,6 +44,7 @@ class Verification:
     advice: Recommendation
     tolerance: float
     arms: Sequence[ArmResult]
+    known: int
     path: Path
     interrupted: int | None = None
 
@@ -56,21 +63,39 @@ class Verification:
     @property
     def gain(self) -> float | None:
         """Relative reduction of the mean final loss from the best other rate; None if either has no loss."""
-        ours = self.recommended.loss.mean if self.recommended else None
-        other = self.best_other.loss.mean if self.best_other else None
-        return None if ours is None or not other else (other - ours) / abs(other)
+        return self.gain_over(self.best_other) if self.best_other else None
+
+    def gain_over(self, other: ArmResult) -> float | None:
+        """Relative reduction of the mean final loss from another rate; None if either has no loss."""
+        ours, theirs = self.recommended.loss.mean if self.recommended else None, other.loss.mean
+        return None if ours is None or not theirs else (theirs - ours) / abs(theirs)
+
+    @property
+    def noise(self) -> float | None:
+        """Two standard errors of a difference of two means, relative to the loss, from all rates' seeds together."""
+        spreads = [arm.loss for arm in self.arms if arm.loss.deviation is not None and arm.loss.mean]
+        if not spreads:
+            return None
+        variance = statistics.fmean(((s.deviation or 0.0) / (s.mean or 1.0)) ** 2 for s in spreads)
+        return 2 * math.sqrt(variance * 2 / min(spread.count for spread in spreads))
 
     @property
     def holds(self) -> bool:
-        """Whether each run at the recommended rate ended well and no other is better by more than the tolerance."""
+        """Whether the runs at the recommended rate ended well and no other beats it beyond tolerance and noise."""
         ended = set(self.recommended.outcomes.values()) if self.recommended else {"failed"}
-        return ended <= _SOUND and (self.gain is None or self.gain >= -self.tolerance)
+        return ended <= _SOUND and (self.gain is None or self.gain >= -max(self.tolerance, self.noise or 0.0))
 
 
 def verification_study(
-    hidden_size: int, study: Study, rule: Rule, baseline: float | None = None, seed: int | None = None
+    hidden_size: int,
+    study: Study,
+    rule: Rule,
+    baseline: float | None = None,
+    seed: int | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Study:
-    """The rates as arms of a study: whole runs on fresh seeds, no pruning, the trainer's options for verification.
+    """The rates as arms of a study: whole runs on at least two fresh seeds, without pruning, with the trainer's options
+    for verification. Of the lengths that the study sweeps, the longest is trained, unless `scales` names one.
 
     The recommended rate is compared with `baseline`, or with half and double the rate.
 
@@ -81,19 +106,33 @@ def verification_study(
         raise InputError(f"hidden_size: expected a positive whole number, but got {hidden_size}")
     if baseline is not None and not (math.isfinite(baseline) and baseline > 0):
         raise InputError(f"baseline: expected a positive learning rate, but got {baseline:g}")
-    rate = recommend(hidden_size, rule=rule).learning_rate
+    advice = recommend(hidden_size, rule=rule, **_asked(study, rule, scales or {}))
+    rate, steps = advice.learning_rate, study.steps
+    if advice.horizon_steps and _LENGTHS & set(rule.scales):
+        steps = round(advice.horizon_steps)
     others = {"half": rate / 2, "double": rate * 2} if baseline is None else {"baseline": baseline}
     whole = trainer_of(study).verification_options
     return replace(
         study,
         name=f"verify-{hidden_size}",
         seed=study.seed + FRESH if seed is None else seed,
+        seeds=max(_SEEDS, study.seeds),
         widths=(hidden_size,),
-        scales={},
+        steps=steps,
+        report_every=study.report_every if steps == study.steps else default_report_every(steps),
+        scales={name: (advice.scales[name],) for name in rule.scales if name not in _OWN},
+        targets=(),
         options=dict(study.options if whole is None else whole(study)),
         arms={name: {"learning_rate": value} for name, value in {RECOMMENDED: rate, **others}.items()},
         pruner="none",
     )
+
+
+def _asked(study: Study, rule: Rule, scales: Mapping[str, float]) -> dict[str, float]:
+    """The scales of the question: the study's length, unless it sweeps lengths; then the longest by default."""
+    has_length = bool(_LENGTHS & (set(scales) | set(study.scales)))
+    length = {} if has_length or not _LENGTHS & set(rule.scales) else {"steps": float(study.steps)}
+    return {**length, **scales}
 
 
 def run_verification(
@@ -104,10 +143,11 @@ def run_verification(
     rule: Rule | str | Path | None = None,
     baseline: float | None = None,
     seed: int | None = None,
+    scales: Mapping[str, float] | None = None,
     on_event: OnEvent | None = None,
     **options: Any,
 ) -> Verification:
-    """Train each rate for `study.steps` and `study.seeds`, and write verification.json next to the rule.
+    """Train each rate over at least two seeds, and write verification.json next to the rule.
 
     For the packaged rule, the file is written to `out`.
 
@@ -118,6 +158,7 @@ def run_verification(
         rule: a rule, its file, or None for the one that `lrtune.rule.find_rule` finds.
         baseline: the rate to compare with; None for half and double the recommended one.
         seed: the first of `study.seeds`; None for one that the study's search has not trained.
+        scales: the rule's other scales; a length by default that of the study.
         on_event, **options: as of `lrtune.search.run.run_search`.
 
     Raises:
@@ -125,13 +166,14 @@ def run_verification(
         RunFailedError: no run ended.
     """
     loaded = rule if isinstance(rule, Rule) else load_rule(rule)
-    planned = verification_study(hidden_size, study, loaded, baseline, seed)
+    planned = verification_study(hidden_size, study, loaded, baseline, seed, scales)
     comparison = train_arms(planned, out, on_event=on_event, **options)
     done = Verification(
         hidden_size=hidden_size,
-        advice=recommend(hidden_size, rule=loaded),
+        advice=recommend(hidden_size, rule=loaded, **_asked(study, loaded, scales or {})),
         tolerance=loaded.tolerance,
         arms=comparison.arms,
+        known=len(fitted_to(loaded.runs, [record for arm in comparison.arms for record in arm.records.values()])),
         path=path_beside(loaded, out),
         interrupted=comparison.interrupted,
     )
@@ -151,8 +193,9 @@ def _summary(done: Verification, study: Study) -> dict[str, Any]:
             "high": advice.high,
         },
         "steps": study.steps,
-        "holds": done.holds,
+        "holds": None if done.known else done.holds,
         "gain": done.gain,
+        "noise": done.noise,
         "arms": {arm.name: _arm(arm) for arm in done.arms},
     }
 
@@ -173,35 +216,40 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
     return {"learning_rate": arm.learning_rate, "loss": arm.loss.mean, "diversity": arm.diversity.mean, "runs": runs}
 
 
-def to_markdown(done: Verification) -> str:
-    """A table of the rates: loss and diversity over the steps, outcomes, and the models' texts."""
-    header = ["", *(f"{arm.name}, {arm.learning_rate:.3g}" for arm in done.arms)]
-    rows = [
-        [f"{column} at {share:.0%}", *(str(arm.at(column, share)) for arm in done.arms)]
-        for column in ("loss", "diversity")
-        if any(column in record.curve for arm in done.arms for record in arm.records.values())
-        for share in QUARTERS
+def verdict_line(done: Verification) -> str:
+    """Whether the recommended rate is the best of those tried, with the differences and the noise."""
+    if done.known:
+        return f"no verdict: the rule was fitted to {done.known} of these runs; leave out --seed"
+    ours = done.recommended
+    if ours is None or done.best_other is None or done.gain is None:
+        return "no verdict: a rate has no run with a final loss"
+    gains = {arm.name: done.gain_over(arm) for arm in done.arms if arm is not ours}
+    parts = [f"{name} ends {abs(gain):.2%} {'above' if gain >= 0 else 'below'}" for name, gain in gains.items() if gain]
+    noise = done.noise or 0.0
+    against = f"{', '.join(parts)} (noise of {ours.loss.count} seeds: {noise:.2%} of loss)"
+    if unsound := set(ours.outcomes.values()) - _SOUND:
+        return (
+            f"no: runs at the recommended rate {ours.learning_rate:.3g} ended {', '.join(sorted(unsound))}; {against}"
+        )
+    if not done.holds:
+        return f"no: {done.best_other.name}, {done.best_other.learning_rate:.3g}, is better than the advice; {against}"
+    if done.gain > noise:
+        return f"yes: the recommended rate {ours.learning_rate:.3g} is the best of those tried; {against}"
+    return f"yes, as far as the noise and the tolerance of {done.tolerance:.2%} tell; {against}"
+
+
+def rows(done: Verification) -> tuple[list[str], list[list[str]]]:
+    """A header and a row per rate: final loss over the seeds, and how its runs ended."""
+    header = ["", "learning rate", "final loss", "ended"]
+    return header, [
+        [arm.name, f"{arm.learning_rate:.3g}", str(arm.loss), ", ".join(dict.fromkeys(arm.outcomes.values()))]
+        for arm in sorted(done.arms, key=lambda arm: arm.learning_rate)
     ]
-    rows.append(["ended", *(", ".join(dict.fromkeys(arm.outcomes.values())) for arm in done.arms)])
-    parts = [f"# Hidden size {done.hidden_size}: {_sentence(done)}\n", markdown(header, rows)]
-    for arm in done.arms:
-        for name, text in _texts(arm).items():
-            quoted = "".join(f"    {line}\n" for line in text.splitlines() or [""])
-            parts.append(f"## {name}, {arm.name} ({arm.learning_rate:.3g})\n\n{quoted}")
-    return "\n".join(parts)
 
 
-def _sentence(done: Verification) -> str:
-    if done.recommended is None or done.best_other is None:
-        return "a rate has no run with a final loss"
-    if done.gain is None:
-        return "a run has no final loss"
-    than = {"half": "half of it", "double": "its double"}.get(done.best_other.name, "the baseline")
-    word = "below" if done.gain >= 0 else "above"
-    sentence = f"the recommended rate ends {abs(done.gain):.1%} of loss {word} {than}"
-    if unsound := set(done.recommended.outcomes.values()) - _SOUND:
-        return f"{sentence}, but does not hold: its runs ended {', '.join(sorted(unsound))}"
-    return sentence
+def texts(done: Verification) -> Mapping[str, str]:
+    """The texts of the first run at the recommended rate."""
+    return _texts(done.recommended) if done.recommended else {}
 
 
 def _texts(arm: ArmResult) -> Mapping[str, str]:

@@ -1,13 +1,19 @@
 """lrtune verify: two rates side by side, written beside the rule that was verified."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
 from lrtune.compare import verify as module
+from lrtune.compare.arms import ArmResult
 from lrtune.compare.effects import ArmsComparison
-from lrtune.compare.verify import run_verification, to_markdown, verification_study
+from lrtune.compare.run import tasks
+from lrtune.compare.verify import Verification, rows, run_verification, texts, verdict_line, verification_study
 from lrtune.errors import InputError
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, save_rule
 from lrtune.study.study import Study
 
@@ -40,17 +46,17 @@ def test_a_verification_is_written_beside_its_rule_and_keeps_what_is_there(tmp_p
     # Another baseline in the same folder: the former one's runs do not mix in.
     other = run_verification(64, STUDY, tmp_path / "run", rule=rule_file, baseline=0.005, engine="inline")
     assert other.gain is not None and other.gain < 0 and not other.holds
-    assert "loss above the baseline" in to_markdown(other)
+    assert verdict_line(other).startswith("no: baseline, 0.005, is better than the advice; baseline ends ")
 
 
 @pytest.mark.slow
 def test_a_collapsed_run_does_not_hold_and_its_text_is_shown(tmp_path, rule_file):
     done = run_verification(64, STUCK, tmp_path / "run", rule=rule_file, engine="inline")
     assert not done.holds
-    text = to_markdown(done)
-    assert "the the the the" in text
-    assert "| ended | collapsed | collapsed | collapsed |" in text
-    assert "but does not hold: its runs ended collapsed" in text
+    assert any("the the the the" in text for text in texts(done).values())
+    assert [row[-1] for row in rows(done)[1]] == ["collapsed"] * 3
+    assert verdict_line(done).startswith("no: runs at the recommended rate 0.0")
+    assert " ended collapsed; " in verdict_line(done)
 
 
 def test_what_was_interrupted_is_not_written(tmp_path, rule_file, monkeypatch):
@@ -67,7 +73,8 @@ def test_without_a_baseline_half_and_double_are_tried(tmp_path, rule_file):
     rates = {arm.name: arm.learning_rate for arm in done.arms}
     assert rates["half"] == pytest.approx(rates["recommended"] / 2) == pytest.approx(rates["double"] / 4)
     assert done.best_other is not None and done.best_other.name == "half"
-    assert not done.holds and "of loss above half of it" in to_markdown(done)
+    assert not done.holds and verdict_line(done).startswith("no: half, 0.0")
+    assert re.search(r"half ends \d+\.\d+% below, double ends \d+\.\d+% above \(noise of 2 seeds: ", verdict_line(done))
 
 
 @pytest.mark.slow
@@ -81,6 +88,83 @@ def test_the_bundled_trainer_runs_both_stages_and_writes_a_sample():
     study = verification_study(64, Study(options={"schedule": "constant", "depth": 2}), load_rule())
     assert study.options == {"sample_tokens": 80, "schedule": "two-stage", "depth": 2}
     assert (study.widths, study.pruner, list(study.arms)) == ((64,), "none", ["recommended", "half", "double"])
+
+
+def test_scales_and_length_are_those_of_the_rule_and_there_are_two_seeds():
+    runs = [
+        TrialRecord(
+            trial=0,
+            hidden_size=width,
+            learning_rate=0.3 / width * 2.0**octave,
+            seed=0,
+            scales={"steps": steps, "rank": rank},
+            status="finished",
+            steps=int(steps),
+            steps_done=int(steps),
+            loss=4 + 0.1 * octave**2,
+        )
+        for width in (32, 64)
+        for steps, rank in ((100.0, 4.0), (200.0, 4.0), (200.0, 8.0))
+        for octave in (-1, 0, 1)
+    ]
+    rule = fit_law(runs, scales=("hidden_size", "steps", "rank")).rule
+    plain = Study(trainer="analytic:train", seeds=1, scales={"steps": (100.0, 200.0), "rank": (4.0, 8.0)})
+    study = verification_study(64, plain, rule, scales={"rank": 8.0})
+    assert (study.steps, study.seeds, dict(study.scales)) == (200, 2, {"rank": (8.0,)})
+    assert {task.scales["rank"] for task in tasks(study)} == {8.0}
+    assert verification_study(64, plain, rule, scales={"rank": 8.0, "steps": 150.0}).steps == 150
+    assert verification_study(64, replace(plain, scales={}, steps=120), rule, scales={"rank": 8.0}).steps == 120
+    with pytest.raises(InputError, match="give rank"):
+        verification_study(64, plain, rule)
+
+
+def result(learning_rate, losses):
+    records = {
+        seed: TrialRecord(
+            trial=seed,
+            hidden_size=64,
+            learning_rate=learning_rate,
+            seed=seed,
+            status="finished",
+            steps=10,
+            steps_done=10,
+            loss=loss,
+        )
+        for seed, loss in enumerate(losses)
+    }
+    return ArmResult(
+        name={0.01: "recommended", 0.005: "half", 0.02: "double"}[learning_rate],
+        learning_rate=learning_rate,
+        hidden_size=64,
+        steps=10,
+        departures={},
+        records=records,
+        outcomes=dict.fromkeys(records, "healthy"),
+        phases={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("middle", "half", "holds", "words"),
+    [
+        ((3.00, 3.01), (3.10, 3.11), True, "yes: the recommended rate 0.01 is the best of those tried"),
+        ((3.00, 3.01), (2.99, 3.00), True, "yes, as far as the noise and the tolerance of 1.00% tell"),
+        ((3.00, 3.40), (2.80, 3.20), True, "yes, as far as the noise"),
+        ((3.00, 3.01), (2.80, 2.81), False, "no: half, 0.005, is better than the advice"),
+    ],
+)
+def test_the_verdict_weighs_the_noise_of_the_seeds(tmp_path, middle, half, holds, words):
+    arms = [result(0.01, middle), result(0.005, half), result(0.02, (3.5, 3.51))]
+    done = Verification(
+        hidden_size=64,
+        advice=load_rule("packaged").recommend(64, tokens=1e6),
+        tolerance=0.01,
+        arms=arms,
+        known=0,
+        path=tmp_path / "v.json",
+    )
+    assert done.holds is holds and verdict_line(done).startswith(words)
+    assert verdict_line(replace(done, known=2)).startswith("no verdict: the rule was fitted to 2 of these runs")
 
 
 def test_the_seeds_are_not_those_of_the_search_unless_asked_for():
