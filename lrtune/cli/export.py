@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from lrtune.cli.flags import Output, Rule
-from lrtune.cli.terminal import result, say
+from lrtune.cli.terminal import say
 from lrtune.cli.values import parse_numbers, parse_widths
+from lrtune.errors import plain
 
 
 def export(
@@ -29,7 +30,7 @@ def export(
     widths = parse_widths(sizes, flag="--sizes") if sizes else ()
     text = export_rule(load_rule(rule), format_, sizes=widths, scales=scales)
     if output is None:
-        result(text.rstrip("\n"))
+        print(plain(text.rstrip("\n")))  # as it is, also in a terminal: a wrapped line would be another text
     else:
         write_whole(output, text, follow=True)
         say(f"wrote {output}")
