@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lrtune.study.study import Study
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial
@@ -62,6 +63,24 @@ def test_one_seed_one_course(target: str) -> None:
     trainer = resolve_trainer(target)
     courses = [[r.loss for r in reports(trainer, seed=seed)[0]] for seed in (3, 3, 4)]
     assert courses[0] == courses[1] != courses[2]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks transformers
+def test_an_adapter_learns_and_only_its_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("peft", reason="peft is not installed")
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent))
+    trainer = resolve_trainer("examples.lora:train")
+    options = {"base": str(tmp_path)}
+    assert trainer.prepare is not None
+    trainer.prepare(Study(widths=(16,), options=options))
+    counts = []
+    for rank in (2.0, 4.0):
+        found, facts = reports(trainer, options=options, scales={"rank": rank}, learning_rate=0.03)
+        assert found[-1].step == 40 and found[-1].loss < math.log(256) - 2
+        counts.append(facts[0].parameters)
+    per_rank = 2 * ((16 + 48) + (16 + 16) + (16 + 64) + (64 + 16))  # two layers of attention, its output, and the FFN
+    assert counts == [2 * per_rank, 4 * per_rank]
 
 
 @pytest.mark.usefixtures("in_examples")
