@@ -32,9 +32,6 @@ _FLAT = 12.0  # octaves of rates with the same loss, from which the loss does no
 _SAME = 0.005  # relative loss
 _AT_BOUND = 0.5  # octaves
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
-_UNKNOWN_SHAPES = (
-    1.15  # more covers curves with a corner better, but 1.4 doubles the runs (studies/benchmarks/sureness.md)
-)
 _AHEAD = 6  # runs that are looked ahead
 
 
