@@ -155,9 +155,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    print(
-        "| surface | searches | compute to 1%, joint over separate | to the end | true regret at the end: median, most |"
-    )
+    print("| surface | searches | compute to 1%, joint over separate | to the end | true regret at the end, most |")
     print("|---" * 5 + "|", flush=True)
     with ProcessPoolExecutor(args.jobs) as pool:
         for kind in args.kinds:
