@@ -67,7 +67,7 @@ def test_runs_that_all_fail_end_the_search_with_the_trainers_own_words(tmp_path:
 
 
 def test_a_poisonous_trial_is_given_up_and_a_hanging_one_timed_out(tmp_path: Path):
-    small = {"widths": [16], "points": 2, "steps": 10}
+    small = {"widths": [16], "points": 2, "steps": 12}
     code, said = scene.finish(scene.start(tmp_path / "run", "poison_or_hang", study=small, attempts=2, trial_timeout=4))
     assert code == 0, said
     why = {record.learning_rate > 0.1: record.why for record in scene.records(tmp_path / "run") if record.why}
