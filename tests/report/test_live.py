@@ -314,6 +314,15 @@ def test_without_a_rule_the_reason_is_shown_and_what_to_do() -> None:
     assert "no rule: all runs failed" in console.export_text()
 
 
+def test_next_commands_of_a_law_without_widths_keep_the_trained_one(rule: Rule) -> None:
+    rank = rule._replace(
+        scales={"rank": rule.scales["hidden_size"]._replace(low=4.0, high=16.0)}, conditions={"hidden_size": 32}
+    )
+    first, second, *_ = [line for line, _ in next_commands(rank, Path("runs/x"), lambda *words: " ".join(words))]
+    assert first == "lr 32 --scale rank=32"
+    assert second.startswith("verify 32 ")
+
+
 def test_next_commands_name_a_size_beyond_the_measured(rule: Rule, tmp_path: object) -> None:
     from pathlib import Path
 

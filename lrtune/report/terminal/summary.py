@@ -198,10 +198,16 @@ def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
-    others = [part for n, at in rule.scales.items() if n != "hidden_size" for part in ("--scale", f"{n}={at.high:g}")]
-    size = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else 128.0
+    widths = rule.scales.get("hidden_size")
+    trained = rule.conditions.get("hidden_size")
+    size = widths.high if widths is not None else float(trained) if isinstance(trained, int | float) else 128.0
+    # Another width, or, where the law has none, twice the other scales.
+    times = 1 if widths is not None else 2
+    others = [(n, at.high * times) for n, at in rule.scales.items() if n != "hidden_size"]
+    asked = f"{size if widths is None else size * 2:g}"
+    flags = [part for name, value in others for part in ("--scale", f"{name}={value:g}")]
     return [
-        (command("lr", f"{size * 2:g}", *others), "ask for another size"),
+        (command("lr", asked, *flags), "ask for another size"),
         (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "check the answer on whole runs"),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
