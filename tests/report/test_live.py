@@ -4,6 +4,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -324,7 +325,6 @@ def test_next_commands_of_a_law_without_widths_keep_the_trained_one(rule: Rule) 
 
 
 def test_next_commands_name_a_size_beyond_the_measured(rule: Rule, tmp_path: object) -> None:
-    from pathlib import Path
 
     lines = [line for line, _ in next_commands(rule, Path("runs/x"), lambda *words: " ".join(words))]
     assert lines[0] == "lr 256" and lines[1].startswith("verify 128")
