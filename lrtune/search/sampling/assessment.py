@@ -82,7 +82,10 @@ class Assessment:
         elif self.lacking and self.regret_90 < self.tolerance:
             text += f", but too few runs finished at {_list(self.lacking)}"
         if self.exhausted:
-            return f"{text}; {MOST} runs a target did not suffice: allow a larger tolerance, or train more steps"
+            more = (
+                "train more steps" if all(known.trials for known in self.known) else "train sizes nearer to the target"
+            )
+            return f"{text}; {MOST} runs a target did not suffice: allow a larger tolerance, or {more}"
         if self.enough or not self.ahead:
             return text
         saved = self.regret_ahead[0] - self.regret_ahead[-1]
