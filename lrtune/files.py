@@ -121,7 +121,7 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
                 former = os.lstat(target).st_mode
                 if stat.S_ISREG(former):
                     os.fchmod(handle, stat.S_IMODE(former))
-                elif not stat.S_ISLNK(former):
+                elif not stat.S_ISLNK(former) and not stat.S_ISDIR(former):
                     raise OSError(errno.EINVAL, "not a regular file", target)
             os.replace(temporary, target)
     except BaseException as error:
