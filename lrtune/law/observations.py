@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, plain
 from lrtune.law.atoms import Array
 from lrtune.law.forecast import forecast
 from lrtune.law.no_rule import NoRule, NoRuleError
@@ -23,6 +23,7 @@ _BINS = 8  # per octave: rates in one bin are merged
 _FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
 _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
+_FAILED = "failed with an error"
 _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
 
 
@@ -68,6 +69,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
     """
     groups: dict[tuple[float, ...], list[TrialRecord]] = {}
     left_out: Counter[str] = Counter()
+    cause = ""
     count = 0
     for record in records:
         count += 1
@@ -75,7 +77,8 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         if any(value is None for value in key):
             left_out[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
         elif record.status == "failed":
-            left_out["failed with an error"] += 1
+            left_out[_FAILED] += 1
+            cause = plain(record.reason) or cause
         elif record.status == "finished" and (record.loss is None or not math.isfinite(record.loss)):
             left_out["no final loss"] += 1
         else:
@@ -86,7 +89,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
     if not groups and missing and left_out:
         raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
     every = [record for group in groups.values() for record in group]
-    _check(groups, left_out)
+    _check(groups, left_out, cause)
     measure = measure_of([r.loss for r in every if r.status == "finished" and r.loss is not None])
     cells = tuple(
         Cell(
@@ -107,14 +110,16 @@ def measure_of(losses: Sequence[float]) -> Measure:
     return Measure(unit=max(abs(min(losses)), min(abs(middle - min(losses)), 1e300), 1e-300))
 
 
-def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter[str]) -> None:
+def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter[str], cause: str) -> None:
     runs = [record for group in groups.values() for record in group]
     finished = [record.loss for record in runs if record.status == "finished" and record.loss is not None]
     if not finished:
         ended = Counter(record.status for record in runs) + left_out
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
-        reason = NoRule.NONE_FINISHED if runs else NoRule.ALL_FAILED
-        raise NoRuleError(reason, f"no run finished ({how}): a rule needs two rates at one size, one of them finished")
+        reason = NoRule.NONE_FINISHED if len(runs) > left_out[_FAILED] else NoRule.ALL_FAILED
+        last = f", the last with {cause:.200}" if cause and reason is NoRule.ALL_FAILED else ""
+        text = f"no run finished ({how}{last}): a rule needs two rates at one size, one of them finished"
+        raise NoRuleError(reason, text)
     if all(len({record.learning_rate for record in group}) < 2 for group in groups.values()):
         raise NoRuleError(NoRule.ONE_RATE, "only one learning rate at every size")
     early = any(record.status != "finished" for record in runs)

@@ -269,6 +269,14 @@ def test_optima_without_a_law_are_measured_as_they_are() -> None:
     [
         ([run(64, r, None, "diverged") for r in (0.1, 0.2)], NoRule.NONE_FINISHED, "no run finished (2 diverged)"),
         ([run(64, r, None, "failed") for r in (0.1, 0.2)], NoRule.ALL_FAILED, "2 failed with an error"),
+        (
+            [
+                run(64, 0.2, None, "diverged"),
+                *(replace(run(64, 0.1, None, "failed"), why="step 21 of 20") for _ in "ab"),
+            ],
+            NoRule.ALL_FAILED,
+            "(1 diverged, 2 failed with an error, the last with step 21 of 20)",
+        ),
         ([run(w, 0.1, 3.0 + w) for w in WIDTHS], NoRule.ONE_RATE, "one learning rate at every size"),
         ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2)], NoRule.EQUAL_LOSSES, "all 10 losses are 3"),
         ([run(w, r, 1e299 * r) for w in WIDTHS for r in (0.1, 0.2)], NoRule.NONE_FINISHED, "(10 diverged)"),
