@@ -3,8 +3,6 @@
 A scale's slope is counted in octaves per e-fold of the scale: an exponent of −1 is −1.44.
 """
 
-import math
-
 # Mean and standard deviation of the slope by scale; `OTHER_SLOPE` for scales that nobody knows.
 SLOPES = {
     # −0.3 … −0.8 in published recipes, −0.8 … −3 in small models: Step Law, arXiv 2310.11453, nanochat
@@ -53,5 +51,3 @@ STRANGE = 1e-9  # of a cell's likelihood at its best: no cell is sure beyond it
 # Early ends.
 DOUBT = 0.04  # share of early ends that say nothing
 FAILED_SPREAD = 0.5  # octaves: how far below its optimum a cell may start to fail
-
-LN2 = math.log(2.0)
