@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from lrtune.cli import run as run_cli
+from lrtune.errors import InputError
 from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
-from lrtune.study.toml import to_toml
+from lrtune.study.toml import load_study, to_toml
 
 pytestmark = pytest.mark.slow
 
@@ -252,3 +253,10 @@ def test_no_form_of_a_url_shows_its_password(
     assert run_cli([word.replace("{}", url.format("hunter2")) for word in words]) in (1, 2)
     out, err = capfd.readouterr()
     assert "hunter2" not in out + err and len(err.splitlines()) == 1 and "unexpected" not in err
+
+
+@pytest.mark.parametrize("line", ["[" + ".".join("a" * 200) + "]", ".".join('"a"' for _ in range(200)) + " = 1"])
+def test_a_key_of_many_parts_is_refused_before_it_is_parsed(tmp_path: Path, line: str) -> None:
+    (tmp_path / "s.toml").write_text(line)
+    with pytest.raises(InputError, match="expected keys of at most 100 dotted parts"):
+        load_study(tmp_path / "s.toml")
