@@ -104,7 +104,7 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
     if done.rule is not None:
         warn_of_other_sizes(done.rule)
     say(f"report: {report}")
-    commands = next_commands(done.rule, done.out, command)
+    commands = next_commands(done.rule, done.out, command, done.targets)
     longest = max(len(line) for line, _ in commands)
     say("next:")
     for line, what in commands:

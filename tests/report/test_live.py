@@ -16,7 +16,7 @@ from lrtune.report.terminal.frame import clock, describe_law, render_frame, spar
 from lrtune.report.terminal.live import JsonLinesView, PlainView, choose_view
 from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
-from lrtune.rule import Rule
+from lrtune.rule import Rule, recommend
 from lrtune.search.events import Event, LawChanged, Note, Planned, TrialEnded, TrialReported, TrialStarted
 from lrtune.study.study import Study
 
@@ -322,6 +322,12 @@ def test_next_commands_of_a_law_without_widths_keep_the_trained_one(rule: Rule) 
     first, second, *_ = [line for line, _ in next_commands(rank, Path("runs/x"), lambda *words: " ".join(words))]
     assert first == "lr 32 --scale rank=32"
     assert second.startswith("verify 32 ")
+
+
+def test_next_commands_ask_at_the_target(rule: Rule) -> None:
+    target = recommend(512, rule=rule)
+    first, *_ = next_commands(rule, Path("runs/x"), lambda *words: " ".join(words), [target])
+    assert first == ("lr 512", "ask at the target")
 
 
 def test_next_commands_name_a_size_beyond_the_measured(rule: Rule, tmp_path: object) -> None:

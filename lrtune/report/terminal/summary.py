@@ -193,21 +193,26 @@ def _close(cell: str) -> str:
     return plain(cell).replace(" ± ", "±")
 
 
-def next_commands(rule: Rule | None, out: Path, command: Command) -> list[tuple[str, str]]:
-    """The next commands with descriptions; `command` formats one for this shell."""
+def next_commands(
+    rule: Rule | None, out: Path, command: Command, targets: Sequence[Recommendation] = ()
+) -> list[tuple[str, str]]:
+    """The next commands with descriptions; `command` formats one for this shell. The first asks at a target, if any."""
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
     widths = rule.scales.get("hidden_size")
     trained = rule.conditions.get("hidden_size")
     size = widths.high if widths is not None else float(trained) if isinstance(trained, int | float) else 128.0
-    # Another width, or, where the law has none, twice the other scales.
+    # At the first target, or at another width, or, where the law has none, at twice the other scales.
     times = 1 if widths is not None else 2
-    others = [(n, at.high * times) for n, at in rule.scales.items() if n != "hidden_size"]
-    asked = f"{size if widths is None else size * 2:g}"
-    flags = [part for name, value in others for part in ("--scale", f"{name}={value:g}")]
+    place = {name: at.high * times for name, at in rule.scales.items()} | {"hidden_size": size * (3 - times)}
+    what = "ask for another size"
+    if targets:
+        place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
+    flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:g}")]
+    asked = f"{place['hidden_size']:g}"
     return [
-        (command("lr", asked, *flags), "ask for another size"),
+        (command("lr", asked, *flags), what),
         (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "check the answer on whole runs"),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
