@@ -930,8 +930,8 @@ BREAKAGES = (
     Breakage(
         "sampler: what was known before a run ended is taken for what is known",
         "lrtune/search/sampling/model.py",
-        "if self._last is None or self._last[0] != key:",
-        "if self._last is None:",
+        "if accuracy not in self._last or self._last[accuracy][0] != key:",
+        "if accuracy not in self._last:",
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(
@@ -947,6 +947,20 @@ BREAKAGES = (
         " and not any(one.at_edge for one in known)",
         "",
         ("search/sampling/test_model.py",),
+    ),
+    Breakage(
+        "search: a loss that is not finite is a measurement",
+        "lrtune/search/sampling/model.py",
+        "        record = measured(record)\n",
+        "",
+        ("search/sampling/test_model.py",),
+    ),
+    Breakage(
+        "search: an untrained target must be as certain as a trained one",
+        "lrtune/search/sampling/model.py",
+        "if t in space.places]\n        if trained",
+        "]\n        if trained",
+        ("search/test_adaptive.py",),
     ),
     Breakage(
         "sampler: pruned trials say nothing",

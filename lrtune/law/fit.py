@@ -7,7 +7,7 @@ for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.c
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from lrtune.law.formula import formula
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
-from lrtune.law.observations import Cell, Measure, gather
+from lrtune.law.observations import Cell, Measure, gather, measured
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -32,7 +32,6 @@ from lrtune.rule.drawn import locate, regrets
 __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
 
 _LN2 = math.log(2.0)
-_LARGEST = 1e100  # of losses
 DRAWS = 64
 MOST_CELLS = 300  # take 22 s of one core; the time grows faster than their number
 
@@ -82,7 +81,7 @@ def fit_law(
         InputError: the scales are not in the records.
         NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
-    runs = [_measured(record) for record in records]
+    runs = [measured(record) for record in records]
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
     cells = gathered.cells
@@ -147,15 +146,6 @@ def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFi
         if None not in sizes and len(sizes) > 1:
             swept[swept.index("batch")] = "batch_tokens"
     return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance)
-
-
-def _measured(record: TrialRecord) -> TrialRecord:
-    """The record with a loss that can be squared: diverged above `_LARGEST`, zero below its inverse."""
-    if record.loss is None or 1 / _LARGEST <= abs(record.loss) <= _LARGEST:
-        return record
-    if abs(record.loss) < 1:
-        return replace(record, loss=0.0)
-    return replace(record, loss=None, status="diverged" if record.status == "finished" else record.status)
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:

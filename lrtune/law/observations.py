@@ -7,7 +7,7 @@ that 0.01 is one per cent; else loss ÷ the absolute value of the best.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _BINS = 8  # per octave: rates in one bin are merged
 _FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
 _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
+_LARGEST = 1e100  # of losses
 _FAILED = "failed with an error"
 _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
 
@@ -79,8 +80,6 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         elif record.status == "failed":
             left_out[_FAILED] += 1
             cause = plain(record.reason) or cause
-        elif record.status == "finished" and (record.loss is None or not math.isfinite(record.loss)):
-            left_out["no final loss"] += 1
         else:
             groups.setdefault(tuple(float(value) for value in key if value is not None), []).append(record)
     if not count:
@@ -100,6 +99,16 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         for key, group in sorted(groups.items())
     )
     return Observations(cells=cells, measure=measure, left_out=dict(left_out))
+
+
+def measured(record: TrialRecord) -> TrialRecord:
+    """The record with a loss that can be squared: one that is not finite or above `_LARGEST` diverged; tiny is zero."""
+    loss = record.loss
+    if loss is not None and 1 / _LARGEST <= abs(loss) <= _LARGEST:
+        return record
+    if loss is not None and abs(loss) < 1:
+        return replace(record, loss=0.0)
+    return replace(record, loss=None, status="diverged" if record.status == "finished" else record.status)
 
 
 def measure_of(losses: Sequence[float]) -> Measure:

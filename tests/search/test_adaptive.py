@@ -112,10 +112,12 @@ def test_a_target_beyond_the_trained_sizes_is_answered_without_a_run_there() -> 
         targets=({"hidden_size": 512, "steps": 4800},),
         budget=Budget(tolerance=0.02),
     )
-    records, _, design = searched(study, joint, most=45)
+    records, why, design = searched(study, joint, most=45)
+    assert why is not None and why.ending is Ending.ENOUGH
     assert max(record.hidden_size for record in records) == 128
     assert design.assessment is not None
     [known] = design.assessment.known
     assert known.scales == {"hidden_size": 512, "steps": 4800}
+    assert known.regret <= 0.02 and known.regret_90 <= 0.06
     best = 2 ** -(5 + math.log2(512 / 64) + 0.4 * math.log2(4800 / 300))
     assert known.low < best < known.high

@@ -45,7 +45,8 @@ class Assessment:
         known: one per target, in order.
         regret_90: the worst regret over all targets is below it with the wanted confidence.
         tolerance: the wanted regret.
-        enough: `regret_90` is below `tolerance`, no target lacks runs, and none has its best rate at an edge.
+        enough: no place lacks runs, no target has its best rate at an edge, and the regret is low enough: `regret_90`
+            below `tolerance`; at targets without runs, what makes an answer supported.
         exhausted: not enough, and more runs do not help: noise hides the rest, or no run finishes.
         no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
         no_optimum: targets whose best rate lies beyond the rates that may be run.
@@ -76,6 +77,10 @@ class Assessment:
                 f"no optimum found: at {_list(self.no_optimum)} the loss still falls at the last rate that may be run"
             )
         text = f"the predicted regret at {where} is below {bound} of loss (wanted: {self.tolerance * 100:.3g}%)"
+        if not all(known.trials for known in self.known):
+            mean = max(known.regret for known in self.known)
+            text = f"the expected regret at {where} is {mean:.1%} of loss, below {bound} in nine cases of ten"
+            text += f" (wanted: {self.tolerance * 100:.3g}%)"
         edges = [known for known in self.known if known.at_edge]
         if edges and self.regret_90 < self.tolerance:
             text += f", but the best rate may lie beyond the rates that were run at {_list(k.scales for k in edges)}"

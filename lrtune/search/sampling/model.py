@@ -13,11 +13,12 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
 from lrtune.law.model import FULL, Model, pilot
-from lrtune.law.observations import Measure, cell_data, measure_of
+from lrtune.law.observations import Measure, cell_data, measure_of, measured
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
 from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
 from lrtune.records.record import TrialRecord
+from lrtune.rule.doubt import WORST_FACTOR
 from lrtune.search.sampling.acquisition import Advice, Choice, advise, choose, expected_regrets
 from lrtune.search.sampling.assessment import MOST, Assessment, Known
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
@@ -26,7 +27,7 @@ _BINS = 8  # per octave: proposals lie on its multiples
 _BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
 _LEAST = 3  # finished runs at each value of a scale, however sure the model is
 _FIRST = (0.0, -0.2, 0.2)  # of the focus: the first runs' rates, around its middle
-_WIDEN = 2.0
+_WIDEN = 2.0  # octaves
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _FLAT = 12.0  # octaves of rates with the same loss, from which the loss does not depend on the rate
 _SAME = 0.005  # relative loss
@@ -85,7 +86,7 @@ class SearchModel:
         self._losses: list[float] = []
         self._measure = Measure()
         self._compute: dict[Place, float] = {}
-        self._last: tuple[object, Posterior] | None = None
+        self._last: dict[Accuracy, tuple[object, Posterior]] = {}
 
     def take(self, number: int, record: TrialRecord | None) -> None:
         """Add an ended run once; None, and a run that failed with an error, say nothing."""
@@ -93,7 +94,8 @@ class SearchModel:
         place = None if record is None or record.status == "failed" else place_of(record, self.scales)
         if record is None or place is None:
             return
-        if record.status == "finished" and record.loss is not None:
+        record = measured(record)
+        if record.loss is not None and record.status == "finished":
             self._losses.append(record.loss)
             measure = measure_of(self._losses)
             if measure != self._measure:
@@ -185,7 +187,7 @@ class SearchModel:
             if within:
                 where = space.places[int(np.argmin(space.costs))] if place is None else place
                 return Choice(place=posterior.places.index(where), x=within[0], gain=0.0)
-        if place is None and float(np.quantile(posterior.worst, 0.9)) < space.tolerance:
+        if place is None and self._suffices(space, posterior, space.tolerance, 0.9):
             edges = (t for t in space.targets if t in space.places and self._at_edge(space, posterior, t))
             place = next(iter(self.lacking(space, running)), next(edges, None))
         allowed = space.places if place is None else (place,)
@@ -226,8 +228,8 @@ class SearchModel:
         for accuracy in (_QUICK, _SURE):
             posterior = self._posterior(space, accuracy=accuracy)
             known = tuple(self._known(space, posterior, target) for target in space.targets)
-            bound = float(np.quantile(posterior.worst, confidence))
-            enough = bound < tolerance and not lacking and flat is None and not any(one.at_edge for one in known)
+            suffices = self._suffices(space, posterior, tolerance, confidence)
+            enough = suffices and not lacking and flat is None and not any(one.at_edge for one in known)
             if not enough:
                 break
         rng = np.random.default_rng([self.seed, count, 1])
@@ -235,7 +237,7 @@ class SearchModel:
         runs = sum(len(cell.records) for cell in self._cells.values())
         return Assessment(
             known=known,
-            regret_90=bound,
+            regret_90=float(np.quantile(posterior.worst, confidence)),
             tolerance=tolerance,
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
@@ -244,6 +246,20 @@ class SearchModel:
             lacking=tuple(self._scales(place) for place in lacking),
             ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
             regret_ahead=tuple(regrets),
+        )
+
+    def _suffices(self, space: Space, posterior: Posterior, tolerance: float, confidence: float) -> bool:
+        """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
+
+        Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
+        """
+        trained = [posterior.advice[t].by_draw for t in space.targets if t in space.places]
+        if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
+            return False
+        others = [posterior.advice[t] for t in space.targets if t not in space.places]
+        return all(
+            each.regret <= tolerance and float(np.quantile(each.by_draw, 0.9)) <= WORST_FACTOR * tolerance
+            for each in others
         )
 
     def _at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
@@ -256,17 +272,15 @@ class SearchModel:
         return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
 
     def _beyond(self, space: Space, posterior: Posterior) -> list[Place]:
-        """Targets whose best rate probably lies beyond the bounds, and which were run up to these."""
+        """Targets with their best rate at an edge of their runs that is a bound of the possible rates, too."""
         found = []
         for target in space.targets:
             cell = self._cells.get(target)
             if cell is None or cell.data is None or cell.finished < _LEAST:
                 continue
-            optimum = posterior.draws.optimum[:, posterior.places.index(target)]
             first, last = cell.data.sampled
-            above = last > space.high - _AT_BOUND and np.mean(optimum > last) > _EDGE
-            below = first < space.low + _AT_BOUND and np.mean(optimum < first) > _EDGE
-            if above or below:
+            at_bound = last > space.high - _AT_BOUND or first < space.low + _AT_BOUND
+            if at_bound and self._at_edge(space, posterior, target):
                 found.append(target)
         return found
 
@@ -311,11 +325,11 @@ class SearchModel:
     def _posterior(self, space: Space, *, also: Place | None = None, accuracy: Accuracy = _QUICK) -> Posterior:
         """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
         more = () if also is None or also in space.places else (also,)
-        key = (space, more, len(self.taken), accuracy)
-        if self._last is None or self._last[0] != key:
+        key = (space, more, len(self.taken))
+        if accuracy not in self._last or self._last[accuracy][0] != key:
             rng = np.random.default_rng([self.seed, len(self.taken), 2])
-            self._last = key, self._drawn(space, more, accuracy, rng)
-        return self._last[1]
+            self._last[accuracy] = key, self._drawn(space, more, accuracy, rng)
+        return self._last[accuracy][1]
 
     def _drawn(self, space: Space, also: tuple[Place, ...], accuracy: Accuracy, rng: np.random.Generator) -> Posterior:
         measured = tuple(sorted(self._cells))

@@ -201,3 +201,13 @@ def test_a_run_that_failed_with_an_error_is_not_evidence():
     model = fed([record(64, -3.0, status="failed")])
     assert model.trials((64.0,)) == 0
     assert model.taken
+
+
+@pytest.mark.parametrize("loss", [None, 1e205])
+def test_a_run_that_finished_without_a_usable_loss_is_a_failure_at_its_rate(loss: float | None) -> None:
+    """A NaN would poison the cell; as evidence of nothing, the same rate would be proposed for ever."""
+    runs = [*sweep(64, -5.0, rates=range(-9, -3)), record(64, -3.0, loss)]
+    said = known(fed(runs), space((64,)))[0]
+    assert math.log2(said.learning_rate) == pytest.approx(-5.0, abs=0.5)
+    assert said.high < 2**-3.0
+    assert said.trials == len(runs)
