@@ -96,7 +96,7 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
     found = outlook_of(done, study)
     for line in [*([done.verified] if done.verified else []), *conclusion(done, study, found)]:
         result(line)
-    words = again(done, study, found)
+    words = again(study, done.out, done.records, done.ending, found, done.workers)
     if words is not None:
         result_command("continue:", *words, *flags)
     for note in done.notes:
@@ -115,7 +115,7 @@ def _print_end(done: "SearchResult", study: Study, flags: tuple[str, ...]) -> No
     from lrtune.report.outlook import again, outlook_of
 
     found = outlook_of(done, study)
-    words = again(done, study, found)
+    words = again(study, done.out, done.records, done.ending, found, done.workers)
     rule = None if done.rule is None else str(done.out / "rule.json")
     event = {
         "event": "ended",

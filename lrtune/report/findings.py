@@ -1,13 +1,13 @@
 """The lead of a report: the rate to use, the law, its certainty, why the search ended, and the next command."""
 
 import shlex
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts
 from lrtune.report.advice import sentence
+from lrtune.report.outlook import again, nearer, outlook
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.search.ending import Ending
@@ -102,44 +102,30 @@ def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str
         largest = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else run.study.widths[-1]
         study = str(run.folder / "study.toml")
         return "Check the answer on full-length runs.", _line("verify", f"{largest:g}", "--study", study)
-    if doubtful.basis == "extrapolated":
-        name, value = _nearer(rule, doubtful.scales)
-        return (
-            f"Measure {name.replace('_', ' ')} {value:g} too: the rate there rests on extrapolation.",
-            _again(run, {name: value}),
-        )
+    command = _resumed(run)
+    beyond = nearer(run.study, doubtful.scales) if run.study is not None else None
+    if beyond is not None:
+        name, value = beyond[0].replace("_", " "), beyond[1][-1]
+        return f"Measure {name} {value:g} too: the rate there rests on extrapolation.", command
     if run.ended and run.ended.ending is Ending.EXHAUSTED:
         return sentence(run.ended.ending.value), ""
-    return "More runs make the answer surer.", _again(run, {})
+    return "More runs reduce the uncertainty.", command
 
 
-def _nearer(rule: Rule, asked: Mapping[str, float]) -> tuple[str, float]:
-    """The scale that is extrapolated the furthest, and a value towards the one asked for, at most twice the largest."""
-    factors = {name: asked[name] / scale.high for name, scale in rule.scales.items()}
-    name = max(factors, key=lambda each: factors[each])
-    return name, min(asked[name], 2 * rule.scales[name].high)
-
-
-def _again(run: Run, more: Mapping[str, float]) -> str:
-    """The command that goes on in the same folder, with one more value of a scale, or more time."""
-    if run.study is None or run.study.trainer.startswith(PREFIX):
+def _resumed(run: Run) -> str:
+    """The command that resumes the search; empty if there is none."""
+    if run.study is None:
         return ""
-    flags: list[str] = []
-    for name, value in more.items():
-        if name == "hidden_size":
-            flags += ["--widths", ",".join(f"{each:g}" for each in (*run.study.widths, value))]
-        elif name in run.study.scales:
-            flags += ["--scale", f"{name}={','.join(f'{each:g}' for each in (*run.study.scales[name], value))}"]
-    budget = run.study.budget
-    flags += ["--budget", f"{2 * budget.seconds:g}s"] if budget.seconds else []
-    flags += ["--trials", f"{2 * budget.trials}"] if budget.trials else []
-    return _line("search", str(run.folder / "study.toml"), *flags, "--out", str(run.folder))
+    found = None if run.rule is None else outlook(run.rule, run.study, run.records, 1)
+    ending = None if run.ended is None else run.ended.ending
+    words = again(run.study, run.folder, run.records, ending, found)
+    return _line(*words) if words else ""
 
 
 def _to_fix(run: Run) -> tuple[str, str]:
     """The next step if there is no rule."""
     if run.no_rule not in (NoRule.ALL_FAILED, NoRule.NONE_FINISHED):
-        return "Run the search again in the same folder to resume it.", _again(run, {})
+        return "Run the search again in the same folder to resume it.", _resumed(run)
     last = run.records[-1]
     reason = f" ({last.reason})" if last.reason else ""
     advice = (

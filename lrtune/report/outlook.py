@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lrtune.records.record import TrialRecord
 from lrtune.rule import Doubt, Recommendation, Rule
@@ -60,7 +61,7 @@ def outlook(rule: Rule, study: Study, records: Sequence[TrialRecord], workers: i
     runs, then = None, None
     if not doubts:
         runs, then = 0, cost
-    elif cost is not None and all(a.doubt in _BY_RUNS and _beyond(study, a.scales) is None for a in answers if a.doubt):
+    elif cost is not None and all(a.doubt in _BY_RUNS and nearer(study, a.scales) is None for a in answers if a.doubt):
         factor = min(max((cost / wanted) ** (1 / _POWER), 1.0) - 1, _MOST)
         runs = max(1, math.ceil(ended * factor), 2 * sum(a.basis != "measured" for a in answers))
         then = max(cost / (1 + runs / max(1, ended)) ** _POWER, min(cost, wanted))
@@ -73,32 +74,46 @@ def outlook_of(done: SearchResult, study: Study) -> Outlook | None:
     return None if done.rule is None else outlook(done.rule, study, done.records, done.workers)
 
 
-def again(done: SearchResult, study: Study, found: Outlook | None) -> list[str] | None:
-    """The words of the command that goes on; None if it would run nothing more, or only a notebook can run it."""
-    if study.trainer.startswith(PREFIX) or done.ending is Ending.EXHAUSTED:
+def again(
+    study: Study,
+    out: Path,
+    records: Sequence[TrialRecord],
+    ending: Ending | None,
+    found: Outlook | None,
+    workers: int = 1,
+) -> list[str] | None:
+    """The words of the command that resumes a search; None if it would run nothing more or only a notebook can run it.
+
+    Args:
+        study, out, records: of the run folder.
+        ending: why its last search ended; None if it was killed or still runs.
+        found: its outlook; None without a rule.
+        workers: how many it had.
+    """
+    if study.trainer.startswith(PREFIX) or ending is Ending.EXHAUSTED:
         return None
-    if done.ending.is_final and found is not None and found.is_enough:
+    if ending is not None and ending.is_final and found is not None and found.is_enough:
         return None
-    words = ["search", str(done.out / "study.toml"), "--out", str(done.out)]
-    beyond = next((_beyond(study, a.scales) for a in found.answers if not a.supported), None) if found else None
+    words = ["search", str(out / "study.toml"), "--out", str(out)]
+    beyond = next((nearer(study, a.scales) for a in found.answers if not a.supported), None) if found else None
     if beyond is not None:
         name, values = beyond[0], ",".join(f"{value:g}" for value in beyond[1])
         words += ["--widths", values] if name == "hidden_size" else ["--scale", f"{name}={values}"]
-    elif done.ending is Ending.COMPLETE:
+    elif ending is Ending.COMPLETE:
         words += ["--design", "scale-aware"]
-    elif done.ending is Ending.ENOUGH:
+    elif ending is Ending.ENOUGH:
         words += ["--tolerance", f"{study.budget.tolerance / 2:g}"]
-    if done.ending is Ending.TRIALS_SPENT:
-        more = found.runs if found is not None and found.runs else len(done.records)
-        words += ["--trials", f"{len(done.records) + more}"]
+    if ending is Ending.TRIALS_SPENT:
+        more = found.runs if found is not None and found.runs else len(records)
+        words += ["--trials", f"{len(records) + more}"]
     elif study.budget.seconds is not None:
-        least = _least(done.records, study, done.workers)
+        least = _least(records, study, workers)
         seconds = max(found.seconds or 0.0 if found is not None else 0.0, least or 2 * study.budget.seconds)
         words += ["--budget", duration(_GENEROUS * seconds)]
     return words
 
 
-def _beyond(study: Study, place: Mapping[str, float]) -> tuple[str, tuple[float, ...]] | None:
+def nearer(study: Study, place: Mapping[str, float]) -> tuple[str, tuple[float, ...]] | None:
     """The scale in which a place lies furthest above the trained values, and these with one nearer to it; else None."""
     trained = {"hidden_size": study.widths, **study.scales}
     factors = {name: place[name] / max(values) for name, values in trained.items() if name in place}

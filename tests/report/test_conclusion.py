@@ -44,7 +44,9 @@ def ended(records: list[TrialRecord], ending: Ending, study: Study = STUDY, text
 def said(done: SearchResult, study: Study = STUDY) -> tuple[list[str], str]:
     """The lines, and the command that goes on."""
     found = outlook_of(done, study)
-    return conclusion(done, study, found), " ".join(again(done, study, found) or [])
+    return conclusion(done, study, found), " ".join(
+        again(study, done.out, done.records, done.ending, found, done.workers) or []
+    )
 
 
 def test_an_end_that_is_good_enough_says_so_and_needs_no_more() -> None:

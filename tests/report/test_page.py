@@ -180,7 +180,7 @@ def test_the_lead_gives_the_targets_first_and_then_how_to_measure_nearer_to_them
     assert [(use.place, use.supported) for use in found.uses] == [("hidden size 4,096, steps 160", False)]
     assert "Ended: the budget of 600 s is spent." in found.sentences
     assert found.advice == "Measure hidden size 256 too: the rate there rests on extrapolation."
-    assert "--widths 32,64,128,256 --budget 1200s --out" in found.command
+    assert found.command.endswith("run --widths 32,64,128,256 --budget 30m")  # as the terminal says it
     page = write_report(folder).read_text()
     assert '<p class="use doubtful">Use <strong>' in page
     assert '<td data-is="hidden size">4096</td><td data-is="steps">160</td>' in page
