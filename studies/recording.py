@@ -1,7 +1,7 @@
 """Records a fixed list of runs in full, population by population, until they are all there or the time is up.
 
 What is shared by the studies that ask for whole curves (no pruning, no sampler). Runs are named by what they are, so a
-second call goes on where the first one stopped: give it the records that are there with --have. Needs numpy, torch
+second call resumes the first: give it the records that are there with --have. Needs numpy, torch
 and this repository alone; no database, no tokenizer.
 """
 

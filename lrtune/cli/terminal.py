@@ -85,7 +85,7 @@ def command(*words: str) -> str:
 
 
 def result_command(head: str, *words: str) -> None:
-    """Print a command line below its head to stdout; one that is longer than the terminal goes on after ``\\``."""
+    """Print a head and a command line to stdout; ``\\`` breaks a line that is longer than the terminal."""
     line = plain(command(*words))
     parts = [line]
     if sys.stdout is not None and sys.stdout.isatty():

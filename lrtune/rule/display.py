@@ -76,7 +76,7 @@ def answer_sentence(told: Recommendation) -> str:
 
 
 def law_sentence(rule: Rule | None, why_none: str) -> str:
-    """The law, or why there is none."""
+    """The law as a sentence; without a rule, the reason."""
     return f"no rule: {plain(why_none)}" if rule is None else rule_sentence(rule)
 
 

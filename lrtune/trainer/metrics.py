@@ -76,7 +76,7 @@ class MetricsLog:
         rows = self._read(file, has_ended=has_ended)
         key = STATE if file.name == STATE else str(file)  # each state has the whole history
         if former and (rows[: len(former)] != former or (has_ended and len(rows) == len(former))):
-            del self._former[file]  # the program wrote the file anew
+            del self._former[file]  # the program has rewritten the file
             former = []
         for row in rows:
             self._names |= dict.fromkeys(row)

@@ -2,7 +2,7 @@
 
     python -m studies.quick.dense [--seeds 101,102,103,104] [--workers 2] [--out runs/dense]
 
-`studies.quick.regret` measures rules against them. A second call goes on where the first was stopped.
+`studies.quick.regret` measures rules against them. A second call resumes the first.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Workers that end when they should not, and what their trainers leave: the search replaces them and goes on."""
+"""Workers that end when they should not, and what their trainers leave: the search replaces them and continues."""
 
 import os
 import signal

@@ -42,7 +42,7 @@ def ended(records: list[TrialRecord], ending: Ending, study: Study = STUDY, text
 
 
 def said(done: SearchResult, study: Study = STUDY) -> tuple[list[str], str]:
-    """The lines, and the command that goes on."""
+    """The lines, and the command that resumes the search."""
     found = outlook_of(done, study)
     return conclusion(done, study, found), " ".join(
         again(study, done.out, done.records, done.ending, found, done.workers) or []

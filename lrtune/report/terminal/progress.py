@@ -118,7 +118,7 @@ class Progress:
         return self.places.setdefault(place_of(hidden_size, scales), PlaceProgress())
 
     def _look_ahead(self, rule: Rule) -> None:
-        """Estimate anew how many trials are wanted."""
+        """Update the expected number of trials."""
         if self.study is not None:
             found = outlook(rule, self.study, list(self._ended.values()), 1)
             if found is not None and found.runs is not None:
