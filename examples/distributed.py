@@ -35,6 +35,8 @@ def main() -> None:
         optimizer.zero_grad()
         error(model, examples(BATCH, data)).backward()  # averages the gradient over the processes
         optimizer.step()
+    dist.barrier()  # no process leaves while another still talks to it
+    del model, optimizer  # they hold the group, whose threads must end before the interpreter does
     dist.destroy_process_group()
 
 
