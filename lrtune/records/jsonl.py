@@ -29,6 +29,8 @@ def to_json(record: TrialRecord) -> str:
     data = asdict(negated(record) if record.maximize else record)
     if not record.maximize:
         del data["maximize"]
+    if not record.knobs:
+        del data["knobs"]
     return json.dumps(_simple(data), allow_nan=False, separators=(",", ":"))
 
 

@@ -22,6 +22,7 @@ class TrialRecord:
         trial: number in its study.
         hidden_size, learning_rate, seed: settings of the run; the rate is the peak, after warm-up.
         scales: the other swept scales by name.
+        knobs: values of what the search chose beside the rate, by name.
         status: how the run ended; any status except ``finished`` and ``failed`` means that it was stopped early.
         why: the verdict's reason, or the traceback of a failed run.
         steps: the planned horizon in optimizer steps.
@@ -52,6 +53,7 @@ class TrialRecord:
     diversity: float | None = None
     why: str = ""
     scales: Mapping[str, float] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
     tokens: int | None = None
     curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
@@ -161,6 +163,7 @@ _RECORD: Kind = table(
         **dict.fromkeys(("why", "device", "worker", "fingerprint", "source"), _WORDS),
         "arm": optional(_WORDS),
         "scales": mapping(number(0, 1e30, above=True, as_given=True)),
+        "knobs": mapping(number(0, 1e30, as_given=True)),
         "curve": mapping(_column, 1000),
         "facts": lambda where, value: Facts(**_FACTS(where, value)),
         **dict.fromkeys(("options", "plan"), mapping(_anything, 1000)),
@@ -204,4 +207,5 @@ def task_of(record: TrialRecord) -> Task:
         arm=record.arm,
         scales=record.scales,
         options=record.options,
+        knobs=record.knobs,
     )

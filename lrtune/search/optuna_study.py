@@ -38,7 +38,7 @@ _STATES = {
 
 
 # The fields of a record that a trial has from its start.
-_ASKED = ("trial", "hidden_size", "learning_rate", "seed", "scales", "arm", "options")
+_ASKED = ("trial", "hidden_size", "learning_rate", "seed", "scales", "arm", "options", "knobs")
 _MOST_SHOWN = 25  # intermediate values of a trial; each costs a transaction
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lrtune.errors import InputError
 from lrtune.fields import Kind, check, choice, flag, mapping, number, optional, sequence, text, unexpected, unknown_key
+from lrtune.study.knob import KNOBS, Knob, check_knobs
 from lrtune.study.log import Log
 
 Pruner = Literal["collapse", "none"]
@@ -119,6 +120,7 @@ class Study:
         seed: the first seed; further seeds count up from it.
         seeds: seeds per (width, rate) of a grid design; an adaptive design chooses its repeats.
         scales: further swept scales and their values (``steps`` or ``depth``, for example).
+        knobs: what the search chooses beside the learning rate, by name.
         trainer, command: the training function, or the command line of a training program.
         log: where that program writes its measurements.
         options: the trainer's settings.
@@ -143,6 +145,7 @@ class Study:
     seed: int = 0
     seeds: int = 1
     scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    knobs: Mapping[str, Knob] = field(default_factory=dict)
     trainer: str = "default"
     command: tuple[str, ...] = ()
     log: Log = field(default_factory=Log)
@@ -200,6 +203,7 @@ FIELDS: dict[str, tuple[str, Kind]] = {
     "lr_max": ("learning_rate.max", _RATE),
     "widths": ("scales.hidden_size", sequence(_HIDDEN_SIZE, 500, least=1, what="a list of whole numbers")),
     "scales": ("scales", mapping(sequence(_SCALE, 500, least=1, what="a list of numbers"), 7)),
+    "knobs": ("knobs", KNOBS),
     "options": ("options", mapping(lambda where, value: value, 1000)),
     "arms": ("arms", mapping(mapping(lambda where, value: value, 1000), 1000)),
     "pruner": ("pruning.pruner", choice("collapse", "none")),
@@ -224,6 +228,7 @@ def _check_whole(study: Study) -> None:
         )
     if "learning_rate" in study.scales:
         raise InputError("scales.learning_rate: the learning rate is searched; set [learning_rate] min and max")
+    check_knobs(study.knobs, {*study.scales, "hidden_size", "learning_rate", "seed", "steps", "tokens"})
     places = len(study.widths) * math.prod(len(values) for values in study.scales.values())
     if places > _MOST_PLACES:
         raise unexpected("scales", f"at most {_MOST_PLACES:,} combinations of hidden sizes and scales", places)
@@ -235,9 +240,9 @@ def _check_whole(study: Study) -> None:
 def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
     """Hash of the settings that affect a record, as sixteen hex digits.
 
-    Covered: trainer, command and its log, options, steps, report interval, seed, pruner, policy, and the data identity
-    that the trainer's ``prepare`` returned. Not covered: budget, design, workers, range, widths, other scales' values,
-    targets and arms: those may change in the same folder.
+    Covered: trainer, command and its log, options, names and coordinates of knobs, steps, report interval, seed,
+    pruner, policy, and the data identity that the trainer's ``prepare`` returned. Not covered: budget, design, workers,
+    ranges, widths, other scales' values, targets and arms: those may change in the same folder.
     """
     covered = {
         "trainer": study.trainer,
@@ -254,5 +259,7 @@ def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
         covered["log"] = asdict(study.log)
     if study.maximize:
         covered["maximize"] = True
+    if study.knobs:
+        covered["knobs"] = {name: str(knob.coordinate) for name, knob in study.knobs.items()}
     text = json.dumps(covered, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ LR_FLOOR, LR_CEILING = 1e-6, 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One training run to make. `options` overrides the study's options."""
+    """One training run to make. `options` overrides the study's options; `knobs` holds the knobs' values."""
 
     hidden_size: int
     learning_rate: float
@@ -24,16 +24,18 @@ class Task:
     arm: str | None = None
     scales: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def group(self) -> str:
-        """Key of the comparable runs: same width, scales and options, any rate and seed."""
+        """Key of the comparable runs: same width, scales and options, any rate, knobs and seed."""
         return group_name(self.hidden_size, self.scales, self.arm, self.options)
 
     @cached_property
     def key(self) -> str:
         """Key of this run within its study."""
-        return f"{self.group} {self.learning_rate!r} {self.seed}"
+        knobs = f" {json.dumps(dict(sorted(self.knobs.items())))}" if self.knobs else ""
+        return f"{self.group} {self.learning_rate!r} {self.seed}{knobs}"
 
 
 def group_name(

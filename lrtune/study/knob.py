@@ -1,0 +1,77 @@
+"""Knobs: quantities beside the learning rate that the search chooses, such as a second rate or the weight decay.
+
+Written ``LO..HI``, ``LO..HI*learning_rate`` (a ratio) or ``LO..HI/learning_rate`` (a product); ``0,`` before it makes
+zero a further value.
+"""
+
+import re
+from dataclasses import dataclass
+
+from lrtune.errors import InputError
+from lrtune.fields import Kind, mapping, show, text
+from lrtune.rule.knob import Coordinate
+
+MOST = 4  # knobs of a study
+AS_IT_IS = Coordinate()
+_NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
+_FORM = re.compile(rf"(0\s*,)?\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?:([*/])\s*(\w+))?")
+_WORDS = "a range such as 1e-4..1e-2, 0,0.01..1, 0.02..2*learning_rate or 1e-5..1e-2/learning_rate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """One knob.
+
+    Attributes:
+        low, high: range of its coordinate, searched in log.
+        zero: whether its value may also be zero.
+        coordinate: how its value follows from the coordinate.
+    """
+
+    low: float
+    high: float
+    zero: bool = False
+    coordinate: Coordinate = AS_IT_IS
+
+    def __str__(self) -> str:
+        return f"{'0,' if self.zero else ''}{self.low:g}..{self.high:g}{self.coordinate}"
+
+
+def _knob(where: str, value: object) -> Knob:
+    if isinstance(value, Knob):
+        return value
+    form = _FORM.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 200 else None
+    if form is None:
+        raise InputError(f"{where}: expected {_WORDS}, but got {show(value)}")
+    zero, low, high, sign, other = form.groups()
+    if float(low) == 0:
+        raise InputError(f"{where}: a range in log cannot start at 0; write 0,LO..{high} for zero and a range")
+    if not 1e-30 <= float(low) < float(high) <= 1e30:
+        raise InputError(f"{where}: expected LO below HI, but got {low}..{high}")
+    return Knob(
+        low=float(low),
+        high=float(high),
+        zero=zero is not None,
+        coordinate=Coordinate(times=other if sign == "*" else "", over=other if sign == "/" else ""),
+    )
+
+
+KNOBS: Kind = mapping(_knob, MOST, key=text(100, printable=True, least=1))
+
+
+def check_knobs(knobs: dict[str, Knob] | object, taken: set[str]) -> None:
+    """Check the names: not those of scales, and each reference one of a knob that does not depend on it."""
+    assert isinstance(knobs, dict)
+    for name, knob in knobs.items():
+        if name in taken:
+            raise InputError(f"knobs.{name}: expected a name of its own, but a scale or setting has it")
+        if not name.isidentifier():
+            raise InputError(f"knobs.{name:.100}: expected a name of letters, digits and underscores")
+        other = knob.coordinate.times or knob.coordinate.over
+        if other and other != "learning_rate":
+            if other not in knobs or other == name:
+                raise InputError(
+                    f"knobs.{name}: expected learning_rate or another knob after the sign, but got {other!r}"
+                )
+            if knobs[other].coordinate != AS_IT_IS or knobs[other].zero:
+                raise InputError(f"knobs.{name}: {other} is relative itself or may be zero; use learning_rate")
