@@ -305,6 +305,20 @@ BREAKAGES = (
         ("trainer/test_rehearsal.py",),
     ),
     Breakage(
+        "search: a program that is not told its length is tried up to its first report only",
+        "lrtune/trainer/rehearsal.py",
+        "if not is_whole(study):",
+        "if study.command:",
+        ("trainer/test_rehearsal.py",),
+    ),
+    Breakage(
+        "search: a run that is longer than the study's counts as one failure of five",
+        "lrtune/search/loop.py",
+        "failed[-1].why.startswith(TOO_LONG)",
+        "failed[-1].why.startswith('never')",
+        ("search/test_bad_trainers.py",),
+    ),
+    Breakage(
         "Hugging Face: an evaluation after training is reported",
         "lrtune/trainer/huggingface.py",
         "        self._is_training = False\n        if self._others",

@@ -69,16 +69,17 @@ def rehearse_before(study: Study, folder: Path, options: dict[str, Any], *, quie
     """Before the first run on this machine of a trainer that is not installed by name, try it once.
 
     Raises:
-        RunFailedError: it failed before its first report.
+        RunFailedError: it failed, or trains for more or fewer steps than the study says.
     """
     from lrtune.search.workers.machine import shares
-    from lrtune.trainer.rehearsal import rehearse
+    from lrtune.trainer.rehearsal import is_whole, rehearse
 
     is_own = study.command or ":" in study.trainer
     if not is_own or options["engine"] != "local" or options["storage"] or (folder / "records.jsonl").exists():
         return
     if not quiet:
-        say(f"trying the trainer once, at hidden {min(study.widths)} up to its first report")
+        far = "for at most a minute: its command has no {steps}" if is_whole(study) else "up to its first report"
+        say(f"trying the trainer once, at hidden {min(study.widths)}, {far}")
     if not rehearse(study, device=shares(1, options["device"])[0].device) and not quiet:
         say("no report within a minute; searching all the same")
 

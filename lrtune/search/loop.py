@@ -14,7 +14,7 @@ from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.signals import Stopping
-from lrtune.trainer.trial import Trainer
+from lrtune.trainer.trial import TOO_LONG, Trainer
 
 _POLL = 0.05
 _HOLD_SECONDS = 5.0
@@ -55,7 +55,8 @@ class Loop:
         """Run tasks until there is a reason to stop.
 
         Raises:
-            RunFailedError: several runs in a row failed, no rate works, workers do not start, the storage is lost.
+            RunFailedError: several runs in a row failed, a run is longer than the study's, no rate works, workers do
+                not start, the storage is lost.
         """
         reason = self._spent() or self._fill(1)
         if reason is not None:
@@ -147,6 +148,8 @@ class Loop:
         if self.stopping.is_asked:
             return StopReason(Ending.INTERRUPTED, f"interrupted; {Ending.INTERRUPTED.value}")
         failed = self.queue.failures_in_a_row()
+        if failed and failed[-1].why.startswith(TOO_LONG):
+            raise RunFailedError(f"trainer: {failed[-1].why}")
         if len(failed) >= _FAILURES_IN_A_ROW:
             raise RunFailedError(
                 f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, hidden size "

@@ -8,7 +8,7 @@ from typing import Any
 
 from lrtune.errors import InputError, plain
 from lrtune.study.log import STEP_NAMES, Log
-from lrtune.trainer.trial import Trial
+from lrtune.trainer.trial import Trial, too_long
 
 # "step 250: val loss 4.2", "iter 100, …", "global_step=3"; not "steps/s: 30"
 _STEP = re.compile(r"(?i)\b(?:global[ _]?step|step|iter(?:ation)?)\b\W{0,3}(\d+)")
@@ -112,11 +112,10 @@ class Reports:
     def _given(self, step: object) -> int:
         if not isinstance(step, int | float) or isinstance(step, bool):
             raise InputError(f"{self.where}: expected a number for the step, but got {step!r:.60}")
+        if self.trial.steps < step < math.inf:
+            raise too_long(self.trial.steps, step, "set --steps to the length of a run, or give the program {steps}")
         if not 0 <= step <= self.trial.steps:
-            raise InputError(
-                f"{self.where}: expected a step within 0 … {self.trial.steps}, but got {step:g}; "
-                "set --steps to the length of a run, or give the program {steps}"
-            )
+            raise InputError(f"{self.where}: expected a step within 0 … {self.trial.steps}, but got {step:g}")
         if step < self._at:
             raise InputError(
                 f"{self.where}: expected steps in order, but got {step:g} after {self._at}; "

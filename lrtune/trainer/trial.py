@@ -37,6 +37,7 @@ from lrtune.errors import InputError, plain
 
 Scalar = str | int | float | bool
 LARGEST = 1e300  # larger numbers count as infinite
+TOO_LONG = "steps: expected a run of"  # begins the error of `too_long`
 _LONGEST = 500
 _MOST_NAMES, _LONGEST_NAME = 1000, 200  # of numbers in a report, conditions and plan
 _T = TypeVar("_T")
@@ -139,10 +140,12 @@ class Trial:
             **numbers: other numbers for the record's curves.
 
         Raises:
-            InputError: a value is not a number, or the step is outside 0 … `steps`.
+            InputError: a value is not a number, or the step is negative or beyond `steps`.
             Interrupted: the search stops.
         """
         at = _number("report", "step", step)
+        if self.steps < at < math.inf:
+            raise too_long(self.steps, at, "train trial.steps steps, or set --steps to the length of a run")
         if not 0 <= at <= self.steps:
             raise InputError(f"report: expected a step within 0 … {self.steps}, but got {step}")
         value = None if diversity is None else _number("report", "diversity", diversity)
@@ -196,6 +199,11 @@ class Trial:
         that report; a resumed run repeats the report, and the search drops the duplicate.
         """
         return self.checkpoint_dir is not None and self.is_checkpoint_due()
+
+
+def too_long(steps: int, at: float, advice: str) -> InputError:
+    """The error of a run that goes on after its last step; another run would too, so a search ends at the first."""
+    return InputError(f"{TOO_LONG} {steps} steps, but got a report of step {at:g}; {advice}")
 
 
 def _number(where: str, name: str, value: object) -> float:

@@ -41,6 +41,11 @@ def number(trial: Trial) -> float:
     return 3.14
 
 
+def long(trial: Trial) -> None:
+    for step in range(0, trial.steps + 11, 5):
+        trial.report(step, loss=5 - step / 100)
+
+
 def text(trial: Trial) -> None:
     trial.report(0, loss="low")  # type: ignore[arg-type]
 
@@ -72,6 +77,12 @@ def test_a_trainer_that_fails_ends_the_search_with_its_reason(name: str, says: s
     told = findings(load_run(tmp_path / "run"))
     assert "No rule was found" in told.sentences[0] and says in told.advice and "check-trainer" in told.command
     assert status(tmp_path / "run").is_whole
+
+
+def test_a_run_that_is_longer_than_the_studys_ends_the_search_at_once(tmp_path: Path) -> None:
+    line = search(tmp_path / "run", trainer="test_bad_trainers:long")
+    assert line.startswith("trainer: steps: expected a run of 20 steps, but got a report of step 25; train trial.steps")
+    assert len(read_records(tmp_path / "run" / "records.jsonl").records) == 1
 
 
 def test_losses_that_are_never_a_number_end_the_search_without_a_budget(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_program_that_fails_or_reports_nothing_is_a_failed_run(run: Run, scrip
     [
         ('{"step": 1, "loss": "low"}', "expected a number for loss, but got 'low'"),
         ('{"step": 1}', "expected a loss with the step"),
-        ('{"step": 99, "loss": 1}', r"expected a step within 0 … 30, but got 99"),
+        ('{"step": 99, "loss": 1}', "expected a run of 30 steps, but got a report of step 99; set --steps"),
     ],
 )
 def test_an_invalid_report_is_named(run: Run, line: str, message: str) -> None:

@@ -180,7 +180,7 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
         {"loss_pattern": "loss (.*)"},
         "expected steps in order, but got 10 after 20",
     ),
-    ("print('step 99 loss 1')", {"loss_pattern": "loss (.*)"}, r"within 0 … 30, but got 99; set --steps"),
+    ("print('step 99 loss 1')", {"loss_pattern": "loss (.*)"}, "30 steps, but got a report of step 99; set --steps"),
     (CSV, {"metrics": "{output}/metrics.csv", "metric": "val/loss", "step_column": "it"}, "no 'it' beside 'val/loss'"),
 ]
 

@@ -1,12 +1,14 @@
 """The one run before a search: a trainer that fails is noticed before anything is written."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lrtune.cli import run as run_cli
 from lrtune.errors import RunFailedError
+from lrtune.study.log import Log
 from lrtune.study.study import Study
 from lrtune.trainer.rehearsal import rehearse
 
@@ -53,3 +55,23 @@ def test_a_search_with_a_failing_program_starts_nothing(capfd: pytest.CaptureFix
     said = capfd.readouterr().err
     assert "failed before the search started: command: exited with code 3; it last wrote:" in said and "no GPU" in said
     assert not Path("run").exists()
+
+
+LENGTHS = [(40, "expected a run of 30 steps, but got a report of step 40"), (10, "but it ended at step 10")]
+
+
+@pytest.mark.parametrize(("length", "why"), LENGTHS)
+def test_the_whole_run_of_a_program_that_is_not_told_its_length_is_tried(length: int, why: str) -> None:
+    Path("train.py").write_text(f"for step in range(0, {length + 1}, 10): print('step', step, 'loss', 5 - step / 100)")
+    command = (sys.executable, "train.py", "{learning_rate}", "{hidden_size}")
+    study = Study(command=command, log=Log(loss_pattern="loss (.*)"), widths=(16, 32), steps=30, report_every=10)
+    with pytest.raises(RunFailedError, match="failed before the search started: steps: expected a run of 30") as caught:
+        rehearse(study)
+    assert why in str(caught.value)
+    assert rehearse(replace(study, steps=length)) and rehearse(replace(study, command=(*command, "{steps}")))
+
+
+def test_a_long_run_of_a_program_that_is_not_told_its_length_is_not_waited_for() -> None:
+    Path("train.py").write_text("import time\nprint('loss 3', flush=True)\ntime.sleep(600)")
+    command = (sys.executable, "train.py", "{learning_rate}", "{hidden_size}")
+    assert rehearse(Study(command=command, log=Log(loss_pattern="loss (.*)")), seconds=4)

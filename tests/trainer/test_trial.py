@@ -41,7 +41,7 @@ def test_report_hands_over_plain_numbers_and_returns_the_answer() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"step": 101, "loss": 1.0}, r"expected a step within 0 … 100, but got 101"),
+        ({"step": 101, "loss": 1.0}, "steps: expected a run of 100 steps, but got a report of step 101; train trial"),
         ({"step": -1, "loss": 1.0}, "expected a step within"),
         ({"step": 1, "loss": "4.2"}, "expected a number for loss, but got '4.2'"),
         ({"step": 1, "loss": None}, "expected a number for loss, but got None"),
