@@ -5,11 +5,12 @@ Its proposals depend on the records and the pending tasks alone, so a killed sea
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.sampling.assessment import Assessment
-from lrtune.search.sampling.model import SearchModel
+from lrtune.search.sampling.knobs import KnobsModel
 from lrtune.search.sampling.space import Place, Space
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, targets, tidy
@@ -25,7 +26,7 @@ class AdaptiveDesign:
         self.scales = ("hidden_size", *study.scales)
         self.places = tuple(sorted(self._place(width, scales) for width, scales in cells(study)))
         self.targets = tuple(sorted(tuple(target[name] for name in self.scales) for target in targets(study)))
-        self.model = SearchModel(study.seed, self.scales)
+        self.model = KnobsModel(study.seed, self.scales, study.knobs)
         self.assessment: Assessment | None = None
         self._groups = {group_name(width, scales) for width, scales in cells(study)}
         self._seen: set[int] = set()
@@ -58,23 +59,26 @@ class AdaptiveDesign:
             self._ended.append(task_of(record))
             self.model.take(record.trial, record)
         if fresh and any(record.status == "finished" for record in records):
-            self.assessment = self.model.assess(self.space(), look_ahead=False)
+            self.assessment = self.model.assess(self.space())
 
     def _next_task(self, under_way: Sequence[Task]) -> Task:
         """The model's next run. A repeat of a rate at a place gets another seed."""
         own = [task for task in under_way if task.group in self._groups]
-        place, x = self.model.next_run(
-            self.space(),
-            [(self._place(task.hidden_size, task.scales), math.log2(task.learning_rate)) for task in own][
-                -_MOST_RUNNING:
-            ],
-            number=len(self._ended) + len(own),
+        running = [(self._place(task.hidden_size, task.scales), task.learning_rate, task.knobs) for task in own]
+        place, found, knobs = self.model.next_run(
+            self.space(), running[-_MOST_RUNNING:], number=len(self._ended) + len(own)
         )
         width, scales = int(place[0]), dict(zip(self.study.scales, place[1:], strict=True))
-        rate = tidy(min(max(2**x, LR_FLOOR), LR_CEILING))
-        group = group_name(width, scales)
-        before = sum((task.group, task.learning_rate) == (group, rate) for task in (*self._ended, *own))
-        return Task(hidden_size=width, learning_rate=rate, seed=self.study.seed + before, scales=scales)
+        rate = tidy(min(max(found, LR_FLOOR), LR_CEILING))
+        task = Task(
+            hidden_size=width,
+            learning_rate=rate,
+            seed=self.study.seed,
+            scales=scales,
+            knobs={name: tidy(value) for name, value in knobs.items()},
+        )
+        before = sum(_same(each, task) for each in (*self._ended, *own))
+        return replace(task, seed=task.seed + before)
 
     def space(self) -> Space:
         """The model's search space, with the cost of each place from its runs."""
@@ -91,6 +95,11 @@ class AdaptiveDesign:
 
     def _place(self, width: int, scales: Mapping[str, float]) -> Place:
         return (float(width), *(float(scales[name]) for name in self.study.scales))
+
+
+def _same(one: Task, other: Task) -> bool:
+    """Whether two runs differ in their seed at the most."""
+    return (one.group, one.learning_rate, one.knobs) == (other.group, other.learning_rate, other.knobs)
 
 
 def _ending(said: Assessment) -> Ending | None:

@@ -10,6 +10,7 @@ from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.rule import recommend
 from lrtune.search.cost import StepCost
+from lrtune.study.knob import Knob
 from lrtune.study.study import Study
 from lrtune.study.task import Task, cells, group_name, steps_of, targets
 
@@ -41,7 +42,7 @@ def foresee_grid(study: Study) -> Foreseen:
 
 
 def foresee(study: Study, cost: StepCost | None, workers: int) -> Foreseen:
-    """An adaptive search on a law of exponent −1 in the middle of the range, within the budget.
+    """An adaptive search on a law of exponent −1 in the middle of the range, within the budget; knobs follow no scale.
 
     Args:
         study: the study.
@@ -78,17 +79,26 @@ def _played(study: Study, task: Task, number: int, draw: random.Random) -> Trial
     centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
     octaves = math.log2(task.learning_rate * task.hidden_size / (middle * centre))
     steps = steps_of(task, study)
+    squares = octaves**2 + sum(
+        math.log2(value / math.sqrt(knob.low * knob.high)) ** 2 for knob, value in _coordinates(study, task) if value
+    )
     return TrialRecord(
         trial=number,
         hidden_size=task.hidden_size,
         learning_rate=task.learning_rate,
         seed=task.seed,
         scales=task.scales,
+        knobs=task.knobs,
         status="finished",
         steps=steps,
         steps_done=steps,
-        loss=_LOSS + _RISE * octaves**2 + draw.gauss(0.0, _NOISE),
+        loss=_LOSS + _RISE * squares + draw.gauss(0.0, _NOISE),
     )
+
+
+def _coordinates(study: Study, task: Task) -> list[tuple[Knob, float]]:
+    values = {"learning_rate": task.learning_rate, **task.knobs}
+    return [(knob, knob.coordinate.at(task.knobs[name], values)) for name, knob in study.knobs.items()]
 
 
 def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, float | None]:

@@ -44,8 +44,8 @@ class Accuracy:
     draws: int
 
 
-_QUICK = Accuracy(size=Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40)), draws=256)
-_SURE = Accuracy(size=FULL, draws=1024)  # asked before a search ends: what its rule will say
+QUICK = Accuracy(size=Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40)), draws=256)
+SURE = Accuracy(size=FULL, draws=1024)  # asked before a search ends: what its rule will say
 
 
 @dataclass
@@ -155,16 +155,16 @@ class SearchModel:
         `undecided` runs have started without a place and rate. The model predicts those, so that this run differs.
         """
         rng = np.random.default_rng([self.seed, number])
-        posterior = self._posterior(space, also=place)
+        posterior = self.posterior(space, also=place)
         running = list(running)
         for _ in range(undecided):
-            predicted = self._next(space, posterior, running, rng)
+            predicted = self.next_choice(space, posterior, running, rng)
             running.append((posterior.places[predicted.place], predicted.x))
-        chosen = self._next(space, posterior, running, rng, place=place)
+        chosen = self.next_choice(space, posterior, running, rng, place=place)
         at = posterior.places[chosen.place]
-        return at, self._free(at, chosen.x, space, running)
+        return at, self.free(at, chosen.x, space, running)
 
-    def _next(
+    def next_choice(
         self,
         space: Space,
         posterior: Posterior,
@@ -190,6 +190,18 @@ class SearchModel:
         if place is None and self._suffices(space, posterior, space.tolerance, 0.9):
             edges = (t for t in space.targets if t in space.places and self._at_edge(space, posterior, t))
             place = next(iter(self.lacking(space, running)), next(edges, None))
+        return self.choice(space, posterior, running, rng, place=place)
+
+    def choice(
+        self,
+        space: Space,
+        posterior: Posterior,
+        running: Sequence[tuple[Place, float]],
+        rng: np.random.Generator,
+        *,
+        place: Place | None = None,
+    ) -> Choice:
+        """The run that teaches most per unit of compute, at `place` if it is given."""
         allowed = space.places if place is None else (place,)
         cost = dict(zip(space.places, space.costs, strict=True))
         at = {p: i for i, p in enumerate(posterior.places)}
@@ -225,9 +237,9 @@ class SearchModel:
         """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
         tolerance = space.tolerance if tolerance is None else tolerance
         lacking, flat = self.lacking(space), self.flat(tolerance)
-        for accuracy in (_QUICK, _SURE):
-            posterior = self._posterior(space, accuracy=accuracy)
-            known = tuple(self._known(space, posterior, target) for target in space.targets)
+        for accuracy in (QUICK, SURE):
+            posterior = self.posterior(space, accuracy=accuracy)
+            known = tuple(self.known(space, posterior, target) for target in space.targets)
             suffices = self._suffices(space, posterior, tolerance, confidence)
             enough = suffices and not lacking and flat is None and not any(one.at_edge for one in known)
             if not enough:
@@ -284,7 +296,7 @@ class SearchModel:
                 found.append(target)
         return found
 
-    def _known(self, space: Space, posterior: Posterior, target: Place) -> Known:
+    def known(self, space: Space, posterior: Posterior, target: Place) -> Known:
         advice, optimum = posterior.advice[target], posterior.draws.optimum[:, posterior.places.index(target)]
         low, high = np.quantile(optimum, [0.05, 0.95])
         return Known(
@@ -316,13 +328,13 @@ class SearchModel:
             regrets.append(min([float(np.max(left)), *regrets[-1:]]))
             if len(runs) == _AHEAD:
                 return runs, regrets
-            choice = self._next(space, posterior, [*running, *runs], rng)
+            choice = self.next_choice(space, posterior, [*running, *runs], rng)
             runs.append((posterior.places[choice.place], choice.x))
 
     def _scales(self, place: Place) -> dict[str, float]:
         return dict(zip(self.scales, place, strict=True))
 
-    def _posterior(self, space: Space, *, also: Place | None = None, accuracy: Accuracy = _QUICK) -> Posterior:
+    def posterior(self, space: Space, *, also: Place | None = None, accuracy: Accuracy = QUICK) -> Posterior:
         """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
         more = () if also is None or also in space.places else (also,)
         key = (space, more, len(self.taken))
@@ -367,7 +379,7 @@ class SearchModel:
                 cell.data, cell.table = cell_data(cell.records, self._measure, tolerance), None
         data = [cell.data for cell in cells if cell.data is not None]
         unit = 2.0 ** round(math.log2(pilot(data, usual=_USUAL)))  # rounded, so that most runs change one table only
-        if accuracy != _QUICK:
+        if accuracy != QUICK:
             return data, unit, tuple(tabulate(one, unit, accuracy.size.resolution) for one in data)
         for cell, one in zip(cells, data, strict=True):
             if cell.table is None or cell.made_for != unit:
@@ -386,7 +398,7 @@ class SearchModel:
         best = float(cell.data.x[np.argmin(cell.data.y)])
         return any(best < at <= x or x <= at < best for at, status in early if status != "beaten")
 
-    def _free(self, place: Place, x: float, space: Space, running: Sequence[tuple[Place, float]]) -> float:
+    def free(self, place: Place, x: float, space: Space, running: Sequence[tuple[Place, float]]) -> float:
         """x on the lattice of proposals, moved by up to 1/4 octave to a rate without a run, if there is one."""
         records = self._cells[place].records if place in self._cells else []
         taken = {round(math.log2(r.learning_rate) * _BINS) for r in records}

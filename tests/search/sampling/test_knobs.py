@@ -1,0 +1,86 @@
+"""A search over the learning rate and a second knob, on surfaces whose best values are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lrtune.records.record import TrialRecord
+from lrtune.search.adaptive import AdaptiveDesign
+from lrtune.study.study import Study
+from lrtune.study.task import Task
+from lrtune.study.toml import parse_study
+
+_TOML = """
+[scales]
+hidden_size = [32, 64]
+[knobs]
+adam_lr = "0.01..4*learning_rate"
+"""
+
+
+def _study() -> Study:
+    return parse_study(_TOML)
+
+
+def _loss(task: Task, rise: float, noise: float) -> float:
+    """Best at a rate of 0.64 / width and a ratio of 0.25."""
+    rate = math.log2(task.learning_rate * task.hidden_size / 0.64)
+    ratio = math.log2(task.knobs["adam_lr"] / task.learning_rate / 0.25)
+    return 3 * math.exp(0.02 * rate**2 + rise * ratio**2 + noise)
+
+
+def _record(task: Task, number: int, loss: float) -> TrialRecord:
+    return TrialRecord(
+        trial=number,
+        hidden_size=task.hidden_size,
+        learning_rate=task.learning_rate,
+        seed=task.seed,
+        knobs=task.knobs,
+        status="finished",
+        steps=300,
+        steps_done=300,
+        loss=loss,
+    )
+
+
+def _searched(rise: float, most: int = 50) -> tuple[AdaptiveDesign, list[TrialRecord]]:
+    design, records = AdaptiveDesign(_study()), list[TrialRecord]()
+    rng = np.random.default_rng(1)
+    while len(records) < most and design.verdict(records, []) is None:
+        (task,) = design.propose(records, [], 1)
+        records.append(_record(task, len(records), _loss(task, rise, rng.normal(0, 0.002))))
+    return design, records
+
+
+def test_both_knobs_are_found() -> None:
+    design, records = _searched(0.01)
+    assert design.verdict(records, []) is not None
+    assert len(records) < 40
+    fit = design.model.fit(design.space())
+    for width in (32.0, 64.0):
+        rate = fit.posteriors["learning_rate"].advice[(width,)].x - math.log2(0.64 / width)
+        ratio = fit.posteriors["adam_lr"].advice[(width,)].x + 2
+        assert 0.02 * rate**2 + 0.01 * ratio**2 < 0.01
+
+
+def test_a_knob_without_effect_gets_few_runs_of_its_own() -> None:
+    _, matters = _searched(0.02)
+    _, idle = _searched(0.0)
+    assert len(idle) <= len(matters)
+
+
+def test_proposals_depend_on_records_and_pending_tasks_alone() -> None:
+    design, records = _searched(0.01, most=5)
+    fresh = AdaptiveDesign(_study())
+    first = design.propose(records, [], 2)
+    assert fresh.propose(records, [], 2) == first
+    assert len(first) == 2
+    assert first[0] != first[1]
+    assert all(0.0099 <= task.knobs["adam_lr"] / task.learning_rate <= 4.01 for task in first)
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.02])
+def test_the_range_of_a_knob_is_not_left(rise: float) -> None:
+    _, records = _searched(rise, most=12)
+    assert all(0.0099 <= record.knobs["adam_lr"] / record.learning_rate <= 4.01 for record in records)
