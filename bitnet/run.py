@@ -15,7 +15,8 @@ from bitnet.data.tokens import Tokens, batch, check_length, decode, validation_c
 from bitnet.execution.decide import members_that_fit, should_compile
 from bitnet.model import measures
 from bitnet.settings.config import Gradient
-from bitnet.settings.options import PER_MEMBER, Options, parse_options
+from bitnet.settings.options import ADAM_RATIO, PER_MEMBER, Options, parse_options
+from bitnet.settings.parametrization import factors
 from bitnet.settings.schedule import AdaptiveWarmup
 from bitnet.ternary.arithmetic import Arithmetic, choose
 from bitnet.training import checkpoint, cpu
@@ -40,6 +41,7 @@ def _shared_settings(trial: Trial) -> str:
     """A key of the settings that members of one population share."""
     options = vars(parse_options(trial.options, trial.scales))
     shared = sorted((name, value) for name, value in options.items() if name not in PER_MEMBER)
+    shared.append(("muon", options["optimizer"] == "muon"))
     return repr([trial.hidden_size, trial.steps, trial.report_every, trial.device, trial.micro_batch, shared])
 
 
@@ -116,13 +118,14 @@ class _Run:
             self.config,
             members,
             functools.partial(_batch, self.tokens, options.batch, options.context),
-            stepper=stepper_for(self.first.device, compiled=self.compiled),
+            stepper=stepper_for(self.first.device, compiled=self.compiled, muon=options.optimizer == "muon"),
             device=self.first.device,
             gradient=self.gradient,
             arithmetic=self.arithmetic,
             betas=(options.betas[0], options.betas[1]),
             epsilon=options.epsilon,
             init_std=options.init_std,
+            factors=factors(options.parametrization, self.first.hidden_size, options.base_width),
             micro_batch=self.first.micro_batch,
             state=state,
         )
@@ -136,7 +139,8 @@ class _Run:
         return Member(
             seed=trial.seed,
             schedule=options.course(trial.learning_rate, trial.steps),
-            coupled=options.optimizer == "adam-l2",
+            optimizer=options.optimizer,
+            adam_ratio=options.adam_lr / trial.learning_rate if options.adam_lr else ADAM_RATIO,
             clip=options.clip or math.inf,
             label_smoothing=options.label_smoothing,
             warmup=adaptive if options.warmup == "adaptive" else None,
@@ -285,6 +289,7 @@ def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, s
         "label_smoothing": options.label_smoothing,
         "init_std": options.init_std,
         "precision": options.precision,
+        **({"parametrization": "mup", "base_width": options.base_width} if options.parametrization == "mup" else {}),
         "data": str(tokens.facts.get("dataset", Path(tokens.folder).name)),
         "data_fingerprint": tokens.fingerprint,
     }

@@ -396,6 +396,27 @@ BREAKAGES = (
         ("bitnet/training/test_population.py",),
     ),
     Breakage(
+        "train: a resumed or shrunk run loses Muon's momentum",
+        "bitnet/training/host_steps.py",
+        'muon.state[matrix]["momentum_buffer"] = buffer',
+        'muon.state[matrix]["momentum_buffer"] = buffer.clone()',
+        ("bitnet/training/test_population.py", "bitnet/test_train.py"),
+    ),
+    Breakage(
+        "train: under µP decay shrinks with the width",
+        "bitnet/training/population.py",
+        "Share(1, last, ratio * narrow, 1 / narrow)",
+        "Share(1, last, ratio * narrow)",
+        ("bitnet/training/test_population.py",),
+    ),
+    Breakage(
+        "train: µP leaves the head's rate",
+        "bitnet/training/population.py",
+        "[Share(0, 1, ratio), Share(1, last,",
+        "[Share(0, 2, ratio), Share(2, last,",
+        ("bitnet/training/test_population.py",),
+    ),
+    Breakage(
         "rule: the project's file comes before $LRTUNE_RULE",
         "lrtune/rule/file.py",
         "    if named:\n",

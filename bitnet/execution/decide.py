@@ -1,5 +1,7 @@
 """Execution of trials on this machine: how many at once, compiled or not."""
 
+import functools
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from bitnet.settings.options import Options, parse_options
 from bitnet.ternary.arithmetic import choose
 from lrtune.trainer import Trial
 
+_log = logging.getLogger("bitnet")
+
 
 def members_at_once(trial: Trial) -> int:
     """Number of models of the trial's shape to train at once on its device."""
@@ -26,7 +30,10 @@ def members_that_fit(trials: Sequence[Trial]) -> int:
 
 
 def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial]) -> bool:
-    """Whether to compile: the user's choice; never without a compiler or with bitnet's kernels; else by a probe."""
+    """Whether to compile: not with Muon; the user's choice; not without a compiler or with kernels; else by a probe."""
+    if options.optimizer == "muon":
+        _say_plain(trials[0].device, compile=options.compile is True)
+        return False
     if isinstance(options.compile, bool):
         return options.compile
     device = trials[0].device.partition(":")[0]
@@ -36,6 +43,12 @@ def should_compile(options: Options, config: ModelConfig, trials: Sequence[Trial
         return False
     shape = _shape_of(trials[0], options, config)
     return probe.compiling_pays(shape, members=len(trials), steps=trials[0].steps)
+
+
+@functools.cache
+def _say_plain(device: str, *, compile: bool) -> None:
+    if device != "cpu" or compile:
+        _log.warning("muon: steps are not compiled or captured; its update runs one matrix of one model at a time")
 
 
 def _shape(trial: Trial) -> Shape:

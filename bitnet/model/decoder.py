@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bitnet.settings.config import Gradient, ModelConfig
+from bitnet.settings.parametrization import Factors
 from bitnet.ternary.arithmetic import Arithmetic
 from bitnet.ternary.plain import rotations
 from bitnet.ternary.quantize import bit_linear, matmul, rms_norm
@@ -51,10 +52,15 @@ def is_ternary(name: str) -> bool:
     return name not in ("embedding", "head")
 
 
-def initial_parameters(config: ModelConfig, *, seed: int, std: float = 0.02) -> Tensor:
+def initial_parameters(config: ModelConfig, *, seed: int, std: float = 0.02, factors: Factors | None = None) -> Tensor:
     """Initial parameters of one member as one vector: normal with deviation `std`, determined by (shape, seed)."""
+    factors = factors or Factors()
+    table = config.vocabulary_size * config.hidden_size
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(config.parameters, generator=generator).mul_(std)
+    drawn = torch.randn(config.parameters, generator=generator).mul_(std)
+    drawn[table : 2 * table].mul_(factors.head_std)
+    drawn[2 * table :].mul_(factors.hidden_std)
+    return drawn
 
 
 def views(flat: Tensor, config: ModelConfig) -> dict[str, Tensor]:

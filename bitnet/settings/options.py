@@ -6,11 +6,14 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from bitnet.settings.config import Ffn, Gradient, ModelConfig
+from bitnet.settings.parametrization import BASE_WIDTH
+from bitnet.settings.parametrization import Kind as Parametrization
 from bitnet.settings.schedule import Kind as ScheduleKind
 from bitnet.settings.schedule import Schedule, default_warmup
 from lrtune.fields import Kind, choice, flag, number, optional, sequence, table, text
 
-Optimizer = Literal["adamw", "adam-l2"]
+Optimizer = Literal["adamw", "adam-l2", "muon"]
+ADAM_RATIO = 0.3  # studies/muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +26,19 @@ class Options:
         tokens: a prepared token folder, which replaces the dataset options.
         depth, head_size, ffn, ffn_size: the model's shape (see `bitnet.settings.config.ModelConfig`).
         context: tokens of a sequence. batch: sequences of a step.
-        optimizer: ``adamw`` (decoupled weight decay) or ``adam-l2`` (coupled: `torch.optim.Adam`'s).
+        optimizer: ``adamw`` (decoupled weight decay), ``adam-l2`` (coupled: `torch.optim.Adam`'s), or ``muon``:
+            `torch.optim.Muon` for the ternary matrices, AdamW for embedding and head.
+        adam_lr: peak rate of that AdamW; None is 0.3 times the learning rate, which is then Muon's alone. Both rates
+            follow the schedule.
+        parametrization: ``standard``, or ``mup``, which is the same at base_width (see
+            `bitnet.settings.parametrization`).
         betas, epsilon: Adam's.
         weight_decay, weight_decay_stage2: in stages 1 and 2; schedules without stages use the first.
-        schedule: ``two-stage``, ``constant`` or ``cosine``. stage2_ratio: peak of stage 2 ÷ peak of stage 1.
+        schedule: ``two-stage``, ``constant``, ``cosine`` or ``wsd`` (warmup-stable-decay).
+        stage2_ratio: peak of stage 2 ÷ peak of stage 1.
         stage_switch: share of the steps after which stage 2 begins.
         end_lr_ratio: final learning rate ÷ peak (3e-5 / 1.5e-3 in the Training Tips).
+        cooldown: share of the steps over which the rate of ``wsd`` falls.
         warmup: ``fixed``, or ``adaptive``, which rises slowly while the model's output has collapsed.
         warmup_steps: length of the warm-up; None is 375 steps, or a tenth of a shorter run.
         warmup_pace: slope of the adaptive warm-up while the output has collapsed, as a share of the usual slope.
@@ -62,6 +72,9 @@ class Options:
     context: int = 64
     batch: int = 16
     optimizer: Optimizer = "adamw"
+    adam_lr: float | None = None
+    parametrization: Parametrization = "standard"
+    base_width: int = BASE_WIDTH
     betas: tuple[float, ...] = (0.9, 0.95)
     epsilon: float = 1e-8
     weight_decay: float = 0.1
@@ -70,6 +83,7 @@ class Options:
     stage2_ratio: float = 2 / 3
     stage_switch: float = 0.5
     end_lr_ratio: float = 0.02
+    cooldown: float = 0.2
     warmup: Literal["fixed", "adaptive"] = "fixed"
     warmup_steps: int | None = None
     warmup_pace: float = 0.25
@@ -104,6 +118,7 @@ class Options:
             end=self.end_lr_ratio * peak,
             stage2_ratio=self.stage2_ratio,
             switch=math.floor(self.stage_switch * steps),
+            cooldown=self.cooldown,
             weight_decay=self.weight_decay,
             weight_decay_stage2=self.weight_decay_stage2,
         )
@@ -122,12 +137,14 @@ class Options:
 PER_MEMBER = frozenset(
     (
         "optimizer",
+        "adam_lr",
         "weight_decay",
         "weight_decay_stage2",
         "schedule",
         "stage2_ratio",
         "stage_switch",
         "end_lr_ratio",
+        "cooldown",
         "warmup",
         "warmup_steps",
         "warmup_pace",
@@ -144,12 +161,15 @@ _NUMBERS: dict[str, Kind] = {
     "ffn_size": optional(number(0, 2**24, above=True, whole=True)),
     "context": number(0, 2**20, above=True, whole=True),
     "batch": number(0, 2**20, above=True, whole=True),
+    "adam_lr": optional(number(0, above=True)),
+    "base_width": number(0, 65_536, above=True, whole=True),
     "epsilon": number(0, 1, above=True),
     "weight_decay": number(0),
     "weight_decay_stage2": number(0),
     "stage2_ratio": number(0, 100, above=True),
     "stage_switch": number(0, 1),
     "end_lr_ratio": number(0, 1),
+    "cooldown": number(0, 1, above=True),
     "warmup_steps": optional(number(0, 2**40, whole=True)),
     "warmup_pace": number(0, 1, above=True),
     "clip": number(0),
@@ -172,6 +192,7 @@ _OPTIONS = table(
         "stream": flag,
         "ffn": choice(*get_args(Ffn)),
         "optimizer": choice(*get_args(Optimizer)),
+        "parametrization": choice(*get_args(Parametrization)),
         "betas": sequence(number(0, math.nextafter(1, 0), what="a number from 0 to below 1"), 2, least=2),
         "schedule": choice(*get_args(ScheduleKind)),
         "warmup": choice("fixed", "adaptive"),

@@ -1,4 +1,4 @@
-"""Learning rate and weight decay as functions of the step: two-stage, constant, cosine; warm-up, fixed or adaptive.
+"""Learning rate and weight decay by step: two-stage, constant, cosine, wsd; warm-up, fixed or adaptive.
 
 Two-stage (b1.58 Training Tips, Fig. 1c), with warm-up to step w, T total steps, peaks p₁ and p₂ and a common final
 rate e: in stage s
@@ -7,13 +7,16 @@ rate e: in stage s
 
 Stage 2 starts at step T/2: the rate drops to the second line, and weight decay changes to its second value. Steps
 count from 0: ``at(t)`` is the rate of the update after t updates.
+
+Warmup-stable-decay (MiniCPM, arXiv 2404.06395): the peak until a last share of the steps, the cooldown, over which the
+rate falls linearly to e (arXiv 2405.18392).
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["two-stage", "constant", "cosine"]
+Kind = Literal["two-stage", "constant", "cosine", "wsd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +24,14 @@ class Schedule:
     """The schedule of one run.
 
     Attributes:
-        kind: two-stage, constant or cosine (after warm-up).
+        kind: two-stage, constant, cosine or wsd (after warm-up).
         peak: learning rate at the end of warm-up.
         steps: total updates.
         warmup: updates over which the rate rises linearly from 0 to the peak.
-        end: final rate of two-stage and cosine.
+        end: final rate of two-stage, cosine and wsd.
         stage2_ratio: peak of stage 2 ÷ peak of stage 1.
         switch: first step of stage 2; None is the middle.
+        cooldown: share of the steps over which the rate of wsd falls.
         weight_decay, weight_decay_stage2: before the switch, and from it on; only two-stage switches.
     """
 
@@ -38,6 +42,7 @@ class Schedule:
     end: float = 0.0
     stage2_ratio: float = 2 / 3
     switch: int | None = None
+    cooldown: float = 0.2
     weight_decay: float = 0.1
     weight_decay_stage2: float = 0.0
 
@@ -67,6 +72,9 @@ class Schedule:
         left = 1.0 - (step - self.warmup) / max(1, self.steps - self.warmup)
         if self.kind == "cosine":
             return self.end + (self.peak - self.end) * 0.5 * (1.0 - math.cos(math.pi * left))
+        if self.kind == "wsd":
+            length = max(1.0, self.cooldown * self.steps)
+            return self.end + (self.peak - self.end) * min(1.0, (self.steps - step) / length)
         peak = self.peak * (self.stage2_ratio if self.in_stage2(step) else 1.0)
         return self.end + (peak - self.end) * left
 

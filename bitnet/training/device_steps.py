@@ -76,6 +76,7 @@ class DeviceSteps:
         self.seeds = seeds
         self.seed_of_member = torch.tensor([seeds.index(m.seed) for m in members], device=self.device)
         self.clip = torch.tensor([member.clip for member in members], device=self.device)
+        self.shares = self._shares(population)
         self.row = torch.zeros(1, dtype=torch.long, device=self.device)
         self.ids: Tensor | None = None
         self.paces: Tensor | None = None
@@ -85,6 +86,22 @@ class DeviceSteps:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.stream: Any = torch.cuda.Stream() if self.device.type == "cuda" else None
         self.eager_steps = 0
+
+    def _shares(self, population: Population) -> list[tuple[slice, Tensor | None]]:
+        """Columns of the parameters, and factors on their pace."""
+        ends = [0]
+        for view in population.parameters.values():
+            ends.append(ends[-1] + view[0].numel())
+        shares = population.adam_shares(
+            population.members[0]
+        )  # Muon has `HostSteps`; other members share their factors
+        return [
+            (
+                slice(ends[share.first], ends[share.last]),
+                None if share.rate == 1.0 else torch.tensor([share.rate, share.decay, 1, 1, 1], device=self.device),
+            )
+            for share in shares
+        ]
 
     def run(self, population: Population, count: int) -> None:
         """See `bitnet.training.population.Stepper.run`."""
@@ -181,17 +198,18 @@ class DeviceSteps:
         torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradients)
         torch.linalg.vector_norm(self.gradients, dim=1, out=self.norm)
         with torch.no_grad():
-            self.update(
-                state.parameters,
-                self.gradients,
-                state.first,
-                state.second,
-                pace,
-                self.clip,
-                self.norm,
-                *population.betas,
-                population.epsilon,
-            )
+            for columns, factors in self.shares:
+                self.update(
+                    state.parameters[:, columns],
+                    self.gradients[:, columns],
+                    state.first[:, columns],
+                    state.second[:, columns],
+                    pace if factors is None else pace * factors,
+                    self.clip,
+                    self.norm,
+                    *population.betas,
+                    population.epsilon,
+                )
         self.row += 1
 
 

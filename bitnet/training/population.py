@@ -1,8 +1,8 @@
 """K models of one width trained as one batched model; each has its own rate, decay, clip, seed and optimizer state.
 
-A single run is a population of one. Each row of a (K, P) tensor holds the parameters of a member; Adam's moments have
-the same layout. Clipping and the update are then a few operations over rows, and dropping a member is an index. The
-legend of shapes is in `bitnet.model.decoder`.
+A single run is a population of one. Each row of a (K, P) tensor holds the parameters of a member; Adam's moments, or
+Muon's momentum, have the same layout. Clipping and the update are then a few operations over rows, and dropping a
+member is an index. The legend of shapes is in `bitnet.model.decoder`.
 
 A `Stepper` makes the steps; see `bitnet.training.steppers`.
 """
@@ -10,7 +10,7 @@ A `Stepper` makes the steps; see `bitnet.training.steppers`.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch import Tensor
 from bitnet.model.decoder import hidden_states, initial_parameters, views
 from bitnet.model.loss import training_loss
 from bitnet.settings.config import Gradient, ModelConfig
+from bitnet.settings.options import Optimizer
+from bitnet.settings.parametrization import Factors
 from bitnet.settings.schedule import AdaptiveWarmup, Schedule
 from bitnet.ternary.arithmetic import Arithmetic, choose
 
@@ -31,7 +33,8 @@ class Member:
     Attributes:
         seed: seed of the initial weights and the data.
         schedule: its learning rate and weight decay.
-        coupled: whether weight decay is added to the gradient (L2, `torch.optim.Adam`) or decoupled (AdamW).
+        optimizer: Adam with decoupled or coupled decay (`torch.optim.AdamW`, `Adam`), or Muon for the ternary matrices.
+        adam_ratio: under Muon, AdamW's rate ÷ Muon's.
         clip: largest gradient norm; infinite for none.
         label_smoothing: share of the target's probability spread over the vocabulary.
         warmup: state of an adaptive warm-up; None for a fixed one.
@@ -39,10 +42,16 @@ class Member:
 
     seed: int
     schedule: Schedule
-    coupled: bool = False
+    optimizer: Optimizer = "adamw"
+    adam_ratio: float = 1.0
     clip: float = math.inf
     label_smoothing: float = 0.0
     warmup: AdaptiveWarmup | None = None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether weight decay is added to the gradient."""
+        return self.optimizer == "adam-l2"
 
     def pace(self, step: int) -> tuple[float, float]:
         """Learning rate and weight decay of the update at `step`; advances an adaptive warm-up."""
@@ -50,9 +59,20 @@ class Member:
         return self.schedule.learning_rate(step, ramp), self.schedule.decay(step)
 
 
+class Share(NamedTuple):
+    """Parameters that Adam updates alike: from `first` to before `last`, in order, with factors on rate and decay."""
+
+    first: int
+    last: int
+    rate: float = 1.0
+    decay: float = 1.0
+
+
 @dataclass(kw_only=True)
 class State:
     """Training state: (K, P) parameters and Adam's two moments, number of updates, and figures of the last update.
+
+    Muon's momentum is in the place of the first moment.
 
     Attributes:
         gradient_norm: (K,) norm before clipping. update_ratio: (K,) RMS of the last update of the ternary weights ÷
@@ -100,6 +120,7 @@ class Population:
         gradient: precision of the backward products.
         betas, epsilon: Adam's parameters.
         init_std: deviation of the initial weights.
+        factors: on that deviation and on the rates, for this width; see `bitnet.settings.parametrization`.
         arithmetic: implementation of the layers and the loss; None for the device's fastest.
         micro_batch: sequences of a forward pass; None for the whole batch. The gradient is that of the batch.
         state: the state to resume from; None for initial weights.
@@ -117,6 +138,7 @@ class Population:
         betas: tuple[float, float] = (0.9, 0.95),
         epsilon: float = 1e-8,
         init_std: float = 0.02,
+        factors: Factors | None = None,
         arithmetic: Arithmetic | None = None,
         micro_batch: int | None = None,
         state: State | None = None,
@@ -124,12 +146,16 @@ class Population:
         self.config, self.members, self.batches = config, list(members), batches
         self.device, self.gradient, self.micro_batch = torch.device(device), gradient, micro_batch
         self.betas, self.epsilon, self.stepper = betas, epsilon, stepper
+        self.factors = factors or Factors()
         self.arithmetic = arithmetic or choose(self.device)
         self.state = state or self._initial_state(init_std)
         self._bind()
 
     def _initial_state(self, std: float) -> State:
-        by_seed = {seed: initial_parameters(self.config, seed=seed, std=std) for seed in {m.seed for m in self.members}}
+        by_seed = {
+            seed: initial_parameters(self.config, seed=seed, std=std, factors=self.factors)
+            for seed in {member.seed for member in self.members}
+        }
         parameters = torch.stack([by_seed[member.seed] for member in self.members]).to(self.device)
         unknown = torch.full((len(self.members),), math.nan, device=self.device)
         return State(
@@ -157,6 +183,14 @@ class Population:
     def worthwhile_size(self) -> int:
         """The most members that are worth a smaller batch."""
         return self.stepper.worthwhile_size(len(self.members))
+
+    def adam_shares(self, member: Member) -> list[Share]:
+        """What Adam updates, with Muon embedding and head alone. µP's factor does not change the decay of a step."""
+        with_muon, narrow = member.optimizer == "muon", self.factors.rate
+        ratio, last = (member.adam_ratio, 2) if with_muon else (1.0, len(self.parameters))
+        if narrow == 1.0:
+            return [Share(0, last, ratio)]
+        return [Share(0, 1, ratio), Share(1, last, ratio * narrow, 1 / narrow)]
 
     def keep(self, index: Sequence[int]) -> None:
         """Drop all members but those at `index` and close the gaps."""

@@ -7,6 +7,8 @@ from bitnet.training.host_steps import HostSteps
 from bitnet.training.population import Stepper
 
 
-def stepper_for(device: str | torch.device, *, compiled: bool = False) -> Stepper:
-    """`HostSteps` for uncompiled runs on a CPU, else `DeviceSteps`."""
-    return DeviceSteps(compiled=compiled) if compiled or torch.device(device).type != "cpu" else HostSteps()
+def stepper_for(device: str | torch.device, *, compiled: bool = False, muon: bool = False) -> Stepper:
+    """`HostSteps` for Muon and for uncompiled runs on a CPU, else `DeviceSteps`."""
+    if muon or (torch.device(device).type == "cpu" and not compiled):
+        return HostSteps()
+    return DeviceSteps(compiled=compiled)

@@ -53,7 +53,7 @@ def members(count: int) -> list[Member]:
         Member(
             seed=k % 2,
             schedule=Schedule(peak=1e-3 * 2 ** (4 * k / count), steps=1000, warmup=0),
-            coupled=k % 4 == 3,
+            optimizer="adam-l2" if k % 4 == 3 else "adamw",
             clip=0.1 if k % 3 == 1 else 1.0,
             label_smoothing=0.1 if k % 5 == 4 else 0.0,
         )

@@ -113,8 +113,11 @@ def test_the_switch_of_weight_decay_is_felt_where_it_happens(tokens: str) -> Non
 
 
 @pytest.mark.parametrize("stop", [4, 8])
-def test_a_stopped_run_resumes_bit_for_bit(tokens: str, tmp_path: Path, stop: int) -> None:
-    changes = {"warmup": "adaptive", "warmup_steps": 6, "label_smoothing": 0.1}
+@pytest.mark.parametrize(
+    "more", [{}, {"optimizer": "muon", "schedule": "wsd", "parametrization": "mup", "base_width": 16}]
+)
+def test_a_stopped_run_resumes_bit_for_bit(tokens: str, tmp_path: Path, stop: int, more: dict[str, Any]) -> None:
+    changes = {"warmup": "adaptive", "warmup_steps": 6, "label_smoothing": 0.1, **more}
     whole, expected = trial(tokens, changes=changes)
     train(whole)
 
@@ -194,6 +197,22 @@ def test_trials_that_cannot_share_a_population_are_trained_in_turn(tokens: str) 
     two, second = trial(tokens, changes={"depth": 2})
     train_population([one, two])
     assert first[-1].step == second[-1].step == 12
+
+
+def test_muon_has_a_second_rate_and_its_trials_share_no_population_with_others(tokens: str) -> None:
+    runs, facts = [], list[Facts]()
+    for changes in (
+        {},
+        {"optimizer": "muon"},
+        {"optimizer": "muon", "adam_lr": 0.003},
+        {"optimizer": "muon", "adam_lr": 0.03},
+    ):
+        one, reports = trial(tokens, changes=changes, on_describe=facts.append)
+        runs.append((one, reports))
+    train_population([one for one, _ in runs])
+    losses = [reports[-1].loss for _, reports in runs]
+    assert losses[1] == losses[2] and len(set(losses)) == 3  # the default is 0.3 times the rate, 0.01
+    assert [each.plan["members"] for each in facts] == [1, 3, 3, 3]
 
 
 def test_memory_that_does_not_suffice_halves_the_population(
@@ -303,14 +322,14 @@ def test_heads_and_ffn_follow_from_the_hidden_size(hidden: int, changes: Any, he
     ("values", "message"),
     [
         ({"weight_decya": 0.1}, "unknown key 'weight_decya'; did you mean 'weight_decay'?"),
-        ({"optimizer": "sgd"}, "options.optimizer: expected one of adamw, adam-l2, but got 'sgd'"),
+        ({"optimizer": "sgd"}, "options.optimizer: expected one of adamw, adam-l2, muon, but got 'sgd'"),
         ({"depth": 0}, "options.depth: expected a positive whole number, but got 0"),
         ({"depth": 2.5}, "options.depth: expected a positive whole number, but got 2.5"),
         ({"label_smoothing": 1}, "options.label_smoothing: expected a number of at most 0.999, but got 1"),
         ({"clip": float("nan")}, "options.clip: expected a number of at least 0, but got nan"),
         ({"betas": [0.9]}, "options.betas: expected a list of 2 entries, but got 1"),
         ({"compile": "yes"}, "options.compile: expected one of auto, true, false, but got 'yes'"),
-        ({"schedule": 3}, "options.schedule: expected one of two-stage, constant, cosine, but got 3"),
+        ({"schedule": 3}, "options.schedule: expected one of two-stage, constant, cosine, wsd, but got 3"),
     ],
 )
 def test_options_that_make_no_sense(values: dict[str, Any], message: str) -> None:

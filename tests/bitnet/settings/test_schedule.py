@@ -67,6 +67,22 @@ def test_constant_and_cosine() -> None:
     assert cosine.learning_rate(999) == pytest.approx(3e-5, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (49, 0.75e-3),
+        (100, 1.5e-3),
+        (750, 1.5e-3),  # 250 updates left, the length of the cooldown
+        (875, (1.5e-3 + 3e-5) / 2),  # half-way down
+        (999, 3e-5 + 1.47e-3 / 250),
+    ],
+)
+def test_warmup_stable_decay(step: int, rate: float) -> None:
+    schedule = paper(kind="wsd", cooldown=0.25)
+    assert schedule.learning_rate(step) == pytest.approx(rate, rel=1e-12)
+    assert schedule.decay(step) == 0.1 and schedule.regime_changes == ()
+
+
 def test_default_warm_up_is_the_papers_or_a_tenth() -> None:
     assert [default_warmup(steps) for steps in (5, 300, 10_000)] == [1, 30, 375]
 
