@@ -858,6 +858,20 @@ BREAKAGES = (
         ("search/test_designs.py",),
     ),
     Breakage(
+        "search: a knob that is zero is lost in the storage",
+        "lrtune/search/optuna_study.py",
+        "zeros = {name: value for name, value in task.knobs.items() if not value}",
+        "zeros: dict[str, float] = {}",
+        ("search/test_optuna_study.py", "search/test_knobs.py"),
+    ),
+    Breakage(
+        "search: the trainer does not get the knobs",
+        "lrtune/search/workers/attempt.py",
+        "            knobs=self.task.knobs,\n",
+        "",
+        ("search/test_knobs.py",),
+    ),
+    Breakage(
         "search: Optuna is not told the diversity constraint",
         "lrtune/search/optuna_study.py",
         "if record.diversity is not None:",

@@ -16,6 +16,7 @@ class TrialStarted:
     learning_rate: float
     seed: int
     scales: Mapping[str, float] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
     arm: str | None = None
     steps: int = 0
     worker: str = ""

@@ -1,8 +1,9 @@
 """The Optuna study of a search, the source of truth for its trials and their records.
 
-Parameters are ``hidden_size`` and ``learning_rate`` with wide, fixed bounds (Optuna's samplers fail on a range that
-changes). Intermediate values are the reported losses. User attributes hold the rest: ``seed`` from the start, with
-non-empty ``scales, arm, options``; at the end ``status, why, facts, curve``, and ``run`` with the rest of the record.
+Parameters are ``hidden_size``, ``learning_rate`` and the knobs with wide, fixed bounds (Optuna's samplers fail on a
+range that changes). A knob's zero is outside of its logarithmic bounds and stands in the attribute ``knobs``.
+Intermediate values are the reported losses. User attributes hold the rest: ``seed`` from the start, with non-empty
+``scales, arm, options, knobs``; at the end ``status, why, facts, curve``, and ``run`` with the rest of the record.
 Diversity below its floor is a constraint, never a second objective.
 """
 
@@ -28,6 +29,8 @@ from lrtune.study.task import LR_CEILING, LR_FLOOR, Task
 
 WIDTHS = IntDistribution(1, 2**20)
 RATES = FloatDistribution(LR_FLOOR, LR_CEILING, log=True)
+KNOBS = FloatDistribution(1e-30, 1e30, log=True)
+_OWN = ("hidden_size", "learning_rate")  # parameters that are no knobs
 _STATES = {
     "finished": TrialState.COMPLETE,
     "collapsed": TrialState.PRUNED,
@@ -86,10 +89,11 @@ class Trials:
 
     def add(self, task: Task) -> int:
         """Add a waiting trial of this task; returns its number. A repeat adds a second trial: call `read` first."""
+        knobs = {name: value for name, value in task.knobs.items() if value}
         template = create_trial(
             state=TrialState.WAITING,
-            params={"hidden_size": task.hidden_size, "learning_rate": task.learning_rate},
-            distributions={"hidden_size": WIDTHS, "learning_rate": RATES},
+            params={"hidden_size": task.hidden_size, "learning_rate": task.learning_rate, **knobs},
+            distributions={"hidden_size": WIDTHS, "learning_rate": RATES, **dict.fromkeys(knobs, KNOBS)},
             user_attrs=attributes(task),
         )
         trial_id = self._remembering.create_new_trial(self._study_id, template)
@@ -188,7 +192,8 @@ def open_to_look(url: str) -> optuna.storages.RDBStorage:
 
 def attributes(task: Task) -> dict[str, Any]:
     """A trial's attributes from its start, without empty ones: each costs the storage two statements."""
-    more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options)}
+    zeros = {name: value for name, value in task.knobs.items() if not value}
+    more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options), "knobs": zeros}
     return {"seed": task.seed, **{name: value for name, value in more.items() if value}}
 
 
@@ -211,7 +216,14 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     rest = attributes.pop("run", None)
     if not isinstance(rest, dict):
         raise InputError("run: missing in an ended trial")
-    return parse_record({"trial": trial.number, **trial.params, **attributes, **rest})
+    asked = {name: trial.params[name] for name in _OWN if name in trial.params}
+    knobs = _knobs(trial.params, trial.user_attrs)
+    return parse_record({"trial": trial.number, **asked, **attributes, **rest, **({"knobs": knobs} if knobs else {})})
+
+
+def _knobs(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, float]:
+    """The knobs of a trial: its other parameters, and those that are zero."""
+    return {name: value for name, value in params.items() if name not in _OWN} | dict(attrs.get("knobs") or {})
 
 
 def _intermediate_values(record: TrialRecord) -> dict[int, float]:
@@ -230,4 +242,5 @@ def _task(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Task:
         arm=attrs.get("arm"),
         scales=attrs.get("scales") or {},
         options=attrs.get("options") or {},
+        knobs=_knobs(params, attrs),
     )

@@ -1,7 +1,7 @@
 """Pairs of runs that show whether a trainer reads each scale.
 
 An adaptive design hardly repeats a rate in another cell, and such a pair costs it little: the first run of a cell takes
-the rate and seed of a run that differs in one scale alone. `lrtune.search.plan.inert_scale` compares the two.
+the rate, knobs and seed of a run that differs in one scale alone. `lrtune.search.plan.inert_scale` compares the two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _READ_BY_LRTUNE = ("steps", "tokens")
 
 
 class PairedDesign:
-    """A design whose first run at another value of a scale has the rate and seed of a run before it."""
+    """A design whose first run at another value of a scale has the rate, knobs and seed of a run before it."""
 
     def __init__(self, design: Design, study: Study) -> None:
         self.design = design
@@ -35,7 +35,7 @@ class PairedDesign:
             twin = next((other for other in before if _difference(task, other) in unseen), None)
             if twin is not None:
                 unseen.discard(_difference(task, twin))
-                task = replace(task, learning_rate=twin.learning_rate, seed=twin.seed)
+                task = replace(task, learning_rate=twin.learning_rate, seed=twin.seed, knobs=twin.knobs)
             tasks.append(task)
             before.append(task)
         return tasks
@@ -47,9 +47,9 @@ class PairedDesign:
 
 def _seen(tasks: Sequence[Task], scales: set[str]) -> set[str]:
     """The scales in which alone two of the tasks differ."""
-    groups: dict[tuple[float, int], list[Task]] = {}
+    groups: dict[tuple[float, int, str], list[Task]] = {}
     for task in tasks:
-        groups.setdefault((task.learning_rate, task.seed), []).append(task)
+        groups.setdefault((task.learning_rate, task.seed, repr(sorted(task.knobs.items()))), []).append(task)
     pairs = ((one, other) for group in groups.values() for i, one in enumerate(group) for other in group[:i])
     return {name for one, other in pairs if (name := _difference(one, other)) in scales}
 

@@ -217,10 +217,11 @@ def inert_scale(records: Sequence[TrialRecord], study: Study) -> str | None:
     """
     if study.allow_inert_scale:
         return None
-    alike: dict[tuple[float, int, str], list[TrialRecord]] = {}
+    alike: dict[tuple[float, int, str, str], list[TrialRecord]] = {}
     for record in records:
         if record.status == "finished" and record.arm is None:
-            alike.setdefault((record.learning_rate, record.seed, repr(record.loss)), []).append(record)
+            knobs = repr(sorted(record.knobs.items()))
+            alike.setdefault((record.learning_rate, record.seed, knobs, repr(record.loss)), []).append(record)
     for group in alike.values():
         for one, other in itertools.combinations(group[:_MOST_ALIKE], 2):
             ours, theirs = ({"hidden_size": r.hidden_size, **r.scales} for r in (one, other))

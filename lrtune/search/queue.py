@@ -207,6 +207,7 @@ class TaskQueue:
             steps_done=0,
             loss=None,
             scales=dict(task.scales),
+            knobs=dict(task.knobs),
             arm=task.arm,
             options=dict(task.options),
             fingerprint=self.leases.fingerprint() or "",

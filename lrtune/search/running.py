@@ -65,6 +65,7 @@ class RunningTrials:
                 learning_rate=task.learning_rate,
                 seed=task.seed,
                 scales=task.scales,
+                knobs=task.knobs,
                 arm=task.arm,
                 steps=steps_of(task, self.study),
                 worker=lease.owner,

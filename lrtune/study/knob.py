@@ -4,7 +4,9 @@ Written ``LO..HI``, ``LO..HI*learning_rate`` (a ratio) or ``LO..HI/learning_rate
 zero a further value.
 """
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lrtune.errors import InputError
@@ -13,6 +15,7 @@ from lrtune.rule.knob import Coordinate
 
 MOST = 4  # knobs of a study
 AS_IT_IS = Coordinate()
+_LOWEST, _HIGHEST = 1e-15, 1e15  # of a coordinate, so that values, coordinates of coordinates, are 1e-30 … 1e30
 _NUMBER = r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _FORM = re.compile(rf"(0\s*,)?\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?:([*/])\s*(\w+))?")
 _WORDS = "a range such as 1e-4..1e-2, 0,0.01..1, 0.02..2*learning_rate or 1e-5..1e-2/learning_rate"
@@ -46,8 +49,10 @@ def _knob(where: str, value: object) -> Knob:
     zero, low, high, sign, other = form.groups()
     if float(low) == 0:
         raise InputError(f"{where}: a range in log cannot start at 0; write 0,LO..{high} for zero and a range")
-    if not 1e-30 <= float(low) < float(high) <= 1e30:
+    if not float(low) < float(high):
         raise InputError(f"{where}: expected LO below HI, but got {low}..{high}")
+    if not _LOWEST <= float(low) < float(high) <= _HIGHEST:
+        raise InputError(f"{where}: expected a range within {_LOWEST:g} … {_HIGHEST:g}, but got {low}..{high}")
     return Knob(
         low=float(low),
         high=float(high),
@@ -57,6 +62,13 @@ def _knob(where: str, value: object) -> Knob:
 
 
 KNOBS: Kind = mapping(_knob, MOST, key=text(100, printable=True, least=1))
+
+
+def middle(knobs: Mapping[str, Knob], learning_rate: float) -> dict[str, float]:
+    """The knobs' values in the middle of their ranges, at this learning rate."""
+    middles = {name: math.sqrt(knob.low * knob.high) for name, knob in knobs.items()}
+    values = {"learning_rate": learning_rate, **middles}
+    return {name: knob.coordinate.value(middles[name], values) for name, knob in knobs.items()}
 
 
 def check_knobs(knobs: dict[str, Knob] | object, taken: set[str]) -> None:

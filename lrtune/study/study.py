@@ -214,6 +214,10 @@ FIELDS: dict[str, tuple[str, Kind]] = {
 }
 
 
+# Names that a knob cannot have: they are settings of a trial, and placeholders of a command.
+_TAKEN = ("hidden_size", "learning_rate", "seed", "steps", "tokens", "report_every", "device", "id", "output")
+
+
 def _check_whole(study: Study) -> None:
     """Check constraints between fields."""
     if len(set(study.widths)) < len(study.widths):
@@ -228,7 +232,12 @@ def _check_whole(study: Study) -> None:
         )
     if "learning_rate" in study.scales:
         raise InputError("scales.learning_rate: the learning rate is searched; set [learning_rate] min and max")
-    check_knobs(study.knobs, {*study.scales, "hidden_size", "learning_rate", "seed", "steps", "tokens"})
+    check_knobs(study.knobs, {*study.scales, *_TAKEN})
+    if study.knobs and study.design == "grid":
+        raise InputError(
+            f"knobs.{next(iter(study.knobs))}: a grid searches the learning rate alone; use the adaptive design "
+            "(without --grid) for knobs, or --scale for given values"
+        )
     places = len(study.widths) * math.prod(len(values) for values in study.scales.values())
     if places > _MOST_PLACES:
         raise unexpected("scales", f"at most {_MOST_PLACES:,} combinations of hidden sizes and scales", places)

@@ -29,7 +29,7 @@ def command_trainer(command: Sequence[str], log: Log | None = None) -> Trainer:
     """A trainer that runs `command` once per trial.
 
     Each argument and the path of the log may contain ``{learning_rate}``, ``{hidden_size}``, ``{seed}``, ``{steps}``,
-    ``{report_every}``, ``{device}``, ``{id}`` (unique per attempt), the name of another scale or option in braces, and
+    ``{report_every}``, ``{device}``, ``{id}`` (unique per attempt), a scale, knob or option by its name, and
     ``{output}``, a path that is removed after the run. The trial's values replace them. Without a `log`, the program
     writes one JSON object per line to stdout or to ``{output}``: ``{"step": 100, "loss": 4.2, "diversity": 0.3}``, with
     any other numbers. An object without ``step`` that has only keys of `Trial.describe` describes the run. Other lines
@@ -56,9 +56,9 @@ def command_trainer(command: Sequence[str], log: Log | None = None) -> Trainer:
 
 
 def _check(words: Sequence[str], study: Study) -> None:
-    """Refuse unknown placeholders, a path of a log (the last word) that runs share, and a scale that is not given."""
+    """Refuse unknown placeholders, a path of a log (the last word) that runs share, a scale or knob not given."""
     options = {name for arm in study.arms.values() for name in arm} | set(study.options)
-    check_places(words, [*study.scales, *sorted(options)])
+    check_places(words, [*study.scales, *study.knobs, *sorted(options)])
     if words[-1] and not places(words[-1]) & {"id", "output", "learning_rate"}:
         raise InputError(
             f"log.metrics: expected {{id}} in the path, so that runs do not share a log, but got {words[-1]!r:.100}"
@@ -71,6 +71,9 @@ def _check(words: Sequence[str], study: Study) -> None:
                 f"scales.{name}: expected {{{name}}} in the command, but it has none; if the program needs no such "
                 "argument, continue with --allow-inert-scale"
             )
+    for name in study.knobs:
+        if name not in used:
+            raise InputError(f"knobs.{name}: expected {{{name}}} in the command, but no argument takes it")
 
 
 class _CommandTrain:

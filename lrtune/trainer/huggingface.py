@@ -14,6 +14,7 @@ In a training function::
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from lrtune.diversity import diversity
@@ -21,16 +22,19 @@ from lrtune.errors import InputError, MissingExtraError
 from lrtune.trainer.trial import Trial
 
 try:
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainingArguments
 except ImportError as error:
     raise MissingExtraError("huggingface", "transformers", "lrtune.trainer.huggingface") from error
 
 _IGNORED = -100
+_ARGUMENTS = {field.name for field in fields(TrainingArguments)}
 
 
 def training_arguments(trial: Trial) -> dict[str, Any]:
-    """The keyword arguments of ``TrainingArguments`` that a trial sets: rate, steps, seed, evaluation interval."""
+    """The keyword arguments of ``TrainingArguments`` that a trial sets: rate, steps, seed, evaluation interval, and the
+    knobs that have an argument of the same name, such as ``weight_decay``."""
     return {
+        **{name: value for name, value in trial.knobs.items() if name in _ARGUMENTS},
         "learning_rate": trial.learning_rate,
         "max_steps": trial.steps,
         "seed": trial.seed,

@@ -24,6 +24,7 @@ def fill(words: Iterable[str], trial: Trial, output: Path) -> list[str]:
     values: dict[str, Any] = {
         **{name: value if isinstance(value, str) else json.dumps(value) for name, value in trial.options.items()},
         **{name: f"{value:.15g}" for name, value in trial.scales.items()},
+        **{name: repr(value) for name, value in trial.knobs.items()},
         "learning_rate": repr(trial.learning_rate),
         "hidden_size": trial.hidden_size,
         "seed": trial.seed,
@@ -37,7 +38,7 @@ def fill(words: Iterable[str], trial: Trial, output: Path) -> list[str]:
 
 
 def check_places(words: Iterable[str], names: Iterable[str]) -> None:
-    """Check that each placeholder is one of `PLACES` or of `names`, the study's scales and options.
+    """Check that each placeholder is one of `PLACES` or of `names`, the study's scales, knobs and options.
 
     Raises:
         InputError: a name is unknown.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from lrtune.errors import InputError, LrtuneError, RunFailedError
+from lrtune.study.knob import middle
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
 from lrtune.trainer.trial import Facts, Report, Trainer, Trial
@@ -41,7 +42,7 @@ class ShortRun:
 
 
 def trial_of(study: Study, width: int, learning_rate: float | None = None, *, device: str = "cpu") -> Trial:
-    """A trial at this width, at the middle of the rates by default, and at the first value of each other scale."""
+    """A trial at this width, at the middle of the rates by default, and of the knobs, at the first of other scales."""
     rate = learning_rate or math.sqrt(study.lr_min * study.lr_max)
     scales = {name: values[0] for name, values in study.scales.items()}
     return Trial(
@@ -53,6 +54,7 @@ def trial_of(study: Study, width: int, learning_rate: float | None = None, *, de
         seed=study.seed,
         options=study.options,
         scales=scales,
+        knobs=middle(study.knobs, rate),
         device=device,
     )
 

@@ -20,7 +20,8 @@ The last report, at ``step == trial.steps``, gives the final loss. The trainer's
   (``--tokens``). Each run also gives its own number to `Trial.describe`.
 - a population trainer (see `population`), and with it ``members_at_once(trial)``: how many trials of the same width,
   scales and options to train at once on ``trial.device``, a whole number of at least 1. A worker calls it once per
-  group. Without it, or if it raises, the default is 16 on a GPU and 1 on a CPU. The option ``members`` overrides both.
+  group, whose rates, knobs and seeds differ. Without it, or if it raises, the default is 16 on a GPU and 1 on a CPU.
+  The option ``members`` overrides both.
 - ``column_titles``: a mapping from columns of its reports to the titles of their tables in ``lrtune compare``.
 - ``verification_options(study)``: the options of a full run, for ``lrtune verify``.
 - ``doctor()``: its requirements on this machine, for ``lrtune doctor``: tuples of name, state (ok, missing or problem)
@@ -102,6 +103,8 @@ class Trial:
         report_every: report at its multiples, at `steps`, and at 0 if that is cheap.
         options: the trainer's settings, from ``[options]`` of study.toml.
         scales: the other swept scales (``depth``, ``batch``, …) by name.
+        knobs: the values of what the search chooses beside the rate (``[knobs]``, ``--knob``) by name:
+            ``trial.knobs["adam_lr"]``. They are ready to use: a ratio or product is already worked out.
         device: ``cpu``, ``cuda:0``, ``mps``.
         threads: threads this worker may use on a CPU, or None for the library's default.
         micro_batch: sequences per forward pass, or None for the whole batch. The gradient is always that of the whole
@@ -119,6 +122,7 @@ class Trial:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
     device: str = "cpu"
     threads: int | None = None
     micro_batch: int | None = None

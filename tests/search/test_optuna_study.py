@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +64,8 @@ def test_a_trial_is_made_without_reading_it_back(tmp_path: Path) -> None:
             Task(hidden_size=64, learning_rate=0.02, scales={"depth": 2.0}, options={"clip": 0.0}),
             {"seed", "scales", "options"},
         ),
+        (Task(hidden_size=64, learning_rate=0.02, knobs={"adam_lr": 0.003, "wd": 1e-30}), {"seed"}),
+        (Task(hidden_size=64, learning_rate=0.02, knobs={"adam_lr": 0.003, "wd": 0.0}), {"seed", "knobs"}),
     ],
 )
 def test_a_task_comes_back_whole_from_the_attributes_that_it_needs(
@@ -142,6 +145,21 @@ def test_a_trial_gives_its_record_back_whole(tmp_path: Path) -> None:
     assert to_json(record_of(trials.study.get_trials()[0])) == to_json(whole)
     shown = trials.study.get_trials()[0].intermediate_values
     assert len(shown) == 25 and min(shown) == 0 and max(shown) == 200
+
+
+def test_a_knob_is_a_parameter_and_its_zero_an_attribute(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    trials = Trials(url, "study")
+    for decay in (0.1, 0.0):
+        knobs = {"adam_lr": 0.003, "weight_decay": decay}
+        number = trials.add(Task(hidden_size=64, learning_rate=0.02, knobs=knobs))
+        trials.tell(replace(record(number, "finished", 4.0, 0.5), knobs=knobs), FLOOR)
+    one, other = optuna.load_study(study_name="study", storage=url).trials
+    assert one.params == {"hidden_size": 64, "learning_rate": 0.02, "adam_lr": 0.003, "weight_decay": 0.1}
+    assert other.params == {"hidden_size": 64, "learning_rate": 0.02, "adam_lr": 0.003}
+    assert other.user_attrs["knobs"] == {"weight_decay": 0.0}
+    assert one.distributions["adam_lr"].log  # type: ignore[attr-defined]
+    assert [record_of(trial).knobs["weight_decay"] for trial in (one, other)] == [0.1, 0.0]
 
 
 def test_a_disk_that_fills_up_during_a_trials_creation_is_one_line() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from lrtune.errors import InputError
 from lrtune.rule.knob import Coordinate
-from lrtune.study.knob import Knob
+from lrtune.study.knob import Knob, middle
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import parse_study, to_toml
 
@@ -38,6 +38,8 @@ def test_each_form_is_read_and_written_back() -> None:
         ({"a": "1..2*a"}, "another knob"),
         ({"a": "1..2*b", "b": "0,1..2"}, "may be zero"),
         ({"steps": "1..2"}, "a name of its own"),
+        ({"output": "1..2"}, "a name of its own"),
+        ({"a": "1e-20..1"}, "a range within 1e-15 … 1e"),
         ({"a b": "1..2"}, "letters"),
         ({f"a{i}": "1..2" for i in range(5)}, "at most 4"),
     ],
@@ -46,6 +48,16 @@ def test_a_wrong_knob_is_refused_in_one_line(knobs: dict[str, str], words: str) 
     with pytest.raises(InputError, match=words) as error:
         Study(knobs=knobs)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+def test_a_grid_has_no_knobs() -> None:
+    with pytest.raises(InputError, match=r"knobs\.a: a grid searches the learning rate alone"):
+        Study(knobs={"a": "1..2"}, design="grid")  # type: ignore[dict-item]
+
+
+def test_the_middle_is_that_of_the_coordinate() -> None:
+    knobs = parse_study("[knobs]\na = '0.25..4*learning_rate'\nb = '0,1..100/c'\nc = '1..4'").knobs
+    assert middle(knobs, 0.02) == pytest.approx({"a": 0.02, "b": 10 / 2, "c": 2.0})
 
 
 def test_a_coordinate_and_its_value_are_inverse() -> None:

@@ -56,6 +56,12 @@ def losses(held_out: object, **how: Any) -> tuple[list[Report], Any]:
     return reports, trainer
 
 
+def test_a_knob_with_the_name_of_an_argument_is_that_argument() -> None:
+    trial = Trial(hidden_size=8, learning_rate=0.1, steps=4, knobs={"weight_decay": 0.3, "adam_lr": 0.2})
+    given = training_arguments(trial)
+    assert given["weight_decay"] == 0.3 and "adam_lr" not in given
+
+
 def test_one_of_several_evaluation_sets_is_reported() -> None:
     reports, _ = losses({"code": CODE, "wiki": WIKI}, metric="eval_wiki_loss")
     assert [report.step for report in reports] == [2, 4]

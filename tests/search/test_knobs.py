@@ -1,0 +1,100 @@
+"""A knob on its way: from a task through the storage and a worker to the trainer, and back in a record."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lrtune.errors import InputError
+from lrtune.records.jsonl import read_records
+from lrtune.search.designs import FixedDesign
+from lrtune.search.events import Event, TrialEnded, TrialStarted
+from lrtune.search.paired import PairedDesign
+from lrtune.search.run import run_fixed
+from lrtune.study.study import Study
+from lrtune.study.task import Task
+from lrtune.study.toml import parse_study
+from lrtune.trainer.trial import Trial, population
+
+STUDY = parse_study("""
+[study]
+trainer = "TRAINER"
+steps = 20
+report_every = 10
+[scales]
+hidden_size = [32]
+[knobs]
+adam_lr = "0.02..2*learning_rate"
+weight_decay = "0,1e-5..1e-2/learning_rate"
+""")
+VALUES = [{"adam_lr": 1 / 3, "weight_decay": 0.1}, {"adam_lr": 1 / 3, "weight_decay": 0.0}]
+TASKS = [Task(hidden_size=32, learning_rate=0.01, knobs=knobs) for knobs in VALUES]
+
+
+def sum_of_knobs(trial: Trial) -> None:
+    """The loss is the sum of the knobs."""
+    for step in (0, 10, 20):
+        if not trial.report(step, loss=1 + sum(trial.knobs.values())):
+            return
+
+
+@population
+def sums_of_knobs(trials: list[Trial]) -> None:
+    """The same for several at once."""
+    for trial in trials:
+        sum_of_knobs(trial)
+
+
+def study(trainer: str = f"{__name__}:sum_of_knobs", **changes: object) -> Study:
+    return replace(STUDY, trainer=trainer, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["sum_of_knobs", "sums_of_knobs"])
+def test_the_trainer_gets_the_values_and_the_records_keep_them(trainer: str, tmp_path: Path) -> None:
+    events: list[Event] = []
+    own = study(f"{__name__}:{trainer}")
+    done = run_fixed(own, TASKS, tmp_path, engine="inline", members=2, on_event=events.append)
+    assert [dict(record.knobs) for record in done.records] == VALUES
+    assert [record.loss for record in done.records] == [1 + 1 / 3 + 0.1, 1 + 1 / 3]
+    assert [record.knobs for record in read_records(tmp_path / "records.jsonl").records] == VALUES
+    assert all(event.knobs in VALUES for event in events if isinstance(event, TrialStarted))
+    if trainer == "sums_of_knobs":
+        assert [record.plan["members"] for record in done.records] == [2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["study.db", "records.jsonl"])
+def test_a_restarted_search_finds_the_runs_that_differ_in_a_knob_alone(lost: str, tmp_path: Path) -> None:
+    run_fixed(study(), TASKS, tmp_path, engine="inline")
+    for file in tmp_path.glob(f"{lost}*"):
+        file.unlink()
+    events: list[Event] = []
+    done = run_fixed(study(), TASKS, tmp_path, engine="inline", on_event=events.append)
+    assert [dict(record.knobs) for record in done.records] == VALUES
+    assert not any(isinstance(event, TrialEnded) for event in events)
+
+
+@pytest.mark.slow
+def test_a_program_gets_them_as_arguments(tmp_path: Path) -> None:
+    script = "import json, sys; print(json.dumps({'step': 20, 'loss': float(sys.argv[2]) + 10 * float(sys.argv[3])}))"
+    places = ("{learning_rate}", "{adam_lr}", "{weight_decay}")
+    own = study(command=(sys.executable, "-c", script, *places))
+    done = run_fixed(own, TASKS, tmp_path, engine="inline")
+    assert [record.loss for record in done.records] == [1 / 3 + 1.0, 1 / 3]
+
+
+def test_a_program_that_takes_no_such_argument_is_refused() -> None:
+    own = study(command=("train.sh", "{learning_rate}", "{adam_lr}"))
+    with pytest.raises(InputError, match=r"knobs\.weight_decay: expected \{weight_decay\} in the command"):
+        run_fixed(own, TASKS, Path("unused"), engine="inline")
+    assert not Path("unused").exists()
+
+
+def test_a_pair_that_differs_in_a_scale_alone_shares_its_knobs() -> None:
+    own = study(scales={"depth": (2.0, 4.0)})
+    deep = Task(hidden_size=32, learning_rate=0.02, scales={"depth": 4.0}, knobs=VALUES[1])
+    flat = Task(hidden_size=32, learning_rate=0.01, scales={"depth": 2.0}, knobs=VALUES[0])
+    [paired] = PairedDesign(FixedDesign([deep]), own).propose([], [flat], 1)
+    assert (paired.learning_rate, paired.knobs, paired.scales) == (0.01, VALUES[0], {"depth": 4.0})
