@@ -825,7 +825,7 @@ BREAKAGES = (
     Breakage(
         "search: no two runs of an adaptive search differ in one scale alone",
         "lrtune/search/paired.py",
-        "task = replace(task, learning_rate=twin.learning_rate, seed=twin.seed)",
+        "task = replace(task, learning_rate=twin.learning_rate, seed=twin.seed, knobs=twin.knobs)",
         "task = replace(task, seed=twin.seed)",
         ("search/test_paired.py",),
     ),
