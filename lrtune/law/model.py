@@ -30,20 +30,20 @@ class Model:
     posterior: Posterior
 
 
-def build(data: Sequence[CellData], scales: Sequence[str], values: Array) -> Model:
+def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = FULL) -> Model:
     """The model of cells with these values of the scales, (n, p)."""
     logs = np.log(values)
     centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
     unit = pilot(data)
     middles = [float(np.median(one.x)) if len(one.x) else float(np.mean(one.sampled)) for one in data]
     geometry = Geometry(scales=tuple(scales), z=logs - centre, place=float(np.mean(middles)))
-    tables = tuple(tabulate(one, unit, FULL.resolution) for one in data)
+    tables = tuple(tabulate(one, unit, size.resolution) for one in data)
     return Model(
         unit=unit,
         centres=np.exp(centre),
         geometry=geometry,
         tables=tables,
-        posterior=infer(tables, geometry, FULL),
+        posterior=infer(tables, geometry, size),
     )
 
 
@@ -56,7 +56,7 @@ def pilot(data: Sequence[CellData], usual: float | None = None) -> float:
     for one in data:
         if len(one.x) < 2:
             continue
-        best = int(np.argmin(one.y))
+        best = one.best
         distance = np.abs(one.x - one.x[best])
         near = (distance > 0) & (distance <= 3.0)
         if near.any():

@@ -29,6 +29,19 @@ _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer i
 
 
 @dataclass(frozen=True, kw_only=True)
+class Projected(TrialRecord):
+    """A run along one knob: `learning_rate` is its coordinate, and the losses are without the other knobs' rise.
+
+    Attributes:
+        origin: the run itself.
+        variance: of the relative loss, by what was taken out.
+    """
+
+    origin: TrialRecord
+    variance: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One combination of scales with its runs; `data` is the model's input."""
 
@@ -61,8 +74,10 @@ class Measure:
         return math.exp(min(relative, 700.0)) if self.unit is None else relative * self.unit
 
 
-def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: float) -> Observations:
-    """Group records by their scales.
+def gather(
+    records: Iterable[TrialRecord], scales: Sequence[str], tolerance: float, measure: Measure | None = None
+) -> Observations:
+    """Group records by their scales; `measure` is that of their losses if None.
 
     Raises:
         InputError: the scales are not in the records.
@@ -89,7 +104,7 @@ def gather(records: Iterable[TrialRecord], scales: Sequence[str], tolerance: flo
         raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
     every = [record for group in groups.values() for record in group]
     _check(groups, left_out, cause)
-    measure = measure_of([r.loss for r in every if r.status == "finished" and r.loss is not None])
+    measure = measure or measure_of([r.loss for r in every if r.status == "finished" and r.loss is not None])
     cells = tuple(
         Cell(
             scales=dict(zip(scales, key, strict=True)),
@@ -144,17 +159,21 @@ def cell_data(records: Sequence[TrialRecord], measure: Measure, tolerance: float
     failed = [math.log2(record.learning_rate) for record in records if record.status in ("collapsed", "diverged")]
     x = np.array([math.log2(record.learning_rate) for record in finished])
     y = measure.relative(np.array([record.loss for record in finished], dtype=float))
+    variance = np.array([record.variance if isinstance(record, Projected) else 0.0 for record in finished])
+    best, lowest, spread, doubt = math.nan, *_failing(-math.inf, x, failed)
     if len(y):
         y = _without_seed_offsets(x, y, [record.seed for record in finished])
-    best = min((record.loss for record in finished if record.loss is not None), default=math.nan)
+        at = int(np.argmin(y + 2 * np.sqrt(variance)))
+        best = finished[at].loss or 0.0
+        lowest, spread, doubt = _failing(float(x[at]), x, failed)
     above = [_known_above(record, finished, best, measure, tolerance) for record in early]
-    lowest, spread, doubt = _failing(x, y, failed)
-    merged = _merged(x, y)
+    merged = _merged(x, y, variance)
     return CellData(
         x=merged[0],
         y=merged[1],
         count=merged[2],
         squares=merged[3],
+        doubt=merged[4],
         early_x=np.array([math.log2(record.learning_rate) for record in early]),
         early_above=np.array(above),
         failed_x=lowest,
@@ -163,12 +182,11 @@ def cell_data(records: Sequence[TrialRecord], measure: Measure, tolerance: float
     )
 
 
-def _failing(x: Array, y: Array, failed: Sequence[float]) -> tuple[float | None, float, float]:
+def _failing(best: float, x: Array, failed: Sequence[float]) -> tuple[float | None, float, float]:
     """The lowest failing rate, the spread in octaves of its bound on the optimum, and the probability of no bound.
 
     Failures below the cell's best run have another cause than the rate and are ignored.
     """
-    best = float(x[np.argmin(y)]) if len(x) else -math.inf
     beyond = [rate for rate in failed if rate >= best]
     if not beyond:
         return None, FAILED_SPREAD, DOUBT
@@ -177,17 +195,21 @@ def _failing(x: Array, y: Array, failed: Sequence[float]) -> tuple[float | None,
     return lowest, FAILED_SPREAD + max(reach, 0.0), DOUBT ** min(len(set(beyond)), 3)
 
 
-def _merged(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Merge runs at (nearly) the same rate: mean x and y, count, squares about the mean."""
+def _merged(x: Array, y: Array, doubt: Array) -> tuple[Array, ...]:
+    """Merge runs at (nearly) the same rate: mean x and y, count, squares about the mean, and doubt of the mean."""
     if not len(x):
-        return x, y, x, x
+        return x, y, x, x, x
     _, group = np.unique(np.round(x * _BINS), return_inverse=True)
     exact = len(x) <= 24 and len(np.unique(np.round(x, 6))) == len(x)
     if exact:
-        return x, y, np.ones(len(x)), np.zeros(len(x))
+        return x, y, np.ones(len(x)), np.zeros(len(x)), doubt
     count = np.bincount(group).astype(float)
-    mean_x, mean_y = np.bincount(group, x) / count, np.bincount(group, y) / count
-    return mean_x, mean_y, count, np.bincount(group, np.square(y - mean_y[group])).astype(float)
+    usual = float(np.median(doubt)) or 1.0
+    weight = usual / (usual + doubt)
+    total = np.bincount(group, weight)
+    mean_x, mean_y = np.bincount(group, weight * x) / total, np.bincount(group, weight * y) / total
+    squares = np.bincount(group, weight * np.square(y - mean_y[group]))
+    return mean_x, mean_y, count, squares.astype(float), np.bincount(group, np.square(weight) * doubt) / total**2
 
 
 def _known_above(

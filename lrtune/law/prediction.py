@@ -176,9 +176,8 @@ def _floors(
     u = np.rint((data.x[None, :] - optimum[:, None]) * _FINE).astype(int)
     u = np.clip(u + len(table) // 2, 0, len(table) - 1)
     seen = compress(rise[:, None] * table[u, shape[:, None]])
-    y = compress((data.y - data.y.min()) / unit)
-    observed = y**2 / (y + 0.5)
-    weight = 1 / (np.square(noise)[:, None] / data.count + np.square(misfit[:, None] * observed))
+    y = data.seen(unit)
+    weight = 1 / data.variance(y, np.square(noise)[:, None], misfit[:, None], unit)
     total = weight.sum(axis=1)
     return np.asarray((weight * (y - seen)).sum(axis=1) / total + rng.standard_normal(count) / np.sqrt(total))
 

@@ -43,6 +43,8 @@ K_SPREAD = 0.45  # sd of log k over cells: synthetic and recorded sweeps lie at 
 NOISE_GRID = tuple(10.0 ** (-2.0 + 0.45 * i) for i in range(6))  # σ, times the pilot k
 NOISE_SPREAD = 0.7
 MISFIT = (0.04, 0.12, 0.35)  # ρ: share of a height that no shape carries
+# Coupling of two knobs: sd in units of the mean height an octave off; at 2 the surface has no lowest point.
+COUPLING = 0.5
 CAP = 6.0  # heights are compressed from so many pilot k on: far off is far off
 
 UNSEEN = (0.05, 0.07)  # octaves, and share of the spacing: what no shape tells of an optimum

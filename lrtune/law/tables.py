@@ -35,6 +35,7 @@ class CellData:
         failed_x: lowest log2 rate at which a run collapsed or diverged; None if none did.
         failed_spread: spread of its bound on the optimum, in octaves.
         failed_doubt: probability that it does not bound the optimum.
+        doubt: variance of y beside a run's noise, where another knob's rise was taken out; (n,) or 0.
     """
 
     x: Array
@@ -46,6 +47,23 @@ class CellData:
     failed_x: float | None = None
     failed_spread: float = FAILED_SPREAD
     failed_doubt: float = DOUBT
+    doubt: Array | float = 0.0
+
+    @property
+    def best(self) -> int:
+        """Index of the best run."""
+        return int(np.argmin(self.y + 2 * np.sqrt(self.doubt)))
+
+    def seen(self, unit: float) -> Array:
+        """y above the best run, compressed, in units of the pilot k; a doubtful y may lie below the best."""
+        excess = (self.y - self.y[self.best]) / unit
+        return np.asarray(compress(np.maximum(excess, 0.0)) + np.minimum(excess, 0.0))
+
+    def variance(self, seen: Array, sigma2: Array, rho: Array, unit: float) -> Array:
+        """Variance of `seen` for a noise and misfit, which broadcast against (n,); in units of k²."""
+        height = np.maximum(seen, 0.0)
+        misfit = rho * height**2 / (height + 0.5)
+        return np.asarray(sigma2 / self.count + np.square(misfit) + self.doubt / unit**2)
 
     @property
     def sampled(self) -> tuple[float, float]:
@@ -124,11 +142,10 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
     total = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
     floor = None
     if len(data.x):
-        excess = (data.y - data.y.min()) / unit
-        y = compress(excess)
-        misfit = np.array(MISFIT)[:, None] * y**2 / (y + 0.5)
+        y = data.seen(unit)
         sigma2 = np.square(NOISE_GRID)
-        variance = sigma2[None, :, None] / data.count + np.square(misfit)[:, None, :]  # (R, Σ, n)
+        rho = np.array(MISFIT)
+        variance = data.variance(y, sigma2[None, :, None], rho[:, None, None], unit)  # (R, Σ, n)
         weight = (1 / variance).reshape(-1, len(y))
         mass = weight.sum(axis=1)
         mean_y = weight @ y / mass
@@ -186,6 +203,6 @@ def _unseen(data: CellData) -> float:
     x = np.unique(np.concatenate([data.x, data.early_x]))
     if len(x) < 2 or not len(data.x):
         return UNSEEN[0]
-    best = int(np.argmin(np.abs(x - data.x[np.argmin(data.y)])))
+    best = int(np.argmin(np.abs(x - data.x[data.best])))
     spacing = np.diff(x[max(best - 1, 0) : best + 2]).mean()
     return float(np.hypot(UNSEEN[0], UNSEEN[1] * min(spacing, 2.0)))
