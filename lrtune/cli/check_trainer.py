@@ -32,7 +32,7 @@ class Tried:
 
     widths: Widths = "32,64"
     steps: Steps = 20
-    report_every: ReportEvery = 5
+    report_every: ReportEvery = None  # as in a search of these steps; 5 of 20
     lr_min: LrMin = None
     lr_max: LrMax = None
     seed: Seed = None
@@ -61,8 +61,10 @@ def check_trainer(
     named = Program(command=target) if by_command else Training(trainer=target)
     study = settle(context, None, tried, logging, named).study
     findings = []
-    given = {flag.removeprefix("--") for flag in typed(context, tried)} & {"widths", "steps"}
-    search = dataclasses.replace(Study(), **{name: getattr(study, name) for name in given})
+    given = {flag.removeprefix("--") for flag in typed(context, tried)} & {"widths", "steps", "report-every"}
+    if not given & {"steps", "report-every"}:
+        study = dataclasses.replace(study, report_every=5)
+    search = dataclasses.replace(Study(), **{name: getattr(study, name) for name in given & {"widths", "steps"}})
     for finding in check.check_trainer(dataclasses.replace(study, pruner="none"), search):
         findings.append(finding)
         if not json_:

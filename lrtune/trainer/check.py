@@ -48,8 +48,10 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     if first.error and not first.reports and study.command and study.log == Log():
         found = discover(study.command, trial_of(study, small))
         if found is not None:
-            yield Finding("right", f"log: {found.text}", _flags(found.log))
-            study = replace(study, log=found.log)
+            every = max(1, study.steps // found.uncounted) if found.uncounted else study.report_every
+            flags = ("--report-every", str(every)) if found.uncounted else ()
+            yield Finding("right", f"log: {found.text}", (*_flags(found.log), *flags))
+            study = replace(study, log=found.log, report_every=every)
             trainer = trainer_of(study)
             first = short_run(trainer, study, small)
     if first.error:
@@ -85,6 +87,9 @@ def _flags(log: Log) -> tuple[str, ...]:
     return tuple(word for pair in named for word in pair)
 
 
+_FEW = 8
+
+
 def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
     if not run.reports:
         ignored = f"; lrtune ignores its return value {run.returned!r:.40}" if run.returned is not None else ""
@@ -102,7 +107,9 @@ def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
     else:
         yield Finding("wrong", f"reports: expected the last one at step {study.steps}, but got it at step {last}")
     expected = study.steps // study.report_every
-    if len(run.reports) < expected:
+    if study.command and len(run.reports) < _FEW:
+        yield Finding("optional", f"reports: more than {len(run.reports)} in a run let lrtune stop bad runs earlier")
+    elif not study.command and len(run.reports) < expected:
         yield Finding(
             "missing", f"reports: expected {expected} by trial.report_every, but got {len(run.reports)}; late pruning"
         )

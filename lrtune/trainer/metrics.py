@@ -15,7 +15,7 @@ from lrtune.trainer.rows import STATE, Row, kind_of, read_lines, read_rows
 _Mark = tuple[int, int]
 _LEAST_PAUSE, _SHARE = 0.2, 0.05  # seconds between two reads, and the share of time for reading
 _MOST_FILES = 1000
-_TEXTS = (".log", ".txt", ".out")
+TEXTS = (".log", ".txt", ".out")
 
 
 class MetricsLog:
@@ -109,7 +109,7 @@ class MetricsLog:
         if self.path.is_file():
             return [(self.path, 0)]
         if self._pattern is not None:
-            found = [(file, 0) for file in files_in(self.path) if file.suffix in _TEXTS]
+            found = [(file, 0) for file in files_in(self.path) if file.suffix in TEXTS]
         else:
             found = [(file, kind) for file in files_in(self.path) if (kind := kind_of(file)) is not None]
         return sorted(found, key=lambda each: (each[1], change_of(each[0])))

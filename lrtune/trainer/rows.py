@@ -18,7 +18,7 @@ from lrtune.files import MIB, open_file
 Row = Mapping[str, Any]
 _MOST_BYTES = 256 * MIB
 _NO_NUMBER = re.compile(r"(?i)(?<=[:,\[\s])[+-]?(?:nan|inf|infinity)(?=\s*[,}\]])")
-_EVENTS = "events.out.tfevents."
+EVENTS = "events.out.tfevents."
 STATE = "trainer_state.json"
 
 
@@ -29,7 +29,7 @@ def read_rows(file: Path, *, has_ended: bool = True) -> list[Row]:
         OSError: the file cannot be read.
         InputError: it is no log.
     """
-    if file.name.startswith(_EVENTS):
+    if file.name.startswith(EVENTS):
         points = [(when, step, tag, value) for tag, own in scalars(events(file)).items() for when, step, value in own]
         return [{"step": step, tag: value} for _, step, tag, value in sorted(points, key=itemgetter(0))]
     lines = read_lines(file, has_ended=has_ended or file.name == STATE)
@@ -55,7 +55,7 @@ def read_lines(file: Path, *, has_ended: bool = True) -> list[str]:
 
 def kind_of(file: Path) -> int | None:
     """The rank of a file among the logs of a folder, lowest first; None if it is no log."""
-    if file.name.startswith(_EVENTS):
+    if file.name.startswith(EVENTS):
         return 0
     if file.name == STATE:
         return 1

@@ -183,7 +183,7 @@ LOGS = [
     (
         program(
             "where = f'{out}/checkpoint-{step}'",
-            "os.makedirs(where)",
+            "os.makedirs(where, exist_ok=True)",
             "losses = [(s, 5 - s * rate * width / 90) for s in range(0, step + 1, 5)]",
             "log = [{'step': s, 'eval_loss': loss} for s, loss in losses]",
             "json.dump({'log_history': log}, open(where + '/trainer_state.json', 'w'))",
@@ -193,6 +193,14 @@ LOGS = [
     (program("print(json.dumps({'iter': step, 'val': {'loss': loss}}))"), ["--metric", "val.loss"]),
     (program("print(f'iter {step}: loss 9.0, val loss {loss:.4f}')"), ["--loss-pattern", r"val loss ([\w.+-]+)"]),
     (program("print(f'step={step} nll: {loss:.4f}', file=sys.stderr)"), ["--loss-pattern", r"nll: ([\w.+-]+)"]),
+    (  # as Hugging Face's Trainer prints it, without a step
+        program("if step: print({'eval_loss': f'{loss:.4f}', 'epoch': '0.5'})"),
+        ["--loss-pattern", r"eval_loss[^\w.+-]+([\w.+-]+)", "--report-every", "5"],
+    ),
+    (
+        program("os.makedirs(out, exist_ok=True)", "print('step', step, 'loss', loss, file=open(out + '/x.log', 'a'))"),
+        ["--metrics", "runs/{id}/x.log", "--loss-pattern", r"loss ([\w.+-]+)"],
+    ),
 ]
 
 
@@ -207,8 +215,44 @@ def test_a_programs_own_log_is_found_and_its_flags_proposed(
     line = f"{sys.executable} train.py runs/{{id}} {{learning_rate}} {{hidden_size}}"
     assert run_cli(["check-trainer", line, "--widths", "32,48"]) == 0
     printed = capfd.readouterr()
-    assert "reports: 5, the last one at step 20 of 20" in printed.out
+    assert f"reports: {5 - ('--report-every' in flags)}, the last one at step 20 of 20" in printed.out
     assert shlex.join(["--widths", "32,48", *flags]) in printed.err
+
+
+PLACES = [
+    ("runs/{learning_rate}-{hidden_size}", "runs/{learning_rate}-{hidden_size}"),
+    ("./runs//x{id}", "./runs//x{id}"),
+    ("{output}", "{output}"),
+    ("ABOVE/{id}", "ABOVE/{id}"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "metrics"), PLACES, ids=[place for place, _ in PLACES])
+def test_the_place_of_a_log_is_named_as_the_command_names_it(
+    place: str, metrics: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("train.py").write_text(LOGS[1][0].replace("sys.argv[1],", "sys.argv[1].removeprefix('--to='),"))
+    line = f"{sys.executable} train.py --to={place} {{learning_rate}} {{hidden_size}}".replace("ABOVE", str(tmp_path))
+    assert run_cli(["check-trainer", line]) == 0
+    assert shlex.join(["--metrics", metrics.replace("ABOVE", str(tmp_path))]) in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_tensorboards_folder_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    monkeypatch.chdir(tmp_path)
+    tags = "for tag, value in (('train/loss', 9.0), ('val/loss', loss)): writer.add_scalar(tag, value, step)"
+    first = "import tensorboard.summary\nwriter = tensorboard.summary.Writer(sys.argv[1])\n"
+    Path("train.py").write_text(program(tags).replace("for step", first + "for step", 1) + "writer.close()\n")
+    assert run_cli(["check-trainer", f"{sys.executable} train.py tb/{{id}} {{learning_rate}} {{hidden_size}}"]) == 0
+    printed = capfd.readouterr()
+    assert "log: events.out.tfevents.… has 'val/loss'" in printed.out
+    assert "--metrics 'tb/{id}' --metric val/loss" in printed.err
 
 
 @pytest.mark.slow
