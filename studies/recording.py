@@ -33,6 +33,7 @@ class Run:
     Attributes:
         tokens: a prepared token folder. options: all else that the trainer is given.
         base: the options of its study; the record names the ones in which the run departs from them.
+        knobs: what a search would choose beside the rate.
     """
 
     arm: str
@@ -44,6 +45,7 @@ class Run:
     tokens: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     base: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def departures(self) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def key_of(run: Run | TrialRecord) -> str:
     """What a run is, as text, the same for its record."""
     options = run.departures if isinstance(run, Run) else run.options
     parts = (run.arm, run.hidden_size, f"{run.learning_rate:.6g}", run.seed, run.steps, sorted(options.items()))
-    return json.dumps(parts)
+    return json.dumps((*parts, sorted(run.knobs.items())) if run.knobs else parts)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def record_group(runs: Sequence[Run], numbers: Sequence[int], device: str, threa
             steps=run.steps,
             report_every=run.report_every,
             seed=run.seed,
-            options={**run.options, "tokens": str(run.tokens)},
+            options={**run.options, **run.knobs, "tokens": str(run.tokens)},
             device=device,
             threads=threads,
             on_report=log.report,
@@ -185,6 +187,7 @@ def _record(run: Run, number: int, log: _Log, seconds: float, device: str, membe
         hidden_size=run.hidden_size,
         learning_rate=run.learning_rate,
         seed=run.seed,
+        knobs=run.knobs,
         status="finished" if finished else "diverged",
         why="" if finished else f"loss is not finite at step {done}",
         steps=run.steps,
