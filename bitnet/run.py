@@ -15,7 +15,7 @@ from bitnet.data.tokens import Tokens, batch, check_length, decode, validation_c
 from bitnet.execution.decide import members_that_fit, should_compile
 from bitnet.model import measures
 from bitnet.settings.config import Gradient
-from bitnet.settings.options import ADAM_RATIO, PER_MEMBER, Options, parse_options
+from bitnet.settings.options import ADAM_RATIO, PER_MEMBER, Options, options_of
 from bitnet.settings.parametrization import factors
 from bitnet.settings.schedule import AdaptiveWarmup
 from bitnet.ternary.arithmetic import Arithmetic, choose
@@ -39,7 +39,7 @@ def train_population(trials: Sequence[Trial]) -> None:
 
 def _shared_settings(trial: Trial) -> str:
     """A key of the settings that members of one population share."""
-    options = vars(parse_options(trial.options, trial.scales))
+    options = vars(options_of(trial))
     shared = sorted((name, value) for name, value in options.items() if name not in PER_MEMBER)
     shared.append(("muon", options["optimizer"] == "muon"))
     return repr([trial.hidden_size, trial.steps, trial.report_every, trial.device, trial.micro_batch, shared])
@@ -87,7 +87,7 @@ class _Run:
         self.first = first = trials[0]
         if first.device == "cpu":
             cpu.settle(first.threads)
-        options = [parse_options(trial.options, trial.scales) for trial in trials]
+        options = [options_of(trial) for trial in trials]
         self.options = options[0]
         self.arithmetic = choose(torch.device(first.device))
         self.gradient = _gradient(self.options, self.arithmetic)
@@ -162,7 +162,7 @@ class _Run:
                 vocabulary_size=self.config.vocabulary_size,
                 unigram_entropy=self.held_out.unigram_entropy,
                 regime_changes=runner.member.schedule.regime_changes,
-                conditions=_conditions(runner.options, runner.member, self.tokens),
+                conditions=_conditions(runner, self.tokens),
                 plan=plan,
             )
 
@@ -266,11 +266,11 @@ def _held_out(tokens: Tokens, options: Options, trial: Trial) -> measures.HeldOu
     )
 
 
-def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, str | int | float | bool]:
-    """The conditions of a result, with the names that a rule uses."""
-    schedule = member.schedule
+def _conditions(runner: _Runner, tokens: Tokens) -> dict[str, str | int | float | bool]:
+    """The conditions of a result, with the names that a rule uses; knobs, which differ from run to run, are none."""
+    options, schedule = runner.options, runner.member.schedule
     staged = options.schedule == "two-stage"
-    return {
+    conditions: dict[str, str | int | float | bool] = {
         "model": "bitnet-b1.58",
         "depth": options.depth,
         "head_size": options.head_size,
@@ -293,3 +293,4 @@ def _conditions(options: Options, member: Member, tokens: Tokens) -> dict[str, s
         "data": str(tokens.facts.get("dataset", Path(tokens.folder).name)),
         "data_fingerprint": tokens.fingerprint,
     }
+    return {name: value for name, value in conditions.items() if name not in runner.trial.knobs}

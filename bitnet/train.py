@@ -61,7 +61,12 @@ def check(study: Any) -> None:
     for name in study.scales:
         if name != "steps" and name not in SCALES:
             raise InputError(f"scales.{name}: expected one of steps, {', '.join(SCALES)}")
+    for name in study.knobs:
+        if name not in SCALES:
+            raise InputError(f"knobs.{name}: expected one of {', '.join(SCALES)}")
     options = parse_options(study.options)
+    if "adam_lr" in study.knobs and options.optimizer != "muon":
+        raise InputError(f"knobs.adam_lr: expected optimizer muon, but {options.optimizer} has one rate")
     for name in study.arms:
         arm = study.arm(name)
         try:

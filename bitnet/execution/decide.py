@@ -12,7 +12,7 @@ from bitnet.data.prepare import open_tokens
 from bitnet.execution import probe
 from bitnet.execution.timing import Shape
 from bitnet.settings.config import ModelConfig
-from bitnet.settings.options import Options, parse_options
+from bitnet.settings.options import Options, options_of
 from bitnet.ternary.arithmetic import choose
 from lrtune.trainer import Trial
 
@@ -52,7 +52,7 @@ def _say_plain(device: str, *, compile: bool) -> None:
 
 
 def _shape(trial: Trial) -> Shape:
-    options = parse_options(trial.options, trial.scales)
+    options = options_of(trial)
     return _shape_of(trial, options, options.config(trial.hidden_size, open_tokens(options).vocabulary_size))
 
 

@@ -11,6 +11,7 @@ from bitnet.settings.parametrization import Kind as Parametrization
 from bitnet.settings.schedule import Kind as ScheduleKind
 from bitnet.settings.schedule import Schedule, default_warmup
 from lrtune.fields import Kind, choice, flag, number, optional, sequence, table, text
+from lrtune.trainer import Trial
 
 Optimizer = Literal["adamw", "adam-l2", "muon"]
 ADAM_RATIO = 0.3  # studies/muon
@@ -18,7 +19,7 @@ ADAM_RATIO = 0.3  # studies/muon
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The trainer's settings. Numeric ones may also be swept as scales of the same name.
+    """The trainer's settings. Numeric ones may also be scales or knobs of the same name.
 
     Attributes:
         dataset: ``stdlib``, a file or folder, or a Hub name; text_column, tokenizer, vocabulary, subset, split and
@@ -212,6 +213,11 @@ def parse_options(values: Mapping[str, Any], scales: Mapping[str, float] | None 
         InputError: a name is unknown (the nearest known one is suggested), or a value is invalid.
     """
     return Options(**_OPTIONS("options", {**values, **_swept(scales or {})}))
+
+
+def options_of(trial: Trial) -> Options:
+    """A trial's options; its scales and knobs override them."""
+    return parse_options(trial.options, {**trial.scales, **trial.knobs})
 
 
 def _swept(scales: Mapping[str, float]) -> dict[str, Any]:

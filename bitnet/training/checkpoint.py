@@ -28,8 +28,9 @@ _TENSORS = ("parameters", "first", "second", "gradient_norm", "update_ratio")
 def identity(trial: Trial, config: ModelConfig, data: str) -> str:
     """A key of the settings that must match to resume from a checkpoint."""
     settings = {name: value for name, value in trial.options.items() if name != "tokens"}
+    chosen = {**trial.scales, **trial.knobs}
     return json.dumps(
-        [_SCHEMA, vars(config), trial.learning_rate, trial.seed, trial.steps, settings, dict(trial.scales), data],
+        [_SCHEMA, vars(config), trial.learning_rate, trial.seed, trial.steps, settings, chosen, data],
         sort_keys=True,
         default=str,
     )

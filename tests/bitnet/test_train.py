@@ -25,6 +25,7 @@ from bitnet.train import check, prepare, train, train_population  # noqa: E402
 from bitnet.training.population import Population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
+from lrtune.study.knob import KNOBS  # noqa: E402
 from lrtune.study.study import Study  # noqa: E402
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial  # noqa: E402
 
@@ -210,6 +211,9 @@ def test_muon_has_a_second_rate_and_its_trials_share_no_population_with_others(t
         one, reports = trial(tokens, changes=changes, on_describe=facts.append)
         runs.append((one, reports))
     train_population([one for one, _ in runs])
+    knob, same = trial(tokens, changes={"optimizer": "muon", "adam_lr": 0.5}, knobs={"adam_lr": 0.03})
+    train(knob)
+    assert same == runs[3][1]  # a knob overrides the option
     losses = [reports[-1].loss for _, reports in runs]
     assert losses[1] == losses[2] and len(set(losses)) == 3  # the default is 0.3 times the rate, 0.01
     assert [each.plan["members"] for each in facts] == [1, 3, 3, 3]
@@ -357,6 +361,11 @@ def test_what_members_may_differ_in_are_options() -> None:
         ({"arms": {"b": {"learning_rate": 0.1, "smoothing": 0.1}}}, "arms.b: options: unknown key 'smoothing'"),
         ({"scales": {"hight": (1.0,)}}, "scales.hight"),
         ({"scales": {"depth": (2.5,)}}, "options.depth"),
+        (
+            {"knobs": KNOBS("knobs", {"adam_lr": "1e-3..1e-1"})},
+            "knobs.adam_lr: expected optimizer muon, but adamw has one rate",
+        ),
+        ({"knobs": KNOBS("knobs", {"adam_rate": "1e-3..1e-1"})}, "knobs.adam_rate: expected one of"),
     ],
 )
 def test_a_study_that_cannot_be_trained_is_refused(changes: dict[str, Any], message: str) -> None:
