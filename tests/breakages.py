@@ -869,14 +869,14 @@ BREAKAGES = (
         "lrtune/search/optuna_study.py",
         "zeros = {name: value for name, value in task.knobs.items() if not value}",
         "zeros: dict[str, float] = {}",
-        ("search/test_optuna_study.py", "search/test_knobs.py"),
+        ("search/test_optuna_study.py", "search/test_knob_runs.py"),
     ),
     Breakage(
         "search: the trainer does not get the knobs",
         "lrtune/search/workers/attempt.py",
         "            knobs=self.task.knobs,\n",
         "",
-        ("search/test_knobs.py",),
+        ("search/test_knob_runs.py",),
     ),
     Breakage(
         "search: Optuna is not told the diversity constraint",

@@ -9,6 +9,7 @@ import typer
 from lrtune.cli.flags import (
     Dataset,
     Json,
+    Knob,
     Logging,
     LrMax,
     LrMin,
@@ -35,6 +36,7 @@ class Tried:
     report_every: ReportEvery = None  # as in a search of these steps; 5 of 20
     lr_min: LrMin = None
     lr_max: LrMax = None
+    knob: Knob = None
     seed: Seed = None
     dataset: Dataset = None
     option: Option = None

@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from lrtune.cli.values import parse_command, parse_options, parse_scales, parse_targets, parse_values, parse_widths
+from lrtune.cli.values import (
+    parse_command,
+    parse_knobs,
+    parse_options,
+    parse_scales,
+    parse_targets,
+    parse_values,
+    parse_widths,
+)
 from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
@@ -146,6 +154,17 @@ Scale = Annotated[
     typer.Option("--scale", help="A further swept scale.", metavar="NAME=V1,V2", rich_help_panel=_STUDY),
     Sets("scales", parse_scales),
 ]
+Knob = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--knob",
+        help="Searched beside the rate, and its range: LO..HI, LO..HI*learning_rate (a ratio), LO..HI/learning_rate "
+        "(a product); 0, before it adds zero.",
+        metavar="NAME=LO..HI",
+        rich_help_panel=_STUDY,
+    ),
+    Sets("knobs", parse_knobs),
+]
 Target = Annotated[
     list[str] | None,
     typer.Option(
@@ -216,6 +235,7 @@ class Space:
     widths: Widths = None
     lr_min: LrMin = None
     lr_max: LrMax = None
+    knob: Knob = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,11 @@ def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
     }
 
 
+def parse_knobs(pairs: Sequence[str]) -> dict[str, str]:
+    """The ranges of knobs from ``NAME=LO..HI`` items; the study reads them."""
+    return parse_pairs(pairs, flag="--knob")
+
+
 def parse_values(text: str, *, flag: str) -> tuple[float, ...]:
     """Positive numbers from ``1,2,4``."""
     try:

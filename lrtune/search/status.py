@@ -14,6 +14,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.records.tally import best_by_size
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import normalise, open_to_read, sqlite_url
+from lrtune.study.knob import beside
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 
@@ -72,8 +73,8 @@ class Status:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
         lines.append(f"  {'a' if self.searching else 'no'} search is running here")
         for width, record in self.best.items():
-            name = "measure" if record.maximize else "loss"
-            lines.append(f"  hidden {width}: best so far {record.learning_rate:g} ({name} {record.measure:.4f})")
+            name, best = "measure" if record.maximize else "loss", beside(f"{record.learning_rate:g}", record.knobs)
+            lines.append(f"  hidden {width}: best so far {best} ({name} {record.measure:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
 

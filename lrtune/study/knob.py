@@ -64,6 +64,11 @@ def _knob(where: str, value: object) -> Knob:
 KNOBS: Kind = mapping(_knob, MOST, key=text(100, printable=True, least=1))
 
 
+def beside(rate: str, knobs: Mapping[str, float]) -> str:
+    """A rate as shown, with the knobs' values beside it: ``0.02, adam_lr 0.003``."""
+    return ", ".join([rate, *(f"{name} {value:.3g}" for name, value in knobs.items())])
+
+
 def middle(knobs: Mapping[str, Knob], learning_rate: float) -> dict[str, float]:
     """The knobs' values in the middle of their ranges, at this learning rate."""
     middles = {name: math.sqrt(knob.low * knob.high) for name, knob in knobs.items()}

@@ -12,7 +12,7 @@ from rich.console import Console
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.chart import Axis, Chart, log_ticks
-from lrtune.report.terminal.frame import clock, describe_law, render_frame, sparkline
+from lrtune.report.terminal.frame import clock, describe_end, describe_law, render_frame, sparkline
 from lrtune.report.terminal.live import JsonLinesView, PlainView, choose_view
 from lrtune.report.terminal.progress import Progress
 from lrtune.report.terminal.summary import law_chart, loss_chart, next_commands, recommendations, show
@@ -139,6 +139,20 @@ def test_each_combination_of_scales_has_a_row() -> None:
     rows = [line.split() for line in drawn(folded(list(ended)), 80)]
     assert ["hidden", "steps", "done", "running", "cut", "best", "LR", "loss"] in rows
     assert [row[:3] for row in rows if row[:1] == ["32"]] == [["32", "40", "1"], ["32", "80", "1"], ["32", "160", "1"]]
+
+
+def test_knobs_stand_beside_the_rate_of_a_run() -> None:
+    knobs = {"adam_lr": 0.00123456, "weight_decay": 0.0}
+    best = replace(record(0, 32, 0.01), knobs=knobs)
+    cut = replace(record(1, 32, 0.02, "beaten"), knobs=knobs)
+    lines = drawn(
+        folded([TrialEnded(record=best), TrialEnded(record=cut), replace(started(2, 64, 0.003), knobs=knobs)]), 80
+    )
+    rows = [line.split() for line in lines]
+    assert ["best", "LR", "adam_lr", "weight_decay", "loss"] in [row[-5:] for row in rows]
+    assert ["0.01", "0.00123", "0", "4"] in [row[-4:] for row in rows]
+    assert any("64 × 0.003, adam_lr 0.00123, weight_decay 0" in line for line in lines)
+    assert describe_end(cut).startswith("hidden 32 × 0.02, adam_lr 0.00123, weight_decay 0 beaten at step 40")
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 90, 140])

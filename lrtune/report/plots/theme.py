@@ -9,6 +9,7 @@ import altair as alt
 from lrtune.errors import plain
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.terminal.chart import log_ticks
+from lrtune.study.knob import beside
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart; each verdict has its own shape, too.
 COLOURS = {
@@ -103,7 +104,7 @@ def loss_axis(field: str, domain: Sequence[float], maximize: bool) -> alt.Y:
 TRIAL_TOOLTIP = [
     alt.Tooltip("trial:Q", title="trial"),
     alt.Tooltip("hidden_size:Q", title="hidden size"),
-    alt.Tooltip("learning_rate:Q", title="learning rate", format=".3g"),
+    alt.Tooltip("rate:N", title="learning rate"),
     alt.Tooltip("seed:Q", title="seed"),
     alt.Tooltip("status:N", title="verdict"),
     alt.Tooltip("why:N", title="why"),
@@ -118,6 +119,7 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
         "trial": record.trial,
         "hidden_size": record.hidden_size,
         "learning_rate": record.learning_rate,
+        "rate": beside(f"{record.learning_rate:.3g}", record.knobs),
         "seed": record.seed,
         "status": record.status,
         "why": plain(record.reason)[:160],

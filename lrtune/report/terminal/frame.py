@@ -12,6 +12,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.progress import Place, Progress, RunningTrial, place_of
 from lrtune.rule import Rule, recommend
 from lrtune.rule.display import sizes
+from lrtune.study.knob import beside
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STATUS_STYLE = {
@@ -63,7 +64,9 @@ def _places_table(progress: Progress, width: int, height: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     shown = sorted(progress.places)[: max(1, height)]
     scales = list(dict.fromkeys(name for _, others in progress.places for name, _ in others))
-    for name in ("hidden", *scales, "done", *middle, "best LR", "loss", *last):
+    bests = [state.best for state in progress.places.values() if state.best] if middle else []
+    knobs = list(dict.fromkeys(name for best in bests for name in best.knobs))
+    for name in ("hidden", *scales, "done", *middle, "best LR", *knobs, "loss", *last):
         table.add_column(name, justify="left" if name == _EARLY else "right")
     for place in shown:
         state, others = progress.places[place], dict(place[1])
@@ -72,7 +75,9 @@ def _places_table(progress: Progress, width: int, height: int) -> Table:
         row = [str(place[0]), *(f"{others[name]:g}" if name in others else "" for name in scales), str(state.ended)]
         if middle:
             row += [str(running) if running else "–", str(lost) if lost else "–"]
-        row += [f"{best.learning_rate:.3g}" if best else "–", f"{best.measure:.4g}" if best and best.measure else "–"]
+        row.append(f"{best.learning_rate:.3g}" if best else "–")
+        row += [f"{best.knobs[name]:.3g}" if best and name in best.knobs else "–" for name in knobs]
+        row.append(f"{best.measure:.4g}" if best and best.measure else "–")
         if last:
             row.append(_early(progress.verdicts, place))
         table.add_row(*row)
@@ -94,7 +99,8 @@ def _running_line(trial: RunningTrial, width: int) -> Text:
     share = trial.step / trial.steps if trial.steps else 0.0
     loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
     arm = f"{trial.arm}  " if trial.arm else ""
-    text = f"{trial.hidden_size:>6} × {trial.learning_rate:<8.3g} {arm}{share:4.0%}  loss {loss:<5}"
+    rate = f"{beside(f'{trial.learning_rate:.3g}', trial.knobs):<8}"
+    text = f"{trial.hidden_size:>6} × {rate} {arm}{share:4.0%}  loss {loss:<5}"
     if width >= _NARROW:
         text += f" {sparkline(trial.losses, 12):<12}"
     if width >= _WIDE and trial.diversities:
@@ -127,7 +133,8 @@ def sparkline(values: Iterable[float], length: int, low: float | None = None, hi
 def describe_end(record: TrialRecord) -> str:
     """One line on how a trial ended."""
     arm = f" [{plain(record.arm)}]" if record.arm else ""
-    head = f"hidden {record.hidden_size} × {record.learning_rate:.3g}{arm} {record.status}"
+    rate = beside(f"{record.learning_rate:.3g}", record.knobs)
+    head = f"hidden {record.hidden_size} × {rate}{arm} {record.status}"
     if record.status != "finished":
         return f"{head} at step {record.steps_done}" + (f": {plain(record.reason)}" if record.reason else "")
     diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""

@@ -24,6 +24,7 @@ class RunningTrial:
     hidden_size: int
     scales: Mapping[str, float]
     learning_rate: float
+    knobs: Mapping[str, float]
     steps: int
     arm: str | None = None
     step: int = 0
@@ -97,6 +98,7 @@ class Progress:
                     hidden_size=event.hidden_size,
                     scales=dict(event.scales),
                     learning_rate=event.learning_rate,
+                    knobs=dict(event.knobs),
                     steps=event.steps,
                     arm=event.arm,
                 )
