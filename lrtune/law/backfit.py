@@ -27,7 +27,7 @@ Key = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Guess:
+class Guess:
     """Before the first fit: every cell's best run is its optimum, and one height a knob is fitted to all runs."""
 
     best: dict[Key, dict[str, float]]
@@ -47,11 +47,15 @@ class _Fitted:
     index: dict[Key, int]
 
     def along(self, key: Key, x: float) -> Along:
-        at = self.index[key]
-        height = self.draws.height(at, np.array([x]))[:, 0]
-        rise = float(height.mean())
-        misfit = float(np.square(self.draws.misfit).mean())
-        return Along(rise, x - float(self.draws.optimum[:, at].mean()), float(height.var()) + misfit * rise**2)
+        return stand(self.draws, self.index[key], x)
+
+
+def stand(draws: Prediction, place: int, x: float) -> Along:
+    """How a run at log2 coordinate `x` of a place stands along a knob."""
+    height = draws.height(place, np.array([x]))[:, 0]
+    rise = float(height.mean())
+    misfit = float(np.square(draws.misfit).mean())
+    return Along(rise, x - float(draws.optimum[:, place].mean()), float(height.var()) + misfit * rise**2)
 
 
 def separated(
@@ -70,7 +74,7 @@ def separated(
         NoRuleError: the runs say nothing of a knob.
     """
     names = (FIRST, *coordinates)
-    guess = _first_guess(records, scales, coordinates, measure)
+    guess = first_guess(records, scales, coordinates, measure)
     fitted: dict[str, _Fitted] = {}
     keys = {_key(record, scales) for record in records}
 
@@ -120,9 +124,9 @@ def _power(distance: float) -> float:
     return float(min(abs(distance), _FAR) ** _POWER)
 
 
-def _first_guess(
+def first_guess(
     records: Sequence[TrialRecord], scales: Sequence[str], coordinates: Mapping[str, Coordinate], measure: Measure
-) -> _Guess:
+) -> Guess:
     names = (FIRST, *coordinates)
     lowest: dict[Key, tuple[float, dict[str, float]]] = {}
     runs = []
@@ -138,6 +142,4 @@ def _first_guess(
     above = np.array([y - lowest[key][0] for key, y, _ in runs])
     weight = 1 / (1 + above / max(float(np.median(above)), 1e-9)) if len(above) else above
     height = nnls(np.array(rows) * weight[:, None], above * weight)[0] if rows else np.zeros(len(names))
-    return _Guess(
-        best={key: x for key, (_, x) in lowest.items()}, height=dict(zip(names, height.tolist(), strict=True))
-    )
+    return Guess(best={key: x for key, (_, x) in lowest.items()}, height=dict(zip(names, height.tolist(), strict=True)))

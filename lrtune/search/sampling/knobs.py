@@ -1,7 +1,7 @@
 """The model of a search over several knobs: one `SearchModel` for each.
 
-A run's loss is the best loss at its place, plus a rise along each knob. A knob's model sees the same runs with the
-expected rise along all other knobs taken out (backfitting: Friedman and Stuetzle 1981), so it is the model of one rate.
+A knob's model sees the same runs with the expected rise along all other knobs taken out (see `lrtune.law.knobs`), so it
+is the model of one rate.
 The next run explores the knob, place and value from which the regret falls furthest; its other knobs are near their
 best.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lrtune.law.atoms import Array
+from lrtune.law.backfit import first_guess, stand
+from lrtune.law.knobs import FIRST, Along, apart, coordinate
 from lrtune.law.observations import Measure, measure_of, measured
 from lrtune.records.record import TrialRecord
 from lrtune.search.sampling.acquisition import advise
@@ -21,10 +23,9 @@ from lrtune.search.sampling.model import QUICK, SURE, Accuracy, Posterior, Searc
 from lrtune.search.sampling.space import Place, Space, place_of
 from lrtune.study.knob import Knob
 
-RATE = "learning_rate"
 _ROUNDS = 2
+_ZEROS = 3  # runs of a knob at zero
 _DITHER = 0.5  # share of a draw's deviation from the best value at which a knob that is not explored is run
-_TOP = 1.0  # largest rise that is taken out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,10 @@ class Fit:
     spaces: Mapping[str, Space]
     posteriors: Mapping[str, Posterior]
 
-    def rise(self, name: str, place: Place, x: float) -> float:
-        """Expected relative loss of this log2 coordinate above the best."""
+    def along(self, name: str, place: Place, x: float) -> Along:
+        """How a run at this log2 coordinate stands along a knob."""
         posterior = self.posteriors[name]
-        height = posterior.draws.height(posterior.places.index(place), np.array([x]))[:, 0]
-        return float(np.minimum(height, _TOP).mean())
+        return stand(posterior.draws, posterior.places.index(place), x)
 
 
 class KnobsModel:
@@ -47,6 +47,7 @@ class KnobsModel:
 
     def __init__(self, seed: int, scales: Sequence[str], knobs: Mapping[str, Knob]) -> None:
         self.seed, self.scales, self.knobs = seed, tuple(scales), dict(knobs)
+        self.coordinates = {name: knob.coordinate for name, knob in knobs.items()}
         self.plain = SearchModel(seed, scales)  # all runs, by rate alone
         self._runs: dict[int, TrialRecord] = {}
         self._last: tuple[object, Fit] | None = None
@@ -61,27 +62,24 @@ class KnobsModel:
         """Compute of a whole run at a place, in any unit."""
         return self.plain.cost(place)
 
-    def coordinates(self, rate: float, knobs: Mapping[str, float]) -> dict[str, float]:
-        """log2 of each knob's coordinate, the learning rate included."""
-        values = {RATE: rate, **knobs}
-        found = {RATE: math.log2(rate)}
-        for name, knob in self.knobs.items():
-            if knobs[name] > 0:
-                found[name] = math.log2(knob.coordinate.at(knobs[name], values))
-        return found
+    def logs(self, rate: float, knobs: Mapping[str, float]) -> dict[str, float]:
+        """log2 of each knob's coordinate, the learning rate included; without those at zero."""
+        values = {FIRST: rate, **knobs}
+        found = {name: of.at(knobs[name], values) for name, of in self.coordinates.items()}
+        return {name: math.log2(value) for name, value in {FIRST: rate, **found}.items() if value > 0}
 
     def values(self, found: Mapping[str, float]) -> dict[str, float]:
         """The knobs' values at these log2 coordinates, without the learning rate."""
-        values = {name: 2.0**x for name, x in found.items() if name == RATE or self.knobs[name].coordinate == ("", "")}
+        values = {name: 2.0**x for name, x in found.items() if name == FIRST or self.knobs[name].coordinate == ("", "")}
         for name, x in found.items():
             if name not in values:
                 values[name] = self.knobs[name].coordinate.value(2.0**x, values)
-        del values[RATE]
+        del values[FIRST]
         return values
 
     def space_of(self, name: str, space: Space) -> Space:
         """The space of one knob; the range of a knob is a hard bound, that of the rate a soft one."""
-        if name == RATE:
+        if name == FIRST:
             return space
         low, high = math.log2(self.knobs[name].low), math.log2(self.knobs[name].high)
         return replace(space, low=low, high=high, focus=(low, high))
@@ -94,22 +92,29 @@ class KnobsModel:
         return self._last[1]
 
     def _fitted(self, space: Space, accuracy: Accuracy) -> Fit:
-        names = (RATE, *self.knobs)
-        losses = [r.loss for r in self._runs.values() if r.status == "finished" and r.loss is not None]
+        names, records = (FIRST, *self.knobs), list(self._runs.values())
+        losses = [r.loss for r in records if r.status == "finished" and r.loss is not None]
         measure = measure_of(losses) if losses else Measure()
-        at = {number: self.coordinates(r.learning_rate, r.knobs) for number, r in self._runs.items()}
-        place = {number: place_of(r, self.scales) or () for number, r in self._runs.items()}
-        rises = {name: dict.fromkeys(self._runs, 0.0) for name in names}
+        guess = first_guess(records, self.scales, self.coordinates, measure)
         fit = Fit(models={}, spaces={name: self.space_of(name, space) for name in names}, posteriors={})
-        for _ in range(_ROUNDS if len(self._runs) > 1 else 1):
+
+        def along(record: TrialRecord, name: str) -> Along:
+            x = math.log2(coordinate(record, name, self.coordinates))
+            place = place_of(record, self.scales) or ()
+            return fit.along(name, place, x) if name in fit.models else guess.along(place, name, x)
+
+        for _ in range(_ROUNDS if len(losses) > 1 else 1):
             for name in names:
                 model = SearchModel(self.seed, self.scales)
-                for number, record in self._runs.items():
-                    others = sum(rises[other][number] for other in names if other != name)
-                    model.take(number, _projected(record, 2.0 ** at[number][name], others, measure))
+                seen: Sequence[TrialRecord]
+                if losses:
+                    seen = apart(records, self.coordinates, along, measure, self.scales).records[name]
+                else:
+                    seen = records if name == FIRST else []  # without a finished run, the rate is too high
+                for record in seen:
+                    model.take(record.trial, record)
                 posterior = model.posterior(fit.spaces[name], accuracy=accuracy)
                 fit = replace(fit, models={**fit.models, name: model}, posteriors={**fit.posteriors, name: posterior})
-                rises[name] = {n: fit.rise(name, place[n], at[n][name]) for n in self._runs}
         return fit
 
     def next_run(
@@ -121,25 +126,25 @@ class KnobsModel:
             return own_place, 2.0**x, {}
         rng = np.random.default_rng([self.seed, number])
         fit = self.fit(space)
-        under = [(place, self.coordinates(rate, knobs)) for place, rate, knobs in running]
+        under = [(place, self.logs(rate, knobs)) for place, rate, knobs in running]
         started = len(under) + len(self._runs)
         best: tuple[tuple[float, float], str, Place, float] | None = None
-        for name in (RATE, *self.knobs):
+        for name in (FIRST, *self.knobs):
             model, posterior = fit.models[name], fit.posteriors[name]
             own = [(place, x[name]) for place, x in under if name in x]
-            ask = model.next_choice if name == RATE else model.choice
+            ask = model.next_choice if name == FIRST else model.choice
             choice = ask(fit.spaces[name], posterior, own, rng)
             at = posterior.places[choice.place]
             worst = max(advice.regret for advice in posterior.advice.values())
             key = (choice.gain, worst)
             if best is None or key > best[0]:
                 best = key, name, at, model.free(at, choice.x, fit.spaces[name], own)
-            if name == RATE and (started < 3 or self.plain.flat(space.tolerance)):
+            if name == FIRST and (started < 3 or self.plain.flat(space.tolerance)):
                 break
         assert best is not None
         _, explored, at, x = best
-        found = {name: x if name == explored else self._near_best(fit, name, at, rng) for name in (RATE, *self.knobs)}
-        return at, 2.0 ** found[RATE], self.values(found)
+        found = {name: x if name == explored else self._near_best(fit, name, at, rng) for name in (FIRST, *self.knobs)}
+        return at, 2.0 ** found[FIRST], self.values(found)
 
     def _near_best(self, fit: Fit, name: str, place: Place, rng: np.random.Generator) -> float:
         """A log2 coordinate near the best one at a place, the further the less is known."""
@@ -155,7 +160,7 @@ class KnobsModel:
             return self.plain.assess(space, confidence=confidence, look_ahead=False)
         for accuracy in (QUICK, SURE):
             fit = self.fit(space, accuracy)
-            rate = fit.models[RATE].assess(space, look_ahead=False)
+            rate = fit.models[FIRST].assess(space, look_ahead=False)
             total = self._regret(fit, space)
             worst = np.max(np.stack([*total.values()]), axis=0)
             regret_90 = float(np.quantile(worst, confidence))
@@ -185,15 +190,3 @@ class KnobsModel:
             for target in space.targets:
                 total[target] = total.get(target, 0.0) + posterior.advice[target].by_draw[order]
         return total
-
-
-def _projected(record: TrialRecord, coordinate: float, others: float, measure: Measure) -> TrialRecord:
-    """The record as one of this knob alone."""
-    if record.loss is None or not others:
-        return replace(record, learning_rate=coordinate)
-    factor = measure.loss(float(measure.relative(np.array(record.loss))) - others)
-    curve = dict(record.curve)
-    if "loss" in curve:
-        ratio = factor / record.loss if record.loss else 1.0
-        curve["loss"] = [None if v is None else v * ratio for v in curve["loss"]]
-    return replace(record, learning_rate=coordinate, loss=factor, curve=curve)
