@@ -101,6 +101,13 @@ def prepare(study: Any) -> Mapping[str, str]:
     return {"tokens": found[0]}
 
 
+def step_seconds(study: Any) -> Mapping[int, float]:
+    """Processor seconds of a step in one thread at each of the study's widths, measured once on each machine."""
+    from bitnet.execution import pace
+
+    return pace.step_seconds(parse_options(study.options), study.widths)
+
+
 def verification_options(study: Any) -> Mapping[str, Any]:
     """Options of a verification run: both stages of the schedule, and a text sample at the end."""
     return {"sample_tokens": _SAMPLE, **study.options, "schedule": "two-stage"}

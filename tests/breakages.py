@@ -760,6 +760,20 @@ BREAKAGES = (
         ("search/test_plan.py",),
     ),
     Breakage(
+        "quick: a slow machine keeps every width",
+        "lrtune/search/quick.py",
+        "if smaller <= width) <= allowed",
+        "if smaller <= width) >= 0",
+        ("search/test_quick.py",),
+    ),
+    Breakage(
+        "quick: a search with its own options starts from the packaged rule",
+        "lrtune/cli/search.py",
+        '"command", "options", "scales"',
+        '"command", "scales"',
+        ("search/test_quick.py",),
+    ),
+    Breakage(
         "search: tokens that contradict the steps are accepted",
         "lrtune/trainer/complete.py",
         "_AGREE = 0.005",

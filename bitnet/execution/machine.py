@@ -1,8 +1,10 @@
 """The device, threads, kernels and compiler that training would use on this machine."""
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from bitnet.cache import cache_folder
 
@@ -30,3 +32,13 @@ def describe() -> Iterator[tuple[str, str, str]]:
         yield "compiler", "missing", "no C++ compiler: steps run uncompiled and take up to twice as long"
     else:
         yield "compiler", "ok", found
+
+
+def processor() -> str:
+    """The processor's name on Linux; elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -3,15 +3,15 @@
 The time of a step depends on neither text nor learning rate, so it holds for every run of the shape.
 """
 
-import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bitnet.execution.machine import processor
 from bitnet.settings.config import Gradient, ModelConfig
 from bitnet.settings.schedule import Schedule
 from bitnet.training.population import Member, Population
@@ -55,16 +55,6 @@ def _device_facts(device: str) -> list[Any]:
     return [place.type, processor()]
 
 
-def processor() -> str:
-    """The processor's name on Linux; elsewhere its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
     """Seconds of one warm step, seconds of the warm-up, and whether a requested compilation worked."""
@@ -74,14 +64,16 @@ class StepTime:
     compiled: bool = False
 
 
-def time_steps(shape: Shape, members: int, *, compiled: bool = False) -> StepTime:
-    """Train `members` models briefly: the best of three rounds, after a warm-up.
+def time_steps(
+    shape: Shape, members: int, *, compiled: bool = False, clock: Callable[[], float] = time.perf_counter
+) -> StepTime:
+    """Train `members` models briefly: the best of three rounds by `clock`, after a warm-up.
 
     Raises:
         torch.OutOfMemoryError: they do not fit; their memory is free again.
     """
     try:
-        return _time_steps(shape, members, compiled)
+        return _time_steps(shape, members, compiled, clock)
     except torch.OutOfMemoryError as error:
         reason = str(error)
     finally:
@@ -95,9 +87,9 @@ def _give_back(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
+def _time_steps(shape: Shape, members: int, compiled: bool, clock: Callable[[], float]) -> StepTime:
     size, vocabulary = (shape.batch, shape.context + 1), shape.config.vocabulary_size
-    began = time.perf_counter()
+    began = clock()
     population = Population(
         shape.config,
         [Member(seed=0, schedule=Schedule(peak=1e-3, steps=1000, warmup=0)) for _ in range(members)],
@@ -110,16 +102,16 @@ def _time_steps(shape: Shape, members: int, compiled: bool) -> StepTime:
     for _ in range(_WARM_UP.get(population.device.type, 2)):
         population.make_steps(1)
     synchronize(shape.device)
-    ready = time.perf_counter()
+    ready = clock()
     population.make_steps(1)
     synchronize(shape.device)
-    best = max(time.perf_counter() - ready, 1e-9)
+    best = max(clock() - ready, 1e-9)
     count = max(1, min(_MOST_STEPS, round(_ROUND_SECONDS / best)))
     for _ in range(_ROUNDS):
-        start = time.perf_counter()
+        start = clock()
         population.make_steps(count)
         synchronize(shape.device)
-        best = min(best, (time.perf_counter() - start) / count)
+        best = min(best, (clock() - start) / count)
     return StepTime(step=best, before=ready - began, compiled=population.stepper.is_compiled)
 
 

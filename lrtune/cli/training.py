@@ -86,9 +86,9 @@ def rehearse_before(study: Study, folder: Path, options: dict[str, Any], *, quie
 
 @contextlib.contextmanager
 def watch(
-    settings: Settings, folder: Path, watching: Watching, cost: str = "", *, wanted: int | None = None
+    settings: Settings, folder: Path, watching: Watching, *lines: str, wanted: int | None = None
 ) -> Iterator["View"]:
-    """The view of a search, after lines on its settings and its cost; the runs in the folder count as done.
+    """The view of a search, after its settings and further `lines`; the runs in the folder count as done.
 
     Args:
         wanted: about how many runs a search for a rule takes; None for runs without a rule.
@@ -101,7 +101,7 @@ def watch(
     study = settings.study
     if not watching.quiet and not watching.json_lines:
         say(f"study {study.name} in {folder}: {_swept(study)}, trainer {_trainer(study)}")
-        for line in [*settings.lines(), *([cost] if cost else [])]:
+        for line in [*settings.lines(), *lines]:
             say(f"  {line}")
     progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials, wanted=wanted)
     progress.study = None if wanted is None else study

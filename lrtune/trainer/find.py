@@ -144,6 +144,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         prepare=getattr(module, "prepare", None),
         tokens_per_step=getattr(module, "tokens_per_step", None),
         members_at_once=getattr(module, "members_at_once", None) if many is not None else None,
+        step_seconds=getattr(module, "step_seconds", None),
         column_titles=getattr(module, "column_titles", {}),
         verification_options=getattr(module, "verification_options", None),
         doctor=getattr(module, "doctor", None),

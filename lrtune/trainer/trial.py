@@ -22,6 +22,8 @@ The last report, at ``step == trial.steps``, gives the final loss. The trainer's
   scales and options to train at once on ``trial.device``, a whole number of at least 1. A worker calls it once per
   group, whose rates, knobs and seeds differ. Without it, or if it raises, the default is 16 on a GPU and 1 on a CPU.
   The option ``members`` overrides both.
+- ``step_seconds(study)``: seconds of a step by width in one thread on this machine. The built-in study is fitted to
+  the machine by it.
 - ``column_titles``: a mapping from columns of its reports to the titles of their tables in ``lrtune compare``.
 - ``verification_options(study)``: the options of a full run, for ``lrtune verify``.
 - ``doctor()``: its requirements on this machine, for ``lrtune doctor``: tuples of name, state (ok, missing or problem)
@@ -294,6 +296,7 @@ class Trainer:
     prepare: Callable[[Any], Mapping[str, str] | None] | None = None
     tokens_per_step: Callable[[Any, Mapping[str, float]], int] | None = None
     members_at_once: Callable[[Trial], int] | None = None
+    step_seconds: Callable[[Any], Mapping[int, float]] | None = None
     column_titles: Mapping[str, str] = field(default_factory=dict)
     verification_options: Callable[[Any], Mapping[str, Any]] | None = None
     doctor: Callable[[], Iterable[tuple[str, str, str]]] | None = None

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bitnet.data.tokens import batch, load_tokens
 from bitnet.execution import memory, probe
-from bitnet.execution.timing import Shape, processor
+from bitnet.execution.machine import processor
+from bitnet.execution.timing import Shape
 from bitnet.settings.config import ModelConfig
 from bitnet.settings.schedule import Schedule
 from bitnet.training import cpu
