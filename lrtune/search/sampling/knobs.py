@@ -24,7 +24,8 @@ from lrtune.search.sampling.space import Place, Space, place_of
 from lrtune.study.knob import Knob
 
 _ROUNDS = 2
-_ZEROS = 3  # runs of a knob at zero
+_ZEROS = 3  # runs with a knob at zero, after so many others that the best of the rest is roughly known:
+_BEFORE_ZERO = 8
 _DITHER = 0.5  # share of a draw's deviation from the best value at which a knob that is not explored is run
 
 
@@ -141,10 +142,20 @@ class KnobsModel:
                 best = key, name, at, model.free(at, choice.x, fit.spaces[name], own)
             if name == FIRST and (started < 3 or self.plain.flat(space.tolerance)):
                 break
+        zero = next(iter(self._lacks_zero(under)), None) if started >= _BEFORE_ZERO else None
+        if zero is not None:
+            at = space.places[int(np.argmin(space.costs))]
+            found = {name: self._near_best(fit, name, at, rng) for name in fit.models if name != zero}
+            return at, 2.0 ** found[FIRST], {**self.values(found), zero: 0.0}
         assert best is not None
         _, explored, at, x = best
         found = {name: x if name == explored else self._near_best(fit, name, at, rng) for name in (FIRST, *self.knobs)}
         return at, 2.0 ** found[FIRST], self.values(found)
+
+    def _lacks_zero(self, under: Sequence[tuple[Place, Mapping[str, float]]] = ()) -> list[str]:
+        """Knobs that may be zero and have too few runs there."""
+        logs = [*(self.logs(run.learning_rate, run.knobs) for run in self._runs.values()), *(x for _, x in under)]
+        return [n for n, knob in self.knobs.items() if knob.zero and sum(n not in x for x in logs) < _ZEROS]
 
     def _near_best(self, fit: Fit, name: str, place: Place, rng: np.random.Generator) -> float:
         """A log2 coordinate near the best one at a place, the further the less is known."""
@@ -165,6 +176,7 @@ class KnobsModel:
             worst = np.max(np.stack([*total.values()]), axis=0)
             regret_90 = float(np.quantile(worst, confidence))
             settled = not rate.lacking and rate.no_signal is None and not any(known.at_edge for known in rate.known)
+            settled = settled and not self._lacks_zero()
             enough = settled and regret_90 < space.tolerance
             if not enough:
                 break

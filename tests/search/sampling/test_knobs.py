@@ -84,3 +84,17 @@ def test_proposals_depend_on_records_and_pending_tasks_alone() -> None:
 def test_the_range_of_a_knob_is_not_left(rise: float) -> None:
     _, records = _searched(rise, most=12)
     assert all(0.0099 <= record.knobs["adam_lr"] / record.learning_rate <= 4.01 for record in records)
+
+
+def test_zero_is_tried_as_a_value_of_its_own() -> None:
+    study = parse_study(_TOML.replace('"0.01', '"0, 0.01'))
+    design, records = AdaptiveDesign(study), list[TrialRecord]()
+    while len(records) < 40 and design.verdict(records, []) is None:
+        (task,) = design.propose(records, [], 1)
+        at_zero = not task.knobs["adam_lr"]
+        near = Task(
+            hidden_size=task.hidden_size, learning_rate=task.learning_rate, knobs={"adam_lr": task.learning_rate / 4}
+        )
+        records.append(_record(task, len(records), _loss(near if at_zero else task, 0.02, 0.05 if at_zero else 0.0)))
+    assert design.verdict(records, []) is not None
+    assert sum(record.knobs["adam_lr"] == 0 for record in records) == 3
