@@ -108,6 +108,7 @@ def _study_of(sources: Sequence[str]) -> str:
 
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
     """The records of all sources; a summary goes to stderr."""
+    from lrtune.cli.values import parse_knobs
     from lrtune.records import importers
     from lrtune.records.columns import parse_scale_columns
 
@@ -118,6 +119,7 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
             loss=columns.loss,
             scales=parse_scale_columns(columns.scale) if columns.scale else None,
             seed=columns.seed,
+            knobs=parse_knobs(columns.knob) if columns.knob else None,
             minimize_over=tuple(columns.minimize_over or ()),
             maximize=columns.maximize,
             failed_when=columns.failed_when,

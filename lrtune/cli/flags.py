@@ -343,8 +343,18 @@ class Columns:
             "--scale", metavar="NAME=COL", help="A scale and its column: tokens=D; a column alone is the hidden size."
         ),
     ] = None
+    knob: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--knob",
+            metavar="NAME=COL",
+            help="What was chosen beside the rate, and its column: COL, COL*learning_rate (its law is one of the "
+            "ratio) or COL/learning_rate (of the product).",
+        ),
+    ] = None
     minimize_over: Annotated[
-        list[str] | None, typer.Option("--minimize-over", metavar="COL", help="Swept column whose best counts.")
+        list[str] | None,
+        typer.Option("--minimize-over", metavar="COL", help="Swept column, or setting of records, whose best counts."),
     ] = None
     seed: Annotated[str | None, typer.Option("--seed", metavar="COL", help="Column of the seed.")] = None
     maximize: Annotated[bool, typer.Option("--maximize", help="Higher is better.")] = False

@@ -1,7 +1,7 @@
 """Fit a rule to an existing sweep in one call."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ def fit(
     lr: str | None = None,
     loss: str | None = None,
     seed: str | None = None,
+    knobs: Mapping[str, str] | None = None,
     minimize_over: Sequence[str] = (),
     maximize: bool = False,
     failed_when: str | None = None,
@@ -41,6 +42,8 @@ def fit(
         sources: DataFrames (pandas, polars, Arrow), lists of mappings, paths of tables and folders, storage URLs.
         lr, loss: columns of the learning rate and the loss; default: guessed from the column names.
         seed: column of the seed.
+        knobs: what was chosen beside the rate, and its column: ``{"adam_lr": "alr"}``; ``"alr*learning_rate"`` if its
+            law is one of the ratio to the rate, ``"wd/learning_rate"`` of the product with it.
         minimize_over: further swept columns; at each rate the best value counts.
         maximize: higher is better.
         failed_when, drop_when: conditions such as ``"loss > 5 or state == 'failed'"`` for diverged runs and for
@@ -61,6 +64,7 @@ def fit(
         loss=loss,
         scales=scales or None,
         seed=seed,
+        knobs=knobs,
         minimize_over=tuple(minimize_over),
         maximize=maximize,
         failed_when=failed_when,

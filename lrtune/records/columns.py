@@ -1,12 +1,14 @@
 """The meaning of a table's columns: given by the user, else guessed from the name and reported."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrtune.errors import InputError, plain
 from lrtune.fields import unknown_key
 from lrtune.records.table import Table
+from lrtune.rule.knob import Coordinate
+from lrtune.study.knob import AS_IT_IS, check_knobs
 
 # Common names, best first. Names on one line are synonyms; a guess needs exactly one column of the first matching line.
 _RATES = [
@@ -53,6 +55,8 @@ class Columns:
             loss is the study's value or a user attribute.
         scales: scale name → column; None for a guessed hidden size alone.
         seed: column of the seed (numbers or names); without one, every run counts as a separate seed.
+        knobs: what was chosen beside the rate: name → column of its values, with ``*learning_rate`` or
+            ``/learning_rate`` after it if the law is one of a ratio or of a product.
         minimize_over: further swept columns; only their best value at each rate counts.
         maximize: higher is better; the measure is negated. Implied for an Optuna study that maximises.
         failed_when: condition (see `lrtune.records.condition`) for rows that count as diverged.
@@ -63,6 +67,7 @@ class Columns:
     loss: str | None = None
     scales: Mapping[str, str] | None = None
     seed: str | None = None
+    knobs: Mapping[str, str] | None = None
     minimize_over: tuple[str, ...] = ()
     maximize: bool = False
     failed_when: str | None = None
@@ -75,6 +80,7 @@ class Columns:
             "--loss": self.loss,
             "--scale": self.scales,
             "--seed": self.seed,
+            "--knob": self.knobs,
             "--minimize-over": self.minimize_over,
             "--maximize": self.maximize,
             "--failed-when": self.failed_when,
@@ -85,12 +91,14 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The columns of one table by meaning; `notes` reports the guesses."""
+    """The columns of one table by meaning; `notes` reports the guesses, `coordinates` are those of the knobs."""
 
     learning_rate: str
     loss: str
     scales: Mapping[str, str]
     seed: str | None
+    knobs: Mapping[str, str]
+    coordinates: Mapping[str, Coordinate]
     minimize_over: tuple[str, ...]
     conditions: Mapping[str, str]
     notes: tuple[str, ...]
@@ -98,7 +106,8 @@ class Found:
     @property
     def used(self) -> set[str]:
         """Columns with an assigned meaning."""
-        return {self.learning_rate, self.loss, *self.scales.values(), *self.minimize_over} | {self.seed or self.loss}
+        swept = {*self.scales.values(), *self.knobs.values(), *self.minimize_over}
+        return {self.learning_rate, self.loss, self.seed or self.loss, *swept}
 
 
 def parse_scale_columns(given: Sequence[str]) -> dict[str, str]:
@@ -134,12 +143,16 @@ def find_columns(table: Table, columns: Columns) -> Found:
     rate = _column(table, "--lr", columns.learning_rate, _RATES, notes)
     loss = _column(table, "--loss", wanted, [*_LOSSES[:2], value, *_LOSSES[2:]] if value else _LOSSES, notes)
     scales = {"hidden_size": None} if columns.scales is None else columns.scales
+    knobs = {n: _knob_column(table, c, columns.knobs or {}, notes) for n, c in (columns.knobs or {}).items()}
+    check_knobs({n: each for n, (_, each) in knobs.items()}, {*scales, "learning_rate", "hidden_size", "seed"})
     found = Found(
         learning_rate=rate,
         loss=loss,
         scales={n: _column(table, f"--scale {n}", c, _SIZES, notes) for n, c in scales.items()},
         seed=_column(table, "--seed", columns.seed, [], notes) if columns.seed else None,
         minimize_over=tuple(_column(table, "--minimize-over", column, [], notes) for column in columns.minimize_over),
+        knobs={n: column for n, (column, _) in knobs.items()},
+        coordinates={n: each for n, (_, each) in knobs.items()},
         conditions={},
         notes=(),
     )
@@ -173,6 +186,16 @@ def _column(table: Table, flag: str, name: str | None, guesses: Sequence[str], n
     if column not in (name, "lr", "loss", "hidden_size"):
         notes.append(f"{flag}: took column {column!r:.60}")
     return column
+
+
+def _knob_column(table: Table, text: str, knobs: Collection[str], notes: list[str]) -> tuple[str, Coordinate]:
+    """The column of a knob's values, and its coordinate: ``COL``, ``COL*learning_rate`` or ``COL/learning_rate``."""
+    form = re.fullmatch(r"(.+?)\s*([*/])\s*(\w+)", text)
+    if text in table.names or form is None or form[3] not in {"learning_rate", *knobs}:
+        return _column(table, "--knob", text, [], notes), AS_IT_IS
+    times = form[2] == "*"
+    coordinate = Coordinate(times=form[3] if times else "", over="" if times else form[3])
+    return _column(table, "--knob", form[1], [], notes), coordinate
 
 
 def _wrapped(table: Table, flag: str, name: str) -> str:

@@ -35,6 +35,7 @@ class Reading:
     place: str
     cells: Mapping[str, Any]
     scales: Mapping[str, float]
+    knobs: Mapping[str, float]
     learning_rate: float
     loss: float | None
     written: Any
@@ -42,8 +43,8 @@ class Reading:
 
     @property
     def setting(self) -> tuple[float, ...]:
-        """Its scales and its rate."""
-        return (*self.scales.values(), self.learning_rate)
+        """Its scales, its rate and its knobs."""
+        return (*self.scales.values(), self.learning_rate, *self.knobs.values())
 
 
 def last_of_each_run(
@@ -141,10 +142,11 @@ def _last_steps(
 
 
 def _ending(group: Sequence[Reading], step: str) -> Reading:
-    """The last row of a run with a loss, with the run's peak rate."""
+    """The last row of a run with a loss, with the run's peak rate and knobs."""
     ordered = sorted(group, key=lambda reading: _step(reading, step))
     last = next((r for r in reversed(ordered) if r.loss is not None or not is_blank(r.written)), ordered[-1])
-    return replace(last, learning_rate=max(reading.learning_rate for reading in group))
+    peaks = {name: max(reading.knobs[name] for reading in group) for name in last.knobs}
+    return replace(last, learning_rate=max(reading.learning_rate for reading in group), knobs=peaks)
 
 
 def _are_histories(groups: Sequence[Sequence[Reading]], step: str) -> bool:

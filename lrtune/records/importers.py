@@ -11,13 +11,17 @@ from lrtune.errors import InputError, plain
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
 from lrtune.records.history import Reading, last_of_each_run, without_copies_across
+from lrtune.records.knobs import agreed, range_of
 from lrtune.records.left_out import LeftOut
+from lrtune.records.minimized import best_records, best_runs, without
 from lrtune.records.notation import Kind, Reader, is_blank, number, readers
-from lrtune.records.outcome import Run, best_over, runs_of
+from lrtune.records.outcome import Run, runs_of
 from lrtune.records.record import TrialRecord
 from lrtune.records.sources import Recorded, open_source
 from lrtune.records.table import Row, Table
 from lrtune.records.tables import read_file
+from lrtune.rule.knob import Coordinate
+from lrtune.study.knob import AS_IT_IS
 from lrtune.trainer.trial import Facts
 
 __all__ = ["Columns", "Imported", "read_sources", "read_table"]
@@ -31,10 +35,11 @@ _RATES = (1e-30, 1e6)
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """Records, their scales, summary lines (rows read and left out), and warnings."""
+    """Records, their scales, how their knobs are searched, summary lines (rows read and left out), and warnings."""
 
     records: tuple[TrialRecord, ...]
     scales: tuple[str, ...]
+    knobs: Mapping[str, Coordinate]
     summary: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -69,13 +74,14 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     opened = [open_source(source) for source in sources]
     tables = [found for found in opened if isinstance(found, Table)]
     flags = columns.flags()
-    if flags and not tables:
-        raise InputError(f"{flags[0]}: applies only to tables, but {sources[0]} holds records of lrtune")
+    for flag in flags if not tables else ():
+        if flag != "--minimize-over":
+            raise InputError(f"{flag}: applies only to tables, but {sources[0]} holds records of lrtune")
     parts = [_part(table, columns) for table in tables]
     alone = without_copies_across([part.readings for part in parts], [part.left_out for part in parts])
     seeds: dict[str, int] = {}
     read = [_records(replace(part, readings=own), seeds) for part, own in zip(parts, alone, strict=True)]
-    ordered = [_imported(found) if isinstance(found, Recorded) else read.pop(0) for found in opened]
+    ordered = [_imported(found, columns) if isinstance(found, Recorded) else read.pop(0) for found in opened]
     records = [record for part in ordered for record in part.records]
     lines = tuple(line for part in ordered for line in part.summary)
     if not records:
@@ -83,6 +89,7 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
     return Imported(
         records=tuple(replace(record, trial=n) for n, record in enumerate(records)),
         scales=tuple(dict.fromkeys(name for part in ordered for name in part.scales)),
+        knobs=agreed([part.knobs for part in ordered]),
         summary=lines,
         warnings=tuple(line for part in ordered for line in part.warnings),
     )
@@ -98,9 +105,15 @@ def read_table(path: str | Path, columns: Columns) -> Imported:
     return _records(part, {})
 
 
-def _imported(found: Recorded) -> Imported:
-    scales = dict.fromkeys(["hidden_size", *(name for record in found.records for name in record.scales)])
-    return Imported(records=found.records, scales=tuple(scales), summary=found.lines)
+def _imported(found: Recorded, columns: Columns) -> Imported:
+    """Records of lrtune; with `--minimize-over`, the best over a scale, knob, option or condition of theirs."""
+    over, records, lines = columns.minimize_over, found.records, list(found.lines)
+    if over:
+        records = tuple(without(record, over) for record in best_records(records, over, lines))
+    scales = dict.fromkeys(["hidden_size", *(name for record in records for name in record.scales)])
+    names = dict.fromkeys(name for record in records for name in record.knobs)
+    knobs = {name: found.knobs.get(name, AS_IT_IS) for name in names}
+    return Imported(records=records, scales=tuple(scales), knobs=knobs, summary=tuple(lines))
 
 
 def _part(table: Table, columns: Columns) -> _Part:
@@ -117,6 +130,7 @@ def _part(table: Table, columns: Columns) -> _Part:
     }
     kinds: list[tuple[str, Kind]] = [(found.learning_rate, "rate"), (found.loss, "loss")]
     kinds += [(column, "size") for column in found.scales.values()]
+    kinds += [(column, "rate") for column in found.knobs.values()]
     kinds += [(name, "other") for condition in conditions.values() for name in condition.columns]
     read = readers(table, kinds)
     rows = table.rows
@@ -163,12 +177,26 @@ def _reading(
                 f"{cells.get(column)!r:.40}; remove thousands separators"
             )
         scales[name] = float(round(value)) if name == "hidden_size" else value
+    knobs = {}
+    for name, column in found.knobs.items():
+        value = read[column, "rate"].read(cells.get(column))
+        if value is None or not (value == 0 or 1 / _LARGEST_SCALE < value < _LARGEST_SCALE):
+            left_out.add(f"no {name} in {column!r}", row.place, cells.get(column))
+            return None
+        knobs[name] = value
     written = cells.get(found.loss)
     loss = read[found.loss, "loss"].read(written)
     if loss is not None and abs(loss) > _LARGEST_LOSS:
         loss = math.inf
     return Reading(
-        source=source, place=row.place, cells=cells, scales=scales, learning_rate=rate, loss=loss, written=written
+        source=source,
+        place=row.place,
+        cells=cells,
+        scales=scales,
+        knobs=knobs,
+        learning_rate=rate,
+        loss=loss,
+        written=written,
     )
 
 
@@ -185,11 +213,16 @@ def _holds(condition: Condition, read: Mapping[tuple[str, Kind], Reader]) -> Cal
 def _records(part: _Part, seeds: dict[str, int]) -> Imported:
     """The records of a part, with one line for each reason to leave out rows."""
     runs = runs_of(part.readings, part.table, part.found, part.failed, part.left_out)
-    kept = best_over(runs, part.found.minimize_over, part.maximize, part.left_out) if part.found.minimize_over else runs
-    lines = [*part.left_out.lines(len(kept)), *part.notes, *_repeats([run.reading for run in kept], part)]
+    over = part.found.minimize_over
+    chosen: list[str] = []
+    kept = best_runs(runs, over, part.maximize, part.left_out, chosen) if over else runs
+    readings = [run.reading for run in kept]
+    lines = [*part.left_out.lines(len(kept)), *part.notes, *chosen, *_repeats(readings, part)]
+    lines += [range_of(*knob, readings) for knob in part.found.coordinates.items() if readings]
     return Imported(
         records=tuple(_record(run, n, part, seeds) for n, run in enumerate(kept)),
         scales=tuple(part.found.scales),
+        knobs=part.found.coordinates,
         summary=tuple(lines),
         warnings=tuple(part.left_out.warnings(len(kept))),
     )
@@ -211,7 +244,7 @@ def _repeats(readings: Sequence[Reading], part: _Part) -> list[str]:
     if not varying:
         return []
     which = plain(", ".join(varying[:5]))
-    return [f"{which} vary at one size and rate and count as repeats; see --scale and --minimize-over"]
+    return [f"{which} vary at one size and rate and count as repeats; see --scale, --knob and --minimize-over"]
 
 
 def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> TrialRecord:
@@ -236,6 +269,7 @@ def _record(run: Run, number_: int, part: _Part, seeds: dict[str, int]) -> Trial
         steps_done=1,
         loss=loss,
         scales=scales,
+        knobs=dict(run.reading.knobs),
         curve=curve,
         why=f"imported from {run.reading.source}, {run.reading.place}",
     )

@@ -1,13 +1,11 @@
-"""The outcome of each run of a table, and the best of its minimised settings."""
+"""The outcome of each run of a table."""
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrtune.errors import InputError, plain
 from lrtune.records.columns import Found
 from lrtune.records.history import Reading
 from lrtune.records.left_out import LeftOut
@@ -126,31 +124,3 @@ def _may_have_diverged(reading: Reading, state: State | None) -> bool:
     """Whether the run has no valid loss for a reason that its rate may have caused."""
     is_word = reading.loss is None and not re.search(r"\d", str(reading.written))
     return state is State.INFEASIBLE or (state in (State.FINISHED, State.FAILED) and is_word)
-
-
-def best_over(runs: Sequence[Run], over: Sequence[str], maximize: bool, left_out: LeftOut) -> list[Run]:
-    """The runs at each size and rate whose other settings have the best mean loss.
-
-    Raises:
-        InputError: no size and rate has two settings to choose from.
-    """
-    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        settings = tuple(str(run.reading.cells.get(column)) for column in over)
-        groups[run.reading.setting][settings].append(run)
-    if runs and all(len(settings) < 2 for settings in groups.values()):
-        raise InputError(
-            f"--minimize-over {plain(', '.join(over))}: expected several values at one size and rate, but each has "
-            "one; a setting that changes with the rate cannot be separated from the rate"
-        )
-    kept = [
-        run for settings in groups.values() for run in min(settings.values(), key=lambda g: _mean_loss(g, maximize))
-    ]
-    if len(kept) < len(runs):
-        left_out.set_aside(f"not the best over {', '.join(over)}", len(runs) - len(kept))
-    return kept
-
-
-def _mean_loss(runs: Sequence[Run], maximize: bool) -> float:
-    losses = [-run.loss if maximize else run.loss for run in runs if run.status == "finished" and run.loss is not None]
-    return sum(losses) / len(losses) if losses else math.inf

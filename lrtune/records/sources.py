@@ -1,5 +1,6 @@
 """Open a source: a table of another tool, or records of lrtune."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from lrtune.records.storages import is_journal, read_study
 from lrtune.records.table import Table
 from lrtune.records.tables import frame_table, read_file
 from lrtune.records.trackers import read_folder
+from lrtune.rule.knob import Coordinate
+from lrtune.study.knob import coordinates
+from lrtune.study.toml import load_study
 
 _SQLITE = "sqlite:///"
 _MOST_SAID = 5
@@ -21,9 +25,10 @@ _MOST_SAID = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """Records of lrtune, and summary lines (records read and left out)."""
+    """Records of lrtune, the coordinates of their study's knobs, and summary lines (records read and left out)."""
 
     records: tuple[TrialRecord, ...]
+    knobs: Mapping[str, Coordinate]
     lines: tuple[str, ...]
 
 
@@ -78,4 +83,6 @@ def _recorded(path: Path, *, within: Path | None = None) -> Recorded:
     lines += [f"left out: line {number}: {why}" for number, why in found.bad_lines[:_MOST_SAID]]
     if len(found.bad_lines) > _MOST_SAID:
         lines.append(f"left out: {len(found.bad_lines) - _MOST_SAID} further lines that are not records")
-    return Recorded(records=records, lines=tuple(lines))
+    study = None if within is None else within / "study.toml"
+    knobs = coordinates(load_study(study, within=within).knobs) if study is not None and study.is_file() else {}
+    return Recorded(records=records, knobs=knobs, lines=tuple(lines))

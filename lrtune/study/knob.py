@@ -6,7 +6,7 @@ zero a further value.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lrtune.errors import InputError
@@ -69,6 +69,11 @@ def beside(rate: str, knobs: Mapping[str, float]) -> str:
     return ", ".join([rate, *(f"{name} {value:.3g}" for name, value in knobs.items())])
 
 
+def coordinates(knobs: Mapping[str, Knob]) -> dict[str, Coordinate]:
+    """How each knob is searched."""
+    return {name: knob.coordinate for name, knob in knobs.items()}
+
+
 def middle(knobs: Mapping[str, Knob], learning_rate: float) -> dict[str, float]:
     """The knobs' values in the middle of their ranges, at this learning rate."""
     middles = {name: math.sqrt(knob.low * knob.high) for name, knob in knobs.items()}
@@ -76,19 +81,18 @@ def middle(knobs: Mapping[str, Knob], learning_rate: float) -> dict[str, float]:
     return {name: knob.coordinate.value(middles[name], values) for name, knob in knobs.items()}
 
 
-def check_knobs(knobs: dict[str, Knob] | object, taken: set[str]) -> None:
-    """Check the names: not those of scales, and each reference one of a knob that does not depend on it."""
-    assert isinstance(knobs, dict)
-    for name, knob in knobs.items():
+def check_knobs(coordinates: Mapping[str, Coordinate], taken: Collection[str], zeros: Collection[str] = ()) -> None:
+    """Check the names: none of those taken, and each reference one of a knob that is not relative and never zero."""
+    for name, coordinate in coordinates.items():
         if name in taken:
             raise InputError(f"knobs.{name}: expected a name of its own, but a scale or setting has it")
         if not name.isidentifier():
             raise InputError(f"knobs.{name:.100}: expected a name of letters, digits and underscores")
-        other = knob.coordinate.times or knob.coordinate.over
+        other = coordinate.times or coordinate.over
         if other and other != "learning_rate":
-            if other not in knobs or other == name:
+            if other not in coordinates or other == name:
                 raise InputError(
                     f"knobs.{name}: expected learning_rate or another knob after the sign, but got {other!r}"
                 )
-            if knobs[other].coordinate != AS_IT_IS or knobs[other].zero:
+            if coordinates[other] != AS_IT_IS or other in zeros:
                 raise InputError(f"knobs.{name}: {other} is relative itself or may be zero; use learning_rate")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lrtune.errors import InputError
 from lrtune.fields import Kind, check, choice, flag, mapping, number, optional, sequence, text, unexpected, unknown_key
-from lrtune.study.knob import KNOBS, Knob, check_knobs
+from lrtune.study.knob import KNOBS, Knob, check_knobs, coordinates
 from lrtune.study.log import Log
 
 Pruner = Literal["collapse", "none"]
@@ -232,7 +232,8 @@ def _check_whole(study: Study) -> None:
         )
     if "learning_rate" in study.scales:
         raise InputError("scales.learning_rate: the learning rate is searched; set [learning_rate] min and max")
-    check_knobs(study.knobs, {*study.scales, *_TAKEN})
+    zeros = [name for name, knob in study.knobs.items() if knob.zero]
+    check_knobs(coordinates(study.knobs), {*study.scales, *_TAKEN}, zeros)
     if study.knobs and study.design == "grid":
         raise InputError(
             f"knobs.{next(iter(study.knobs))}: a grid searches the learning rate alone; use the adaptive design "
@@ -269,6 +270,6 @@ def fingerprint(study: Study, data: Mapping[str, str] | None = None) -> str:
     if study.maximize:
         covered["maximize"] = True
     if study.knobs:
-        covered["knobs"] = {name: str(knob.coordinate) for name, knob in study.knobs.items()}
+        covered["knobs"] = {name: str(each) for name, each in coordinates(study.knobs).items()}
     text = json.dumps(covered, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

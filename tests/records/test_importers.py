@@ -159,7 +159,7 @@ def test_a_best_over_values_that_never_meet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "flag"),
     [
-        (Columns(minimize_over=("adam_ratio",)), "--minimize-over"),
+        (Columns(knobs={"adam_lr": "adam_lr"}), "--knob"),
         (Columns(scales={"hidden_size": "hidden_size"}), "--scale"),
         (Columns(maximize=True), "--maximize"),
         (Columns(drop_when="loss > 5"), "--drop-when"),
