@@ -754,7 +754,7 @@ BREAKAGES = (
     ),
     Breakage(
         "search: a trainer that ignores a scale goes unnoticed",
-        "lrtune/search/plan.py",
+        "lrtune/search/inert.py",
         "if len(differ) == 1 and one.steps == other.steps",
         "if len(differ) == 9 and one.steps == other.steps",
         ("search/test_plan.py",),
@@ -846,8 +846,8 @@ BREAKAGES = (
     Breakage(
         "search: no two runs of an adaptive search differ in one scale alone",
         "lrtune/search/paired.py",
-        "task = replace(task, learning_rate=twin.learning_rate, seed=twin.seed, knobs=twin.knobs)",
-        "task = replace(task, seed=twin.seed)",
+        "replace(task, learning_rate=other.learning_rate, seed=other.seed, knobs=other.knobs)",
+        "replace(task, seed=other.seed)",
         ("search/test_paired.py",),
     ),
     Breakage(
@@ -877,6 +877,13 @@ BREAKAGES = (
         "lower = coarse[0] / ratio if best == coarse[0] else None",
         "lower = None",
         ("search/test_designs.py",),
+    ),
+    Breakage(
+        "search: no two runs differ in one knob alone",
+        "lrtune/search/paired.py",
+        "if moved != best:",
+        "if moved == best:",
+        ("search/test_knob_runs.py",),
     ),
     Breakage(
         "tables: a ratio is taken for a product",

@@ -7,8 +7,9 @@ from lrtune.errors import RunFailedError
 from lrtune.search.designs import Design
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.events import Note
+from lrtune.search.inert import inert_knobs, inert_scale
 from lrtune.search.options import SearchOptions
-from lrtune.search.plan import hopeless, inert_scale
+from lrtune.search.plan import hopeless
 from lrtune.search.queue import TaskQueue
 from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
@@ -50,6 +51,7 @@ class Loop:
         self.began = self.held = time.monotonic()
         self.workers = options.workers or 1
         self._waiting = Waiting()
+        self._inert: set[str] = set()
 
     def run(self) -> StopReason:
         """Run tasks until there is a reason to stop.
@@ -105,6 +107,7 @@ class Loop:
             self._note_waiting(engine)
             if ended:
                 stillborn = 0
+                self._note_inert_knobs()
             else:
                 time.sleep(_POLL)
 
@@ -116,6 +119,12 @@ class Loop:
         )
         if text is not None:
             self.queue.emit(Note(text=text))
+
+    def _note_inert_knobs(self) -> None:
+        found = inert_knobs(list(self.queue.folder.records.values())) if self.study.knobs else {}
+        for name in found.keys() - self._inert:
+            self._inert.add(name)
+            self.queue.emit(Note(text=found[name]))
 
     def _fill(self, at_once: int) -> StopReason | None:
         """Queue the design's next tasks, some ahead of the workers; returns the design's stop reason, if any."""

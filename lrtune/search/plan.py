@@ -1,6 +1,5 @@
 """Plans a search: its runs and their cost, and whether a budget or a range of rates can be enough."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from lrtune.study.study import Study
 from lrtune.study.task import LR_FLOOR, Task, cells, steps_of, targets
 
 _LOST_AT_THE_LOWEST = 5
-_MOST_ALIKE = 8  # runs of one rate, seed and loss that are compared
+_LEAST = 3  # runs for each knob, the learning rate among them: a curve with a lowest point has three coefficients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +185,19 @@ def _budget(study: Study) -> list[str]:
 
 
 def check_budget(study: Study) -> None:
-    """Refuse a budget below one run per width.
+    """Refuse a budget below one run per width, or below what the knobs need.
 
     Raises:
         InputError: with the least sensible budget.
     """
-    least = len(cells(study))
+    places, knobs = len(cells(study)), ("learning_rate", *study.knobs)
+    least, why = places, "one per size"
+    if study.knobs and _LEAST * len(knobs) > places:
+        least, why = _LEAST * len(knobs), f"{_LEAST} for each of {', '.join(knobs)}"
     if study.budget.trials is not None and study.budget.trials < least:
         raise InputError(
-            f"budget.trials: expected at least {least}, one per size, but got {study.budget.trials}; "
-            f"{3 * least} or more recommended"
+            f"budget.trials: expected at least {least}, {why}, but got {study.budget.trials}; "
+            f"{3 * max(least, places * len(knobs))} or more recommended"
         )
 
 
@@ -208,32 +210,6 @@ def hopeless(records: Sequence[TrialRecord]) -> str | None:
         f"trainer: no run finished, not even {len(lowest)} runs at the lowest rate, {lowest[-1].learning_rate:.3g} "
         f"(the last: {lowest[-1].status}, {lowest[-1].reason}); check the trainer's losses with lrtune check-trainer"
     )
-
-
-def inert_scale(records: Sequence[TrialRecord], study: Study) -> str | None:
-    """Why a scale does nothing: two finished runs differ in it alone and have the same losses, bit by bit; else None.
-
-    Steps are no such scale: a run that ends at its last step has read them.
-    """
-    if study.allow_inert_scale:
-        return None
-    alike: dict[tuple[float, int, str, str], list[TrialRecord]] = {}
-    for record in records:
-        if record.status == "finished" and record.arm is None:
-            knobs = repr(sorted(record.knobs.items()))
-            alike.setdefault((record.learning_rate, record.seed, knobs, repr(record.loss)), []).append(record)
-    for group in alike.values():
-        for one, other in itertools.combinations(group[:_MOST_ALIKE], 2):
-            ours, theirs = ({"hidden_size": r.hidden_size, **r.scales} for r in (one, other))
-            differ = [name for name in ours if ours[name] != theirs.get(name)]
-            if len(differ) == 1 and one.steps == other.steps and one.curve.get("loss") == other.curve.get("loss"):
-                (name,) = differ
-                return (
-                    f"scales.{name}: the trainer ignores it: runs at {ours[name]:g} and {theirs[name]:g} have the same "
-                    f"losses (trials {one.trial} and {other.trial}); use it in the trainer, or continue with "
-                    "--allow-inert-scale"
-                )
-    return None
 
 
 def shortfall(study: Study, records: Sequence[TrialRecord], workers: int) -> str:

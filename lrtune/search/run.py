@@ -22,6 +22,7 @@ from lrtune.search.call import Subject, settle
 from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
+from lrtune.search.inert import inert_knobs
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.paired import PairedDesign
 from lrtune.search.plan import Plan, check_budget, plan, shortfall
@@ -101,17 +102,18 @@ def run_search(
         result = replace(result, reason=StopReason(result.ending, text))
     with contextlib.suppress(RunFailedError):  # a disk that became full; the result says why it ended in any case
         session.folder.write(FILE, result.reason.to_json())
+    inert = tuple(inert_knobs(result.records).values())
     fit = law.fit()
     if fit is None:
         why = str(law.failure) if result.records else result.stop_reason
         note = note_no_rule(why, [result.out]) if given.write_rule else None
-        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(note,) if note else ())
+        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(*inert, *([note] if note else ())))
     if study.verify_at_target and result.interrupted is None:
         result, fit = _verify_at_target(session, law, result, fit, began)
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
     targets = answers(study, fit.rule, result.records)
-    return replace(result, fit=fit, notes=_write_rule(fit.rule, result.out, given), targets=targets)
+    return replace(result, fit=fit, notes=(*inert, *_write_rule(fit.rule, result.out, given)), targets=targets)
 
 
 def _verify_at_target(
@@ -147,7 +149,8 @@ def _design(study: Study) -> Design:
     from lrtune.search.adaptive import AdaptiveDesign
 
     design = AdaptiveDesign(study)
-    is_vouched_for = study.allow_inert_scale or trainer_of(study).check is not None
+    has_check = trainer_of(study).check is not None
+    is_vouched_for = not (study.knobs and study.command) if has_check else study.allow_inert_scale and not study.knobs
     return design if is_vouched_for else PairedDesign(design, study)
 
 

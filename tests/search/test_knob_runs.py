@@ -1,5 +1,6 @@
 """A knob on its way: from a task through the storage and a worker to the trainer, and back in a record."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,14 @@ import pytest
 
 from lrtune.errors import InputError
 from lrtune.records.jsonl import read_records
+from lrtune.records.record import TrialRecord
 from lrtune.search.designs import FixedDesign
-from lrtune.search.events import Event, TrialEnded, TrialStarted
+from lrtune.search.events import Event, Note, TrialEnded, TrialStarted
+from lrtune.search.inert import inert_knobs, inert_scale
 from lrtune.search.paired import PairedDesign
-from lrtune.search.run import run_fixed
-from lrtune.study.study import Study
+from lrtune.search.plan import check_budget
+from lrtune.search.run import run_fixed, run_search
+from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 from lrtune.study.toml import parse_study
 from lrtune.trainer.trial import Trial, population
@@ -90,6 +94,74 @@ def test_a_program_that_takes_no_such_argument_is_refused() -> None:
     with pytest.raises(InputError, match=r"knobs\.weight_decay: expected \{weight_decay\} in the command"):
         run_fixed(own, TASKS, Path("unused"), engine="inline")
     assert not Path("unused").exists()
+
+
+def test_each_knob_gets_a_pair_of_runs_that_differ_in_it_alone() -> None:
+    own = study(allow_inert_scale=True)
+    done = [_finished(0, 4.0, TASKS[0]), _finished(1, 3.0, replace(TASKS[0], learning_rate=0.02, seed=3))]
+    wanted = [
+        Task(hidden_size=32, learning_rate=0.04, knobs={"adam_lr": 0.02, "weight_decay": 0.5}),
+        Task(hidden_size=32, learning_rate=0.08, knobs={"adam_lr": 0.02, "weight_decay": 0.0}),
+        Task(hidden_size=32, learning_rate=0.09, knobs={"adam_lr": 0.02, "weight_decay": 0.0}),
+    ]
+    one, other, third = PairedDesign(FixedDesign(wanted), own).propose(done, [], 3)
+    assert (one.learning_rate, one.seed, dict(one.knobs)) == (0.02, 3, {"adam_lr": 0.01, "weight_decay": 0.1})
+    assert (other.learning_rate, other.seed, dict(other.knobs)) == (0.02, 3, {"adam_lr": 1 / 3, "weight_decay": 0.0})
+    assert third == wanted[2]
+
+
+def test_a_knob_that_the_trainer_ignores_is_named_once(tmp_path: Path) -> None:
+    text = "knobs.weight_decay: the trainer seems to ignore it: runs at 0.1 and 0 have the same losses (trials 3 and 5)"
+    done = [_finished(n, 4.0, task) for n, task in ((3, TASKS[0]), (5, TASKS[1]))]
+    assert inert_knobs(done) == {"weight_decay": text}
+    assert inert_scale(done, study()) is None
+    both = replace(done[1], knobs={"adam_lr": 0.1, "weight_decay": 0.0})
+    for other in (both, replace(done[1], learning_rate=0.02), replace(done[1], loss=4.1), replace(done[1], seed=1)):
+        assert inert_knobs([done[0], other]) == {}
+
+
+def _finished(number: int, loss: float, task: Task) -> TrialRecord:
+    return TrialRecord(
+        trial=number,
+        hidden_size=task.hidden_size,
+        learning_rate=task.learning_rate,
+        seed=task.seed,
+        knobs=task.knobs,
+        status="finished",
+        steps=20,
+        steps_done=20,
+        loss=loss,
+    )
+
+
+def blind(trial: Trial) -> None:
+    """Reads the rate alone."""
+    for step in (0, 10, 20):
+        if not trial.report(step, loss=4 + math.log2(trial.learning_rate / 0.01) ** 2 / 10 + (20 - step) / 10):
+            return
+
+
+@pytest.mark.slow
+def test_a_search_warns_of_a_knob_that_the_trainer_never_reads(tmp_path: Path) -> None:
+    events: list[Event] = []
+    own = study(f"{__name__}:blind", widths=(32, 64), budget=Budget(trials=9))
+    done = run_search(own, tmp_path / "run", engine="inline", on_event=events.append, write_rule=False)
+    for name in VALUES[0]:
+        said = [event.text for event in events if isinstance(event, Note) and f"knobs.{name}: " in event.text]
+        assert len(said) == 1 and said[0] in done.notes
+
+
+@pytest.mark.parametrize(
+    ("widths", "trials", "why"),
+    [
+        ((32,), 8, "expected at least 9, 3 for each of learning_rate, adam_lr, weight_decay, but got 8; 27 or more"),
+        (tuple(range(32, 44)), 11, "expected at least 12, one per size, but got 11; 108 or more"),
+    ],
+)
+def test_fewer_runs_than_the_knobs_need_are_refused(widths: tuple[int, ...], trials: int, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        check_budget(study(widths=widths, budget=Budget(trials=trials)))
+    check_budget(study(widths=widths, budget=Budget(trials=trials + 1)))
 
 
 def test_a_pair_that_differs_in_a_scale_alone_shares_its_knobs() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord
-from lrtune.search.plan import inert_scale, plan
+from lrtune.search.inert import inert_scale
+from lrtune.search.plan import plan
 from lrtune.study.study import Budget, Study
 
 STUDY = Study(widths=(32, 64), scales={"depth": (2, 4), "steps": (100, 200)})
