@@ -41,7 +41,14 @@ def fit(
     imported = read_runs(sources, columns)
     origin = {ORIGIN: ", ".join(redact(source) for source in sources)}
     try:
-        fitted = fit_law(imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance=origin)
+        fitted = fit_law(
+            imported.records,
+            scales=imported.scales,
+            tolerance=tolerance,
+            level=level,
+            provenance=origin,
+            knobs=imported.knobs,
+        )
     except RunFailedError as error:
         if output is None and (note := note_no_rule(str(error), sources)) is not None:
             say(note)

@@ -83,7 +83,12 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
     from lrtune.law.fit import fit_law  # loads scipy
 
     fitted = fit_law(
-        fresh if has_verdict else given, scales=scales, tolerance=rule.tolerance, level=rule.level, every_scale=True
+        fresh if has_verdict else given,
+        scales=scales,
+        tolerance=rule.tolerance,
+        level=rule.level,
+        every_scale=True,
+        knobs={name: law.coordinate for name, law in rule.knobs.items()},
     )
     rows = []
     for measured in fitted.cells:

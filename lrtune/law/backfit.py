@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from lrtune.law.knobs import FIRST, Along, Apart, apart, coordinate
+from lrtune.law.knobs import Along, Apart, apart, coordinate
 from lrtune.law.model import build
 from lrtune.law.observations import Measure, gather
 from lrtune.law.posterior import Size
 from lrtune.law.prediction import Prediction, predict
 from lrtune.law.tables import Resolution
 from lrtune.records.record import TrialRecord
-from lrtune.rule.knob import Coordinate
+from lrtune.rule.knob import FIRST, Coordinate
 
 _SIZE = Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.1, atoms=40))
 _DRAWS = 128

@@ -6,28 +6,33 @@ for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.c
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lrtune import __version__
+from lrtune.errors import InputError
 from lrtune.law.atoms import Array
+from lrtune.law.backfit import separated
 from lrtune.law.boundary import fit_boundary
 from lrtune.law.conditions import advice, conditions, horizon
 from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
+from lrtune.law.knobs import coordinate
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
-from lrtune.law.observations import Cell, Measure, gather, measured
+from lrtune.law.observations import Cell, Measure, Observations, gather, measured
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
-from lrtune.rule.data import Rule, Scale
+from lrtune.rule.data import KnobLaw, Rule, Scale, Zero
 from lrtune.rule.display import rule_html, rule_sentence
 from lrtune.rule.drawn import locate, regrets
+from lrtune.rule.knob import FIRST, Coordinate
 
 __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
 
@@ -43,6 +48,7 @@ class LawFit:
     Attributes:
         regrets: by the size left out (``hidden_size 64``), mean over its cells.
         left_out: the number of records left out of the fit, by reason.
+        knobs: the fits of further knobs, whose rates are the coordinates.
     """
 
     rule: Rule
@@ -50,6 +56,7 @@ class LawFit:
     reason: str
     regrets: dict[str, float]
     left_out: dict[str, int]
+    knobs: Mapping[str, "LawFit"] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<LawFit: {rule_sentence(self.rule)}>"
@@ -66,6 +73,7 @@ def fit_law(
     level: float = 0.9,
     provenance: dict[str, str] | None = None,
     every_scale: bool = False,
+    knobs: Mapping[str, Coordinate] | None = None,
 ) -> LawFit:
     """Fit the law of the best learning rate over `scales` to all records, including those that ended early.
 
@@ -76,18 +84,100 @@ def fit_law(
         level: of the intervals.
         provenance: kept in the rule.
         every_scale: keep scales with one value; else they become conditions.
+        knobs: further quantities that the runs choose; each gets a law of its coordinate (`lrtune.law.backfit`).
 
     Raises:
         InputError: the scales are not in the records.
         NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
-    runs = [measured(record) for record in records]
+    runs, without = _with_knobs([measured(record) for record in records], knobs or {})
+    fixed = _fixed(runs, knobs or {})
+    given = {name: each for name, each in (knobs or {}).items() if name not in fixed}
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
-    cells = gathered.cells
-    if len(cells) > MOST_CELLS:
-        text = f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(cells)}"
+    if len(gathered.cells) > MOST_CELLS:
+        text = f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(gathered.cells)}"
         raise NoRuleError(NoRule.TOO_MANY_SIZES, text)
+    used = [record for cell in gathered.cells for record in cell.records]
+    if not given:
+        first, further, laws = _fit_one(gathered, wanted, tolerance, level), {}, {}
+    else:
+        parts = separated(used, wanted, given, tolerance, gathered.measure)
+        fits = {
+            name: _fit_one(
+                gather(along, wanted, tolerance, gathered.measure), wanted, tolerance, level, _called(name, given)
+            )
+            for name, along in parts.records.items()
+        }
+        first, further = fits.pop(FIRST), fits
+        laws = {
+            name: KnobLaw(given[name], _slim(fit.rule), Zero(*parts.zeros[name]) if name in parts.zeros else None)
+            for name, fit in further.items()
+        }
+    rule = first.rule._replace(
+        conditions={
+            **conditions(used, (*wanted, *given)),
+            **{_called(name, knobs or {}): fixed[name] for name in fixed},
+        },
+        advice={name: value for name, value in advice(used).items() if name not in given},
+        horizon=horizon(used),
+        provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
+        runs=marks(used),
+        knobs=laws,
+        left_out=_summed(fit.rule.left_out for fit in (first, *further.values())),
+    )
+    return replace(first, rule=rule, left_out=gathered.left_out | without, knobs=further)
+
+
+def _slim(rule: Rule) -> Rule:
+    """A knob's rule with what its answers need."""
+    cells = [cell._replace(safe_low=None, safe_high=None, loss=None, sensitivity=None) for cell in rule.cells]
+    return rule._replace(cells=tuple(cells))
+
+
+def _summed(lost: Iterable[float | None]) -> float | None:
+    known = [value for value in lost if value is not None]
+    return sum(known) if known else None
+
+
+def _with_knobs(
+    records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]
+) -> tuple[list[TrialRecord], dict[str, int]]:
+    """The records that have every knob, and the number of the others by the knob that they lack."""
+    kept, lost = [], Counter[str]()
+    for record in records:
+        lacking = [name for name in knobs if not 0 <= coordinate(record, name, knobs) < math.inf]
+        if lacking and record.status != "failed":
+            lost[f"no {lacking[0]}"] += 1
+        else:
+            kept.append(record)
+    ended = [record for record in kept if record.status != "failed"]
+    if lost and not ended:
+        name = next(iter(lost)).removeprefix("no ")
+        raise InputError(f"knobs: expected {name!r} in the records, but no record has all knobs")
+    return kept, dict(lost)
+
+
+def _fixed(records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]) -> dict[str, float]:
+    """The knobs that have one coordinate in all runs, which have no law: conditions."""
+    ended = [record for record in records if record.status != "failed"]
+    found = {name: {float(f"{coordinate(record, name, knobs):.6g}") for record in ended} for name in knobs}
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def _called(name: str, knobs: Mapping[str, Coordinate]) -> str:
+    """A knob's coordinate in a formula."""
+    if name == FIRST:
+        return "lr"
+    times, over = knobs[name]
+    return f"{name}/{times}" if times else f"{name}·{over}" if over else name
+
+
+def _fit_one(
+    gathered: Observations, wanted: tuple[str, ...], tolerance: float, level: float, quantity: str = "lr"
+) -> LawFit:
+    """The fit along one knob; `quantity` is its coordinate in the formula."""
+    cells = gathered.cells
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
     model = build([cell.data for cell in cells], wanted, values)
     z, optima = model.geometry.z, model.posterior.weight @ model.posterior.mean
@@ -99,7 +189,6 @@ def fit_law(
         values=[sorted(set(column.tolist())) for column in values.T],
         extra=variance(scatters, len(cells) - len(wanted) - 1),
     )
-    used = [record for cell in cells for record in cell.records]
     rule = Rule(
         form="drawn",
         reason="",
@@ -110,16 +199,11 @@ def fit_law(
         cells=tuple(rule_cell(cell, model, i) for i, cell in enumerate(cells)),
         level=level,
         tolerance=tolerance,
-        boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2),
-        conditions=conditions(used, wanted),
-        advice=advice(used),
-        horizon=horizon(used),
-        provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
+        boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,
         draws=drawn,
-        runs=marks(used),
     )
     lost = _left_out(rule, model, cells)
-    reason = formula(rule, lost) + "".join(
+    reason = formula(rule, lost, quantity) + "".join(
         f"; {name} varies independently of {', '.join(wanted)} but is not a scale of this law" for name in scatters
     )
     rule = rule._replace(reason=reason, left_out=float(f"{_mean(lost):.4g}") if lost else None)
@@ -127,11 +211,13 @@ def fit_law(
     return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=lost, left_out=gathered.left_out)
 
 
-def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFit:
+def fit_run(
+    records: Iterable[TrialRecord], *, tolerance: float = 0.01, knobs: Mapping[str, Coordinate] | None = None
+) -> LawFit:
     """Fit the law to the records of one run folder, over the width and every other scale that varies.
 
     A scale ``batch`` in the trainer's own unit becomes ``batch_tokens`` if the trainer gives the tokens of a step.
-    Runs of an arm are omitted, since their settings differ.
+    Runs of an arm are omitted, since their settings differ. `knobs` are those of the study.
 
     Raises:
         NoRuleError: there is nothing to fit; it says why.
@@ -145,7 +231,7 @@ def fit_run(records: Iterable[TrialRecord], *, tolerance: float = 0.01) -> LawFi
         sizes = {record.facts.tokens_per_step for record in runs if record.status != "failed"}
         if None not in sizes and len(sizes) > 1:
             swept[swept.index("batch")] = "batch_tokens"
-    return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance)
+    return fit_law(runs, scales=("hidden_size", *swept), tolerance=tolerance, knobs=knobs)
 
 
 def _varying(records: Sequence[TrialRecord], scales: tuple[str, ...]) -> tuple[str, ...]:

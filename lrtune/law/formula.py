@@ -9,10 +9,14 @@ from lrtune.rule.drawn import interval
 _FLAT = 0.12  # an exponent whose interval lies within ±this and includes zero counts as zero
 
 
-def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
-    """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and the cost of predicting each size left out."""
+def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> str:
+    """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and the cost of predicting each size left out.
+
+    `quantity` is what the law is of.
+    """
     assert rule.draws is not None
     factors, remarks = [], []
+    what = "rate" if quantity == "lr" else quantity
     log_rate = sum(rule.draws.level) / len(rule.draws.level) * RATE_UNIT
     for index, (name, scale) in enumerate(rule.scales.items()):
         if scale.low == scale.high:
@@ -25,8 +29,8 @@ def formula(rule: Rule, left_out: Mapping[str, float]) -> str:
         factors.append(f"({name}/{scale.low:g})^{middle:.2f} ({low:.2f} … {high:.2f})")
         if low <= 0 <= high and max(-low, high) < _FLAT:
             exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
-            remarks.append(f"{exponent}: the best rate does not depend on {name} here")
-    law = " · ".join([f"lr ≈ {2.0**log_rate:.3g}", *factors])
+            remarks.append(f"{exponent}: the best {what} does not depend on {name} here")
+    law = " · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])
     return "; ".join([law, *remarks, *_foresight(rule, left_out)])
 
 

@@ -25,9 +25,8 @@ from lrtune.law.atoms import Array
 from lrtune.law.observations import Measure, Projected
 from lrtune.law.priors import COUPLING
 from lrtune.records.record import TrialRecord
-from lrtune.rule.knob import Coordinate
+from lrtune.rule.knob import FIRST, Coordinate
 
-FIRST = "learning_rate"
 _REACH = 3.0  # octaves from which a coupling saturates
 _SHARE = 0.2  # of a rise: its error where no other is known
 _ROUNDS = 3
@@ -64,7 +63,7 @@ def coordinate(record: TrialRecord, name: str, coordinates: Mapping[str, Coordin
     if name == FIRST:
         return record.learning_rate
     values = {FIRST: record.learning_rate, **record.knobs}
-    needed = (name, coordinates[name].times or coordinates[name].over or name)
+    needed = (name, coordinates[name].relative or name)
     if not all(each in values for each in needed) or (values[needed[1]] == 0 and needed[1] != name):
         return math.nan
     return coordinates[name].at(values[name], values)

@@ -77,5 +77,10 @@ def fit(
         redact(source) if isinstance(source, str | Path) else type(source).__name__ for source in sources
     )
     return fit_law(
-        imported.records, scales=imported.scales, tolerance=tolerance, level=level, provenance={"fitted to": origin}
+        imported.records,
+        scales=imported.scales,
+        knobs=imported.knobs,
+        tolerance=tolerance,
+        level=level,
+        provenance={"fitted to": origin},
     ).rule

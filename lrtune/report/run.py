@@ -13,6 +13,7 @@ from lrtune.records.tally import counts
 from lrtune.rule import Rule, load_rule
 from lrtune.rule.display import law_sentence, rule_html
 from lrtune.search.ending import StopReason, read_ending
+from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.toml import load_study
 
@@ -84,9 +85,9 @@ def load_run(folder: Path | str, fit: "LawFit | None" = None) -> Run:
         raise InputError(f"{folder}: expected the folder of a search, with study.toml and records.jsonl in it")
     path = folder / "records.jsonl"
     read = read_records(path, within=folder) if path.exists() else RecordsFile([], [])
-    failure = None
+    failure, study = None, _study(folder)
     if fit is None:
-        fit, failure = _fitted(read.records)
+        fit, failure = _fitted(read.records, study)
     rule = None if fit is None else fit.rule
     file = folder / "rule.json"
     if (
@@ -95,7 +96,7 @@ def load_run(folder: Path | str, fit: "LawFit | None" = None) -> Run:
         rule = load_rule(file)
     return Run(
         folder=folder,
-        study=_study(folder),
+        study=study,
         records=read.records,
         bad_lines=read.bad_lines,
         rule=rule,
@@ -113,11 +114,11 @@ def _study(folder: Path) -> Study | None:
         return None
 
 
-def _fitted(records: Sequence[TrialRecord]) -> "tuple[LawFit | None, NoRuleError | None]":
+def _fitted(records: Sequence[TrialRecord], study: Study | None) -> "tuple[LawFit | None, NoRuleError | None]":
     """The law of the records, or the reason for its absence."""
     from lrtune.law.fit import fit_run
 
     try:
-        return fit_run(records), None
+        return fit_run(records, knobs=coordinates(study.knobs) if study else None), None
     except NoRuleError as error:
         return None, error

@@ -14,19 +14,20 @@ from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredic
 from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.former import exponential, log_interval, predict, row
 from lrtune.rule.horizon import lengths
+from lrtune.rule.knobs import Along, along_knobs, together
 from lrtune.rule.question import Question, all_scales, beyond_range, departures, placed
 
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
 
 
 class _Verdict(NamedTuple):
-    """The answer at a place: rate, interval, safe range, regret of this rate and of `at`, doubt and notes."""
+    """The answer at a place: rate, interval, safe range, regret by draw, that of `at`, doubt and notes."""
 
     rate: float
     low: float
     high: float
     safe: tuple[float, float] | None
-    regret: tuple[float, float] | None
+    lost: list[float] | None
     at: tuple[float, float] | None
     doubt: Unsupported | None
     notes: list[str]
@@ -53,7 +54,9 @@ def answer(
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
     verdict = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
-    doubt = far or verdict.doubt
+    along = along_knobs(rule, place.scales, verdict.rate)
+    lost = together([verdict.lost, *(one.lost for one in along.values())]) if verdict.lost else None
+    doubt = far or verdict.doubt or _doubt_of_knobs(rule, along, lost)
     if doubt:
         notes.insert(0, str(doubt))
     if rule.provisional:
@@ -84,13 +87,24 @@ def answer(
         conditions=rule.conditions,
         warnings=tuple(notes),
         source=rule.source,
-        regret=verdict.regret[0] if verdict.regret else None,
-        regret_90=verdict.regret[1] if verdict.regret else None,
+        regret=sum(lost) / len(lost) if lost else None,
+        regret_90=quantile(lost, 0.9) if lost else None,
         at=at,
         at_regret=verdict.at[0] if verdict.at else None,
         at_regret_90=verdict.at[1] if verdict.at else None,
         doubt=doubt.doubt if doubt else None,
+        knobs={name: one.advice for name, one in along.items()},
     )
+
+
+def _doubt_of_knobs(rule: Rule, along: Mapping[str, Along], lost: list[float] | None) -> Unsupported | None:
+    """The doubt about an answer with knobs: one of them lies to one side of its runs, or all together cost too much."""
+    if not along or lost is None:
+        return None
+    beside = [name for name, one in along.items() if one.advice.doubt is Doubt.ONE_SIDED]
+    if beside:
+        return Unsupported(Doubt.ONE_SIDED, f"runs lie on one side of the best {beside[0]} only")
+    return too_costly("its knobs together", sum(lost) / len(lost), quantile(lost, 0.9), rule.tolerance)
 
 
 def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | None) -> _Verdict:
@@ -127,7 +141,7 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
         low=2.0 ** ends[0],
         high=2.0 ** ends[1],
         safe=(2.0 ** safe[0], 2.0 ** safe[1]) if safe else None,
-        regret=(mean, worst),
+        lost=lost,
         at=(sum(other) / len(other), quantile(other, 0.9)) if other else None,
         doubt=doubt,
         notes=notes,
@@ -156,7 +170,7 @@ def _former(rule: Rule, place: Question, collapse_10: float | None, collapse_50:
         safe = middle * math.exp(-rule.safe_below), middle * math.exp(rule.safe_above)
     if safe:
         safe = min(safe[0], rate), max(min(safe[1], collapse_10 or safe[1]), rate)
-    return _Verdict(rate=rate, low=low, high=high, safe=safe, regret=None, at=None, doubt=doubt, notes=notes)
+    return _Verdict(rate=rate, low=low, high=high, safe=safe, lost=None, at=None, doubt=doubt, notes=notes)
 
 
 def check_rate(where: str, rate: float) -> None:

@@ -8,6 +8,8 @@ from lrtune.errors import InputError
 from lrtune.rule.answer import PROVISIONAL, answer
 from lrtune.rule.data import Recommendation, Rule, Transfer
 from lrtune.rule.file import find_rule, load_rule
+from lrtune.rule.knob import FIRST
+from lrtune.rule.knobs import value_of
 from lrtune.rule.transfer import carry
 
 RuleLike = Rule | str | os.PathLike[str] | None
@@ -37,9 +39,9 @@ def read_rule(rule: RuleLike) -> tuple[Rule, bool]:
 
 
 def get_learning_rate(
-    hidden_size: float | None = None, *, rule: RuleLike = None, stage: int = 1, **scales: float
+    hidden_size: float | None = None, knob: str = FIRST, *, rule: RuleLike = None, stage: int = 1, **scales: float
 ) -> float:
-    """The peak learning rate for a model of this hidden size.
+    """The peak learning rate for a model of this hidden size, or the value of another knob of the rule.
 
     >>> import lrtune
     >>> runs = [{"width": w, "lr": 0.3 / w * f, "loss": 3 + abs(f - 1)} for w in (32, 64, 128) for f in (0.5, 1, 2)]
@@ -49,12 +51,13 @@ def get_learning_rate(
 
     Args:
         hidden_size: the model's width.
+        knob: what to give, ``"adam_lr"`` say, for a rule with knobs beside the learning rate.
         rule: a `Rule`, a path, ``"packaged"``, or None for the one that `find_rule` finds.
         stage: 1 or 2; stage 2 is the rate that the two-stage schedule steps down to.
         **scales: further scales of the rule (``tokens=2e9``).
 
     Raises:
-        InputError: the rule is missing, does not have one of the scales, or has no rate for the stage.
+        InputError: the rule is missing, does not have one of the scales or the knob, or has no rate for the stage.
         NoActiveRuleError: the project's last search or fit found no rule.
 
     Warns once at each call site whose answer is extrapolated or not supported, or not from a rule of this project.
@@ -68,6 +71,8 @@ def get_learning_rate(
         if sentence == PROVISIONAL:
             continue
         warnings.warn(f"lrtune: {sentence} (rule: {advice.source or 'given'})", ExtrapolationWarning, stacklevel=2)
+    if knob != FIRST:
+        return value_of(advice, knob)
     if stage == 1:
         return advice.learning_rate
     if stage != 2:

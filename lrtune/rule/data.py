@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.rule.doubt import Doubt
+from lrtune.rule.knob import Coordinate
 
 FORMS = ("drawn", "constant", "power", "curved", "effective", "step", "table")  # all but the first: schema 1
 BOUNDS = (None, "lower", "upper")
@@ -127,6 +128,21 @@ class Boundary(NamedTuple):
     width: float
 
 
+class Zero(NamedTuple):
+    """Runs in which a knob is zero: their mean relative loss above the best of its range, and its standard error."""
+
+    above: float
+    error: float
+
+
+class KnobLaw(NamedTuple):
+    """The law of a knob: a rule whose rates are the knob's coordinate; `zero` if it was zero in some runs."""
+
+    coordinate: Coordinate
+    rule: "Rule"
+    zero: Zero | None = None
+
+
 class Rule(NamedTuple):
     """Hidden size (and other scales) → peak learning rate, with its uncertainty.
 
@@ -152,6 +168,7 @@ class Rule(NamedTuple):
         left_out: mean regret of sizes predicted without their own runs; None with one size.
         study: study.toml of the runs, as text; empty if they are not of lrtune.
         runs: six hexadecimal digits for each run with a loss (`lrtune.records.identity`).
+        knobs: the laws of what was chosen beside the learning rate, by name. All else is with these at their best.
         source: the file it was read from; not part of the file.
     """
 
@@ -177,6 +194,7 @@ class Rule(NamedTuple):
     left_out: float | None = None
     study: str = ""
     runs: str = ""
+    knobs: Mapping[str, KnobLaw] = {}
     source: str = ""
 
     def recommend(
@@ -196,6 +214,35 @@ class Rule(NamedTuple):
         from lrtune.rule.display import rule_html
 
         return rule_html(self)
+
+
+class KnobAdvice(NamedTuple):
+    """The answer for one knob, with all others at their recommended values.
+
+    Attributes:
+        value, low, high: and its interval at the rule's level.
+        coordinate: empty if the law is of the value, ``*learning_rate`` if it is of its ratio to that knob, and
+            ``/learning_rate`` if it is of their product.
+        law: in one sentence.
+        basis, supported, doubt: as of the learning rate.
+        matters: False if every value that was tried costs at most the tolerance.
+        regret, regret_90: expected relative loss above the best, and its 90% quantile.
+        safe_low, safe_high: values that cost at most the tolerance with 90% probability, or None.
+    """
+
+    value: float
+    low: float
+    high: float
+    coordinate: str
+    law: str
+    basis: str
+    supported: bool
+    matters: bool
+    regret: float
+    regret_90: float
+    safe_low: float | None = None
+    safe_high: float | None = None
+    doubt: Doubt | None = None
 
 
 class Recommendation(NamedTuple):
@@ -220,6 +267,7 @@ class Recommendation(NamedTuple):
         regret, regret_90: expected relative loss above the best at `learning_rate`, and its 90% quantile; None in
             rules of schema 1.
         at, at_regret, at_regret_90: the rate in question, and its regrets.
+        knobs: the answers for the rule's other knobs; `regret` and `supported` include them.
     """
 
     learning_rate: float
@@ -250,6 +298,7 @@ class Recommendation(NamedTuple):
     at_regret: float | None = None
     at_regret_90: float | None = None
     doubt: Doubt | None = None
+    knobs: Mapping[str, KnobAdvice] = {}
 
     def __repr__(self) -> str:
         from lrtune.rule.display import answer_sentence

@@ -12,9 +12,11 @@ from lrtune.errors import InputError
 from lrtune.extras import import_extra
 from lrtune.rule import answer as answer_module
 from lrtune.rule import data as ruledata
-from lrtune.rule import doubt, drawn, former, horizon, question
+from lrtune.rule import doubt, drawn, former, horizon, knob, knobs, question
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
+from lrtune.rule.knob import FIRST
+from lrtune.rule.knobs import plain_data
 
 FORMATS = ("python", "json", "yaml", "toml")
 
@@ -57,8 +59,8 @@ def export_rule(
 def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -> None:
     """Make ``${lrtune:${model.hidden_size}}`` work in OmegaConf and Hydra configurations.
 
-    A mapping after the size names the stage and further scales, which may be interpolations too:
-    ``${lrtune:${model.hidden_size},{stage:2,steps:${train.steps}}}``.
+    A mapping after the size names the stage, the knob and further scales, which may be interpolations too:
+    ``${lrtune:${model.hidden_size},{stage:2,steps:${train.steps}}}``, ``${lrtune:768,{knob:adam_lr}}``.
 
     Args:
         rule: a `Rule`, a path, or None for the one that `lrtune.rule.find_rule` finds at each resolution.
@@ -73,8 +75,8 @@ def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -
 
     def resolve(hidden_size: float, more: Mapping[str, Any] | None = None) -> float:
         scales = dict(more or {})
-        stage = scales.pop("stage", 1)
-        return get_learning_rate(float(hidden_size), rule=rule, stage=stage, **scales)
+        stage, knob = scales.pop("stage", 1), scales.pop("knob", FIRST)
+        return get_learning_rate(float(hidden_size), knob, rule=rule, stage=stage, **scales)
 
     omegaconf.OmegaConf.register_new_resolver(name, resolve, replace=True)
 
@@ -104,9 +106,13 @@ def recommend(hidden_size: float | None = None, **scales: float) -> Recommendati
     return answer(RULE, hidden_size, scales)
 
 
-def get_learning_rate(hidden_size: float | None = None, *, stage: int = 1, **scales: float) -> float:
-    """The peak learning rate of stage 1 or 2."""
+def get_learning_rate(
+    hidden_size: float | None = None, knob: str = "learning_rate", *, stage: int = 1, **scales: float
+) -> float:
+    """The peak learning rate of stage 1 or 2, or the value of another knob."""
     advice = recommend(hidden_size, **scales)
+    if knob != "learning_rate":
+        return value_of(advice, knob)
     rate = advice.learning_rate if stage == 1 else advice.stage2_learning_rate if stage == 2 else None
     if rate is None:
         raise InputError(f"stage: this rule has no learning rate for stage {stage!r}")
@@ -119,7 +125,7 @@ def _python(rule: Rule) -> str:
     """The definitions that an answer needs, the rule as a literal, and two functions."""
     imports: set[str] = set()
     definitions = []
-    for module in (doubt, ruledata, former, drawn, horizon, question, answer_module):
+    for module in (doubt, knob, ruledata, former, drawn, horizon, question, knobs, answer_module):
         source = inspect.getsource(module)
         lines, begin = source.splitlines(), 0
         for node in ast.parse(source).body:
@@ -136,13 +142,24 @@ def _python(rule: Rule) -> str:
         origin=_quoted("".join(f"    {key}: {value}\n" for key, value in rule.provenance.items())),
         imports="\n".join(sorted(imports)),
         definitions="\n\n\n".join(definitions) + "\n",
-        rule=f"Rule(**{rule._replace(source='', study='', runs='')._asdict()!r})",
+        rule=_constructor(rule),
     )
 
 
+def _constructor(rule: Rule) -> str:
+    """The expression that makes the rule."""
+    content = rule._replace(source="", study="", runs="", knobs={})._asdict()
+    laws = {
+        name: f"KnobLaw({law.coordinate!r}, {_constructor(law.rule)}, {law.zero!r})" for name, law in rule.knobs.items()
+    }
+    knobs = ", ".join(f"{name!r}: {law}" for name, law in laws.items())
+    return f"Rule(**{content!r})" + (f"._replace(knobs={{{knobs}}})" if knobs else "")
+
+
 def _methods(node: ast.stmt) -> list[ast.FunctionDef]:
-    """The methods of a class: they need the rest of lrtune."""
-    return [each for each in node.body if isinstance(each, ast.FunctionDef)] if isinstance(node, ast.ClassDef) else []
+    """The methods of a class that need the rest of lrtune."""
+    methods = [each for each in getattr(node, "body", []) if isinstance(each, ast.FunctionDef)]
+    return [each for each in methods if any(isinstance(inner, ast.ImportFrom) for inner in each.body)]
 
 
 def _quoted(text: str) -> str:
@@ -161,6 +178,10 @@ def _document(rule: Rule, places: Sequence[Mapping[str, float]]) -> dict[str, An
         "provenance": dict(rule.provenance),
         "learning_rates": [_row(rule, place) for place in places],
     }
+    if rule.knobs:
+        document["knobs"] = {
+            name: {"law": law.rule.reason, "coordinate": str(law.coordinate)} for name, law in rule.knobs.items()
+        }
     return {name: _literal(content) for name, content in document.items()}
 
 
@@ -184,10 +205,10 @@ def _places(rule: Rule, sizes: Sequence[float], scales: Mapping[str, float]) -> 
 def _row(rule: Rule, scales: Mapping[str, float]) -> dict[str, Any]:
     found = answer(rule, scales.get("hidden_size"), {key: v for key, v in scales.items() if key != "hidden_size"})
     row = found._asdict()
-    for key in ("conditions", "source", "scales", "why", "level"):
+    for key in ("conditions", "source", "scales", "why", "level", "knobs"):
         del row[key]
     row["warnings"] = list(found.warnings)
-    row["doubt"] = found.doubt and found.doubt.name.lower()
+    row |= plain_data(found)
     return {**{key: int(v) if v.is_integer() else v for key, v in found.scales.items()}, **row}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.files import MIB, read_bytes, write_whole
 from lrtune.rule.data import Rule
-from lrtune.rule.parse import SCHEMA, parse_rule
+from lrtune.rule.parse import SCHEMA, WITH_KNOBS, parse_rule
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
@@ -118,20 +118,34 @@ def rule_to_json(rule: Rule) -> str:
     Raises:
         InputError: a number in it is not finite.
     """
-    data: dict[str, Any] = {"schema": SCHEMA, **rule._asdict()}
-    del data["source"]
+    data = {"schema": WITH_KNOBS if rule.knobs else SCHEMA, **_data(rule)}
+    if rule.knobs:
+        data["knobs"] = {name: {**law._asdict(), "rule": _data(law.rule)} for name, law in rule.knobs.items()}
+        for law in data["knobs"].values():
+            law["coordinate"] = law["coordinate"]._asdict()
+            law["zero"] = law["zero"] and law["zero"]._asdict()
+    try:
+        return _ROW.sub(_on_one_line, json.dumps(data, allow_nan=False, indent=1)) + "\n"
+    except ValueError as error:
+        raise InputError("rule: expected finite numbers, but got NaN or an infinity") from error
+
+
+def _data(rule: Rule) -> dict[str, Any]:
+    """The content of a rule without its knobs."""
+    data: dict[str, Any] = rule._asdict()
+    del data["source"], data["knobs"]
     data["scales"] = {name: scale._asdict() for name, scale in rule.scales.items()}
-    data["cells"] = [{**cell._asdict(), "scales": dict(cell.scales)} for cell in rule.cells]
+    data["cells"] = [
+        {name: value for name, value in cell._asdict().items() if value is not None} | {"scales": dict(cell.scales)}
+        for cell in rule.cells
+    ]
     data["law"] = rule.law._asdict() if rule.law else None
     data["step"] = rule.step._asdict() if rule.step else None
     if rule.boundary:
         data["boundary"] = {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
     if rule.draws:
         data["draws"] = {**rule.draws._asdict(), "cells": [cell._asdict() for cell in rule.draws.cells]}
-    try:
-        return _ROW.sub(_on_one_line, json.dumps(data, allow_nan=False, indent=1)) + "\n"
-    except ValueError as error:
-        raise InputError("rule: expected finite numbers, but got NaN or an infinity") from error
+    return data
 
 
 def _on_one_line(row: "re.Match[str]") -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+FIRST = "learning_rate"  # the knob of every search
+
 
 class Coordinate(NamedTuple):
     """How a knob is searched: as it is, or relative to another knob (the learning rate, say).
@@ -26,6 +28,11 @@ class Coordinate(NamedTuple):
     def at(self, value: float, values: Mapping[str, float]) -> float:
         """The coordinate of this value."""
         return value / values[self.times] if self.times else value * values[self.over] if self.over else value
+
+    @property
+    def relative(self) -> str:
+        """The knob that it is relative to, or nothing."""
+        return self.times or self.over
 
     def __str__(self) -> str:
         return f"*{self.times}" if self.times else f"/{self.over}" if self.over else ""

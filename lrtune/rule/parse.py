@@ -17,15 +17,20 @@ from lrtune.rule.data import (
     Boundary,
     CellDraws,
     Draws,
+    KnobLaw,
     Polynomial,
     Rule,
     RuleCell,
     Scale,
     Step,
+    Zero,
 )
+from lrtune.rule.knob import FIRST, Coordinate
 
 SCHEMA = 2
-_SCHEMAS = (1, SCHEMA)  # in 1 a law of one form stands for the draws
+WITH_KNOBS = 3  # an lrtune that knows no knobs refuses it, instead of answering as if there were none
+_SCHEMAS = (1, SCHEMA, WITH_KNOBS)  # in 1 a law of one form stands for the draws
+_MOST_KNOBS = 8
 
 
 def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
@@ -44,7 +49,9 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
         raise InputError(f"expected a JSON object with a rule, but got {type(data).__name__}")
     schema = data.pop("schema", None)
     if type(schema) is not int or schema not in _SCHEMAS:
-        raise InputError(f"schema: expected {SCHEMA}, but got {show(schema)}; a newer lrtune may read it")
+        raise InputError(
+            f"schema: expected a whole number up to {WITH_KNOBS}, but got {show(schema)}; a newer lrtune may read it"
+        )
     if data.get("rule", data) is None:
         raise NoActiveRuleError(f"no rule: {_TEXT('reason', data.get('reason'))}")
     rule = Rule(**_RULE("", data), source=source)
@@ -66,12 +73,23 @@ def _check_whole(rule: Rule) -> None:
             raise InputError(f"law: expected {len(rule.scales)} exponents a term, one for each scale")
     if rule.form == "step" and not (rule.step and rule.step.scale in rule.scales):
         raise InputError("step: expected a threshold on one of the rule's scales")
+    for name, knob in rule.knobs.items():
+        _check_knob(rule, name, knob)
     if rule.draws:
         _check_draws(rule, rule.draws)
     elif rule.form == "drawn":
         raise InputError("draws: expected those of the posterior, but got null")
     if rule.form not in ("drawn", "step", "table") and rule.law is None:
         raise InputError(f"law: expected a polynomial for the form {rule.form!r}, but got null")
+
+
+def _check_knob(rule: Rule, name: str, knob: KnobLaw) -> None:
+    other = knob.coordinate.relative
+    fixed = {FIRST, *(each for each, law in rule.knobs.items() if not law.coordinate.relative)}
+    if (other and other not in fixed) or (knob.coordinate.times and knob.coordinate.over):
+        raise InputError(f"knobs.{name}: expected a coordinate relative to {FIRST} or to a knob that is not relative")
+    if name == FIRST or name in rule.scales or set(knob.rule.scales) != set(rule.scales) or knob.rule.form != "drawn":
+        raise InputError(f"knobs.{name}: expected a name of its own, and a drawn law over the rule's scales")
 
 
 def _check_draws(rule: Rule, draws: Draws) -> None:
@@ -99,7 +117,7 @@ def _check_draws(rule: Rule, draws: Draws) -> None:
         raise InputError("draws.shapes: expected positive factors, powers, bends and scales")
 
 
-_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws)
+_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws, Coordinate, Zero, KnobLaw)
 
 
 def _record(make: type[_T], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
@@ -214,30 +232,45 @@ _DRAWS = _record(
         "values": sequence(sequence(_SIZE, 20_000, least=1), 8),
     },
 )
-_RULE = table(
+_KINDS: dict[str, Kind] = {
+    "form": choice(*FORMS),
+    "reason": _TEXT,
+    "scales": _scales,
+    "cells": _cells,
+    "law": optional(_polynomial),
+    "step": optional(_STEP),
+    "discrepancy": number(0, 1e3),
+    "level": number(0.5, 0.999),
+    "quantile": number(0.1, 20),
+    "tolerance": number(1e-6, 1),
+    "safe_below": _WIDTH,
+    "safe_above": _WIDTH,
+    "boundary": optional(_record(Boundary, {"line": _polynomial, "width": number(1e-9, 1e3)})),
+    "conditions": mapping(_condition, key=_TEXT),
+    "advice": table(dict.fromkeys(ADVICE, number(0, 1e12))),
+    "horizon": table(dict.fromkeys(HORIZON, number(1e-9, 1e30))),
+    "provenance": mapping(_TEXT, key=_TEXT),
+    "provisional": flag,
+    "draws": optional(_DRAWS),
+    "left_out": _WIDTH,
+    "study": text(200_000),
+    "runs": text(1_000_000, printable=True),
+}
+_NEEDED = ("form", "reason", "scales", "cells")
+
+
+def _law_of_knob(where: str, value: object) -> Rule:
+    rule = Rule(**table(_KINDS, _NEEDED)(where, value))
+    _check_whole(rule)
+    return rule
+
+
+_KNOB = _record(
+    KnobLaw,
     {
-        "form": choice(*FORMS),
-        "reason": _TEXT,
-        "scales": _scales,
-        "cells": _cells,
-        "law": optional(_polynomial),
-        "step": optional(_STEP),
-        "discrepancy": number(0, 1e3),
-        "level": number(0.5, 0.999),
-        "quantile": number(0.1, 20),
-        "tolerance": number(1e-6, 1),
-        "safe_below": _WIDTH,
-        "safe_above": _WIDTH,
-        "boundary": optional(_record(Boundary, {"line": _polynomial, "width": number(1e-9, 1e3)})),
-        "conditions": mapping(_condition, key=_TEXT),
-        "advice": table(dict.fromkeys(ADVICE, number(0, 1e12))),
-        "horizon": table(dict.fromkeys(HORIZON, number(1e-9, 1e30))),
-        "provenance": mapping(_TEXT, key=_TEXT),
-        "provisional": flag,
-        "draws": optional(_DRAWS),
-        "left_out": _WIDTH,
-        "study": text(200_000),
-        "runs": text(1_000_000, printable=True),
+        "coordinate": _record(Coordinate, dict.fromkeys(Coordinate._fields, text(100, printable=True))),
+        "rule": _law_of_knob,
+        "zero": optional(_record(Zero, {"above": number(-1e3, 1e3), "error": number(0, 1e3)})),
     },
-    needed=("form", "reason", "scales", "cells"),
 )
+_RULE = table({**_KINDS, "knobs": mapping(_KNOB, _MOST_KNOBS, key=text(100, printable=True, least=1))}, _NEEDED)

@@ -10,7 +10,7 @@ from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.rule import recommend
 from lrtune.search.cost import StepCost
-from lrtune.study.knob import Knob
+from lrtune.study.knob import Knob, coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import Task, cells, group_name, steps_of, targets
 
@@ -106,7 +106,7 @@ def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, 
     from lrtune.law.fit import fit_run
 
     try:
-        rule = fit_run(records, tolerance=study.budget.tolerance).rule
+        rule = fit_run(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs)).rule
     except NoRuleError:
         return None, None
     answers = []

@@ -29,6 +29,7 @@ from lrtune.search.plan import Plan, check_budget, plan, shortfall
 from lrtune.search.session import Session
 from lrtune.search.status import Status, status
 from lrtune.search.target import Remaining, affordable, answers, outcome, verification
+from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import to_toml
@@ -179,11 +180,11 @@ class _Law:
         """The fit to all records so far, or None if they do not support one; `failure` then says why."""
         from lrtune.law.fit import fit_run
 
-        records = self.session.records
+        records, study = self.session.records, self.session.study
         if records != self._of:
             self._of = records
             try:
-                self._fit = fit_run(records, tolerance=self.session.study.budget.tolerance)
+                self._fit = fit_run(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs))
             except NoRuleError as error:
                 self._fit, self.failure = None, error
         return self._fit

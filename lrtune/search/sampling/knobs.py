@@ -14,9 +14,10 @@ import numpy as np
 
 from lrtune.law.atoms import Array
 from lrtune.law.backfit import first_guess, stand
-from lrtune.law.knobs import FIRST, Along, apart, coordinate
+from lrtune.law.knobs import Along, apart, coordinate
 from lrtune.law.observations import Measure, measure_of, measured
 from lrtune.records.record import TrialRecord
+from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
 from lrtune.search.sampling.assessment import MOST, Assessment
 from lrtune.search.sampling.model import QUICK, SURE, Accuracy, Posterior, SearchModel

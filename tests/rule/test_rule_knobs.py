@@ -1,0 +1,188 @@
+"""A rule with knobs beside the learning rate: its file, its answers, its exports."""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrtune import get_learning_rate, recommend
+from lrtune.errors import InputError
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
+from lrtune.rule import Rule, load_rule, parse_rule, rule_to_json, save_rule
+from lrtune.rule.data import Zero
+from lrtune.rule.doubt import Doubt
+from lrtune.rule.export import export_rule
+from lrtune.rule.knob import Coordinate
+
+RATIO = {"adam_lr": Coordinate(times="learning_rate")}
+WIDTHS = (32, 64, 128)
+
+
+def best(width: float) -> tuple[float, float]:
+    """log2 of the best rate, and of the best ratio of the second rate to it."""
+    return -6 - math.log2(width / 32), -2 + 0.5 * math.log2(width / 32)
+
+
+def runs(slope: float = 0.01, ratios: float = 2.0, zero: float | None = None) -> list[TrialRecord]:
+    """12 runs a width, placed at random; the loss rises by 2% and `slope` an octave off the best."""
+    rng = np.random.default_rng(5)
+    records: list[TrialRecord] = []
+    for width in WIDTHS:
+        for number in range(12):
+            x, r = (b + rng.uniform(-span, span) for b, span in zip(best(width), (2, ratios), strict=True))
+            y = 0.02 * (x - best(width)[0]) ** 2 + slope * (r - best(width)[1]) ** 2 + rng.normal(0, 0.001)
+            is_zero = zero is not None and number % 4 == 0
+            y = 0.02 * (x - best(width)[0]) ** 2 + (zero or 0.0) if is_zero else y
+            record = TrialRecord(
+                trial=len(records),
+                hidden_size=width,
+                learning_rate=2.0**x,
+                seed=0,
+                status="finished",
+                steps=100,
+                steps_done=100,
+                loss=3 * math.exp(y),
+                knobs={"adam_lr": 0.0 if is_zero else 2.0 ** (x + r)},
+            )
+            records.append(record)
+    return records
+
+
+@cache
+def fitted() -> Rule:
+    return fit_law(runs(), knobs=RATIO).rule
+
+
+def test_each_knob_has_a_law_of_its_own() -> None:
+    for width in WIDTHS:
+        found = recommend(width, rule=fitted())
+        one = found.knobs["adam_lr"]
+        assert found.learning_rate == pytest.approx(2.0 ** best(width)[0], rel=0.15)
+        assert one.value == pytest.approx(found.learning_rate * 2.0 ** best(width)[1], rel=0.2)
+        assert one.low < one.value < one.high
+        assert found.supported and one.supported and one.matters
+        assert get_learning_rate(width, rule=fitted()) == found.learning_rate
+        assert get_learning_rate(width, "adam_lr", rule=fitted()) == one.value
+    assert fitted().knobs["adam_lr"].rule.reason.startswith("adam_lr/learning_rate ≈ 0.2")
+
+
+def test_the_regret_is_that_of_all_knobs() -> None:
+    found = recommend(64, rule=fitted())
+    alone = recommend(64, rule=fitted()._replace(knobs={}))
+    assert found.regret is not None and alone.regret is not None
+    assert found.regret == pytest.approx(alone.regret + found.knobs["adam_lr"].regret)
+
+
+def test_knobs_that_cost_too_much_together_are_not_supported() -> None:
+    one = recommend(64, rule=fitted())
+    assert one.regret is not None
+    between = (one.regret + max(one.regret - one.knobs["adam_lr"].regret, one.knobs["adam_lr"].regret)) / 2
+    strict = recommend(64, rule=fitted()._replace(tolerance=between))
+    assert not strict.supported and strict.doubt is Doubt.COSTLY
+    assert "its knobs together" in strict.warnings[0]
+
+
+def test_a_knob_that_does_not_matter_is_said_not_to() -> None:
+    rule = fit_law(runs(slope=0.0001), knobs=RATIO).rule
+    one = recommend(64, rule=rule).knobs["adam_lr"]
+    law = rule.knobs["adam_lr"].rule
+    cell = next(cell for cell in law.cells if cell.scales["hidden_size"] == 64)
+    rate = recommend(64, rule=rule).learning_rate
+    assert not one.matters and one.supported
+    assert cell.tried_low is not None and one.safe_low == pytest.approx(cell.tried_low * rate)
+    assert cell.tried_high is not None and one.safe_high == pytest.approx(cell.tried_high * rate)
+
+
+@pytest.mark.parametrize(("cost", "chosen"), [(-0.02, True), (0.05, False)])
+def test_zero_is_the_answer_where_it_costs_less(cost: float, chosen: bool) -> None:
+    rule = fit_law(runs(zero=cost), knobs=RATIO).rule
+    zero = rule.knobs["adam_lr"].zero
+    assert zero is not None and zero.above == pytest.approx(cost, abs=0.004)
+    one = recommend(64, rule=rule).knobs["adam_lr"]
+    assert (one.value == 0) is chosen and (one.low == 0) is chosen
+
+
+def test_a_doubtful_zero_raises_the_regret_of_either_answer() -> None:
+    law = fitted().knobs["adam_lr"]
+    sure = recommend(64, rule=fitted()).knobs["adam_lr"].regret
+    for above in (0.01, -0.01):
+        rule = fitted()._replace(knobs={"adam_lr": law._replace(zero=Zero(above, 0.02))})
+        one = recommend(64, rule=rule).knobs["adam_lr"]
+        assert one.regret > sure + 0.002 and one.low == 0 and one.high > 0
+
+
+def test_the_file_holds_the_knobs_and_says_so_in_its_schema(tmp_path: Path) -> None:
+    save_rule(fitted(), tmp_path / "rule.json")
+    assert load_rule(tmp_path / "rule.json")._replace(source="") == fitted()
+    assert json.loads(rule_to_json(fitted()))["schema"] == 3  # a reader that knows no knobs refuses it
+    assert json.loads(rule_to_json(fitted()._replace(knobs={})))["schema"] == 2
+
+
+def test_the_file_grows_by_about_a_kilobyte_a_cell_and_knob() -> None:
+    few = len(rule_to_json(fit_law(runs()[:24], knobs=RATIO).rule))
+    assert len(rule_to_json(fitted())) - few < 2 * 1200
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("rule", "knobs"), {}, "unknown key 'knobs'"),
+        (("rule", "form"), "table", "drawn law"),
+        (("rule", "draws"), None, "draws: expected"),
+        (("rule", "cells"), [], "cells: expected"),
+        (("coordinate", "times"), "other", "relative to learning_rate"),
+        (("coordinate", "over"), "learning_rate", "relative to learning_rate"),
+        (("coordinate",), "*learning_rate", "coordinate: expected"),
+        (("zero",), {"above": 1e9, "error": 0.0}, "zero.above"),
+        (("more",), 1, "unknown key 'more'"),
+    ],
+)
+def test_a_damaged_knob_is_named(where: tuple[str, ...], value: object, said: str) -> None:
+    data = json.loads(rule_to_json(fitted()))
+    part = data["knobs"]["adam_lr"]
+    for name in where[:-1]:
+        part = part[name]
+    part[where[-1]] = value
+    with pytest.raises(InputError, match=said):
+        parse_rule(json.dumps(data))
+
+
+def test_knobs_are_few_and_have_names_of_their_own() -> None:
+    data = json.loads(rule_to_json(fitted()))
+    law = data["knobs"]["adam_lr"]
+    for knobs in ({f"k{i}": law for i in range(9)}, {"learning_rate": law}, {"hidden_size": law}):
+        with pytest.raises(InputError, match="knobs"):
+            parse_rule(json.dumps(data | {"knobs": knobs}))
+
+
+def test_every_export_carries_the_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = get_learning_rate(64, "adam_lr", rule=fitted())
+    module: dict[str, object] = {"__name__": "rates"}
+    monkeypatch.setattr("sys.modules", {**__import__("sys").modules, "rates": __import__("types").ModuleType("rates")})
+    exec(export_rule(fitted(), "python"), module)
+    assert module["get_learning_rate"](64, "adam_lr") == value  # type: ignore[operator]
+    for format in ("json", "yaml", "toml"):
+        assert f"{value!r}" in export_rule(fitted(), format, sizes=[64])
+
+
+def test_an_unknown_knob_is_refused() -> None:
+    with pytest.raises(InputError, match="knob: expected one of learning_rate, adam_lr, but got 'wd'"):
+        get_learning_rate(64, "wd", rule=fitted())
+
+
+def test_runs_that_lack_a_knob_are_counted_and_left_out() -> None:
+    bare = [replace(record, knobs={}) for record in runs()[:3]]
+    assert fit_law([*runs(), *bare], knobs=RATIO).left_out == {"no adam_lr": 3}
+    with pytest.raises(InputError, match="'adam_lr' in the records"):
+        fit_law(bare, knobs=RATIO)
+
+
+def test_a_knob_with_one_value_is_a_condition() -> None:
+    tied = [replace(record, knobs={"adam_lr": record.learning_rate / 4}) for record in runs()]
+    rule = fit_law(tied, knobs=RATIO).rule
+    assert rule.conditions["adam_lr/learning_rate"] == 0.25 and not rule.knobs
