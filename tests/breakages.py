@@ -1103,6 +1103,27 @@ BREAKAGES = (
         ("search/pruning/test_verdict.py",),
     ),
     Breakage(
+        "pruning: a lenient run is ended by peers at lower rates",
+        "lrtune/search/pruning/check.py",
+        "if is_at_or_above(peer, curve)]",
+        "]",
+        ("search/workers/test_worker.py",),
+    ),
+    Breakage(
+        "search: cuts that a run has defied are still believed",
+        "lrtune/records/trust.py",
+        "if is_defied(records) else records",
+        "if False else records",
+        ("search/test_checked.py",),
+    ),
+    Breakage(
+        "search: a search ends without the check that is due",
+        "lrtune/search/checked.py",
+        "return None if is_due and _is_success(reason) else reason",
+        "return reason",
+        ("search/test_checked.py",),
+    ),
+    Breakage(
         "pruning: a short run collapses within a few steps",
         "lrtune/search/pruning/verdict.py",
         "max(policy.span * curve.planned_steps, policy.least_steps)",

@@ -18,6 +18,7 @@ from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.priors import DOUBT, FAILED_SPREAD
 from lrtune.law.tables import CellData
 from lrtune.records.record import TrialRecord
+from lrtune.records.trust import believed
 
 _BINS = 8  # per octave: rates in one bin are merged
 _FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
@@ -25,6 +26,7 @@ _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
 _LARGEST = 1e100  # of losses
 _FAILED = "failed with an error"
+_DEFIED = "ended early by a verdict that another run defied"
 _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
 
 
@@ -87,7 +89,11 @@ def gather(
     left_out: Counter[str] = Counter()
     cause = ""
     count = 0
-    for record in records:
+    records = list(records)
+    trusted = believed(records)
+    if len(trusted) < len(records):
+        left_out[_DEFIED] = len(records) - len(trusted)
+    for record in trusted:
         count += 1
         key = tuple(record.scale(name) for name in scales)
         if any(value is None for value in key):

@@ -29,8 +29,9 @@ def to_json(record: TrialRecord) -> str:
     data = asdict(negated(record) if record.maximize else record)
     if not record.maximize:
         del data["maximize"]
-    if not record.knobs:
-        del data["knobs"]
+    for name in ("knobs", "beaten"):
+        if not data[name]:
+            del data[name]
     return json.dumps(_simple(data), allow_nan=False, separators=(",", ":"))
 
 

@@ -1,5 +1,6 @@
 """The record of one training run, and the checks on its fields."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -34,6 +35,8 @@ class TrialRecord:
         curve: columns of equal length: ``step`` and ``loss``, and ``diversity`` and others if reported; None marks a
             missing or non-finite value.
         facts: facts that the trainer reported.
+        beaten: the *beaten* verdict on the run, also one that a lenient run's end disregarded: its `step`, the highest
+            final `loss` that it ruled out, and the rate of the `peer` that it rests on; empty if there was none.
         arm, options: the arm's name and the options that it overrides.
         plan: the execution plan of the run (threads, members, dtype, compiled, micro_batch).
         texts: texts that the trainer attached (samples of the model's output).
@@ -57,6 +60,7 @@ class TrialRecord:
     tokens: int | None = None
     curve: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
+    beaten: Mapping[str, float] = field(default_factory=dict)
     arm: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -83,6 +87,16 @@ class TrialRecord:
             return None if value is None else float(value)
         value = getattr(self, name, None) if name in ("hidden_size", "tokens", "steps") else None
         return None if value is None else float(value)
+
+    @property
+    def is_check(self) -> bool:
+        """Whether the run ended at its last step although peers at lower rates had beaten it."""
+        return self.status == "finished" and bool(self.beaten)
+
+    @property
+    def defies(self) -> bool:
+        """Whether it ended at a loss that this verdict had ruled out."""
+        return self.is_check and self.loss is not None and self.loss <= self.beaten.get("loss", -math.inf)
 
     @property
     def reason(self) -> str:
@@ -165,6 +179,7 @@ _RECORD: Kind = table(
         "scales": mapping(number(0, 1e30, above=True, as_given=True)),
         "knobs": mapping(number(0, 1e30, as_given=True)),
         "curve": mapping(_column, 1000),
+        "beaten": mapping(number(as_given=True), 10),
         "facts": lambda where, value: Facts(**_FACTS(where, value)),
         **dict.fromkeys(("options", "plan"), mapping(_anything, 1000)),
         "texts": mapping(_WORDS, 1000),
@@ -195,7 +210,8 @@ def negated(record: TrialRecord) -> TrialRecord:
     curve = dict(record.curve)
     if "loss" in curve:
         curve["loss"] = [None if value is None else -value for value in curve["loss"]]
-    return replace(record, loss=None if record.loss is None else -record.loss, curve=curve)
+    ruled_out = {**record.beaten, "loss": -record.beaten["loss"]} if "loss" in record.beaten else record.beaten
+    return replace(record, loss=None if record.loss is None else -record.loss, curve=curve, beaten=ruled_out)
 
 
 def task_of(record: TrialRecord) -> Task:

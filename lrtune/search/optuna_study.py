@@ -194,6 +194,7 @@ def attributes(task: Task) -> dict[str, Any]:
     """A trial's attributes from its start, without empty ones: each costs the storage two statements."""
     zeros = {name: value for name, value in task.knobs.items() if not value}
     more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options), "knobs": zeros}
+    more["lenient"] = task.lenient
     return {"seed": task.seed, **{name: value for name, value in more.items() if value}}
 
 
@@ -243,4 +244,5 @@ def _task(params: Mapping[str, Any], attrs: Mapping[str, Any]) -> Task:
         scales=attrs.get("scales") or {},
         options=attrs.get("options") or {},
         knobs=_knobs(params, attrs),
+        lenient=bool(attrs.get("lenient")),
     )

@@ -15,6 +15,7 @@ from lrtune.errors import InputError
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json, to_json
 from lrtune.records.record import TrialRecord, task_of
+from lrtune.records.trust import defiance, is_defied
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.running import RunningTrials
@@ -147,6 +148,7 @@ class TaskQueue:
         self.running.look(self.leases.running(), now)
         self._emit_plan()
         ended = [(trial, self._take_in(trial, result)) for trial, result in self.leases.done()]
+        was_defied = is_defied(self.folder.records.values())
         for trial, _ in ended:
             self.pending.pop(trial, None)
         self.folder.append(record for _, record in ended)
@@ -155,6 +157,8 @@ class TaskQueue:
             self._tokens += _tokens(record)
             self._failures = [*self._failures, record] if record.status == "failed" else []
             self.emit(TrialEnded(record=record))
+        if not was_defied and (text := defiance(record for _, record in ended)):
+            self.emit(Note(text=text))
         if ended:
             self._emit_plan()
         return len(ended)

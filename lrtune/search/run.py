@@ -7,8 +7,9 @@ manages them, and workers (`lrtune.search.workers.worker`) train them.
 import contextlib
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import Rule, save_rule
 from lrtune.rule.active import activate, note_no_rule
 from lrtune.search.call import Subject, settle
+from lrtune.search.checked import CheckedDesign
 from lrtune.search.designs import Design, FixedDesign, GridDesign
 from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
@@ -145,8 +147,11 @@ def run_fixed(
 
 def _design(study: Study) -> Design:
     """The study's design: a grid, or the adaptive one."""
-    if study.design == "grid":
-        return GridDesign(study)
+    make: Callable[[], Design] = partial(GridDesign if study.design == "grid" else _adaptive, study)
+    return CheckedDesign(make, study) if study.pruner != "none" and study.pruning.beaten else make()
+
+
+def _adaptive(study: Study) -> Design:
     from lrtune.search.adaptive import AdaptiveDesign
 
     design = AdaptiveDesign(study)

@@ -16,7 +16,11 @@ LR_FLOOR, LR_CEILING = 1e-6, 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One training run to make. `options` overrides the study's options; `knobs` holds the knobs' values."""
+    """One training run to make.
+
+    `options` overrides the study's options; `knobs` holds the knobs' values. No finished run at a lower rate ends a
+    `lenient` run (see `lrtune.search.pruning.check`).
+    """
 
     hidden_size: int
     learning_rate: float
@@ -25,6 +29,7 @@ class Task:
     scales: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     knobs: Mapping[str, float] = field(default_factory=dict)
+    lenient: bool = False
 
     @cached_property
     def group(self) -> str:

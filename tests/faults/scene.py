@@ -22,7 +22,7 @@ from lrtune.search.run import run_fixed, run_search
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.storage import open_engine, sqlite_url
-from lrtune.study.study import PruningPolicy, Study
+from lrtune.study.study import Budget, PruningPolicy, Study
 from lrtune.study.task import Task
 
 HERE = Path(__file__).resolve().parent
@@ -136,6 +136,8 @@ def main() -> int:
     out, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     changes = settings.pop("study", {})
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    kinds = {"pruning": PruningPolicy, "budget": Budget}
+    changes |= {name: kind(**changes[name]) for name, kind in kinds.items() if name in changes}
     asked = study(settings.pop("trainer"), **changes)
     tasks = [Task(**task) for task in settings.pop("tasks", [])]
     settings = {"workers": 2, "write_rule": False, **settings}

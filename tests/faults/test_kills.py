@@ -45,6 +45,24 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
     assert scene.essence(scene.records(out)) == untouched
 
 
+def test_a_search_killed_during_its_check_of_early_ends_ends_as_an_untouched_one(tmp_path: Path):
+    """The check is found out to be one that wins late: what follows, too, is the same."""
+    study = {"design": "scale-aware", "widths": [32, 64], "lr_min": 1e-3, "lr_max": 0.3, "pruning": {}}
+    settings: dict[str, Any] = {"workers": 1, "study": {**study, "budget": {"trials": 9}}}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    code, said = scene.finish(scene.start(whole, "late", **settings))
+    assert code == 0, said
+    search = scene.start(cut, "late", **settings)
+    scene.until(lambda: [one for one in scene.running(cut) if one.task["lenient"] and one.last], 90, "the check")
+    scene.kill(search.pid)
+    scene.finish(search)
+    code, said = scene.finish(scene.start(cut, "late", **settings))
+    assert code == 0, said
+    found = scene.records(cut)
+    assert scene.essence(found) == scene.essence(scene.records(whole))
+    assert any(record.defies for record in found)
+
+
 def test_an_interrupted_trial_resumes_from_its_checkpoint_bit_for_bit(tmp_path: Path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings: dict[str, Any] = {"tasks": [{"hidden_size": 16, "learning_rate": 0.01}], "workers": 1}

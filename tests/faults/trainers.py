@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import math
 import os
 import random
 import signal
@@ -46,6 +47,16 @@ def steady(trial: Trial) -> None:
 def slow(trial: Trial) -> None:
     """About 4 s a run."""
     _walk(trial, 4.0)
+
+
+def late(trial: Trial) -> None:
+    """A high rate's noise hides its progress until the rate decays; about 2 s a run at such a rate, else 0.1 s."""
+    for step in range(0, trial.steps + 1, trial.report_every):
+        left = min(1.0, 5 * (1 - step / trial.steps))
+        lost = abs(math.log2(trial.learning_rate * trial.hidden_size / 3.2))
+        if not trial.report(step, loss=4 - step / trial.steps + 0.05 * lost + 20 * left * trial.learning_rate):
+            return
+        time.sleep((2.0 if trial.learning_rate > 0.05 else 0.1) * trial.report_every / trial.steps)
 
 
 def often(trial: Trial) -> None:

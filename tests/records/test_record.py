@@ -38,6 +38,19 @@ def test_a_record_reads_back_as_itself() -> None:
     assert from_json(to_json(record())) == record()
 
 
+def test_the_verdict_on_a_run_is_kept_and_one_that_the_run_defied_is_known() -> None:
+    verdict = {"step": 90.0, "loss": 4.1, "peer": 0.01}
+    defiant, upheld = record(beaten=verdict), record(beaten={**verdict, "loss": 4.0})
+    assert from_json(to_json(defiant)) == defiant
+    assert (defiant.is_check, defiant.defies) == (True, True) and (upheld.is_check, upheld.defies) == (True, False)
+    cut = record(status="beaten", steps_done=90, beaten=verdict)
+    assert not cut.is_check and not cut.defies
+    assert "beaten" not in json.loads(to_json(record())) and not record().is_check
+    accuracy = record(loss=-0.93, maximize=True, curve={}, beaten={"step": 90.0, "loss": -0.9})
+    assert json.loads(to_json(accuracy))["beaten"]["loss"] == 0.9
+    assert from_json(to_json(accuracy)) == accuracy and accuracy.defies
+
+
 def test_a_measure_to_maximise_keeps_its_sign_in_files_and_is_a_loss_in_memory() -> None:
     accuracy = record(loss=-0.93, maximize=True, curve={"step": [0, 300], "loss": [None, -0.93]})
     data = json.loads(to_json(accuracy))

@@ -1,5 +1,6 @@
 """The last lines of a search: the answer at the targets, whether it is good enough, why it ended, and how to go on."""
 
+from lrtune.records.trust import defiance
 from lrtune.report.outlook import Outlook, duration, place_name
 from lrtune.rule import Recommendation
 from lrtune.search.ending import Ending
@@ -13,6 +14,8 @@ def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[
     """The lines, the answer first; `found` is the outlook at the end of the search."""
     lines = _answers(found, study) if found is not None else []
     lines.append(f"ended: {_reason(done)}")
+    if text := defiance(done.records):
+        lines.append(f"early ends: {text}")
     if found is not None and not found.is_enough:
         lines.append(f"more: {_more(found, done)}")
     return lines

@@ -8,6 +8,7 @@ is larger above the peer's rate and smaller below it. studies/benchmarks/pruning
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from lrtune.search.pruning.curve import AT_UNIGRAM, Curve
 from lrtune.study.study import PruningPolicy
@@ -23,8 +24,25 @@ _GAIN_PER_OCTAVE = 0.2
 _BEGUN = 1 / 3
 
 
-def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
-    """Why the run, at its last report, can no longer come close to its peers; empty if it can.
+@dataclass(frozen=True, kw_only=True)
+class Beaten:
+    """Why a run can no longer come close to its peers.
+
+    Attributes:
+        reason: in words.
+        step: of the run's last report.
+        loss: a final loss up to this counts as close to the best peer's.
+        peer: the learning rate of the peer that says so, at the run's rate or above it if one of these does.
+    """
+
+    reason: str
+    step: int
+    loss: float
+    peer: float | None
+
+
+def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> Beaten | None:
+    """Why the run, at its last report, can no longer come close to its peers; None if it can.
 
     Args:
         curve: a run with a finite last loss.
@@ -35,27 +53,31 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> str:
     # Without a unigram entropy we cannot tell when learning starts, so use the longer grace period.
     grace = policy.beaten_grace if curve.unigram_entropy is not None else max(policy.beaten_grace, policy.grace)
     if not policy.beaten or not grace * planned <= step < _UNTIL * planned:
-        return ""
+        return None
     finished = [
         (final, peer) for peer in peers if peer.planned_steps == planned and (final := peer.final_loss) is not None
     ]
     if len(finished) < max(1, int(policy.peers)):
-        return ""
+        return None
     # The better of the last two reports, so that one noisy evaluation cuts no run.
     loss = min(point.loss for point in curve.reports[-2:] if point.loss is not None)
     speed = _speed(curve, step)
-    beyond, reason = 0.0, ""
-    for final, peer in finished:
-        bar = final + policy.regret * abs(final)
-        if loss - bar <= beyond:
-            continue
-        gain = _gain_left(curve, peer, speed, policy)
-        if gain is not None and loss - gain - bar > beyond:
-            beyond = loss - gain - bar
+    found: list[tuple[bool, float, Beaten]] = []
+    bars = [final + policy.regret * abs(final) for final, _ in finished]
+    for bar, (final, peer) in zip(bars, finished, strict=True):
+        gain = _gain_left(curve, peer, speed, policy) if loss > bar else None
+        if gain is not None and loss - gain > bar:
             rate = f" at {peer.learning_rate:.3g}" if peer.learning_rate else ""
             reason = f"loss {loss:.3f} at step {step}; it could reach {loss - gain:.3f} at best, judged by its peer"
             reason += f"{rate}, which ended at {final:.3f}"
-    return reason
+            verdict = Beaten(reason=reason, step=step, loss=min(bars), peer=peer.learning_rate)
+            found.append((is_at_or_above(peer, curve), loss - gain - bar, verdict))
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def is_at_or_above(peer: Curve, curve: Curve) -> bool:
+    """Whether a peer has the run's learning rate or a higher one."""
+    return bool(peer.learning_rate and curve.learning_rate and peer.learning_rate >= curve.learning_rate)
 
 
 def _speed(curve: Curve, step: int) -> float | None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from lrtune.search.pruning.beaten import beaten
+from lrtune.search.pruning.beaten import Beaten, beaten
 from lrtune.search.pruning.curve import AT_UNIGRAM, Curve, Point
 from lrtune.study.study import PruningPolicy
 
@@ -40,11 +40,12 @@ _STILL_FALLING = 0.1
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision on a run, its reason in words, and the phase of its last report."""
+    """The decision on a run, its reason in words, the phase of its last report, and what makes it *beaten*."""
 
     kind: Kind
     reason: str
     phase: Phase = "unknown"
+    beaten: Beaten | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -73,8 +74,8 @@ def verdict(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve] | None =
     by_itself = _by_itself(curve, policy)
     if by_itself.kind == "collapsed" or curve.reports[-1].step == curve.planned_steps:
         return by_itself
-    reason = beaten(curve, policy, peers or ())
-    return Verdict("beaten", reason, by_itself.phase) if reason else by_itself
+    found = beaten(curve, policy, peers or ())
+    return by_itself if found is None else Verdict("beaten", found.reason, by_itself.phase, found)
 
 
 def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json, hand_in
 from lrtune.records.record import Status, TrialRecord
+from lrtune.search.pruning.check import as_numbers, first_beaten, judges
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
@@ -162,11 +163,21 @@ class Attempt:
         """The verdict on the curve so far; None without a pruner."""
         if self.study.pruner == "none":
             return None
-        peers = self.peers() if self.study.pruning.beaten else ()
-        curve = Curve.from_reports(
+        peers = self.peers() if self.study.pruning.beaten else []
+        return verdict(self._curve, self.study.pruning, judges(self._curve, peers) if self.task.lenient else peers)
+
+    @property
+    def _curve(self) -> Curve:
+        return Curve.from_reports(
             self._judged, self.facts, planned_steps=self.steps, learning_rate=self.task.learning_rate
         )
-        return verdict(curve, self.study.pruning, peers)
+
+    def beaten(self, status: Status) -> Mapping[str, float]:
+        """The *beaten* verdict on the run; on a lenient one that finished, the one that did not end it."""
+        if self.verdict is not None:
+            return as_numbers(self.verdict.beaten)
+        is_check = self.task.lenient and status == "finished" and self.study.pruning.beaten
+        return as_numbers(first_beaten(self._curve, self.study.pruning, self.peers()) if is_check else None)
 
     def peers(self) -> list[Curve]:
         """Curves of the finished runs of the same width and seed, refreshed at most once per save interval."""
@@ -241,6 +252,7 @@ class Attempt:
             knobs=dict(self.task.knobs),
             curve=_columns(rows),
             facts=self.facts,
+            beaten=self.beaten(status),
             arm=self.task.arm,
             options=dict(self.task.options),
             plan={**plan, **self.facts.plan},

@@ -370,6 +370,28 @@ def test_a_stopped_worker_keeps_the_curve_and_the_next_one_continues_it(tmp_path
     assert not (tmp_path / "checkpoints" / "0").exists()
 
 
+def behind_until_late(trial: Trial) -> None:
+    """The rate 0.04 is far behind the others until its last two reports."""
+    for step in range(0, trial.steps + 1, trial.report_every):
+        behind = 2.0 if trial.learning_rate == 0.04 and step < 80 else 0.0
+        if not trial.report(step, loss=4 - 0.01 * step + behind):
+            return
+
+
+@pytest.mark.parametrize("first", [0.01, 0.08])
+def test_a_lenient_run_ends_early_by_peers_above_its_rate_only_and_keeps_the_verdict(first: float, tmp_path: Path):
+    desk = Desk(tmp_path, "test_worker:behind_until_late", steps=100, report_every=10)
+    desk.queue(first)
+    task = Task(hidden_size=32, learning_rate=0.04, lenient=True)
+    desk.leases.add(1, task.group, {"hidden_size": 32, "learning_rate": 0.04, "lenient": True})
+    record = desk.work()[1]
+    assert record.beaten == {"step": 40.0, "loss": pytest.approx(3 * 1.02), "peer": first}
+    if first > task.learning_rate:
+        assert (record.status, record.steps_done, record.defies) == ("beaten", 40, False)
+    else:
+        assert (record.status, record.loss, record.defies) == ("finished", 3.0, True)
+
+
 def reports_often(trial: Trial) -> None:
     """At every step, with a checkpoint due at each."""
     trial.attach("note", "x" * 100)

@@ -1,0 +1,34 @@
+"""Which early ends to believe: none that rests on a run at a lower rate, once a run has defied such a verdict."""
+
+from collections.abc import Iterable
+
+from lrtune.records.record import TrialRecord
+
+
+def is_defied(records: Iterable[TrialRecord]) -> bool:
+    """Whether a run ended at a loss that the *beaten* verdict on it had ruled out."""
+    return any(record.defies for record in records)
+
+
+def defiance(records: Iterable[TrialRecord]) -> str:
+    """The first run that defied its verdict, and what follows, in words; empty if there is none."""
+    first = next((record for record in records if record.defies), None)
+    if first is None:
+        return ""
+    sign = -1 if first.maximize else 1
+    ruled_out = f"{sign * first.beaten['loss']:.4g} was ruled out at step {first.beaten.get('step', 0):g}"
+    return (
+        f"trial {first.trial} (rate {first.learning_rate:.3g} at hidden {first.hidden_size}) ended at "
+        f"{first.measure:.4g} although {ruled_out}: runs at lower rates no longer end those at higher ones"
+    )
+
+
+def is_beaten_from_below(record: TrialRecord) -> bool:
+    """Whether the run was ended by peers at lower rates alone; also if its record, of an earlier version, says none."""
+    return record.status == "beaten" and record.beaten.get("peer", 0.0) < record.learning_rate
+
+
+def believed(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The records, without those that only a verdict ended which a run of them has defied."""
+    records = list(records)
+    return [r for r in records if not is_beaten_from_below(r)] if is_defied(records) else records

@@ -1,0 +1,147 @@
+"""Lenient runs show whether the verdict *beaten* holds for a trainer, and what follows if it does not."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord, task_of
+from lrtune.records.trust import believed, defiance
+from lrtune.search.checked import CheckedDesign
+from lrtune.search.designs import FixedDesign
+from lrtune.search.ending import Ending
+from lrtune.search.events import Note
+from lrtune.search.run import run_search
+from lrtune.study.study import Study
+from lrtune.study.task import Task
+from lrtune.trainer.trial import Trial
+
+STUDY = Study(widths=(64, 32))
+BEATEN = {"step": 40.0, "loss": 3.06, "peer": 0.01}
+
+
+def task(rate: float, width: int = 32, **rest: Any) -> Task:
+    return Task(hidden_size=width, learning_rate=rate, **rest)
+
+
+def run(rate: float, loss: float | None = 3.0, width: int = 32, **rest: Any) -> TrialRecord:
+    settings: dict[str, Any] = {"trial": round(1e4 * rate) + width, "hidden_size": width, "learning_rate": rate}
+    settings |= {"seed": 0, "status": "finished" if loss else "beaten", "steps": 100, "steps_done": 100, "loss": loss}
+    return TrialRecord(**settings | rest)
+
+
+def design(*tasks: Task) -> CheckedDesign:
+    return CheckedDesign(lambda: FixedDesign(tasks), STUDY)
+
+
+def lenient(tasks: Sequence[Task]) -> list[float]:
+    return [task.learning_rate for task in tasks if task.lenient]
+
+
+BEST = run(0.01)
+CUT, CUT_AT_64 = run(0.04, None, beaten=BEATEN), run(0.04, None, 64, beaten=BEATEN)
+CHECK, DEFIANT = run(0.04, 3.5, beaten=BEATEN), run(0.04, 3.05, beaten=BEATEN)
+
+
+def test_one_run_at_a_time_above_the_best_rate_of_the_cheapest_place_is_lenient() -> None:
+    wanted = [task(0.02, 64), task(0.005), task(0.02, seed=1), task(0.02), task(0.04)]
+    assert lenient(design(*wanted).propose([BEST, run(0.01, width=64)], [], 9)) == [0.02]
+    assert lenient(design(*wanted[:3]).propose([BEST, run(0.01, width=64)], [], 9)) == []
+    assert lenient(design(*wanted).propose([], [], 9)) == [], "without a peer no run is beaten"
+    assert lenient(design(*wanted).propose([BEST], [task(0.08, lenient=True)], 9)) == []
+
+
+def test_a_run_that_would_have_been_cut_and_ended_badly_is_enough() -> None:
+    assert lenient(design(task(0.02)).propose([BEST, run(0.015, 3.1)], [], 9)) == [0.02]
+    assert lenient(design(task(0.02)).propose([BEST, CHECK], [], 9)) == []
+
+
+def test_after_a_run_that_won_late_all_are_lenient_and_earlier_cuts_from_below_are_forgotten() -> None:
+    from_above = run(0.005, None, beaten={**BEATEN, "peer": 0.01})
+    records = [BEST, CUT_AT_64, from_above, DEFIANT]
+    wanted = design(task_of(CUT_AT_64), task_of(from_above), task(0.08))
+    before = wanted.propose(records[:3], [], 9)
+    assert [(one.hidden_size, one.learning_rate) for one in before] == [(32, 0.08)]
+    after = wanted.propose(records, [], 9)
+    assert [(one.hidden_size, one.learning_rate) for one in after] == [(64, 0.04), (32, 0.08)]
+    assert lenient(after) == [0.04, 0.08]
+    assert believed(records[:3]) == records[:3]
+    assert believed(records) == [BEST, from_above, DEFIANT]
+
+
+def test_the_fit_leaves_out_cuts_from_below_after_a_run_that_won_late() -> None:
+    runs = [run(0.01 * 2**k, 3 + 0.06 * k * k, 64, trial=k + 9) for k in (-2, -1, 0, 1)]
+    assert fit_law([*runs, CUT_AT_64, CHECK]).left_out == {}
+    fit = fit_law([*runs, CUT_AT_64, BEST, DEFIANT])
+    assert fit.left_out == {"ended early by a verdict that another run defied": 1}
+
+
+def test_before_the_end_the_cheapest_cut_run_above_a_best_rate_is_made_again_once() -> None:
+    cut = [CUT_AT_64, run(0.08, None, 64, beaten=BEATEN, trial=9), run(0.001, None, 64, beaten=BEATEN)]
+    records = [BEST, run(0.01, width=64), *cut]
+    assert design().verdict(records, []) is None
+    (again,) = design().propose(records, [], 9)
+    assert again == replace(task_of(CUT_AT_64), lenient=True)
+    assert design().propose(records, [again], 9) == []
+    checked = [*records, run(0.04, 3.5, 64, beaten=BEATEN, trial=99)]
+    ended = design().verdict(checked, [])
+    assert ended is not None and ended.ending is Ending.COMPLETE
+    (another,) = design().propose([*records, run(0.04, None, 64, status="diverged", trial=99)], [], 9)
+    assert another.learning_rate == 0.08, "one that diverged checks nothing, and is not made a third time"
+
+
+def late(trial: Trial) -> None:
+    """Constant rate, then a decay: the noise of a high rate hides its progress until it decays."""
+    trial.describe(parameters=12 * trial.hidden_size**2, tokens_per_step=100)
+    rate, progress = trial.learning_rate * trial.hidden_size / 32, 0.0
+    for step in range(trial.steps + 1):
+        left = min(1.0, 5 * (1 - step / trial.steps))
+        if step % trial.report_every == 0:
+            noise = trial.options["noise"] * rate * left * min(1.0, step / 20)
+            loss = 2.5 + 2 / math.sqrt(1 + 20 * rate * progress) + noise + 0.02 * max(0.0, math.log2(rate / 0.04)) ** 2
+            if not trial.report(step, loss=loss + 0.002 * math.sin(1e5 * rate + step + trial.seed)):
+                return
+        progress += left * 100 / trial.steps
+
+
+def searched(folder: Path, noise: float) -> tuple[list[TrialRecord], list[str], dict[int, float]]:
+    """Records, notes, and the rule's rates as multiples of the best, 0.0985 · 32 / width."""
+    notes: list[str] = []
+    done = run_search(
+        "test_checked:late",
+        folder / "run",
+        engine="inline",
+        write_rule=False,
+        widths=(32, 64),
+        lr_min=1e-3,
+        lr_max=0.1,
+        steps=200,
+        report_every=10,
+        options={"noise": noise},
+        on_event=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+    )
+    assert done.rule is not None and done.ending is Ending.ENOUGH
+    rates = {width: done.rule.recommend(width).learning_rate * width / 32 / 0.0985 for width in (32, 64)}
+    return list(done.records), notes, rates
+
+
+@pytest.mark.slow
+def test_a_trainer_whose_high_rates_win_late_is_found_out(tmp_path: Path) -> None:
+    records, notes, rates = searched(tmp_path, noise=10.0)
+    assert [text for text in notes if "no longer end" in text] == [defiance(records)]
+    assert all(0.75 < ratio < 1.33 for ratio in rates.values()), rates
+    first = next(record.trial for record in records if record.defies)
+    assert not [
+        r for r in records if r.status == "beaten" and r.trial > first + 2 and r.beaten["peer"] < r.learning_rate
+    ]
+
+
+@pytest.mark.slow
+def test_a_trainer_that_the_verdict_fits_pays_for_one_run(tmp_path: Path) -> None:
+    records, notes, _ = searched(tmp_path, noise=0.0)
+    assert not [text for text in notes if "no longer end" in text]
+    assert sum(record.is_check for record in records) <= 1
