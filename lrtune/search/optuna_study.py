@@ -194,8 +194,8 @@ def attributes(task: Task) -> dict[str, Any]:
     """A trial's attributes from its start, without empty ones: each costs the storage two statements."""
     zeros = {name: value for name, value in task.knobs.items() if not value}
     more = {"scales": dict(task.scales), "arm": task.arm, "options": dict(task.options), "knobs": zeros}
-    more["lenient"] = task.lenient
-    return {"seed": task.seed, **{name: value for name, value in more.items() if value}}
+    every = {**more, "lenient": task.lenient}
+    return {"seed": task.seed, **{name: value for name, value in every.items() if value}}
 
 
 def ending_attributes(record: TrialRecord) -> dict[str, Any]:
