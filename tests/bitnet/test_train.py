@@ -137,7 +137,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tokens: str, tmp_path: Path, stop: in
     assert not list(tmp_path.iterdir())  # a finished run needs none
 
 
-@pytest.mark.parametrize("damage", ["other rate", "torn", "not a checkpoint", "hostile"])
+@pytest.mark.parametrize("damage", ["other rate", "other knob", "torn", "not a checkpoint", "hostile"])
 def test_a_checkpoint_that_does_not_fit_is_passed_over(
     tokens: str, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,7 +156,8 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(
         torch.save([1, 2], file)
     if damage == "hostile":
         torch.save({"identity": Path("/")}, file)  # a class, which weights_only refuses to build
-    again, reports = trial(tokens, rate=0.02 if damage == "other rate" else 0.01, checkpoint_dir=tmp_path)
+    rate, knobs = 0.02 if damage == "other rate" else 0.01, {"weight_decay": 0.5} if damage == "other knob" else {}
+    again, reports = trial(tokens, rate=rate, knobs=knobs, checkpoint_dir=tmp_path)
     train(again)
     assert [report.step for report in reports] == [0, 4, 8, 12]
     assert "starting from step 0" in caplog.text
@@ -214,6 +215,8 @@ def test_muon_has_a_second_rate_and_its_trials_share_no_population_with_others(t
     knob, same = trial(tokens, changes={"optimizer": "muon", "adam_lr": 0.5}, knobs={"adam_lr": 0.03})
     train(knob)
     assert same == runs[3][1]  # a knob overrides the option
+    train(trial(tokens, knobs={"weight_decay": 0.5}, on_describe=facts.append)[0])
+    assert "weight_decay" not in facts.pop().conditions  # what differs from run to run is no setting
     losses = [reports[-1].loss for _, reports in runs]
     assert losses[1] == losses[2] and len(set(losses)) == 3  # the default is 0.3 times the rate, 0.01
     assert [each.plan["members"] for each in facts] == [1, 3, 3, 3]
