@@ -1,0 +1,219 @@
+"""Does the smallest size's best rate serve the largest? A search for each parametrization, and the transfer's cost.
+
+A trainer offers it by an option `parametrization`; lrtune knows none of its values.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lrtune.compare.tables import Section, markdown
+from lrtune.errors import InputError, RunFailedError
+from lrtune.files import write_whole
+from lrtune.law.fit import fit_run
+from lrtune.law.no_rule import NoRuleError
+from lrtune.records.record import TrialRecord
+from lrtune.rule import Rule
+from lrtune.rule.answer import answer
+from lrtune.rule.drawn import interval, locate
+from lrtune.search.events import OnEvent, ignore
+from lrtune.study.study import Study
+
+REPORT = "compare.md"
+OPTION = "parametrization"
+TITLE = "Parametrizations compared"
+
+
+class Sizes(NamedTuple):
+    """The smallest and the largest measured hidden size."""
+
+    small: float
+    large: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """The best rate of one parametrization over the sizes.
+
+    Attributes:
+        name: the option's value.
+        rule: fitted to its runs; further scales stand at their largest values.
+        sizes: between which the rate is carried.
+        exponent, low, high: of the best rate over these sizes, with the rule's interval.
+        carried, best: the smallest size's best rate, and the largest's.
+        regret, regret_90: what the carried rate costs at the largest size, as a share of loss: mean, 90% quantile.
+    """
+
+    name: str
+    rule: Rule
+    sizes: Sizes
+    exponent: float
+    low: float
+    high: float
+    carried: float
+    best: float
+    regret: float
+    regret_90: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfers:
+    """The parametrizations of one study, in the order they were given, and the records of each."""
+
+    found: Sequence[Transfer]
+    records: Mapping[str, Sequence[TrialRecord]]
+    notes: Sequence[str] = ()
+    interrupted: int | None = None
+
+
+Watched = Callable[[Study, Path], AbstractContextManager[OnEvent]]
+
+
+def run_transfer(
+    study: Study,
+    names: Sequence[str],
+    out: Path,
+    *,
+    watched: Watched = lambda study, folder: nullcontext(ignore),
+    **options: Any,
+) -> Transfers:
+    """Search once for each parametrization, into folders of their names in `out`, and compare; the same call resumes.
+
+    Args:
+        watched: gives the listener of one search, for as long as it runs.
+        study, **options: as of `lrtune.search.run.run_search`; each search has the study's budget.
+
+    Raises:
+        InputError: fewer than two names or sizes; no run was started.
+        RunFailedError: the runs of one parametrization support no rule.
+    """
+    check(study, names)
+    from lrtune.search.run import run_search  # loads Optuna
+
+    records: dict[str, Sequence[TrialRecord]] = {}
+    for name in names:
+        with watched(of(study, name), out / name) as listen:
+            result = run_search(of(study, name), out / name, on_event=listen, **{**options, "write_rule": False})
+        records[name] = result.records
+        if result.interrupted is not None:
+            return Transfers(found=(), records=records, interrupted=result.interrupted)
+    transfers = compare_transfers(records, tolerance=study.budget.tolerance)
+    write_whole(out / REPORT, to_markdown(transfers))
+    return transfers
+
+
+def check(study: Study, names: Sequence[str]) -> None:
+    """Raise `InputError` unless there are two parametrizations and two sizes to compare."""
+    if len(set(names)) < max(2, len(names)) or not all(names):
+        raise InputError(f"parametrizations: expected two different names or more, but got {','.join(names)}")
+    if len(study.widths) < 2:
+        raise InputError(f"widths: expected two sizes or more to carry a rate between, but got {study.widths[0]}")
+
+
+def of(study: Study, name: str) -> Study:
+    """The study of one parametrization."""
+    return replace(study, name=f"{study.name}-{name}", options={**study.options, OPTION: name}, arms={})
+
+
+def compare_transfers(records: Mapping[str, Sequence[TrialRecord]], *, tolerance: float = 0.01) -> Transfers:
+    """Fit the law of each parametrization's records, and carry the smallest common size's rate to the largest.
+
+    Raises:
+        RunFailedError: the runs of one support no rule.
+    """
+    rules = {}
+    for name, runs in records.items():
+        try:
+            rules[name] = fit_run([replace(run, arm=None) for run in runs], tolerance=tolerance).rule
+        except NoRuleError as error:
+            raise RunFailedError(f"{OPTION} {name}: no rule: {error}") from None
+    sizes = _common_sizes(rules.values())
+    found = [transfer_of(name, rule, sizes) for name, rule in rules.items()]
+    note = f"the runs are the same under each: the trainer does not read the option {OPTION!r}"
+    return Transfers(found=found, records=records, notes=[note] if _all_same(list(records.values())) else [])
+
+
+def _common_sizes(rules: Iterable[Rule]) -> Sizes:
+    measured = [{cell.scales["hidden_size"] for cell in rule.cells if "hidden_size" in cell.scales} for rule in rules]
+    common = sorted(set.intersection(*measured))
+    if len(common) < 2:
+        raise RunFailedError(f"{OPTION}: expected runs of two sizes or more that all have, but got {len(common)}")
+    return Sizes(common[0], common[-1])
+
+
+def transfer_of(name: str, rule: Rule, sizes: Sizes) -> Transfer:
+    """What the rule of one parametrization says about carrying a rate between two measured sizes."""
+    assert rule.draws is not None
+    top = {scale: of.high for scale, of in rule.scales.items()}
+    small, large = ({**top, "hidden_size": size} for size in sizes)
+    carried, best = answer(rule, None, small).learning_rate, answer(rule, None, large)
+    octaves = math.log2(sizes.large / sizes.small)
+    ends = zip(locate(rule, rule.draws, small).optimum, locate(rule, rule.draws, large).optimum, strict=True)
+    exponents = [(end - start) / octaves for start, end in ends]
+    low, high = interval(exponents, rule.level, smooth=True)
+    cost = answer(rule, None, large, at=carried)
+    assert cost.at_regret is not None and cost.at_regret_90 is not None
+    return Transfer(
+        name=name,
+        rule=rule,
+        sizes=sizes,
+        exponent=sum(exponents) / len(exponents),
+        low=low,
+        high=high,
+        carried=carried,
+        best=best.learning_rate,
+        regret=cost.at_regret,
+        regret_90=cost.at_regret_90,
+    )
+
+
+def _all_same(groups: Sequence[Sequence[TrialRecord]]) -> bool:
+    """Whether all runs that differ in their parametrization alone, at two sizes or more, end with the same loss."""
+    losses: dict[tuple[object, ...], list[float | None]] = {}
+    for run in (run for group in groups for run in group):
+        if run.steps_done == run.steps:
+            key = (run.hidden_size, run.learning_rate, run.seed, *sorted({**run.scales, **run.knobs}.items()))
+            losses.setdefault(key, []).append(run.loss)
+    pairs = {key: values for key, values in losses.items() if len(values) == len(groups)}
+    return len({key[0] for key in pairs}) > 1 and all(len(set(values)) == 1 for values in pairs.values())
+
+
+def sentence(transfers: Transfers) -> str:
+    """``transfer from hidden size 32 to 256 costs 0.1% under mup, 6% under standard``, the cheapest first."""
+    ordered = sorted(transfers.found, key=lambda one: one.regret)
+    small, large = ordered[0].sizes
+    costs = ", ".join(f"{_share(one.regret)} under {one.name}" for one in ordered)
+    return f"transfer of the best rate from hidden size {small:g} to {large:g} costs {costs}"
+
+
+def section(transfers: Transfers) -> Section:
+    """One row for each parametrization."""
+    small, large = transfers.found[0].sizes
+    header = [OPTION, "exponent", f"best at {small:g}", f"best at {large:g}", "transfer costs", "at most (90%)"]
+    rows = [
+        [
+            one.name,
+            f"{one.exponent:.2f} ({one.low:.2f} … {one.high:.2f})",
+            f"{one.carried:.3g}",
+            f"{one.best:.3g}",
+            _share(one.regret),
+            _share(one.regret_90),
+        ]
+        for one in transfers.found
+    ]
+    note = f"The transfer trains hidden size {large:g} at the best rate of {small:g}; its cost is a share of loss."
+    return Section("The best rate over the sizes", header, rows, note)
+
+
+def to_markdown(transfers: Transfers) -> str:
+    """Sentence and table as Markdown."""
+    table = section(transfers)
+    notes = "".join(f"{note}\n" for note in (table.note, *transfers.notes))
+    return f"# {TITLE}\n\n{sentence(transfers)}\n\n{markdown(table.header, table.rows)}\n{notes}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if value < 0.0995 else f"{value:.0%}"
