@@ -2,37 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, replace
 
 from lrtune.study.log import Log
 from lrtune.study.study import Study
+from lrtune.trainer.acting import check_acting
 from lrtune.trainer.discover import discover
 from lrtune.trainer.find import trainer_of
+from lrtune.trainer.finding import Finding
 from lrtune.trainer.short_run import ShortRun, short_run, trial_of
 from lrtune.trainer.trial import Facts
-
-Level = Literal["right", "optional", "missing", "wrong"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the check.
-
-    ``right``; ``optional``, what a trainer may add; ``missing``, what makes a search worse; ``wrong``, what fails it.
-    """
-
-    level: Level
-    text: str
-    flags: tuple[str, ...] = ()  # for the search
 
 
 def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding]:
     """Run the study's trainer at its two smallest widths and yield findings as they come.
 
-    At most five short runs: three at the smaller width (two with the same seed, one with another learning rate), one
-    stopped at its second report, one at the larger width. If the first run is wrong, the others are skipped. A program
-    that prints no reports is run once more to find its log. The last finding is the cost of `search`.
+    Short runs: at the smaller width, two with the same seed, one with another learning rate, one with another value of
+    each knob, one stopped at its second report; one at the larger width; and at each, runs up to their first update
+    (see `lrtune.trainer.acting`). If the first run is wrong, the others are skipped. A program that prints no reports
+    is run once more to find its log. The last finding is the cost of `search`.
 
     Raises:
         InputError: the trainer was not found, or refuses the study.
@@ -62,9 +50,13 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     if any(finding.level == "wrong" for finding in reports):
         return
     yield from _check_facts(first)
-    yield _check_repeat(first, short_run(trainer, study, small))
+    repeat = _check_repeat(first, short_run(trainer, study, small))
+    yield repeat
     quarter = short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4)
     yield _check_rate(first, quarter)
+    for name, value in first.trial.knobs.items():
+        other = short_run(trainer, study, small, knobs={**first.trial.knobs, name: value / 4})
+        yield _check_knob(name, first, other)
     yield from _check_direction((first, quarter), maximize=study.maximize)
     yield _check_stop(short_run(trainer, study, small, keep=2), study)
     runs = [first]
@@ -75,6 +67,8 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
             return
         runs.append(large)
         yield _check_size(first, large)
+    if repeat.level == "right":
+        yield from check_acting(trainer, study, widths)
     for run in runs:
         apart = f", {_seconds(run.other_seconds)} besides" if run.other_seconds > 1 else ""
         yield Finding("right", f"hidden {run.trial.hidden_size}: {_seconds(run.step_seconds)} per step{apart}")
@@ -165,6 +159,14 @@ def _check_rate(first: ShortRun, other: ShortRun) -> Finding:
     if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
         return Finding("wrong", "learning rate: a quarter of it gave the same losses; is trial.learning_rate used?")
     return Finding("right", "learning rate: another one gives another loss")
+
+
+def _check_knob(name: str, first: ShortRun, other: ShortRun) -> Finding:
+    if other.error:
+        return Finding("wrong", f"at a quarter of {name}: {other.error}")
+    if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
+        return Finding("wrong", f'{name}: a quarter of it gave the same losses; is trial.knobs["{name}"] used?')
+    return Finding("right", f"{name}: another one gives another loss")
 
 
 def _check_direction(runs: Sequence[ShortRun], *, maximize: bool) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lrtune.errors import InputError, LrtuneError, RunFailedError
@@ -41,7 +41,14 @@ class ShortRun:
         return max(0.0, self.seconds - self.step_seconds * self.trial.steps)
 
 
-def trial_of(study: Study, width: int, learning_rate: float | None = None, *, device: str = "cpu") -> Trial:
+def trial_of(
+    study: Study,
+    width: int,
+    learning_rate: float | None = None,
+    *,
+    knobs: Mapping[str, float] | None = None,
+    device: str = "cpu",
+) -> Trial:
     """A trial at this width, at the middle of the rates by default, and of the knobs, at the first of other scales."""
     rate = learning_rate or math.sqrt(study.lr_min * study.lr_max)
     scales = {name: values[0] for name, values in study.scales.items()}
@@ -54,7 +61,7 @@ def trial_of(study: Study, width: int, learning_rate: float | None = None, *, de
         seed=study.seed,
         options=study.options,
         scales=scales,
-        knobs=middle(study.knobs, rate),
+        knobs=middle(study.knobs, rate) if knobs is None else knobs,
         device=device,
     )
 
@@ -65,6 +72,7 @@ def short_run(
     width: int,
     *,
     learning_rate: float | None = None,
+    knobs: Mapping[str, float] | None = None,
     keep: int = 10**9,
     device: str = "cpu",
     hook: Callable[[], None] = lambda: None,
@@ -73,7 +81,7 @@ def short_run(
 
     The trainer's errors become the run's `error`.
     """
-    run = ShortRun(trial=trial_of(study, width, learning_rate, device=device))
+    run = ShortRun(trial=trial_of(study, width, learning_rate, knobs=knobs, device=device))
 
     def on_report(report: Report) -> bool:
         hook()

@@ -11,7 +11,8 @@ import pytest
 from lrtune.cli import run as run_cli
 from lrtune.errors import InputError
 from lrtune.study.study import Study
-from lrtune.trainer.check import Finding, check_trainer
+from lrtune.trainer.check import check_trainer
+from lrtune.trainer.finding import Finding
 
 STUDY = Study(widths=(32, 64), steps=20, report_every=5, lr_min=1e-3, lr_max=1e-1, pruner="none")
 
@@ -140,7 +141,7 @@ def test_the_verb_prints_a_line_each_and_exits_1_when_something_is_wrong(
     (tmp_path / "verb_bad.py").write_text("def train(trial): print('garbage {')")
     assert run_cli(["check-trainer", "verb_good:train"]) == 0
     good = capfd.readouterr()
-    assert all(line.startswith("right") for line in good.out.splitlines())
+    assert all(line.startswith(("right", "optional rates that act")) for line in good.out.splitlines())
     assert "search --trainer verb_good:train" in good.err
     assert run_cli(["check-trainer", "verb_bad:train", "--json"]) == 1
     printed = capfd.readouterr().out
