@@ -8,7 +8,7 @@ all of them alike; the table gives the median step. Others' layers stand in the 
 where the layer has none.
 
 ``LRTUNE_CPU=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2`` lets a newer processor stand in for one with
-AVX2 alone. What torch compiled for one kind crashes on another, so each set of caps has a folder of its own for it.
+AVX2 alone. What torch compiled for one kind crashes on another, so each set of caps, and none, has a folder of its own.
 
 The floor is the sum of the bare matrix products of the step: forward ones at the rate of the fastest product that is
 exact for ternary × int8 (int8, bfloat16), the head's and the backward ones in float32.
@@ -105,14 +105,30 @@ def plain_step(linear: Callable[[int, int], nn.Module], norm: bool, width: int, 
 
 
 def our_step(width: int, ids: torch.Tensor, gradient: Gradient, compiled: bool) -> Step:
+    population = our_population(width, ids, gradient, compiled)
+    return lambda: population.make_steps(1)
+
+
+def our_population(width: int, ids: torch.Tensor, gradient: Gradient, compiled: bool) -> Population:
     config = ModelConfig(hidden_size=width, vocabulary_size=VOCABULARY, depth=DEPTH, head_size=HEAD)
     member = Member(seed=0, schedule=Schedule(peak=1e-3, steps=10**6), clip=1.0)
     host = ids.cpu().numpy()
     stepper = stepper_for(ids.device, compiled=compiled)
-    population = Population(
-        config, [member], lambda seed, step: host, stepper=stepper, device=ids.device, gradient=gradient
+    return Population(config, [member], lambda seed, step: host, stepper=stepper, device=ids.device, gradient=gradient)
+
+
+def optimizer_share(width: int, ids: torch.Tensor, until: float) -> str:
+    """What clipping and AdamW take of our step: whole steps and their gradients alone, in turns."""
+    population = our_population(width, ids, "fp32", False)
+    whole: list[float] = []
+    alone: list[float] = []
+    while time.perf_counter() < until or len(alone) < 5:
+        whole.append(seconds(lambda: population.make_steps(1), ids.device))
+        alone.append(seconds(lambda: population.gradients(population.tokens(0)), ids.device))
+    step, gradients = statistics.median(whole[3:] or whole), statistics.median(alone[3:] or alone)
+    return (
+        f"{width}: clipping and AdamW {(step - gradients) * 1e3:.2f} of {step * 1e3:.1f} ms, {1 - gradients / step:.1%}"
     )
-    return lambda: population.make_steps(1)
 
 
 def contenders(width: int, ids: torch.Tensor, compiled: bool) -> tuple[dict[str, Step], list[str]]:
@@ -214,24 +230,29 @@ def main() -> None:
     parser.add_argument("--widths", default="64,128,256,512")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each width")
+    parser.add_argument("--optimizer", action="store_true", help="only what the optimizer takes of our step")
     parser.add_argument("--compile", action="store_true", help="also ours with compiled blocks")
     options = parser.parse_args()
     device = torch.device(options.device)
     capped = " ".join(f"{name}={os.environ[name]}" for name in CAPS if name in os.environ)
-    if capped:
-        own = f"step-{hashlib.sha256(capped.encode()).hexdigest()[:12]}"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), own)))
+    own = f"step-{hashlib.sha256(capped.encode()).hexdigest()[:12]}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir(), own))  # torch has set it on import
     settle(options.threads)
     torch._dynamo.config.recompile_limit = 64  # others' compiled layers would give up after eight shapes
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {options.threads} threads"
     print(f"{name}, torch {torch.__version__}; {BATCH} × {CONTEXT} tokens a step")
     print(f"{kernels.describe()}; {capped or 'no caps'}\n")
+    widths = [int(width) for width in options.widths.split(",")]
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, CONTEXT + 1))).to(device)
+    if options.optimizer:
+        for width in widths:
+            print(optimizer_share(width, ids, time.perf_counter() + options.seconds), flush=True)
+        return
     print("| hidden | what | ms a step | tokens/s | × AutoBitLinear | share of the bf16 floor |")
     print("|---|---|---|---|---|---|")
     missing: list[str] = []
-    for width in map(int, options.widths.split(",")):
-        ids = torch.from_numpy(np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, CONTEXT + 1))).to(device)
+    for width in widths:
         steps, missing = contenders(width, ids, options.compile)
         steps |= floor(width, device)
         for step in steps.values():
