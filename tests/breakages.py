@@ -417,6 +417,13 @@ BREAKAGES = (
         ("bitnet/training/test_population.py",),
     ),
     Breakage(
+        "compare: the largest size's own rate is carried to it",
+        "lrtune/compare/transfer.py",
+        "cost = answer(rule, None, large, at=carried)",
+        "cost = answer(rule, None, large, at=best.learning_rate)",
+        ("compare/test_transfer.py",),
+    ),
+    Breakage(
         "train: µP leaves the head's rate",
         "bitnet/training/population.py",
         "[Share(0, 1, ratio), Share(1, last,",

@@ -20,11 +20,13 @@ from lrtune.rule import Rule
 from lrtune.rule.answer import answer
 from lrtune.rule.drawn import interval, locate
 from lrtune.search.events import OnEvent, ignore
-from lrtune.study.study import Study
+from lrtune.study.study import Budget, Study
+from lrtune.study.task import Task
 
 REPORT = "compare.md"
 OPTION = "parametrization"
 TITLE = "Parametrizations compared"
+_NEAR = 0.1  # relative difference of rates within which a run tells what the carried rate costs
 
 
 class Sizes(NamedTuple):
@@ -82,6 +84,8 @@ def run_transfer(
 ) -> Transfers:
     """Search once for each parametrization, into folders of their names in `out`, and compare; the same call resumes.
 
+    Then the largest size trains at the smallest's best rate, once under each, as far as no run is near that rate.
+
     Args:
         watched: gives the listener of one search, for as long as it runs.
         study, **options: as of `lrtune.search.run.run_search`; each search has the study's budget.
@@ -91,7 +95,7 @@ def run_transfer(
         RunFailedError: the runs of one parametrization support no rule.
     """
     check(study, names)
-    from lrtune.search.run import run_search  # loads Optuna
+    from lrtune.search.run import run_fixed, run_search  # loads Optuna
 
     records: dict[str, Sequence[TrialRecord]] = {}
     for name in names:
@@ -101,8 +105,29 @@ def run_transfer(
         if result.interrupted is not None:
             return Transfers(found=(), records=records, interrupted=result.interrupted)
     transfers = compare_transfers(records, tolerance=study.budget.tolerance)
+    for one in transfers.found:
+        own = replace(of(study, one.name), budget=Budget(tolerance=study.budget.tolerance))
+        result = run_fixed(own, _carried(own, one, records[one.name]), out / one.name, **options)
+        records[one.name] = result.records
+        if result.interrupted is not None:
+            return Transfers(found=(), records=records, interrupted=result.interrupted)
+    transfers = compare_transfers(records, tolerance=study.budget.tolerance)
     write_whole(out / REPORT, to_markdown(transfers))
     return transfers
+
+
+def _carried(study: Study, one: Transfer, records: Sequence[TrialRecord]) -> list[Task]:
+    """The run of the largest size at the carried rate, unless a whole one is near; with knobs it has no single rate."""
+    scales = {name: max(values) for name, values in study.scales.items()}
+    size = round(one.sizes.large)
+    is_there = any(
+        run.hidden_size == size and run.steps_done == run.steps and abs(run.learning_rate / one.carried - 1) < _NEAR
+        for run in records
+        if dict(run.scales) == scales
+    )
+    if is_there or study.knobs:
+        return []
+    return [Task(hidden_size=size, learning_rate=one.carried, seed=study.seed, scales=scales, lenient=True)]
 
 
 def check(study: Study, names: Sequence[str]) -> None:

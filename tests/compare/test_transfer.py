@@ -98,6 +98,10 @@ def test_two_searches_and_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     costs = {one.name: one.regret for one in done.found}
     assert costs["mup"] < 0.02 < 0.05 < costs["standard"]
     assert sentence(done) in Path("out/compare.md").read_text()
+    for kind, group in done.records.items():
+        carried = next(one.carried for one in done.found if one.name == kind)
+        assert any(run.hidden_size == 128 and abs(run.learning_rate / carried - 1) < 0.2 for run in group)
+    assert sum(map(len, done.records.values())) <= 22
     capfd.readouterr()
     Path("study.toml").write_text(to_toml(STUDY))
     words = ["compare", "study.toml", "--parametrizations", "standard,mup", "--out", "out", "--workers", "1"]
