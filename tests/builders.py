@@ -3,7 +3,10 @@
 import math
 from typing import Any
 
+from lrtune.law.fit import fit_law
+from lrtune.records.record import TrialRecord
 from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale
+from lrtune.rule.knob import Coordinate
 
 
 def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: Any) -> Rule:
@@ -29,3 +32,23 @@ def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: An
         conditions={"depth": 4.0, "optimizer": "adamw"},
     )
     return rule._replace(**changes)
+
+
+def knob_rule() -> Rule:
+    """A rule with a best rate of 0.64 / width and a best ratio of `adam_lr` to it of a quarter, at 32 and 64."""
+    runs = [
+        TrialRecord(
+            trial=0,
+            hidden_size=width,
+            learning_rate=0.64 / width * 2.0**u,
+            seed=0,
+            status="finished",
+            steps=100,
+            steps_done=100,
+            loss=3 * math.exp(0.02 * u**2 + 0.01 * v**2),
+            knobs={"adam_lr": 0.16 / width * 2.0 ** (u + v)},
+        )
+        for width in (32, 64)
+        for u, v in [(0, 0), (-1, 0), (1, 0), (2, 0), (-2, 0), (0, 1), (0, -1), (0, 2), (0, -2)]
+    ]
+    return fit_law(runs, knobs={"adam_lr": Coordinate(times="learning_rate")}).rule

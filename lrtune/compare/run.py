@@ -35,6 +35,7 @@ def tasks(study: Study) -> list[Task]:
             arm=arm.name,
             scales=fixed if arm.steps == study.steps else {**fixed, "steps": float(arm.steps)},
             options=arm.departures,
+            knobs=arm.knobs,
         )
         for seed in range(max(arm.seeds for arm in arms))
         for arm in arms

@@ -13,6 +13,7 @@ from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
 from lrtune.records.identity import fitted_to
 from lrtune.rule import Recommendation, Rule, load_rule, recommend
+from lrtune.rule.knobs import values_at
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
 from lrtune.study.task import default_report_every
@@ -97,7 +98,8 @@ def verification_study(
     """The rates as arms of a study: whole runs on at least two fresh seeds, without pruning, with the trainer's options
     for verification. Of the lengths that the study sweeps, the longest is trained, unless `scales` names one.
 
-    The recommended rate is compared with `baseline`, or with half and double the rate.
+    The recommended rate is compared with `baseline`, or with half and double the rate; other knobs are at their best
+    for each.
 
     Raises:
         InputError: the hidden size or the baseline is not positive, or the rule cannot answer for the size.
@@ -123,9 +125,16 @@ def verification_study(
         scales={name: (advice.scales[name],) for name in rule.scales if name not in _OWN},
         targets=(),
         options=dict(study.options if whole is None else whole(study)),
-        arms={name: {"learning_rate": value} for name, value in {RECOMMENDED: rate, **others}.items()},
+        arms={
+            name: {"learning_rate": value, **_knobs(study, rule, advice, value)}
+            for name, value in {RECOMMENDED: rate, **others}.items()
+        },
         pruner="none",
     )
+
+
+def _knobs(study: Study, rule: Rule, advice: Recommendation, rate: float) -> dict[str, float]:
+    return {name: value for name, value in values_at(rule, advice.scales, rate).items() if name in study.knobs}
 
 
 def _asked(study: Study, rule: Rule, scales: Mapping[str, float]) -> dict[str, float]:

@@ -34,6 +34,11 @@ def along_knobs(rule: Rule, scales: Mapping[str, float], rate: float) -> dict[st
     return {name: found[name] for name in rule.knobs}
 
 
+def values_at(rule: Rule, scales: Mapping[str, float], rate: float) -> dict[str, float]:
+    """The best value of each knob at these scales and this learning rate."""
+    return {name: one.advice.value for name, one in along_knobs(rule, scales, rate).items()}
+
+
 def together(lost: Sequence[list[float]]) -> list[float]:
     """The regret of all knobs by draw, given that of each."""
     count = len(lost[0])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.rule.knobs import values_at
 from lrtune.search.cost import span, step_cost
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, steps_of, targets, tidy
@@ -57,13 +58,22 @@ def in_scales_of(rule: Rule, records: Sequence[TrialRecord], target: Mapping[str
 
 
 def verification(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> list[Task]:
-    """The runs that the targets still need: at the recommended rate, half and double, where no run is near."""
+    """The runs that the targets still need: at the recommended rate, half and double, where no run is near.
+
+    Other knobs are at their best for each rate.
+    """
     tasks = []
     for target, answer in zip(targets(study), answers(study, rule, records), strict=False):
         scales = {name: value for name, value in target.items() if name != "hidden_size"}
         for factor in FACTORS.values():
             rate = tidy(min(max(answer.learning_rate * factor, LR_FLOOR), LR_CEILING))
-            task = Task(hidden_size=round(target["hidden_size"]), learning_rate=rate, seed=study.seed, scales=scales)
+            task = Task(
+                hidden_size=round(target["hidden_size"]),
+                learning_rate=rate,
+                seed=study.seed,
+                scales=scales,
+                knobs={name: tidy(value) for name, value in values_at(rule, answer.scales, rate).items()},
+            )
             if not any(_stands_for(record, task) for record in records):
                 tasks.append(task)
     return tasks

@@ -94,6 +94,7 @@ class Arm:
     Attributes:
         name: the name in study.toml.
         learning_rate, hidden_size, steps, seeds: settings of its runs. The rate is the peak, after warm-up.
+        knobs: values of the study's knobs that the arm sets.
         options: the trainer's settings: those of the study, overridden by those of the arm.
         departures: the entries of `options` that the arm sets.
     """
@@ -103,6 +104,7 @@ class Arm:
     hidden_size: int
     steps: int
     seeds: int
+    knobs: Mapping[str, float]
     options: Mapping[str, Any]
     departures: Mapping[str, Any]
 
@@ -179,13 +181,15 @@ class Study:
             raise InputError(f"arms.{name}: expected a learning_rate, but it is missing")
         usual = {"learning_rate": None, "hidden_size": self.widths[0], "steps": self.steps, "seeds": self.seeds}
         own = {key: _ARM[key](f"arms.{name}.{key}", options.pop(key, value)) for key, value in usual.items()}
-        return Arm(name=name, **own, options={**self.options, **options}, departures=options)
+        knobs = {key: _VALUE(f"arms.{name}.{key}", options.pop(key)) for key in self.knobs if key in options}
+        return Arm(name=name, **own, knobs=knobs, options={**self.options, **options}, departures=options)
 
 
 _HIDDEN_SIZE = number(0, 2**20, above=True, whole=True)
 _RATE = number(0, 1e6, above=True, what="a positive learning rate of at most 1e6")
 _COUNT = number(0, 1000, above=True, whole=True)
 _SCALE = number(0, 1e30, above=True)
+_VALUE = number(0, 1e30)
 _ARM = {"learning_rate": _RATE, "hidden_size": _HIDDEN_SIZE, "steps": _POSITIVE, "seeds": _COUNT}
 
 # field of `Study` → its key in study.toml and the kind of its value

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from builders import knob_rule
 
 from lrtune.compare import verify as module
 from lrtune.compare.arms import ArmResult
@@ -16,6 +17,7 @@ from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, save_rule
 from lrtune.study.study import Study
+from lrtune.study.toml import parse_study
 
 # At 64 the packaged rule says about 0.03; the analytic optimum is 0.3 / 64 = 0.005.
 STUDY = Study(widths=(999,), steps=40, report_every=10, seeds=2, trainer="analytic:train", pruner="collapse")
@@ -185,3 +187,11 @@ def test_bad_input_starts_nothing(tmp_path, hidden_size, arguments, words):
     with pytest.raises(InputError, match=words):
         run_verification(hidden_size, STUDY, tmp_path / "run", engine="inline", **arguments)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_second_rate_keeps_its_best_ratio_in_each_arm() -> None:
+    knobs = parse_study('[knobs]\nadam_lr = "0.01..4*learning_rate"').knobs
+    planned = tasks(verification_study(64, replace(STUDY, knobs=knobs), knob_rule()))
+    assert {task.arm for task in planned} == {"recommended", "half", "double"}
+    for task in planned:
+        assert task.knobs["adam_lr"] / task.learning_rate == pytest.approx(0.25, rel=0.1)

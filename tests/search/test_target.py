@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import power_rule
+from builders import knob_rule, power_rule
 
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
@@ -52,6 +52,13 @@ def test_a_target_gets_the_advice_half_and_double_once() -> None:
     assert [(task.hidden_size, task.learning_rate) for task in tasks] == [(256, 0.005), (256, 0.0025), (256, 0.01)]
     again = verification(STUDY, power_rule(), [run(256, 0.0052), run(64, 0.0025), run(256, 0.02)])
     assert [task.learning_rate for task in again] == [0.0025, 0.01]
+
+
+def test_runs_at_a_target_keep_the_best_ratio_of_a_second_rate() -> None:
+    tasks = verification(replace(STUDY, targets=({"hidden_size": 64},)), knob_rule(), [])
+    assert len(tasks) == 3
+    for task in tasks:
+        assert task.knobs["adam_lr"] / task.learning_rate == pytest.approx(0.25, rel=0.1)
 
 
 @pytest.mark.parametrize(
