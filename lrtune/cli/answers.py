@@ -68,7 +68,7 @@ def _basis(advice: Answer, rule: Rule) -> str:
         text = f"extrapolated {advice.extrapolation:.3g}×"
         sizes = rule.scales.get("hidden_size")
         if sizes:
-            text = f"measured from {sizes.low:g} to {sizes.high:g}, {text}"
+            text = f"measured {f'from {sizes.low:g} to' if sizes.low < sizes.high else 'at'} {sizes.high:g}, {text}"
     return text if advice.supported else f"{text}, not supported by the data"
 
 

@@ -58,7 +58,8 @@ def fit(
     by_name = _write(rule, sources, output, force=activate)
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
     if by_name is not None and sizes and len(imported.scales) == 1:
-        say(f"next: {command('lr', f'{max(sizes) * 2:g}', *by_name)}")
+        size = sizes[0] if len(set(sizes)) == 1 else max(sizes) * 2  # of one size there is no law
+        say(f"next: {command('lr', f'{size:g}', *by_name)}")
 
 
 def _write(rule: "Rule", sources: Sequence[str], output: Path | None, *, force: bool) -> list[str] | None:

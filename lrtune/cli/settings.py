@@ -12,7 +12,7 @@ import typer
 from lrtune.cli.flags import Sets
 from lrtune.errors import InputError
 from lrtune.study.study import Budget, Study
-from lrtune.study.task import default_report_every
+from lrtune.study.task import default_report_every, rates_of_one_size
 from lrtune.study.toml import load_study, parse_study
 
 
@@ -44,8 +44,8 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
     study = load_study(study_file) if study_file is not None else quick_study()
     given = list(_given(groups))
     counts_tokens = "tokens" in study.scales or any(path == "scales.tokens" for _, path, _ in given)
-    if study_file is None and any(name in ("trainer", "command") for name, _, _ in given):
-        # The quick study's options and budget belong to the bundled trainer.
+    is_own = study_file is None and any(name in ("trainer", "command") for name, _, _ in given)
+    if is_own:  # the quick study's options and budget belong to the bundled trainer
         study = dataclasses.replace(study, options={}, name="own", budget=Budget())
     origins = _non_defaults(study, str(study_file)) if study_file is not None else {}
     changes: dict[str, Any] = {}
@@ -61,6 +61,11 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
     if steps and "report_every" not in changes and (study_file is None or study.report_every > steps):
         changes["report_every"] = default_report_every(steps)
         origins["report_every"] = (changes["report_every"], "about a twelfth of the steps")
+    if is_own:
+        first = rates_of_one_size(changes.get("widths", study.widths), changes)
+        changes |= first
+        origins |= {name: (value, "default; fine-tuning too") for name, value in first.items()}
+        origins |= {each: (getattr(study, each), "default") for each in ("lr_min", "lr_max") if each not in changes}
     return Settings(study=_replace(study, changes), origins=origins)
 
 

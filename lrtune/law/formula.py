@@ -12,7 +12,7 @@ _FLAT = 0.12  # an exponent whose interval lies within ±this and includes zero 
 def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> str:
     """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and the cost of predicting each size left out.
 
-    `quantity` is what the law is of.
+    `quantity` is what the law is of. Of one measured place there is no law of the rate; the sentence says so.
     """
     assert rule.draws is not None
     factors, remarks = [], []
@@ -20,7 +20,7 @@ def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> 
     log_rate = sum(rule.draws.level) / len(rule.draws.level) * RATE_UNIT
     for index, (name, scale) in enumerate(rule.scales.items()):
         if scale.low == scale.high:
-            remarks.append(f"only one {name} was measured: its exponent is a guess")
+            remarks.append(f"one {name} was trained, {scale.low:g}: no law over it")
             continue
         exponents = [value / math.log2(scale.high / scale.low) for value in _moved(rule, rule.draws, index)]
         middle = sum(exponents) / len(exponents)
@@ -30,8 +30,8 @@ def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> 
         if low <= 0 <= high and max(-low, high) < _FLAT:
             exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
             remarks.append(f"{exponent}: the best {what} does not depend on {name} here")
-    law = " · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])
-    return "; ".join([law, *remarks, *_foresight(rule, left_out)])
+    law = [" · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])] if factors or quantity != "lr" else []
+    return "; ".join([*law, *remarks, *_foresight(rule, left_out)])
 
 
 def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import SAME, Rule, RuleCell
+from lrtune.rule.data import SAME, Rule, RuleCell, Scale
 from lrtune.rule.doubt import Doubt, Unsupported
 from lrtune.rule.horizon import in_units_of
 
@@ -37,8 +37,8 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
     for name, scale in rule.scales.items():
         if name not in given:
             if name not in ("tokens", "steps"):
-                have = f"{scale.low:g} … {scale.high:g}"
-                raise InputError(f"{name}: this rule needs {', '.join(rule.scales)}; give {name} (measured {have})")
+                wanted = ", ".join(rule.scales)
+                raise InputError(f"{name}: this rule needs {wanted}; give {name} (measured {_span(scale)})")
             given[name] = scale.high
     return {name: float(value) for name, value in given.items()}
 
@@ -57,8 +57,12 @@ def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
 
 def beyond_range(rule: Rule, asked: Question) -> str:
     """The note about an extrapolation."""
-    measured = ", ".join(f"{name} {scale.low:g} … {scale.high:g}" for name, scale in rule.scales.items())
-    return f"extrapolated by a factor of {asked.factor:.3g} beyond the measured range ({measured})"
+    measured = ", ".join(f"{name} {_span(scale)}" for name, scale in rule.scales.items())
+    return f"extrapolated by a factor of {asked.factor:.3g} beyond what was measured ({measured})"
+
+
+def _span(scale: Scale) -> str:
+    return f"{scale.low:g}" if scale.low == scale.high else f"{scale.low:g} … {scale.high:g}"
 
 
 def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsupported | None]:

@@ -1,13 +1,14 @@
 """The arguments of `lrtune.run_search`: a study, or a trainer with the study's settings as keywords."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from lrtune.errors import InputError
 from lrtune.fields import unknown_key
 from lrtune.search.options import SearchOptions
 from lrtune.study.study import Budget, Study
+from lrtune.study.task import rates_of_one_size
 from lrtune.study.toml import parse_seconds
 from lrtune.trainer.function import PREFIX, register, target_of
 
@@ -42,6 +43,7 @@ def settle(subject: Subject, settings: Mapping[str, Any]) -> tuple[Study, Search
         budget=_budget(others),
         **{"name": _name(subject), **{name: value for name, value in others.items() if name in _STUDY}},
     )
+    study = replace(study, **rates_of_one_size(study.widths, others))
     if study.trainer.startswith(PREFIX):  # no worker can import it, so it trains here unless told otherwise
         options.setdefault("engine", "inline")
     return study, SearchOptions(**options)

@@ -207,6 +207,8 @@ def next_commands(
     times = 1 if widths is not None else 2
     place = {name: at.high * times for name, at in rule.scales.items()} | {"hidden_size": size * (3 - times)}
     what = "ask for another size"
+    if all(at.low == at.high for at in rule.scales.values()):
+        place, what = {"hidden_size": size, **{name: at.high for name, at in rule.scales.items()}}, "the rate again"
     if targets:
         place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
     flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:g}")]
