@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import table
 from lrtune.rule import Recommendation, Rule, Transfer
+from lrtune.rule.display import knob_text, law_lines
 
 Answer = Recommendation | Transfer
 # Conditions, by their names in the trainer's contract, that move the best rate most.
@@ -20,26 +21,33 @@ def one(hidden: float, advice: Answer, rule: Rule) -> str:
     rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
     first = f"{rate(advice.learning_rate)} at hidden {hidden:g} ({_interval(advice)}, {advice.level:.0%} interval)"
     lines = [f"{first}, {_basis(advice, rule)}", _holds_for(advice, rule)]
-    return "\n".join([*filter(None, lines), *(f"  {name:14}{text}" for name, text in rows)])
+    width = max(14, *(len(name) + 2 for name, _ in rows))
+    return "\n".join([*filter(None, lines), *(f"  {name:{width}}{text}" for name, text in rows)])
 
 
 def several(answers: Mapping[int, Answer], rule: Rule) -> str:
     """One row per size, then what holds for all of them, then the doubts."""
     some = next(iter(answers.values()))
     header = ["hidden", "learning rate", f"{some.level:.0%} interval"]
-    header.append("safe range" if isinstance(some, Recommendation) else "ratio")
+    knobs = tuple(some.knobs) if isinstance(some, Recommendation) else ()
+    header += knobs or ["safe range" if isinstance(some, Recommendation) else "ratio"]
     at = some.at if isinstance(some, Recommendation) else None
     header += [*([] if at is None else [f"cost of {rate(at)}"]), ""]
     rows = []
     for hidden, advice in answers.items():
         row = [f"{hidden}", rate(advice.learning_rate), _interval(advice)]
         if isinstance(advice, Recommendation):
-            row.append(_safe(advice) or "–")
+            row += [f"{one.value:.3g}" for one in advice.knobs.values()] or [_safe(advice) or "–"]
             row += [] if at is None else [f"{advice.at_regret:.2%}"]
         else:
             row.append(f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")
         rows.append([*row, _short_basis(advice)])
-    lines = [table(rows, header), _holds_for(some, rule), f"  {'law':14}{rule.reason}"]
+    laws = law_lines(rule) if knobs else [rule.reason]
+    lines = [
+        table(rows, header),
+        _holds_for(some, rule),
+        *(f"  {'' if i else 'law':14}{law}" for i, law in enumerate(laws)),
+    ]
     lines += [f"  {'rule':14}{some.source}"] if some.source else []
     notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
     lines += [f"  {'note' if index == 0 else '':14}{text}" for index, text in enumerate(notes)]
@@ -93,6 +101,8 @@ def _rest(advice: Answer) -> list[tuple[str, str]]:
         rows.append(("safe range", _safe(advice)))
     if advice.regret is not None and advice.regret_90 is not None:
         rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
+    for name, one in advice.knobs.items():
+        rows += [(name, knob_text(one)), ("", one.law)]
     if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
         cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
         rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))

@@ -149,8 +149,11 @@ def warn_of_other_sizes(rule: "Rule") -> None:
 
 
 def _show(fitted: "LawFit") -> None:
-    """Print the law and a table of the cells' optima."""
-    result(fitted.reason)
+    """Print the laws and a table of the cells' optima, with the other knobs' values there."""
+    from lrtune.rule import recommend
+    from lrtune.rule.display import law_lines
+
+    result("\n".join(law_lines(fitted.rule)))
     warn_of_other_sizes(fitted.rule)
     names = list(fitted.rule.scales)
     rows = []
@@ -158,6 +161,8 @@ def _show(fitted: "LawFit") -> None:
         interval = f"{rate(cell.low)} … {rate(cell.high)}"
         bound = {None: "", "lower": "at least", "upper": "at most"}[cell.bound]
         sizes = [f"{cell.scales[name]:g}" for name in names]
-        rows.append([*sizes, rate(cell.learning_rate), interval, bound, str(cell.trials)])
+        others = recommend(rule=fitted.rule, **cell.scales).knobs.values()
+        values = [rate(cell.learning_rate), *(rate(one.value) for one in others)]
+        rows.append([*sizes, *values, interval, bound, str(cell.trials)])
     level = f"{fitted.rule.level:.0%} interval"
-    result(table(rows, [*names, "learning rate", level, "", "runs"]))
+    result(table(rows, [*names, "learning rate", *fitted.rule.knobs, level, "", "runs"]))

@@ -37,6 +37,9 @@ def lr(
     at: Annotated[float | None, typer.Option("--at", metavar="RATE", help="Another rate; print its cost.")] = None,
     rule: Rule = None,
     plain: Annotated[bool, typer.Option("--plain", help="The number alone, for scripts.")] = False,
+    knob: Annotated[
+        str | None, typer.Option("--knob", metavar="NAME", help="With --plain: another knob of the rule.")
+    ] = None,
     json_: Json = False,
     compare: Annotated[bool, typer.Option("--compare", help="Also show what published rules say.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where the data do not support an answer.")] = False,
@@ -44,14 +47,18 @@ def lr(
     """The learning rate for a hidden size, with its interval and basis."""
     from lrtune.cli import answers
     from lrtune.rule.ask import NOT_YOURS, read_rule
+    from lrtune.rule.knobs import plain_data
 
     for flag, other, is_wrong in (
         ("--plain", "--json", plain and json_),
         ("--at", "--given", at is not None and given is not None),
         ("--compare", "several sizes", compare and len(hidden) > 1),
+        ("--knob", "--given", knob is not None and given is not None),
     ):
         if is_wrong:
             raise InputError(f"{flag}: cannot be combined with {other}")
+    if knob is not None and not plain:
+        raise InputError("--knob: expected --plain with it; without it every knob is printed")
     lengths = {"steps": steps, "tokens": tokens, "batch_tokens": batch_tokens}
     scales = parse_numbers(scale or [], flag="--scale")
     scales |= {name: value for name, value in lengths.items() if value is not None}
@@ -66,10 +73,10 @@ def lr(
         raise typer.Exit(1)
     if plain:
         for advice in found.values():
-            print_rate(_with_origin(advice, is_default))
+            print_rate(_with_origin(advice, is_default), knob)
     elif json_:
-        every = [_with_origin(advice, is_default)._asdict() for advice in found.values()]
-        every = [answer | {"doubt": answer["doubt"] and answer["doubt"].name.lower()} for answer in every]
+        told = [_with_origin(advice, is_default) for advice in found.values()]
+        every = [advice._asdict() | plain_data(advice) for advice in told]
         result_json(every if len(hidden) > 1 else every[0])
     else:
         if is_default:

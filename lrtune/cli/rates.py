@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lrtune.rule.ask import NOT_YOURS
+from lrtune.rule.knobs import value_of
 
 if TYPE_CHECKING:
     from lrtune.rule import Recommendation, Transfer
@@ -15,12 +16,12 @@ def rate(value: float) -> str:
     return f"{value:.3g}"
 
 
-def print_rate(advice: "Recommendation | Transfer") -> None:
-    """Print the learning rate alone, for scripts: what ``lrtune lr HIDDEN --plain`` prints.
+def print_rate(advice: "Recommendation | Transfer", knob: str | None = None) -> None:
+    """Print the learning rate, or the value of another knob, alone for scripts: ``lrtune lr HIDDEN --plain``.
 
     Goes with a line on stderr if the rule is not of this project or the data do not support the answer.
     """
-    print(rate(advice.learning_rate))
+    print(rate(advice.learning_rate if knob is None else value_of(advice, knob)))
     first = next(iter(advice.warnings), "")
     if sys.stderr is not None and (not advice.supported or first == NOT_YOURS):
         with contextlib.suppress(OSError):

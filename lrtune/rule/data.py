@@ -225,9 +225,9 @@ class KnobAdvice(NamedTuple):
             ``/learning_rate`` if it is of their product.
         law: in one sentence.
         basis, supported, doubt: as of the learning rate.
-        matters: False if every value that was tried costs at most the tolerance.
+        matters: False if every value that was tried costs at most `tolerance`.
         regret, regret_90: expected relative loss above the best, and its 90% quantile.
-        safe_low, safe_high: values that cost at most the tolerance with 90% probability, or None.
+        safe_low, safe_high: values that cost at most `tolerance` with 90% probability, or None.
     """
 
     value: float
@@ -240,6 +240,7 @@ class KnobAdvice(NamedTuple):
     matters: bool
     regret: float
     regret_90: float
+    tolerance: float
     safe_low: float | None = None
     safe_high: float | None = None
     doubt: Doubt | None = None

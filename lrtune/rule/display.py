@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lrtune.errors import plain
 from lrtune.rule.answer import answer
-from lrtune.rule.data import Recommendation, Rule
+from lrtune.rule.data import KnobAdvice, Recommendation, Rule
 
 _SHOWN_VALUES = 5
 
@@ -27,7 +27,7 @@ def advice_head(rule: Rule) -> tuple[str, ...]:
     """The titles of the columns of `advice_rows`."""
     within = f"within {rule.tolerance * 100:g}% of loss"
     names = (name.replace("_", " ") for name in rule.scales)
-    return (*names, "learning rate", f"{rule.level:.0%} interval", within, "basis")
+    return (*names, "learning rate", *rule.knobs, f"{rule.level:.0%} interval", within, "basis")
 
 
 def advice_rows(rule: Rule, targets: Sequence[Mapping[str, float]] = ()) -> list[AdviceRow]:
@@ -52,19 +52,38 @@ def _row(scales: Mapping[str, float], rule: Rule) -> AdviceRow:
     safe_range = f"{told.safe_low:.2g} … {told.safe_high:.2g}" if told.safe_low and told.safe_high else "–"
     basis = told.basis if told.supported else f"{told.basis}, unsupported"
     interval = f"{told.low:.2g} … {told.high:.2g}"
-    cells = (*(f"{value:g}" for value in scales.values()), f"{told.learning_rate:.3g}", interval, safe_range, basis)
+    values = (told.learning_rate, *(one.value for one in told.knobs.values()))
+    cells = (*(f"{v:g}" for v in scales.values()), *(f"{v:.3g}" for v in values), interval, safe_range, basis)
     return AdviceRow(cells, told.supported)
 
 
 def rule_sentence(rule: Rule) -> str:
-    """The law, and where it was measured."""
-    return f"{plain(rule.reason)}; measured at {', '.join(_measured(rule, name) for name in rule.scales)}"
+    """The laws, and where they were measured."""
+    return (
+        f"{plain('; '.join(law_lines(rule)))}; measured at {', '.join(_measured(rule, name) for name in rule.scales)}"
+    )
 
 
 def _measured(rule: Rule, name: str) -> str:
     values = [f"{value:g}" for value in _values(rule, name)]
     shown = ", ".join(values) if len(values) <= _SHOWN_VALUES else f"{values[0]} … {values[-1]} ({len(values)})"
     return f"{name} {shown}"
+
+
+def law_lines(rule: Rule) -> list[str]:
+    """The law of the rate and those of the other knobs, a sentence each."""
+    return [rule.reason, *(law.rule.reason for law in rule.knobs.values())]
+
+
+def knob_text(one: KnobAdvice) -> str:
+    """A knob's value with its intervals; for one that does not matter the range of values that will do."""
+    safe = () if one.safe_low is None or one.safe_high is None else (one.safe_low, one.safe_high)
+    if safe and not one.matters and one.value:
+        return f"any from {safe[0]:.3g} to {safe[1]:.3g} costs under {one.tolerance * 100:g}% of loss"
+    text = f"{one.value:.3g} ({one.low:.3g} … {one.high:.3g})"
+    if not one.supported:
+        return f"{text}, not supported by the data"
+    return text + (f", safe {safe[0]:.3g} … {safe[1]:.3g}" if safe else "")
 
 
 def answer_sentence(told: Recommendation) -> str:
@@ -93,6 +112,7 @@ def answer_html(told: Recommendation) -> str:
     rows = [(name, " … ".join(f"{rate:.3g}" for rate in rates)) for name, rates in share.items() if all(rates)]
     if told.regret is not None:
         rows.append(("expected cost", f"{told.regret:.2%} of loss above the best"))
+    rows += [(plain(name), f"{knob_text(one)}; {plain(one.law)}") for name, one in told.knobs.items()]
     rows += [("note", plain(line)) for line in told.warnings]
     return _block(answer_sentence(told), (), rows)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import WIDEST, KnobAdvice, KnobLaw, Recommendation, Rule, Zero
+from lrtune.rule.data import WIDEST, KnobAdvice, KnobLaw, Recommendation, Rule, Transfer, Zero
 from lrtune.rule.doubt import Doubt, too_costly
 from lrtune.rule.drawn import advise, interval, locate, normal, quantile, regrets, safe_range
 from lrtune.rule.knob import FIRST
@@ -45,22 +45,24 @@ def together(lost: Sequence[list[float]]) -> list[float]:
     return [sum(one[(d * _STRIDE**i) % len(one)] for i, one in enumerate(lost)) for d in range(count)]
 
 
-def value_of(advice: Recommendation, knob: str) -> float:
+def value_of(advice: Recommendation | Transfer, knob: str) -> float:
     """The recommended value of a knob.
 
     Raises:
         InputError: the rule has no such knob.
     """
-    if knob not in advice.knobs:
-        raise InputError(f"knob: expected one of {', '.join((FIRST, *advice.knobs))}, but got {knob!r:.40}")
-    return advice.knobs[knob].value
+    if knob == FIRST:
+        return advice.learning_rate
+    knobs = advice.knobs if isinstance(advice, Recommendation) else {}
+    if knob not in knobs:
+        raise InputError(f"knob: expected one of {', '.join((FIRST, *knobs))}, but got {knob!r:.40}")
+    return knobs[knob].value
 
 
-def plain_data(advice: Recommendation) -> dict[str, object]:
+def plain_data(advice: Recommendation | Transfer) -> dict[str, object]:
     """Doubt and knobs of an answer as text and numbers, for a file."""
-    knobs = {
-        name: one._asdict() | {"doubt": one.doubt and one.doubt.name.lower()} for name, one in advice.knobs.items()
-    }
+    given = advice.knobs if isinstance(advice, Recommendation) else {}
+    knobs = {name: one._asdict() | {"doubt": one.doubt and one.doubt.name.lower()} for name, one in given.items()}
     return {"doubt": advice.doubt and advice.doubt.name.lower(), **({"knobs": knobs} if knobs else {})}
 
 
@@ -100,6 +102,7 @@ def _along(name: str, law: KnobLaw, scales: Mapping[str, float], values: Mapping
             matters=matters,
             regret=mean,
             regret_90=worst,
+            tolerance=whole.tolerance,
             safe_low=safes[0] if safes and not doubt else None,
             safe_high=safes[1] if safes and not doubt else None,
             doubt=doubt,

@@ -15,7 +15,7 @@ from lrtune.report.advice import fitted_curve
 from lrtune.report.outlook import place_name
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Recommendation, Rule, recommend
-from lrtune.rule.display import AdviceRow, advice_head, advice_rows
+from lrtune.rule.display import AdviceRow, advice_head, advice_rows, law_lines
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
@@ -153,7 +153,7 @@ def show(
     for scale in rule.scales:
         chart = law_chart(rule, console.width, scale)
         console.print(chart, *([""] if str(chart) else []))
-    console.print(Text(plain(rule.reason), "bold"))
+    console.print(*(Text(plain(line), "bold") for line in law_lines(rule)), sep="\n")
     places = [{name: told.scales[name] for name in rule.scales} for told in targets]
     console.print(recommendations(rule, console.width, places))
 
