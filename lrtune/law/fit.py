@@ -6,22 +6,20 @@ for the rule, `lrtune.law.boundary` fits the boundary of collapse, `lrtune.law.c
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lrtune import __version__
-from lrtune.errors import InputError
 from lrtune.law.atoms import Array
 from lrtune.law.backfit import separated
 from lrtune.law.boundary import fit_boundary
+from lrtune.law.chosen import fixed, having, knob_law
 from lrtune.law.conditions import advice, conditions, horizon
 from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
-from lrtune.law.knobs import coordinate
 from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
@@ -29,7 +27,7 @@ from lrtune.law.observations import Cell, Measure, Observations, gather, measure
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
-from lrtune.rule.data import KnobLaw, Rule, Scale, Zero
+from lrtune.rule.data import Rule, Scale
 from lrtune.rule.display import rule_html, rule_sentence
 from lrtune.rule.drawn import locate, regrets
 from lrtune.rule.knob import FIRST, Coordinate
@@ -90,87 +88,49 @@ def fit_law(
         InputError: the scales are not in the records.
         NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
-    runs, without = _with_knobs([measured(record) for record in records], knobs or {})
-    fixed = _fixed(runs, knobs or {})
-    given = {name: each for name, each in (knobs or {}).items() if name not in fixed}
+    asked = knobs or {}
+    runs, without = having([measured(record) for record in records], asked)
+    constant = fixed(runs, asked)
+    given = {name: each for name, each in asked.items() if name not in constant}
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))
     gathered = gather(runs, wanted, tolerance)
     if len(gathered.cells) > MOST_CELLS:
         text = f"sizes: expected at most {MOST_CELLS} with their other scales, but got {len(gathered.cells)}"
         raise NoRuleError(NoRule.TOO_MANY_SIZES, text)
     used = [record for cell in gathered.cells for record in cell.records]
-    if not given:
-        first, further, laws = _fit_one(gathered, wanted, tolerance, level), {}, {}
-    else:
+    if given:
         parts = separated(used, wanted, given, tolerance, gathered.measure)
         fits = {
             name: _fit_one(
-                gather(along, wanted, tolerance, gathered.measure), wanted, tolerance, level, _called(name, given)
+                gather(along, wanted, tolerance, gathered.measure),
+                wanted,
+                tolerance,
+                level,
+                given[name].named(name) if name in given else "lr",
             )
             for name, along in parts.records.items()
         }
-        first, further = fits.pop(FIRST), fits
-        laws = {
-            name: KnobLaw(given[name], _slim(fit.rule), Zero(*parts.zeros[name]) if name in parts.zeros else None)
-            for name, fit in further.items()
-        }
+        first, zeros = fits.pop(FIRST), parts.zeros
+    else:
+        first, fits, zeros = _fit_one(gathered, wanted, tolerance, level), {}, {}
     rule = first.rule._replace(
         conditions={
             **conditions(used, (*wanted, *given)),
-            **{_called(name, knobs or {}): fixed[name] for name in fixed},
+            **{asked[name].named(name): value for name, value in constant.items()},
         },
         advice={name: value for name, value in advice(used).items() if name not in given},
         horizon=horizon(used),
         provenance={"lrtune": __version__, "runs": str(len(used)), **_fingerprints(used), **(provenance or {})},
         runs=marks(used),
-        knobs=laws,
-        left_out=_summed(fit.rule.left_out for fit in (first, *further.values())),
+        knobs={name: knob_law(name, given[name], fit.rule, zeros.get(name)) for name, fit in fits.items()},
+        left_out=_summed(fit.rule.left_out for fit in (first, *fits.values())),
     )
-    return replace(first, rule=rule, left_out=gathered.left_out | without, knobs=further)
-
-
-def _slim(rule: Rule) -> Rule:
-    """A knob's rule with what its answers need."""
-    cells = [cell._replace(safe_low=None, safe_high=None, loss=None, sensitivity=None) for cell in rule.cells]
-    return rule._replace(cells=tuple(cells))
+    return replace(first, rule=rule, left_out=gathered.left_out | without, knobs=fits)
 
 
 def _summed(lost: Iterable[float | None]) -> float | None:
     known = [value for value in lost if value is not None]
     return sum(known) if known else None
-
-
-def _with_knobs(
-    records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]
-) -> tuple[list[TrialRecord], dict[str, int]]:
-    """The records that have every knob, and the number of the others by the knob that they lack."""
-    kept, lost = [], Counter[str]()
-    for record in records:
-        lacking = [name for name in knobs if not 0 <= coordinate(record, name, knobs) < math.inf]
-        if lacking and record.status != "failed":
-            lost[f"no {lacking[0]}"] += 1
-        else:
-            kept.append(record)
-    ended = [record for record in kept if record.status != "failed"]
-    if lost and not ended:
-        name = next(iter(lost)).removeprefix("no ")
-        raise InputError(f"knobs: expected {name!r} in the records, but no record has all knobs")
-    return kept, dict(lost)
-
-
-def _fixed(records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]) -> dict[str, float]:
-    """The knobs that have one coordinate in all runs, which have no law: conditions."""
-    ended = [record for record in records if record.status != "failed"]
-    found = {name: {float(f"{coordinate(record, name, knobs):.6g}") for record in ended} for name in knobs}
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
-
-
-def _called(name: str, knobs: Mapping[str, Coordinate]) -> str:
-    """A knob's coordinate in a formula."""
-    if name == FIRST:
-        return "lr"
-    times, over = knobs[name]
-    return f"{name}/{times}" if times else f"{name}·{over}" if over else name
 
 
 def _fit_one(

@@ -29,6 +29,10 @@ class Coordinate(NamedTuple):
         """The coordinate of this value."""
         return value / values[self.times] if self.times else value * values[self.over] if self.over else value
 
+    def named(self, name: str) -> str:
+        """The coordinate of the knob `name` in a formula."""
+        return f"{name}/{self.times}" if self.times else f"{name}·{self.over}" if self.over else name
+
     @property
     def relative(self) -> str:
         """The knob that it is relative to, or nothing."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import WIDEST, KnobAdvice, KnobLaw, Recommendation, Rule, Transfer, Zero
+from lrtune.rule.data import WIDEST, KnobAdvice, KnobLaw, Recommendation, Rule, RuleCell, Transfer, Zero
 from lrtune.rule.doubt import Doubt, too_costly
-from lrtune.rule.drawn import advise, interval, locate, normal, quantile, regrets, safe_range
+from lrtune.rule.drawn import Place, advise, interval, locate, normal, quantile, regrets, safe_range
 from lrtune.rule.knob import FIRST
 from lrtune.rule.question import placed
 
@@ -37,6 +37,18 @@ def along_knobs(rule: Rule, scales: Mapping[str, float], rate: float) -> dict[st
 def values_at(rule: Rule, scales: Mapping[str, float], rate: float) -> dict[str, float]:
     """The best value of each knob at these scales and this learning rate."""
     return {name: one.advice.value for name, one in along_knobs(rule, scales, rate).items()}
+
+
+def tried(cells: Sequence[RuleCell]) -> tuple[float, float] | None:
+    """The lowest and highest log2 coordinate of the finished runs of these cells, or None."""
+    every = [math.log2(rate) for cell in cells for rate in (cell.tried_low, cell.tried_high) if rate]
+    return (min(every), max(every)) if every else None
+
+
+def all_safe(place: Place, best: float, span: tuple[float, float], tolerance: float) -> bool:
+    """Whether every log2 coordinate of the span costs at most the tolerance with 90% probability."""
+    safe = safe_range(place, best, tolerance)
+    return safe is not None and safe[0] <= span[0] + _EDGE and safe[1] >= span[1] - _EDGE
 
 
 def together(lost: Sequence[list[float]]) -> list[float]:
@@ -72,17 +84,14 @@ def _along(name: str, law: KnobLaw, scales: Mapping[str, float], values: Mapping
     place = placed(rule, {each: scales[each] for each in rule.scales})
     at = locate(rule, draws, place.scales)
     cells = [place.cell] if place.cell else list(rule.cells)
-    tried = [math.log2(rate) for cell in cells for rate in (cell.tried_low, cell.tried_high) if rate]
-    limits = (min(tried), max(tried)) if place.cell and tried else (-60.0, 60.0)
-    best = advise(at, *limits)
+    span = tried(cells)
+    best = advise(at, *(span if place.cell and span else (-60.0, 60.0)))
     lost = regrets(at, best)
     ends = interval(at.optimum, whole.level, smooth=at.measured is None)
     reach = math.log2(WIDEST)
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
-    safe = safe_range(at, best, whole.tolerance)
-    matters = not (safe and tried and safe[0] <= min(tried) + _EDGE and safe[1] >= max(tried) - _EDGE)
-    if not matters:
-        safe = min(tried), max(tried)
+    matters = not (span and all_safe(at, best, span, whole.tolerance))
+    safe = safe_range(at, best, whole.tolerance) if matters else span
     low, middle, high, *safes = (law.coordinate.value(2.0**x, values) for x in (ends[0], best, ends[1], *(safe or ())))
     if law.zero:
         low, middle, high, lost, safes = _with_zero(law.zero, low, middle, high, lost, safes, whole.level)

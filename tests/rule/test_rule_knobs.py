@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lrtune import get_learning_rate, recommend
+from lrtune.cli import run as run_cli
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
@@ -91,6 +92,7 @@ def test_a_knob_that_does_not_matter_is_said_not_to() -> None:
     rule = fit_law(runs(slope=0.0001), knobs=RATIO).rule
     one = recommend(64, rule=rule).knobs["adam_lr"]
     law = rule.knobs["adam_lr"].rule
+    assert law.reason.startswith("adam_lr/learning_rate: any from 0.") and law.reason.endswith("under 1% of loss")
     cell = next(cell for cell in law.cells if cell.scales["hidden_size"] == 64)
     rate = recommend(64, rule=rule).learning_rate
     assert not one.matters and one.supported
@@ -186,3 +188,32 @@ def test_a_knob_with_one_value_is_a_condition() -> None:
     tied = [replace(record, knobs={"adam_lr": record.learning_rate / 4}) for record in runs()]
     rule = fit_law(tied, knobs=RATIO).rule
     assert rule.conditions["adam_lr/learning_rate"] == 0.25 and not rule.knobs
+
+
+def test_the_answers_for_people_show_every_knob() -> None:
+    told = recommend(64, rule=fitted())
+    value = f"{told.knobs['adam_lr'].value:.3g}"
+    assert value in told._repr_html_() and value in fitted()._repr_html_()
+    assert "adam_lr/learning_rate ≈" in repr(fitted())
+
+
+def test_lr_prints_every_knob_and_plain_any_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_rule(fitted(), "lrtune-rule.json")
+    told = recommend(64, rule=fitted())
+    value = f"{told.knobs['adam_lr'].value:.3g}"
+
+    def printed(*arguments: str, code: int = 0) -> str:
+        assert run_cli(["lr", *arguments]) == code
+        found = capfd.readouterr()
+        return found.err if code else found.out
+
+    assert f"  adam_lr       {value} (" in printed("64")
+    assert f"{value}" in printed("64", "128").splitlines()[1] and "adam_lr" in printed("64", "128").splitlines()[0]
+    assert printed("64", "--plain").strip() == f"{told.learning_rate:.3g}"
+    assert printed("64", "--plain", "--knob", "adam_lr").strip() == value
+    assert json.loads(printed("64", "--json"))["knobs"]["adam_lr"]["value"] == told.knobs["adam_lr"].value
+    assert "expected one of learning_rate, adam_lr" in printed("64", "--plain", "--knob", "wd", code=2)
+    assert "expected --plain" in printed("64", "--knob", "adam_lr", code=2)
