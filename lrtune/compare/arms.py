@@ -147,7 +147,8 @@ def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = N
 
 
 def _setting(record: TrialRecord) -> str:
-    setting = [record.learning_rate, record.hidden_size, record.steps, sorted(record.options.items())]
+    chosen = sorted({**record.options, **record.knobs}.items())
+    setting = [record.learning_rate, record.hidden_size, record.steps, chosen]
     return json.dumps(setting, default=str)
 
 
@@ -158,7 +159,7 @@ def _result(name: str, runs: Mapping[int, TrialRecord], policy: PruningPolicy) -
         learning_rate=first.learning_rate,
         hidden_size=first.hidden_size,
         steps=first.steps,
-        departures={key: value for key, value in first.options.items() if key not in _IGNORED},
+        departures={key: value for key, value in {**first.options, **first.knobs}.items() if key not in _IGNORED},
         records=dict(sorted(runs.items())),
         outcomes={seed: outcome(record, policy) for seed, record in runs.items()},
         phases={seed: phase_of(Curve.from_record(record), policy) for seed, record in runs.items()},

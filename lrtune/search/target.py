@@ -81,7 +81,9 @@ def verification(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> li
 
 def _stands_for(record: TrialRecord, task: Task) -> bool:
     is_ended = record.status != "failed" and task_of(record).group == task.group
-    return is_ended and abs(math.log2(record.learning_rate / task.learning_rate)) < _SAME_RATE
+    pairs = [(record.learning_rate, task.learning_rate)]
+    pairs += [(record.knobs.get(name, 0.0), value) for name, value in task.knobs.items()]
+    return is_ended and all(a == b or (a * b > 0 and abs(math.log2(a / b)) < _SAME_RATE) for a, b in pairs)
 
 
 def affordable(

@@ -94,7 +94,7 @@ class Arm:
     Attributes:
         name: the name in study.toml.
         learning_rate, hidden_size, steps, seeds: settings of its runs. The rate is the peak, after warm-up.
-        knobs: values of the study's knobs that the arm sets.
+        knobs: values of the study's knobs.
         options: the trainer's settings: those of the study, overridden by those of the arm.
         departures: the entries of `options` that the arm sets.
     """
@@ -172,16 +172,17 @@ class Study:
         """One of `arms`, completed from the study.
 
         Raises:
-            InputError: the study has no such arm, or the arm has no learning rate or an invalid value.
+            InputError: the study has no such arm, or the arm has no learning rate or knob, or an invalid value.
         """
         if name not in self.arms:
             raise InputError(unknown_key("arms", name, self.arms))
         options = dict(self.arms[name])
-        if "learning_rate" not in options:
-            raise InputError(f"arms.{name}: expected a learning_rate, but it is missing")
+        for needed in ("learning_rate", *self.knobs):
+            if needed not in options:
+                raise InputError(f"arms.{name}: expected a {needed}, but it is missing")
         usual = {"learning_rate": None, "hidden_size": self.widths[0], "steps": self.steps, "seeds": self.seeds}
         own = {key: _ARM[key](f"arms.{name}.{key}", options.pop(key, value)) for key, value in usual.items()}
-        knobs = {key: _VALUE(f"arms.{name}.{key}", options.pop(key)) for key in self.knobs if key in options}
+        knobs = {key: _VALUE(f"arms.{name}.{key}", options.pop(key)) for key in self.knobs}
         return Arm(name=name, **own, knobs=knobs, options={**self.options, **options}, departures=options)
 
 

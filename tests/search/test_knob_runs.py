@@ -3,19 +3,25 @@
 import math
 import sys
 from dataclasses import replace
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from lrtune.errors import InputError
+from lrtune.law.fit import fit_law
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
+from lrtune.rule import Rule
+from lrtune.rule.knob import Coordinate
 from lrtune.search.designs import FixedDesign
 from lrtune.search.events import Event, Note, TrialEnded, TrialStarted
 from lrtune.search.inert import inert_knobs, inert_scale
 from lrtune.search.paired import PairedDesign
 from lrtune.search.plan import check_budget
 from lrtune.search.run import run_fixed, run_search
+from lrtune.search.target import verification
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 from lrtune.study.toml import parse_study
@@ -162,6 +168,34 @@ def test_fewer_runs_than_the_knobs_need_are_refused(widths: tuple[int, ...], tri
     with pytest.raises(InputError, match=why):
         check_budget(study(widths=widths, budget=Budget(trials=trials)))
     check_budget(study(widths=widths, budget=Budget(trials=trials + 1)))
+
+
+@cache
+def rule_of_two() -> Rule:
+    """Best at a rate of 0.3 / width and a ratio of 0.2."""
+    runs: list[TrialRecord] = []
+    for width, x, r in product((32, 64, 128), (-2, -1, 0, 1, 2), (-2, -1, 0, 1, 2)):
+        rate = 0.3 / width * 2.0**x
+        knobs = {"adam_lr": 0.2 * rate * 2.0**r}
+        task = Task(hidden_size=width, learning_rate=rate, knobs=knobs)
+        runs.append(_finished(len(runs), 3 * math.exp(0.02 * x * x + 0.01 * r * r), task))
+    return fit_law(runs, knobs={"adam_lr": Coordinate(times="learning_rate")}).rule
+
+
+def test_a_run_stands_for_one_at_the_target_if_its_knobs_are_near() -> None:
+    one = {"adam_lr": STUDY.knobs["adam_lr"]}
+    own = replace(STUDY, widths=(32, 64, 128), knobs=one, targets=({"hidden_size": 256},))
+    wanted = verification(own, rule_of_two(), [])
+    assert verification(own, rule_of_two(), [_finished(0, 3.0, wanted[0])]) == wanted[1:]
+    far = replace(wanted[0], knobs={"adam_lr": 2 * wanted[0].knobs["adam_lr"]})
+    assert verification(own, rule_of_two(), [_finished(0, 3.0, far)]) == wanted
+
+
+def test_an_arm_needs_each_knob() -> None:
+    with pytest.raises(InputError, match=r"arms\.a: expected a weight_decay, but it is missing"):
+        study(arms={"a": {"learning_rate": 0.1, "adam_lr": 0.2}}).arm("a")
+    whole = study(arms={"a": {"learning_rate": 0.1, "adam_lr": 0.2, "weight_decay": 0, "clip": 1.0}}).arm("a")
+    assert (whole.knobs, whole.departures) == ({"adam_lr": 0.2, "weight_decay": 0}, {"clip": 1.0})
 
 
 def test_a_pair_that_differs_in_a_scale_alone_shares_its_knobs() -> None:

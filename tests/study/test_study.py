@@ -258,7 +258,8 @@ def test_an_arm_that_cannot_be_run(name, words):
 
 LOG = {"[log]", "metrics", "metric", "step_column", "loss_pattern"}
 # Settings without a default.
-EXAMPLES = {*LOG, "command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer", "[[target]]"}
+KNOBS = {"adam_lr", "weight_decay", "beta"}
+EXAMPLES = {*LOG, *KNOBS, "command", "depth", "time", "trials", "[arms.coupled-l2]", "optimizer", "[[target]]"}
 
 
 def test_the_template_offers_every_default_as_it_is() -> None:
