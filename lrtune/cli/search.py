@@ -114,6 +114,7 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
     from lrtune.report.outlook import again, outlook_of
     from lrtune.report.terminal.conclusion import conclusion
     from lrtune.report.terminal.summary import next_commands, show
+    from lrtune.search.target import verification_cost
 
     why = "" if done.why_no_rule == done.stop_reason else done.why_no_rule
     show(stdout_console(), done.records, done.rule, done.fit, why=why, targets=done.targets)
@@ -128,7 +129,8 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
     if done.rule is not None:
         warn_of_other_sizes(done.rule)
     say(f"report: {report}")
-    commands = next_commands(done.rule, done.out, command, done.targets)
+    cost = verification_cost(study, done.targets[0], done.records) if done.targets else ""
+    commands = next_commands(done.rule, done.out, command, done.targets, cost)
     longest = max(len(line) for line, _ in commands)
     say("next:")
     for line, what in commands:

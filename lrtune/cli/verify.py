@@ -40,7 +40,7 @@ def verify(
 ) -> None:
     """Is the recommended rate better than its half and its double? Whole runs on fresh seeds, of the rule's trainer."""
     from lrtune.compare.setting import study_differences
-    from lrtune.compare.verify import rows, run_verification, texts, verdict_line
+    from lrtune.compare.verify import cost, rows, run_verification, texts, verdict_line, verification_study
     from lrtune.rule import load_rule
 
     loaded = load_rule(rule)
@@ -57,7 +57,9 @@ def verify(
     options = search_options(running)
     check_before(study, options)
     how: dict[str, Any] = {"rule": loaded, "baseline": baseline, "seed": training.seed, "scales": scales}
-    with watch(replace(settings, study=replace(study, scales={})), folder, watching) as view:
+    planned = verification_study(hidden, study, **how)
+    price = cost(planned, loaded)
+    with watch(replace(settings, study=replace(planned, scales={})), folder, watching, price) as view:
         done = run_verification(hidden, study, folder, on_event=view, **how, **options)
     if not watching.json_lines:
         result(verdict_line(done))

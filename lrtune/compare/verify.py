@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.compare.arms import ArmResult
-from lrtune.compare.run import train_arms
+from lrtune.compare.run import tasks, train_arms
 from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
 from lrtune.records.identity import fitted_to
+from lrtune.records.jsonl import read_records
 from lrtune.rule import Recommendation, Rule, load_rule, recommend
 from lrtune.rule.knobs import values_at
 from lrtune.search.events import OnEvent
@@ -135,6 +136,16 @@ def verification_study(
 
 def _knobs(study: Study, rule: Rule, advice: Recommendation, rate: float) -> dict[str, float]:
     return {name: value for name, value in values_at(rule, advice.scales, rate).items() if name in study.knobs}
+
+
+def cost(planned: Study, rule: Rule) -> str:
+    """One line: the runs of a verification and their time, from the steps of the runs next to the rule."""
+    from lrtune.search.target import Remaining, affordable
+
+    path = Path(rule.source).parent / "records.jsonl" if rule.source else None
+    records = read_records(path).records if path is not None and path.is_file() else []
+    free = Remaining(seconds=None, trials=None, tokens=None)
+    return f"{affordable(planned, tasks(planned), records, free, 1)[1]} ({planned.steps:,} steps each)"
 
 
 def _asked(study: Study, rule: Rule, scales: Mapping[str, float]) -> dict[str, float]:

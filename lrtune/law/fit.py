@@ -149,6 +149,7 @@ def _fit_one(
         values=[sorted(set(column.tolist())) for column in values.T],
         extra=variance(scatters, len(cells) - len(wanted) - 1),
     )
+    is_checked = any(record.is_check for cell in cells for record in cell.records)
     rule = Rule(
         form="drawn",
         reason="",
@@ -156,7 +157,7 @@ def _fit_one(
             name: Scale(float(values[:, i].min()), float(values[:, i].max()), float(model.centres[i]))
             for i, name in enumerate(wanted)
         },
-        cells=tuple(rule_cell(cell, model, i) for i, cell in enumerate(cells)),
+        cells=tuple(rule_cell(cell, model, i, is_checked=is_checked) for i, cell in enumerate(cells)),
         level=level,
         tolerance=tolerance,
         boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from lrtune.law.model import Model
 from lrtune.law.observations import Cell, Measure
+from lrtune.records.trust import is_beaten_from_below
 from lrtune.rule.data import Recommendation, Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
 
@@ -40,8 +41,11 @@ class LawCell:
     loss_at: Callable[[float], float] = field(repr=False)
 
 
-def rule_cell(cell: Cell, model: Model, index: int) -> RuleCell:
-    """A cell of the rule without its draws; the answer is filled in later."""
+def rule_cell(cell: Cell, model: Model, index: int, *, is_checked: bool = False) -> RuleCell:
+    """A cell of the rule without its draws; the answer is filled in later.
+
+    `is_checked`: whether a run showed that *beaten* verdicts hold for this trainer.
+    """
     finished = [record.learning_rate for record in cell.records if record.status == "finished"]
     return RuleCell(
         scales=cell.scales,
@@ -52,7 +56,16 @@ def rule_cell(cell: Cell, model: Model, index: int) -> RuleCell:
         trials=len(cell.records),
         tried_low=min(finished, default=None),
         tried_high=max(finished, default=None),
+        cut=("checked" if is_checked else "unchecked") if _rests_on_cuts(cell) else None,
     )
+
+
+def _rests_on_cuts(cell: Cell) -> bool:
+    """Whether all runs above the best one were beaten by peers at lower rates."""
+    finished = [(r.loss, r.learning_rate) for r in cell.records if r.status == "finished" and r.loss is not None]
+    best = min(finished, default=(0.0, math.inf))[1]
+    above = [record for record in cell.records if record.learning_rate > best]
+    return bool(above) and all(is_beaten_from_below(record) for record in above)
 
 
 def _bound(cell: Cell, model: Model, index: int) -> str | None:

@@ -17,6 +17,7 @@ from lrtune.rule.horizon import lengths
 from lrtune.rule.knobs import Along, along_knobs, together
 from lrtune.rule.question import Question, all_scales, beyond_range, departures, placed
 
+_CUT = "all runs above its best rate were ended early, and none that went on shows that they could not win late"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
 
 
@@ -51,6 +52,8 @@ def answer(
     notes, far = departures(rule, asked)
     if place.basis == "extrapolated":
         notes.insert(0, beyond_range(rule, place))
+    if place.cell and place.cell.cut == "unchecked":
+        notes.append(_CUT)
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
     verdict = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
@@ -204,5 +207,6 @@ def _one_sided(cell: RuleCell) -> str:
 
 def _why(rule: Rule, place: Question) -> str:
     if place.cell:
-        return f"measured at {place} with {place.cell.trials} runs; {rule.reason}"
+        cut = ", all above the best ended early" if place.cell.cut else ""
+        return f"measured at {place} with {place.cell.trials} runs{cut}; {rule.reason}"
     return f"{place.basis} at {place}; {rule.reason}"

@@ -12,6 +12,7 @@ from lrtune.rule.knob import Coordinate
 
 FORMS = ("drawn", "constant", "power", "curved", "effective", "step", "table")  # all but the first: schema 1
 BOUNDS = (None, "lower", "upper")
+CUTS = (None, "checked", "unchecked")
 ADVICE = ("stage2_ratio", "weight_decay", "weight_decay_stage2", "warmup_steps", "warmup_share")
 HORIZON = ("tokens", "steps")
 SAME = 1e-6  # relative difference below which two values are equal
@@ -57,7 +58,8 @@ class RuleCell(NamedTuple):
     """One measured combination of scales.
 
     `bound` is set if only one side of its optimum was sampled; `tried_low` and `tried_high` are the extreme rates of
-    the finished runs.
+    the finished runs. `cut` is set if all runs above the best one were ended early as beaten by runs at lower rates:
+    ``checked`` if one of the rule's runs showed that such verdicts hold, else ``unchecked``.
     """
 
     scales: Mapping[str, float]
@@ -72,6 +74,7 @@ class RuleCell(NamedTuple):
     trials: int = 0
     tried_low: float | None = None
     tried_high: float | None = None
+    cut: str | None = None
 
 
 class CellDraws(NamedTuple):

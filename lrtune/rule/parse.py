@@ -12,6 +12,7 @@ from lrtune.fields import Kind, choice, flag, mapping, number, optional, sequenc
 from lrtune.rule.data import (
     ADVICE,
     BOUNDS,
+    CUTS,
     FORMS,
     HORIZON,
     Boundary,
@@ -200,6 +201,7 @@ _CELL = _record(
         "scales": mapping(_SIZE, key=_TEXT),
         **dict.fromkeys(("learning_rate", "low", "high"), _RATE),
         "bound": choice(*BOUNDS),
+        "cut": choice(*CUTS),
         **dict.fromkeys(("safe_low", "safe_high", "tried_low", "tried_high"), optional(_RATE)),
         **dict.fromkeys(("loss", "sensitivity"), optional(number())),
         "trials": number(0, 1e9, whole=True),

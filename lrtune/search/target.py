@@ -110,6 +110,14 @@ def affordable(
     return list(tasks[:count]), f"{text}, and {limit}" if limit else text
 
 
+def verification_cost(study: Study, target: Recommendation, records: Sequence[TrialRecord]) -> str:
+    """What `lrtune verify` costs at a target, in words: three rates over two seeds or more."""
+    scales = {name: value for name, value in target.scales.items() if name != "hidden_size"}
+    task = Task(hidden_size=round(target.scales["hidden_size"]), learning_rate=1.0, scales=scales)
+    free = Remaining(seconds=None, trials=None, tokens=None)
+    return affordable(study, [task] * (len(FACTORS) * max(2, study.seeds)), records, free, 1)[1]
+
+
 def _runs(count: int, kind: str = "") -> str:
     return f"{count} {kind}{'run' if count == 1 else 'runs'}"
 

@@ -197,6 +197,19 @@ def test_beaten_runs_are_bounds_and_not_losses() -> None:
         assert abs(math.log2(answer.learning_rate / power(-1.0)(width))) < 0.5
 
 
+def test_an_answer_above_which_all_runs_were_ended_early_says_so() -> None:
+    runs = [run(64, 0.01 * 2.0**x, 3 + rise(x)) for x in (-2.0, -1.0, -0.5, 0.0)]
+    cut = [run(64, 0.01 * 2.0**x, None, "beaten") for x in (1.0, 1.5)]
+    note = "were ended early, and none that went on"
+    alone = recommend(64, rule=fit_law([*runs, *cut]).rule)
+    assert any(note in text for text in alone.warnings) and "all above the best ended early" in alone.why
+    check = replace(run(32, 0.04, 3.5), beaten={"step": 40.0, "loss": 3.06, "peer": 0.01})
+    checked = recommend(64, rule=fit_law([*runs, *cut, run(32, 0.02, 3.0), check]).rule)
+    assert not any(note in text for text in checked.warnings) and "all above the best ended early" in checked.why
+    above = recommend(64, rule=fit_law([*runs, *cut, run(64, 0.012, 3.01)]).rule)
+    assert "ended early" not in " ".join((*above.warnings, above.why))
+
+
 def test_one_sided_sampling_is_a_bound_and_noted() -> None:
     records = sweep(power(0.0), (64, 128)) + [run(256, 0.01 * 2.0**x, 3 + rise(x)) for x in (-5, -4.25, -3.5, -2.75)]
     fit = fit_law(records)

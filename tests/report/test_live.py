@@ -342,6 +342,12 @@ def test_next_commands_ask_at_the_target(rule: Rule) -> None:
     target = recommend(512, rule=rule)
     first, *_ = next_commands(rule, Path("runs/x"), lambda *words: " ".join(words), [target])
     assert first == ("lr 512", "ask at the target")
+    told = target._replace(scales={"hidden_size": 512.0, "steps": 4800.0})
+    commands = next_commands(rule, Path("runs/x"), lambda *words: " ".join(words), [told], "6 runs take 3.4 h")
+    assert commands[2] == (
+        "verify 512 --study runs/x/study.toml --scale steps=4800",
+        "check it there: 6 runs take 3.4 h",
+    )
 
 
 def test_next_commands_name_a_size_beyond_the_measured(rule: Rule, tmp_path: object) -> None:

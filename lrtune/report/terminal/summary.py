@@ -194,9 +194,12 @@ def _close(cell: str) -> str:
 
 
 def next_commands(
-    rule: Rule | None, out: Path, command: Command, targets: Sequence[Recommendation] = ()
+    rule: Rule | None, out: Path, command: Command, targets: Sequence[Recommendation] = (), cost: str = ""
 ) -> list[tuple[str, str]]:
-    """The next commands with descriptions; `command` formats one for this shell. The first asks at a target, if any."""
+    """The next commands with descriptions; `command` formats one for this shell. The first asks at a target, if any.
+
+    `cost` says what the verification there costs.
+    """
     run = str(out)
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
@@ -212,9 +215,11 @@ def next_commands(
     if targets:
         place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
     flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:g}")]
-    asked = f"{place['hidden_size']:g}"
+    asked, study = f"{place['hidden_size']:g}", ("--study", str(out / "study.toml"))
+    there = [(command("verify", asked, *study, *flags), f"check it there{f': {cost}' if cost else ''}")]
     return [
         (command("lr", asked, *flags), what),
-        (command("verify", f"{size:g}", "--study", str(out / "study.toml")), "check the answer on whole runs"),
+        (command("verify", f"{size:g}", *study), "check the answer on whole runs"),
+        *(there if targets else []),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
