@@ -1,7 +1,8 @@
 """A trainer that replays recorded runs: it trains nothing and reports the results of runs at nearby rates.
 
 ``lrtune search --trainer replay`` with ``records = "path/to/records.jsonl"`` (and ``arm = "…"`` if there are several)
-under ``[options]`` runs a search on recorded surfaces in seconds. A smoother interpolates between recorded rates.
+under ``[options]`` runs a search on recorded surfaces in seconds. A smoother interpolates between recorded rates. Runs
+with knobs are averages of the nearest recorded ones (see `lrtune.records.cloud`).
 Noise has two parts, both estimated from the records: one shared by all rates of a seed, and one for each run.
 """
 
@@ -21,6 +22,7 @@ from scipy.interpolate import PchipInterpolator
 from lrtune.errors import InputError
 from lrtune.fields import unknown_key
 from lrtune.files import open_file
+from lrtune.records.cloud import Cloud, cloud
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.trainer.trial import Facts, Trial
@@ -30,6 +32,7 @@ Array = NDArray[np.float64]
 _BANDWIDTH = 0.75  # octaves: sd of the smoother's weights
 _NEAR = 0.05  # largest relative regret at which residuals count as noise
 _LEAST_RATES = 4
+_NO_KNOBS: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +135,24 @@ def _curve(x: Array, y: Array, at: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Recorded surfaces by width, and one recorded learning curve per rate."""
+    """Recorded surfaces by width, and one recorded learning curve per rate; with knobs, clouds of runs by width."""
 
-    surfaces: Mapping[int, Surface]
+    surfaces: Mapping[int, Surface] = field(default_factory=dict)
+    clouds: Mapping[int, Cloud] = field(default_factory=dict)
     courses: Mapping[int, Mapping[float, TrialRecord]] = field(default_factory=dict)
     facts: Mapping[int, Facts] = field(default_factory=dict)
 
-    def final(self, width: int, rate: float, seed: int) -> float:
+    @property
+    def widths(self) -> list[int]:
+        """The widths that can be replayed."""
+        return sorted(self.clouds or self.surfaces)
+
+    def final(self, width: int, rate: float, seed: int, knobs: Mapping[str, float] = _NO_KNOBS) -> float:
         """The final loss of a run, including noise; NaN if it diverges."""
+        if self.clouds:
+            runs = self.clouds[width]
+            own = _normal("run", width, seed, f"{rate:.6g}", *(f"{knobs[name]:.6g}" for name in runs.names))
+            return math.exp(runs.log_loss(rate, knobs) + runs.noise * own)
         surface = self.surfaces[width]
         if math.log2(rate) >= surface.dead:
             return math.nan
@@ -147,13 +160,20 @@ class Replay:
         own = _normal("run", width, seed, f"{rate:.6g}")
         return float(np.exp(surface.log_loss(math.log2(rate)) + surface.shared * shared + surface.own * own))
 
-    def course(self, width: int, rate: float, seed: int, steps: Sequence[int], planned: int) -> list[dict[str, float]]:
-        """The reports of a run: the curve of the nearest recorded rate, rescaled to end at `final`."""
-        final = self.final(width, rate, seed)
-        courses = self.courses.get(width, {})
-        if not courses:
+    def course(
+        self,
+        width: int,
+        rate: float,
+        seed: int,
+        steps: Sequence[int],
+        planned: int,
+        knobs: Mapping[str, float] = _NO_KNOBS,
+    ) -> list[dict[str, float]]:
+        """The reports of a run: the curve of the nearest recorded one, rescaled to end at `final`."""
+        final = self.final(width, rate, seed, knobs)
+        record = self._nearest(width, rate, knobs)
+        if record is None:
             return [{"loss": _plain(final, step / planned)} for step in steps]
-        record = courses[min(courses, key=lambda known: abs(math.log(known / rate)))]
         at = np.asarray(record.curve["step"], dtype=float) / max(record.steps, 1)
         columns = {}
         for name in ("loss", "diversity"):
@@ -175,6 +195,14 @@ class Replay:
             reports.append(report)
         return reports
 
+    def _nearest(self, width: int, rate: float, knobs: Mapping[str, float]) -> TrialRecord | None:
+        """The nearest run with a curve; None if there is none."""
+        if self.clouds:
+            record = self.clouds[width].nearest(rate, knobs)
+            return record if record.curve else None
+        courses = self.courses.get(width, {})
+        return courses[min(courses, key=lambda known: abs(math.log(known / rate)))] if courses else None
+
 
 def _plain(final: float, share: float) -> float:
     """A curve for records without one: it falls to the final loss, or becomes NaN after a tenth of the steps."""
@@ -195,7 +223,7 @@ def replay_records(records: Iterable[TrialRecord], arm: str | None = None) -> Re
     Without `arm`: the records without an arm, else the arm with the most records.
 
     Raises:
-        InputError: no width has four such rates.
+        InputError: no width has four such rates, or runs have different knobs.
     """
     by_width: dict[int, dict[float, list[TrialRecord]]] = {}
     records = list(records)
@@ -205,18 +233,24 @@ def replay_records(records: Iterable[TrialRecord], arm: str | None = None) -> Re
     for record in records:
         if record.status in ("finished", "diverged") and record.arm == arm:
             by_width.setdefault(record.hidden_size, {}).setdefault(record.learning_rate, []).append(record)
-    surfaces, courses, facts = {}, {}, {}
+    surfaces, courses, facts, clouds = {}, {}, {}, {}
     for width, rates in sorted(by_width.items()):
         seeds = max(len(runs) for runs in rates.values())
         table = [[_final(run) for run in runs] + [math.nan] * (seeds - len(runs)) for runs in rates.values()]
         if sum(any(map(math.isfinite, row)) for row in table) < _LEAST_RATES:
             continue
-        surfaces[width] = smooth(list(rates), table)
-        courses[width] = {rate: runs[0] for rate, runs in rates.items() if runs[0].curve}
+        runs_here = [run for runs in rates.values() for run in runs]
+        if any(run.knobs for run in runs_here):
+            clouds[width] = cloud(runs_here)
+        else:
+            surfaces[width] = smooth(list(rates), table)
+            courses[width] = {rate: runs[0] for rate, runs in rates.items() if runs[0].curve}
         facts[width] = next(iter(rates.values()))[0].facts
-    if not surfaces:
+    if surfaces and clouds:
+        raise InputError("records: expected the same knobs in all runs")
+    if not (surfaces or clouds):
         raise InputError(f"records: expected a width with runs at {_LEAST_RATES} rates or more, but got none")
-    return Replay(surfaces=surfaces, courses=courses, facts=facts)
+    return Replay(surfaces=surfaces, clouds=clouds, courses=courses, facts=facts)
 
 
 def _final(record: TrialRecord) -> float:
@@ -240,16 +274,19 @@ def _load(path: Path, arm: str | None) -> Replay:
 
 
 def check(study: Any) -> None:
-    """Reject a study whose widths or scales were not recorded, before any run."""
+    """Reject a study whose widths, scales or knobs were not recorded, before any run."""
     for option in study.options:
         if option not in ("records", "arm"):
             raise InputError(unknown_key("[options]", option, ("records", "arm")))
-    known = _loaded(study.options).surfaces
+    replay = _loaded(study.options)
+    known = replay.widths
     missing = [width for width in study.widths if width not in known]
     if missing:
-        raise InputError(
-            f"scales.hidden_size: expected widths among those recorded, {sorted(known)}, but got {missing}"
-        )
+        raise InputError(f"scales.hidden_size: expected widths among those recorded, {known}, but got {missing}")
+    names = sorted({name for each in replay.clouds.values() for name in each.names})
+    if names != sorted(study.knobs):
+        shown = [", ".join(each) or "none" for each in (names, sorted(study.knobs))]
+        raise InputError(f"knobs: expected those of the recorded runs, {shown[0]}, but got {shown[1]}")
 
 
 def prepare(study: Any) -> Mapping[str, str]:
@@ -275,7 +312,7 @@ def train(trial: Trial) -> None:
         conditions=facts.conditions,
     )
     steps = sorted({*range(0, trial.steps, trial.report_every), trial.steps})
-    course = replay.course(trial.hidden_size, trial.learning_rate, trial.seed, steps, trial.steps)
+    course = replay.course(trial.hidden_size, trial.learning_rate, trial.seed, steps, trial.steps, trial.knobs)
     for step, numbers in zip(steps, course, strict=True):
         if not trial.report(step, **numbers):
             return

@@ -1,5 +1,6 @@
 """The replay trainer: surfaces smoothed from records, and runs that follow them."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
 from lrtune.records.replay import check, replay_records, smooth, train
 from lrtune.study.study import Study
+from lrtune.study.toml import parse_study
 from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Facts, Trial
 
@@ -121,3 +123,43 @@ def test_records_without_enough_rates_are_refused():
 
 def test_the_trainer_is_found_by_its_name():
     assert resolve_trainer("replay").train is train
+
+
+def with_knobs(widths=(32, 64)):
+    """Best at 2 / width and a ratio of 1/4; a decay of zero costs 1%; two seeds of each run."""
+    records: list[TrialRecord] = []
+    for width in widths:
+        for x, r, decay, seed in itertools.product(range(-3, 4), range(-2, 3), (0.0, 0.1), (0, 1)):
+            rate = 2.0 / width * 2.0**x
+            loss = 4 * math.exp(0.02 * x * x + 0.01 * r * r + 0.01 * (decay == 0) + 0.002 * seed)
+            changed = replace(
+                make_records()[0], trial=len(records), hidden_size=width, learning_rate=rate, seed=seed, loss=loss
+            )
+            curve = {"step": [0, 50, 100], "loss": [7.0, loss * (1.1 + 0.1 * r), loss]}
+            knobs = {"adam_lr": rate / 4 * 2.0**r, "decay": decay}
+            records.append(replace(changed, status="finished", curve=curve, knobs=knobs))
+    return records
+
+
+def test_runs_with_knobs_follow_the_nearest_recorded_ones(tmp_path):
+    replay = replay_records(with_knobs())
+    best, off = 2 / 32, {"adam_lr": 2 / 32, "decay": 0.1}  # the ratio is two octaves off
+    at_best = replay.final(32, best, 0, {"adam_lr": best / 4, "decay": 0.1})
+    assert at_best == pytest.approx(4, rel=0.02)
+    assert replay.final(32, best, 0, off) == pytest.approx(at_best * math.exp(0.04), rel=0.01)
+    assert replay.final(32, best, 0, {"adam_lr": best / 4, "decay": 0.0}) == pytest.approx(at_best * 1.01, rel=0.005)
+    assert replay.clouds[32].noise == pytest.approx(0.002 / math.sqrt(2), rel=1e-6)
+    reports = replay.course(32, best, 0, [0, 50, 100], 100, off)
+    assert reports[1]["loss"] / reports[2]["loss"] == pytest.approx(1.3, rel=0.02)
+    assert reports[2]["loss"] == pytest.approx(replay.final(32, best, 0, off))
+
+
+def test_a_study_needs_the_recorded_knobs(tmp_path):
+    write_records(tmp_path / "records.jsonl", with_knobs())
+    study = Study(trainer="replay", widths=(32, 64), options={"records": str(tmp_path / "records.jsonl")})
+    with pytest.raises(InputError, match="expected those of the recorded runs, adam_lr, decay, but got none"):
+        check(study)
+    knobs = parse_study("[knobs]\nadam_lr = '0.1..1*learning_rate'\ndecay = '0,0.1..1'").knobs
+    check(replace(study, knobs=knobs))
+    with pytest.raises(InputError, match="expected the same knobs in all runs"):
+        replay_records([*with_knobs((32,)), *make_records(widths=(64,))])
