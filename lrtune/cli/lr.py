@@ -109,7 +109,7 @@ def _with_origin(advice: "_Answer", is_default: bool) -> "_Answer":
 def _published(hidden: float, ours: float, rule: "rules.Rule", scales: dict[str, float]) -> str:
     """The published rules' rates at this size; the rule's conditions fill in what they need."""
     from lrtune.report.advice import asked_of_published
-    from lrtune.rule.published import family, published_rates
+    from lrtune.rule.opinions import family, published_rates
 
     asked = {name: value for name, value in scales.items() if name in ("tokens", "batch_tokens", *_PUBLISHED_ASK)}
     own = family(rule.conditions)

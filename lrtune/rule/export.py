@@ -48,12 +48,13 @@ def export_rule(
     document = _document(rule, _places(rule, sizes, scales or {}))
     if format == "yaml":
         yaml = import_extra("yaml", extra="config", purpose="export to YAML", package="PyYAML")
-        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+        # It breaks a line after the word that passes the width: 80 columns with the longest word.
+        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=56))
     if format == "toml":
         import tomli_w
 
         return tomli_w.dumps(_without_null(document))
-    return json.dumps(document, allow_nan=False, indent=2) + "\n"
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=2) + "\n"
 
 
 def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -> None:

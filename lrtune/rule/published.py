@@ -1,4 +1,4 @@
-"""Published learning rates as data: their value at a size, and whether the size lies in their measured range.
+"""Published learning rates as data; `lrtune.rule.opinions` reads them.
 
 Papers that were not available were checked against quotations in later work; `unverified` names what none shows.
 Peak rates after warm-up, for Adam-like optimizers where the family does not say Muon. Tables are over hidden
@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lrtune.errors import InputError
-
 TERNARY, DENSE = "ternary transformer", "transformer"
+FAMILY_NAMES = {  # words in the names of models
+    TERNARY: ("bitnet", "ternary", "1.58", "trilm"),
+    DENSE: ("transformer", "gpt", "llama", "qwen", "olmo"),
+}
 MUON, FINE_TUNED = ", Muon", ", fine-tuned"  # another optimizer or start has rates of its own
-_NAMED_SO = {TERNARY: ("bitnet", "ternary", "1.58", "trilm"), DENSE: ("transformer", "gpt", "llama", "qwen", "olmo")}
 
 
 class PublishedRule(NamedTuple):
@@ -49,37 +50,6 @@ class PublishedRule(NamedTuple):
     threshold: float | None = None
     ratio_only: bool = False
     unverified: str = ""
-
-
-class Opinion(NamedTuple):
-    """One rule's rate at a size; `learning_rate` is None if a needed scale is missing, and `why` names it."""
-
-    name: str
-    learning_rate: float | None
-    stage2_learning_rate: float | None
-    in_domain: bool
-    why: str
-    source: str
-    family: str = ""
-
-
-class PublishedRates(NamedTuple):
-    """Our answer, if any, and those of the published rules; prints as a table."""
-
-    hidden_size: float
-    ours: float | None
-    opinions: tuple[Opinion, ...]
-
-    def __str__(self) -> str:
-        ours = f"{self.ours:.3g}" if self.ours is not None else "–"
-        rows = [("ours", ours, "", "this rule")] if self.ours is not None else []
-        for opinion in self.opinions:
-            rate = "–" if opinion.learning_rate is None else f"{opinion.learning_rate:.3g}"
-            second = "" if opinion.stage2_learning_rate is None else f"→ {opinion.stage2_learning_rate:.3g}"
-            rows.append((opinion.name, rate, second, f"{opinion.why} ({opinion.source})"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
-        return "\n".join([f"published peak rates at hidden {self.hidden_size:g}", *(f"  {line}" for line in lines)])
 
 
 def _table(
@@ -169,7 +139,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
     ),
     _table(
         "parameter-golf, ternary",
-        "openai/parameter-golf, records/track_10min_16mb/2026-03-24_74M_Ternary_UNet_FP8_10L_8192BPE_YaRN_NeoMuon",
+        "openai/parameter-golf, records/track_10min_16mb, 2026-03-24_74M_Ternary_UNet_FP8_10L_8192BPE_YaRN_NeoMuon",
         "Muon's rate of the matrices; batch 524,288 tokens, 10 minutes on 8 H100, linear end over 20%",
         (768, 0.04, None),
         family=TERNARY + MUON,
@@ -216,11 +186,11 @@ PUBLISHED: tuple[PublishedRule, ...] = (
     ),
     PublishedRule(
         name="HyperP",
-        source="arXiv 2603.28743, abstract",
+        source="arXiv 2603.28743; microsoft/ArchScale, pretrain.py",
         needs=("tokens",),
         domain={},
         family=DENSE + MUON,
-        note="Muon on a sphere of fixed norm: ∝ tokens^−0.32, unchanged by width: only a ratio",
+        note="Muon on a sphere of fixed norm: ∝ tokens^−0.32 · √batch / √depth, unchanged by width",
         exponents={"tokens": -0.32},
         ratio_only=True,
     ),
@@ -268,7 +238,7 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         needs=("hidden_size",),
         domain={},
         family="",
-        note="hidden matrices ∝ 1/width, embeddings unchanged: only a ratio",
+        note="hidden matrices ∝ 1/width, embeddings unchanged",
         exponents={"hidden_size": -1.0},
         ratio_only=True,
     ),
@@ -283,88 +253,3 @@ PUBLISHED: tuple[PublishedRule, ...] = (
         threshold=512,
     ),
 )
-
-
-def family(conditions: Mapping[str, object]) -> str:
-    """The family of published rules for a model, from the ``model`` that its trainer names; empty if unknown."""
-    model = str(conditions.get("model", "")).lower()
-    found = next((name for name, words in _NAMED_SO.items() if any(word in model for word in words)), "")
-    return found + MUON if found and "muon" in str(conditions.get("optimizer", "")).lower() else found
-
-
-def published_rates(hidden_size: float, *, ours: float | None = None, own: str = "", **scales: float) -> PublishedRates:
-    """Every published rule's rate at this size; ``str()`` of the result is a table.
-
-    Args:
-        hidden_size: the model's width.
-        ours: our recommendation, printed in the same table.
-        own: the model's `family`, whose rules come first.
-        **scales: ``tokens``, ``parameters``, ``depth``; all optional.
-
-    Raises:
-        InputError: a scale is not a positive number.
-    """
-    given = {"hidden_size": hidden_size, **scales}
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
-            raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
-    if "parameters" not in given and "depth" in given:
-        given["parameters"] = 12.0 * given["depth"] * hidden_size**2
-    if "compute" not in given and "parameters" in given and "tokens" in given:
-        given["compute"] = 6.0 * given["parameters"] * given["tokens"]
-    ordered = sorted(PUBLISHED, key=lambda rule: rule.family != own)
-    return PublishedRates(hidden_size, ours, tuple(_opinion(rule, given) for rule in ordered))
-
-
-_FROM = {
-    "parameters": "--scale depth=… or --scale parameters=…",
-    "tokens": "--tokens",
-    "compute": "size and --tokens",
-    "batch_tokens": "--batch-tokens",
-}
-
-
-def _opinion(rule: PublishedRule, given: Mapping[str, float]) -> Opinion:
-    missing = [name for name in rule.needs if name not in given]
-    if missing:
-        why = f"needs {', '.join(_FROM.get(name, name) for name in missing)}"
-        return Opinion(rule.name, None, None, False, why, rule.source, rule.family)
-    if rule.ratio_only:
-        return Opinion(rule.name, None, None, True, rule.note, rule.source, rule.family)
-    rate, second = _evaluate(rule, given)
-    outside = [] if rule.domain else ["the sizes that it was measured at are not known"]
-    for name, (low, high) in rule.domain.items():
-        if not low <= given[name] <= high:
-            span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            outside.append(f"{name} {given[name]:.3g} is outside its {span}")
-    if rate is None:
-        return Opinion(rule.name, None, None, False, "gives no positive rate there", rule.source, rule.family)
-    doubt = [f"not checked against the source: {rule.unverified}"] if rule.unverified else []
-    why = "; ".join([*(outside or ["inside its domain"]), rule.note, *doubt])
-    return Opinion(rule.name, rate, second, not outside, why, rule.source, rule.family)
-
-
-def _evaluate(rule: PublishedRule, given: Mapping[str, float]) -> tuple[float | None, float | None]:
-    if rule.table:
-        return _look_up(rule, given["hidden_size"])
-    if rule.log_slope is not None:
-        rate = rule.factor + rule.log_slope * math.log(given["parameters"])
-        return (rate if rate > 0 else None), None
-    rate = rule.factor * math.prod(given[name] ** power for name, power in rule.exponents.items())
-    return min(rate, rule.most), None
-
-
-def _look_up(rule: PublishedRule, hidden_size: float) -> tuple[float, float | None]:
-    """The table's row; linear in log–log between rows, the nearest row outside."""
-    table = rule.table
-    if rule.threshold is not None:
-        return table[0 if hidden_size < rule.threshold else -1][1], None
-    below = [row for row in table if row[0] <= hidden_size] or [table[0]]
-    above = [row for row in table if row[0] >= hidden_size] or [table[-1]]
-    left, right = below[-1], above[0]
-    if left[0] >= right[0]:
-        return left[1], left[2]
-    share = math.log(hidden_size / left[0]) / math.log(right[0] / left[0])
-    rate = left[1] * (right[1] / left[1]) ** share
-    second = None if left[2] is None or right[2] is None else left[2] * (right[2] / left[2]) ** share
-    return rate, second

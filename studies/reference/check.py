@@ -20,7 +20,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, recommend
 from lrtune.rule.data import Rule
 from lrtune.rule.file import save_rule
-from lrtune.rule.published import published_rates
+from lrtune.rule.opinions import published_rates
 
 STUDIES = Path(__file__).parents[1]
 ARM = "adamw-two-stage"

@@ -22,6 +22,8 @@ VERBS = [
         "lr 100000 --strict",
         "lr 100000",
         "lr 256 512 1024",
+        "lr 256 --compare",
+        "lr 256 --compare --rule packaged --scale depth=4",
     ),
     *(
         "fit sweep.csv",
@@ -36,6 +38,7 @@ VERBS = [
         "check lrtune-rule.json --against runs/own",
         "check lrtune-rule.json --against sweep.csv",
         "init --force",
+        "export --format yaml --rule packaged",
     ),
     *("search --dry-run --trainer analytic:train --widths 32,64", "search --trainer nowhere:train", "dashboard none"),
     *(f"{SEARCH} --budget 1s", f"{SEARCH} --out runs/two --scale steps=40,80 --tolerance 0.001 --trials 12"),
@@ -81,6 +84,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         assert run_cli([*SEARCH.split(), "--quiet"]) == 0
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["json", "toml", "python"])
+def test_the_text_of_a_format_is_never_wrapped(form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word may be longer than a line there, and a wrapped line would be another text."""
+    monkeypatch.chdir(folder)
+    assert run_cli(["export", "--format", form, "-o", "written"]) == 0
+    written = [text.rstrip() for text in Path("written").read_text(encoding="utf-8").splitlines()]
+    assert shown(f"export --format {form}", 80, monkeypatch) == written
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from lrtune.report.advice import asked_of_published
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
-from lrtune.rule.published import family, published_rates
+from lrtune.rule.opinions import family, published_rates
 
 _HEIGHT = 360
 _NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels for the names of published rules
@@ -107,7 +107,7 @@ def _published_rows(rule: Rule) -> list[dict[str, Any]]:
             "learning_rate": opinion.learning_rate,
             "name": opinion.name,
             "where": "in its domain" if opinion.in_domain else "outside of its domain",
-            "why": opinion.why,
+            "why": f"{opinion.why}; {opinion.note}",
         }
         for size in geometric(low, high * 4, 25)
         for opinion in published_rates(size, own=own, **scales).opinions
