@@ -105,8 +105,7 @@ def _compare_parametrizations(
         rows = [{name: getattr(one, name) for name in figures} for one in done.found]
         result(json.dumps({"event": "compared", "says": sentence(done), "parametrizations": rows}))
     elif done.found:
-        _show(TITLE, [section(done)], to_markdown(done), watching)
-        result(sentence(done))
+        _show(f"{TITLE}: {sentence(done)}", [section(done)], to_markdown(done), watching)
         for note in done.notes:
             say(note)
         say(f"wrote {folder / REPORT}{_draw(done, folder)}")
