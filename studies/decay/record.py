@@ -15,7 +15,7 @@ from studies.recording import Run, arguments, main
 SEEDS = (0, 1)
 DECAYS = (0.0, 0.025, 0.1, 0.4, 1.6, 6.4)
 # Where each width's rates are centred, in half octaves from 0.01: the best rate with decay 0.1 in studies/mup.
-CENTRES = {32: 4, 128: 0}
+CENTRES = {32: 4, 128: -1}
 RATES = range(-4, 5, 2)
 
 

@@ -2,8 +2,8 @@
 
     python -m studies.muon.record --tokens .tokens --out OUT --device cpu --members 1
 
-A grid of both rates, a factor of 2 apart, with seed 0; around the best pair of each width seed 1 as well. AdamW's rate
-is a knob of its own, not a ratio. Runs are short, so that the whole study takes a quarter of an hour of one core.
+A grid of both rates, a factor of 4 apart, with seed 0; around the best pair of each width a factor of 2 apart, with two
+seeds. AdamW's rate is a knob of its own, not a ratio.
 """
 
 from pathlib import Path
@@ -20,16 +20,19 @@ OPTIONS: dict[str, Any] = {
     "final_tokens": 32_768,
 }
 STEPS, REPORTS = 300, 6
-WIDTHS = (32, 64, 128)
-MUON = range(-3, 4)  # doublings from 0.16
-ADAM = range(-3, 4)  # doublings from 0.02
-# The best pair of each width with seed 0, in these doublings: seed 1 is recorded within one doubling of it.
-BEST: dict[int, tuple[int, int]] = {}
+# Doublings of Muon's rate from 0.04 and of AdamW's from 0.02, in steps of two.
+COARSE = {
+    32: (range(-3, 6, 2), range(-3, 4, 2)),
+    64: (range(-3, 2, 2), range(-3, 2, 2)),
+    128: (range(-3, 2, 2), range(-3, 2, 2)),
+}
+# The best pair of each width so far, in these doublings: two seeds are recorded within one doubling of it.
+BEST: dict[int, tuple[int, int]] = {32: (-1, 1)}
 
 
 def pair(muon: int, adam: int) -> tuple[float, float]:
     """Muon's and AdamW's rate."""
-    return 0.16 * 2.0**muon, 0.02 * 2.0**adam
+    return 0.04 * 2.0**muon, 0.02 * 2.0**adam
 
 
 def run(tokens: Path, hidden_size: int, muon: int, adam: int, seed: int) -> Run:
@@ -50,17 +53,16 @@ def run(tokens: Path, hidden_size: int, muon: int, adam: int, seed: int) -> Run:
 
 
 def runs(tokens: Path) -> list[Run]:
-    """All runs: every other rate of every width first, then what is near the best, then the rest of the grid."""
-    coarse = [run(tokens, width, m, a, 0) for width in WIDTHS for m in MUON[::2] for a in ADAM[::2]]
+    """All runs, those of the coarse grid first."""
+    coarse = [run(tokens, width, m, a, 0) for width, (muon, adam) in COARSE.items() for m in muon for a in adam]
     near = [
         run(tokens, width, best[0] + m, best[1] + a, seed)
-        for seed in (0, 1)
         for width, best in BEST.items()
+        for seed in (0, 1)
         for m in (-1, 0, 1)
         for a in (-1, 0, 1)
     ]
-    rest = [run(tokens, width, m, a, 0) for width in WIDTHS for m in MUON for a in ADAM]
-    return list({key_of(one): one for one in coarse + near + rest}.values())
+    return list({key_of(one): one for one in coarse + near}.values())
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ SEEDS = (0, 1)
 CENTRES = {
     ("standard", 32): 4,
     ("standard", 64): 2,
-    ("standard", 128): 0,
-    ("standard", 256): -2,
+    ("standard", 128): -1,
+    ("standard", 256): -3,
     ("mup", 64): 4,
     ("mup", 128): 4,
     ("mup", 256): 4,
@@ -33,13 +33,17 @@ def rate(half_octaves: int) -> float:
 
 
 def runs(tokens: Path) -> list[Run]:
-    """All runs: every other rate with one seed first, then the rates between them, then the second seed."""
+    """All runs: every other rate with one seed, then with the other, then the rates between them.
+
+    Every sweep also has the best rate of hidden size 32, which is to be carried.
+    """
+    carried = CENTRES["standard", 32]
     every_other, between = range(-REACH, REACH + 1, 2), range(1 - REACH, REACH, 2)
     return [
         Run(
             arm=kind,
             hidden_size=hidden_size,
-            learning_rate=rate(centre + n),
+            learning_rate=rate(n),
             seed=seed,
             steps=STEPS,
             report_every=STEPS // REPORTS,
@@ -47,10 +51,10 @@ def runs(tokens: Path) -> list[Run]:
             options={**BASE, **({"parametrization": "mup"} if kind == "mup" else {})},
             base=BASE,
         )
-        for seed in SEEDS
         for some in (every_other, between)
+        for seed in SEEDS
         for (kind, hidden_size), centre in CENTRES.items()
-        for n in some
+        for n in sorted({*(centre + off for off in some), *([carried] if some is every_other else [])})
     ]
 
 
