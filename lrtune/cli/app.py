@@ -22,7 +22,7 @@ from lrtune.cli import (
     verify,
     worker,
 )
-from lrtune.cli.flags import with_groups
+from lrtune.cli.groups import with_groups
 
 # In the order of the help page.
 _VERBS = (

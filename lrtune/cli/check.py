@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from lrtune.cli.fit import is_run, read_runs
-from lrtune.cli.flags import Columns, Json
+from lrtune.cli.flags import Json
+from lrtune.cli.groups import Columns
 from lrtune.cli.terminal import result, result_json, say
 from lrtune.errors import redact
 

@@ -6,22 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lrtune.cli.flags import (
-    Dataset,
-    Json,
-    Knob,
-    Logging,
-    LrMax,
-    LrMin,
-    Maximize,
-    Option,
-    Program,
-    ReportEvery,
-    Seed,
-    Steps,
-    Training,
-    Widths,
-)
+from lrtune.cli.flags import Dataset, Json, Knob, LrMax, LrMin, Maximize, Option, ReportEvery, Seed, Steps, Widths
+from lrtune.cli.groups import Logging, Program, Training
 from lrtune.cli.settings import settle, typed
 from lrtune.cli.terminal import command, result, result_json, say
 from lrtune.study.study import Study

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrtune.cli.flags import DryRun, Meeting, Running, Training, Watching
+from lrtune.cli.flags import DryRun
+from lrtune.cli.groups import Meeting, Running, Training, Watching
 from lrtune.cli.settings import Settings, settle
 from lrtune.cli.terminal import result, say, stdout_console
 from lrtune.cli.training import check_before, exit_if_stopped, say_import, search_options, watch

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrtune.cli.flags import Activate, Columns, Output
+from lrtune.cli.flags import Activate, Output
+from lrtune.cli.groups import Columns
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import command, result, say, table
 from lrtune.errors import InputError, RunFailedError, redact

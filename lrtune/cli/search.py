@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lrtune.cli.fit import warn_of_other_sizes
-from lrtune.cli.flags import Activate, DryRun, Lengths, Meeting, Program, Running, Space, StudyFile, Sweep, Watching
+from lrtune.cli.flags import Activate, DryRun, StudyFile
+from lrtune.cli.groups import Lengths, Meeting, Program, Running, Space, Sweep, Watching
 from lrtune.cli.settings import Settings, quick_study, settle
 from lrtune.cli.terminal import command, result, result_command, result_json, say, stdout_console
 from lrtune.cli.training import (

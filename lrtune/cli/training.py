@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
-from lrtune.cli.flags import Meeting, Running, Sets, Watching
+from lrtune.cli.flags import Sets
+from lrtune.cli.groups import Meeting, Running, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
 from lrtune.study.study import Study

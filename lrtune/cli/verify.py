@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrtune.cli.flags import Hidden, Program, Rule, Running, Training, Watching
+from lrtune.cli.flags import Hidden, Rule
+from lrtune.cli.groups import Program, Running, Training, Watching
 from lrtune.cli.settings import quick_study, settle
 from lrtune.cli.terminal import result, say, table
 from lrtune.cli.training import check_before, exit_if_stopped, search_options, watch
