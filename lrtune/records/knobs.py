@@ -34,4 +34,5 @@ def range_of(name: str, coordinate: Coordinate, readings: Sequence[Reading]) -> 
         at = sorted(coordinate.at(each[name], each) for each in every if each[name] and each[other])
         what = f"ratio to {other}" if coordinate.times else f"product with {other}"
         text += f", its {what} {at[0]:.3g} … {at[-1]:.3g}" if at else ""
-    return text + (f", zero in {len(values) - len(tried)} runs" if len(tried) < len(values) else "")
+    zeros = len(values) - len(tried)
+    return text + (f", zero in {zeros} run{'s' if zeros > 1 else ''}" if zeros else "")

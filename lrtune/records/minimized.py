@@ -19,13 +19,21 @@ _FEW = 4  # values of a setting that any sweep may have
 
 @dataclass(frozen=True)
 class _Read(Generic[_T]):
-    """How to read runs of one kind: their place, what else they share with the runs that they compete with, the value
-    of a setting as written, and the loss (infinite if the run did not finish)."""
+    """How to read runs of one kind.
+
+    Attributes:
+        place: the scales.
+        others: what runs that compete have in common.
+        value: of a setting, as written.
+        loss: infinite if the run did not finish.
+        remedy: what to do about a setting that is continuous.
+    """
 
     place: Callable[[_T], Mapping[str, float]]
     others: Callable[[_T], Hashable]
     value: Callable[[_T, str], str]
     loss: Callable[[_T], float]
+    remedy: Callable[[str], str]
 
 
 def best_runs(
@@ -46,6 +54,7 @@ def best_runs(
         others=lambda run: run.reading.setting,
         value=lambda run, column: str(run.reading.cells.get(column)),
         loss=loss,
+        remedy=lambda column: f"what was searched continuously is a knob: --knob NAME={plain(column)}",
     )
     kept = _best(runs, over, read, lines)
     if len(kept) < len(runs):
@@ -78,6 +87,7 @@ def best_records(records: Sequence[TrialRecord], over: Sequence[str], lines: lis
         ),
         value=lambda record, name: str(_settings(record).get(name)),
         loss=lambda r: r.loss if r.status == "finished" and r.loss is not None else math.inf,
+        remedy=lambda name: f"the law has it as a {'knob' if name in records[0].knobs else 'scale'} without this flag",
     )
     kept = _best([record for record in records if record.status != "failed"], over, read, lines)
     lines.append(f"set aside, not the best over {', '.join(over)}: {len(records) - len(kept)} records")
@@ -97,7 +107,7 @@ def _settings(record: TrialRecord) -> dict[str, object]:
 
 def _best(runs: Sequence[_T], over: Sequence[str], read: _Read[_T], lines: list[str]) -> list[_T]:
     for name in over:
-        _refuse_continuous(name, [read.value(run, name) for run in runs])
+        _refuse_continuous(name, [read.value(run, name) for run in runs], read.remedy(name))
     groups: dict[Hashable, dict[tuple[str, ...], list[_T]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         groups[read.others(run)][tuple(read.value(run, name) for name in over)].append(run)
@@ -116,13 +126,13 @@ def _best(runs: Sequence[_T], over: Sequence[str], read: _Read[_T], lines: list[
     return [run for group in best for run in group]
 
 
-def _refuse_continuous(name: str, values: Sequence[str]) -> None:
+def _refuse_continuous(name: str, values: Sequence[str], remedy: str) -> None:
     """Refuse a setting most of whose values occur once: nothing repeats it at another rate."""
     distinct = set(values)
     if len(distinct) > max(_FEW, len(values) / 2) and all(number(value) is not None for value in distinct):
         raise InputError(
             f"--minimize-over {plain(name)}: expected a few values, each at several rates, but got {len(distinct)} in "
-            f"{len(values)} runs; what was searched continuously is a knob: --knob NAME={plain(name)}"
+            f"{len(values)} runs; {remedy}"
         )
 
 

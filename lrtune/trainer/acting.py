@@ -92,7 +92,7 @@ def _of_name(name: str, reached: Sequence[int], looks: Sequence[_Look]) -> Findi
     if reached:
         which = "every group" if len(reached) == len(groups) > 1 else ", ".join(_named(looks, g) for g in reached)
         share = _at(looks, lambda look: f"{_share([look.plain.updates[g] for g in reached]):.2g}%")
-        return Finding("right", f"{name}: twice of it doubles the first update of {which} ({share} of the weights)")
+        return Finding("right", f"{name}: twice of it doubles the first update of {which}; of the weights, {share}")
     ratios = [[look.ratio(name, g) for g in groups] for look in looks]
     if name == _RATE or _RATE_LIKE.search(name):
         most = _at(looks, lambda look: f"{max(_known(look.ratio(name, g) for g in groups)):.3g} times")

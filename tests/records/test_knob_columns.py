@@ -39,7 +39,7 @@ def test_values_come_from_their_columns_and_the_sign_says_how_the_law_sees_them(
     }
     said = "\n".join(imported.summary)
     assert "--knob adam_lr: 0.02 … 0.05, its ratio to learning_rate 0.2 … 0.5" in said
-    assert "--knob weight_decay: 0.1 … 0.1, its product with learning_rate 0.01 … 0.02, zero in 1 runs" in said
+    assert "--knob weight_decay: 0.1 … 0.1, its product with learning_rate 0.01 … 0.02, zero in 1 run" in said
     assert "no weight_decay in 'wd': 1 row (line 5: '')" in said
 
 
@@ -105,8 +105,13 @@ def test_a_table_tells_what_was_best(tmp_path: Path) -> None:
 def test_a_continuous_setting_is_refused_with_the_knob_in_its_place(tmp_path: Path) -> None:
     knobs = [replace(record, knobs={"adam_lr": 0.01 * 1.1**n}) for n, record in enumerate(RUNS)]
     write_records(tmp_path / "records.jsonl", knobs)
-    with pytest.raises(InputError, match=r"adam_lr: expected a few values.*got 12 in 12 runs.*--knob NAME=adam_lr"):
+    with pytest.raises(
+        InputError, match=r"adam_lr: expected a few values.*got 12 in 12 runs; the law has it as a knob"
+    ):
         read_sources([tmp_path], Columns(minimize_over=("adam_lr",)))
+    rows = "".join(f"64,0.1,{1.1**n},3\n" for n in range(9))
+    with pytest.raises(InputError, match=r"got 9 in 9 runs; what was searched continuously is a knob: --knob NAME=wd"):
+        read(tmp_path, "width,lr,wd,loss\n" + rows, minimize_over=("wd",))
     with pytest.raises(InputError, match="unknown key 'adam'; did you mean 'adam_lr'"):
         read_sources([tmp_path], Columns(minimize_over=("adam",)))
 
