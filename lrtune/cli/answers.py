@@ -102,7 +102,7 @@ def _rest(advice: Answer) -> list[tuple[str, str]]:
     if advice.regret is not None and advice.regret_90 is not None:
         rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
     for name, one in advice.knobs.items():
-        rows += [(name, knob_text(one)), ("", one.law)]
+        rows += [(name, knob_text(one)), *([("", one.law)] if one.matters else [])]
     if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
         cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
         rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))

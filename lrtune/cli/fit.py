@@ -163,7 +163,7 @@ def _show(fitted: "LawFit") -> None:
         bound = {None: "", "lower": "at least", "upper": "at most"}[cell.bound]
         sizes = [f"{cell.scales[name]:g}" for name in names]
         others = recommend(rule=fitted.rule, **cell.scales).knobs.values()
-        values = [rate(cell.learning_rate), *(rate(one.value) for one in others)]
-        rows.append([*sizes, *values, interval, bound, str(cell.trials)])
+        values = [rate(one.value) for one in others]
+        rows.append([*sizes, rate(cell.learning_rate), interval, bound, *values, str(cell.trials)])
     level = f"{fitted.rule.level:.0%} interval"
-    result(table(rows, [*names, "learning rate", *fitted.rule.knobs, level, "", "runs"]))
+    result(table(rows, [*names, "learning rate", level, "", *fitted.rule.knobs, "runs"]))

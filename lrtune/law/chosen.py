@@ -8,7 +8,7 @@ from lrtune.errors import InputError
 from lrtune.law.knobs import coordinate
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import KnobLaw, Rule, Zero
-from lrtune.rule.drawn import locate
+from lrtune.rule.drawn import locate, safe_range
 from lrtune.rule.knob import Coordinate
 from lrtune.rule.knobs import all_safe, tried
 
@@ -44,14 +44,15 @@ def knob_law(name: str, of: Coordinate, rule: Rule, zero: tuple[float, float] | 
     """The law of a knob, with what its answers need of the rule along it; it says if the knob does not matter."""
     cells = [cell._replace(safe_low=None, safe_high=None, loss=None, sensitivity=None) for cell in rule.cells]
     assert rule.draws is not None
-    draws, ranges = rule.draws, [tried([cell]) for cell in cells]
-    flat = all(
-        span and all_safe(locate(rule, draws, cell.scales), math.log2(cell.learning_rate), span, rule.tolerance)
-        for cell, span in zip(cells, ranges, strict=True)
-    )
+    low, high = tried(cells) or (0.0, 0.0)
+    flat = low < high
+    for cell in cells:
+        place, best, span = locate(rule, rule.draws, cell.scales), math.log2(cell.learning_rate), tried([cell])
+        flat = flat and span is not None and all_safe(place, best, span, rule.tolerance)
+        safe = safe_range(place, best, rule.tolerance) if flat else None
+        low, high = (max(low, safe[0]), min(high, safe[1])) if safe else (low, high)
     reason = rule.reason
     if flat:
-        low, high = max(span[0] for span in ranges if span), min(span[1] for span in ranges if span)
         reason = (
             f"{of.named(name)}: any from {2**low:.3g} to {2**high:.3g} costs under {rule.tolerance * 100:g}% of loss"
         )

@@ -10,6 +10,7 @@ from lrtune.report.advice import sentence
 from lrtune.report.outlook import again, nearer, outlook
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.rule.display import knob_text, law_lines
 from lrtune.search.ending import Ending
 from lrtune.search.target import in_scales_of
 from lrtune.study.task import targets
@@ -17,12 +18,13 @@ from lrtune.trainer.function import PREFIX
 
 
 class Use(NamedTuple):
-    """A rate to use: the rate, the place that it is for, its interval and basis, and whether the data support it."""
+    """A rate to use: the rate, its place, its interval and basis, the other knobs, and whether the data support it."""
 
     rate: str
     place: str
     certainty: str
     supported: bool
+    knobs: tuple[tuple[str, str], ...] = ()
 
 
 class Findings(NamedTuple):
@@ -30,13 +32,13 @@ class Findings(NamedTuple):
 
     Attributes:
         uses: the rate at each target, or at the largest measured place; empty without a rule.
-        formula: the law; empty without one.
+        formulas: the law of the rate and of each further knob.
         sentences: what was trained, how sure the law is, why the search ended.
         advice: the next step; `command` is its command line, or empty.
     """
 
     uses: tuple[Use, ...]
-    formula: str
+    formulas: tuple[str, ...]
     sentences: tuple[str, ...]
     advice: str
     command: str
@@ -50,7 +52,7 @@ def findings(run: Run) -> Findings:
     ended = [f"Ended: {run.ended.text}."] if run.ended else []
     if run.rule is None:
         advice, command = _to_fix(run)
-        return Findings((), "", (f"No rule was found: {run.why_no_rule}.", trained, *ended), advice, command)
+        return Findings((), (), (f"No rule was found: {run.why_no_rule}.", trained, *ended), advice, command)
     answers = _answers(run, run.rule)
     head, _, rest = run.rule.reason.partition("; ")
     is_formula = head.startswith("lr ")
@@ -58,7 +60,10 @@ def findings(run: Run) -> Findings:
     advice, command = _next(run, run.rule, answers)
     return Findings(
         uses=tuple(map(_use, answers)),
-        formula=head if "·" in head and is_formula else "",
+        formulas=(
+            *([head] if "·" in head and is_formula else []),
+            *(law.partition("; ")[0] for law in law_lines(run.rule)[1:] if " ≈ " in law),
+        ),
         sentences=(trained, *([sentence(certainty)] if certainty else []), *ended),
         advice=advice,
         command=command,
@@ -90,6 +95,7 @@ def _use(answer: Recommendation) -> Use:
         place=", ".join(f"{name.replace('_', ' ')} {value:,g}" for name, value in answer.scales.items()),
         certainty=f"{answer.low:.3g} … {answer.high:.3g}, {answer.level:.0%} interval; {basis}",
         supported=answer.supported,
+        knobs=tuple((name, knob_text(one)) for name, one in answer.knobs.items()),
     )
 
 

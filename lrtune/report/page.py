@@ -103,10 +103,12 @@ def _lead_html(found: Findings) -> str:
     """The box at the top: the rates to use, the law, its certainty, and the next command with a button to copy it."""
     uses = [
         f'<p class="use{"" if use.supported else " doubtful"}">Use <strong>{_escaped(use.rate)}</strong> at '
-        f"{_escaped(use.place)} <small>{_escaped(use.certainty)}</small></p>"
+        f"{_escaped(use.place)} <small>{_escaped(use.certainty)}</small>"
+        + "".join(f"<small>{_escaped(name)}: {_escaped(text)}</small>" for name, text in use.knobs)
+        + "</p>"
         for use in found.uses
     ]
-    formula = f"<p><code class=formula>{_escaped(found.formula)}</code></p>" if found.formula else ""
+    formulas = [f"<p><code class=formula>{_escaped(formula)}</code></p>" for formula in found.formulas]
     sentences = f"<p>{_escaped(' '.join(found.sentences))}</p>"
     command = (
         f"<span class=command><code>{_escaped(found.command)}</code><button type=button>Copy</button></span>"
@@ -114,7 +116,7 @@ def _lead_html(found: Findings) -> str:
         else ""
     )
     advice = f"<p class=next><b>Next:</b> {_escaped(found.advice)}{command}</p>"
-    return "\n".join([*uses, formula, sentences, advice])
+    return "\n".join([*uses, *formulas, sentences, advice])
 
 
 def _advice_table(rule: Rule | None, targets: Sequence[Mapping[str, float]]) -> str:

@@ -27,7 +27,7 @@ def advice_head(rule: Rule) -> tuple[str, ...]:
     """The titles of the columns of `advice_rows`."""
     within = f"within {rule.tolerance * 100:g}% of loss"
     names = (name.replace("_", " ") for name in rule.scales)
-    return (*names, "learning rate", *rule.knobs, f"{rule.level:.0%} interval", within, "basis")
+    return (*names, "learning rate", f"{rule.level:.0%} interval", *rule.knobs, within, "basis")
 
 
 def advice_rows(rule: Rule, targets: Sequence[Mapping[str, float]] = ()) -> list[AdviceRow]:
@@ -52,9 +52,9 @@ def _row(scales: Mapping[str, float], rule: Rule) -> AdviceRow:
     safe_range = f"{told.safe_low:.2g} … {told.safe_high:.2g}" if told.safe_low and told.safe_high else "–"
     basis = told.basis if told.supported else f"{told.basis}, unsupported"
     interval = f"{told.low:.2g} … {told.high:.2g}"
-    values = (told.learning_rate, *(one.value for one in told.knobs.values()))
-    cells = (*(f"{v:g}" for v in scales.values()), *(f"{v:.3g}" for v in values), interval, safe_range, basis)
-    return AdviceRow(cells, told.supported)
+    knobs = (f"{one.value:.3g}" for one in told.knobs.values())
+    places = (f"{value:g}" for value in scales.values())
+    return AdviceRow((*places, f"{told.learning_rate:.3g}", interval, *knobs, safe_range, basis), told.supported)
 
 
 def rule_sentence(rule: Rule) -> str:

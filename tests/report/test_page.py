@@ -138,7 +138,7 @@ def test_the_lead_gives_the_rate_the_law_its_certainty_and_a_command(run: Path) 
     (use,) = found.uses
     assert float(use.rate) == pytest.approx(0.3 / 128, rel=0.3)
     assert use.place == "hidden size 128" and "90% interval; measured" in use.certainty and use.supported
-    assert found.formula.startswith("lr ≈ ") and "(hidden_size/32)^" in found.formula
+    assert found.formulas[0].startswith("lr ≈ ") and "(hidden_size/32)^" in found.formulas[0]
     assert found.sentences[0].startswith("21 runs were trained (") and "diverged" in found.sentences[0]
     assert found.command.startswith("lrtune verify 128 --study ") and found.command.endswith("study.toml")
     page = (run / "report.html").read_text()

@@ -12,14 +12,16 @@ from lrtune.report.advice import asked_of_published
 from lrtune.report.plots.theme import BAND, LINE, NAME, THIN, Figure, inline, rate_axis
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
+from lrtune.rule.display import knob_text
 from lrtune.rule.opinions import family, published_rates
 
 _HEIGHT = 360
+_RATE = "learning rate"
 _NAME_HEIGHT, _NAMES_WIDTH = 12, 94  # pixels for the names of published rules
 
 
 def law_figure(rule: Rule | None) -> Figure | None:
-    """The optimum against each scale with several values; None without one.
+    """The optimum against each scale with several values; None without one. Further knobs have panels of their own.
 
     A panel varies one scale; the others stand at their largest measured values.
     """
@@ -40,11 +42,16 @@ def law_figure(rule: Rule | None) -> Figure | None:
     if len(top) > 1:
         says += " Each panel varies one scale; the others stand at their largest measured values."
     panels = [_panel(rule, name, top, published) for name in varied]
+    for knob, law in rule.knobs.items():
+        panels += [_panel(law.rule, name, top, [], law.coordinate.named(knob)) for name in varied]
+        says += f" For {knob}: {knob_text(largest.knobs[knob])}."
     return Figure(name="law", title="The law", says=says, panels=panels, minimum=340 if len(panels) > 1 else 280)
 
 
-def _panel(rule: Rule, scale: str, top: dict[str, float], published: list[dict[str, Any]]) -> alt.LayerChart:
-    """The law over one scale, `top` giving the others."""
+def _panel(
+    rule: Rule, scale: str, top: dict[str, float], published: list[dict[str, Any]], title: str = _RATE
+) -> alt.LayerChart:
+    """The law over one scale, `top` giving the others; `title` is what the law is of."""
     start, end = rule.scales[scale].low, rule.scales[scale].high
     reach = end * (4 if scale == "hidden_size" else 2)
     low, high = start / 1.1, reach
@@ -63,7 +70,8 @@ def _panel(rule: Rule, scale: str, top: dict[str, float], published: list[dict[s
     joint = next((row for row in reversed(line) if row["part"] == "measured range"), None)
     line += [{**joint, "part": "extrapolated"}] if joint else []
     values = [row[key] for row in line for key in ("low", "high")] + [row["learning_rate"] for row in published]
-    domain = [max(min(values), 1e-7) / 1.3, min(max(values), 3.0) * 1.3]
+    least, most = (1e-7, 3.0) if title == _RATE else (1e-30, 1e30)
+    domain = [max(min(values), least) / 1.3, min(max(values), most) * 1.3]
     margin = _NAMES_WIDTH if published else 12
     x = alt.X(
         "value:Q",
@@ -71,11 +79,11 @@ def _panel(rule: Rule, scale: str, top: dict[str, float], published: list[dict[s
         scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {margin}")]),
         axis=alt.Axis(format="~s" if reach >= 1e5 else "~g", labelOverlap=True, values=_doublings(start, reach)),
     )
-    y = rate_axis(alt.Y, *domain)
+    y = rate_axis(alt.Y, domain[0], domain[1], title)
     layers: list[Any] = [
         alt.Chart(inline(line))
         .mark_area(color=BAND, opacity=0.25, clip=True)
-        .encode(x=x, y=alt.Y("low:Q", title="learning rate"), y2="high:Q")
+        .encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q")
     ]
     if published:
         layers += _published_layers(published, x, y, domain)
@@ -93,7 +101,7 @@ def _panel(rule: Rule, scale: str, top: dict[str, float], published: list[dict[s
             ),
         )
     )
-    layers += _measured_layers(rule, scale, top, x, y)
+    layers += _measured_layers(rule, scale, top, x, y, title)
     return alt.layer(*layers).properties(height=_HEIGHT if len(top) == 1 else 280)
 
 
@@ -163,7 +171,7 @@ def _doublings(start: float, reach: float) -> list[float]:
     return [start * 2.0**power for power in range(math.floor(math.log2(reach / start) + 1e-9) + 1)]
 
 
-def _measured_layers(rule: Rule, scale: str, top: dict[str, float], x: alt.X, y: Any) -> list[Any]:
+def _measured_layers(rule: Rule, scale: str, top: dict[str, float], x: alt.X, y: Any, title: str) -> list[Any]:
     others = {name: value for name, value in top.items() if name != scale}
     rows = [
         {
@@ -180,7 +188,7 @@ def _measured_layers(rule: Rule, scale: str, top: dict[str, float], x: alt.X, y:
     base = alt.Chart(inline(rows))
     tooltip = [
         alt.Tooltip("value:Q", title=scale.replace("_", " ")),
-        alt.Tooltip("learning_rate:Q", title="best rate", format=".3g"),
+        alt.Tooltip("learning_rate:Q", title="best", format=".3g"),
         alt.Tooltip("low:Q", format=".3g"),
         alt.Tooltip("high:Q", format=".3g"),
         alt.Tooltip("trials:Q"),
@@ -188,7 +196,7 @@ def _measured_layers(rule: Rule, scale: str, top: dict[str, float], x: alt.X, y:
     ]
     return [
         base.mark_rule(color="#222222", strokeWidth=1.5, clip=True).encode(
-            x=x, y=alt.Y("low:Q", title="learning rate"), y2="high:Q"
+            x=x, y=alt.Y("low:Q", title=title), y2="high:Q"
         ),
         base.mark_point(filled=True, size=80, color="#222222", opacity=1, clip=True).encode(x=x, y=y, tooltip=tooltip),
     ]

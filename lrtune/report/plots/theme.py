@@ -80,11 +80,11 @@ def status_shape(present: set[str]) -> alt.Shape:
     )
 
 
-def rate_axis(channel: type, low: float, high: float) -> Any:
-    """A logarithmic axis of learning rates."""
+def rate_axis(channel: type, low: float, high: float, title: str = "learning rate") -> Any:
+    """A logarithmic axis of learning rates, or of a knob's coordinate."""
     return channel(
         "learning_rate:Q",
-        title="learning rate",
+        title=title,
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
         axis=alt.Axis(format="~g", labelOverlap=True, labelSeparation=5, values=log_ticks(low, high, 7)),
     )
