@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 import lrtune
-from lrtune.cli.app import app
+from lrtune.cli.app import application
 
 FOLDER = Path(__file__).resolve().parent
 _GENERATED = "<!-- Written by docs/make.py: edit the code, then run it again. -->"
@@ -23,7 +23,7 @@ def flags() -> str:
     lines = ["# Flags", "", _GENERATED, ""]
     lines += ["Flags of a study may also be set by `LRTUNE_NAME`, the flag's name in capitals: `LRTUNE_LR_MIN` for"]
     lines += ["`--lr-min`. Precedence: flag, environment variable, `study.toml`, default."]
-    for name, verb in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, verb in typer.main.get_command(application()).commands.items():  # type: ignore[attr-defined]
         lines += ["", f"## lrtune {name}", "", _paragraphs(verb.help), "", "| | | |", "|---|---|---|"]
         lines += [_row(parameter) for parameter in verb.params if parameter.name != "help"]
         lines += ["", (verb.epilog or "").replace("Example: ", "Example: `") + "`"]

@@ -30,9 +30,9 @@ def run(arguments: Sequence[str]) -> int:
                 print_rate(recommend(int(hidden)))
                 return 0
             case words:
-                from lrtune.cli.app import app
+                from lrtune.cli.app import application
 
-                code = int(app(words, prog_name="lrtune", standalone_mode=False) or 0)
+                code = int(application(words)(words, prog_name="lrtune", standalone_mode=False) or 0)
                 print(end="", flush=True)  # so that a closed pipe raises here, not at exit
                 return code
     except LrtuneError as error:

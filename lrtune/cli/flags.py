@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lrtune.cli.values import (
+    parse_budget,
     parse_command,
     parse_knobs,
     parse_options,
@@ -17,7 +18,6 @@ from lrtune.cli.values import (
     parse_values,
     parse_widths,
 )
-from lrtune.study.toml import parse_seconds
 
 _STUDY = "What is searched"
 _LOG = "Where a command writes its measurements (default: JSON lines with step and loss on stdout)"
@@ -79,7 +79,7 @@ ReportEvery = Annotated[int | None, _flag("--report-every", "Steps between two r
 Budget = Annotated[
     str | None,
     _flag("--budget", "Wall time: 90s, 10m, 1h30m.", metavar="TIME"),
-    Sets("budget.seconds", functools.partial(parse_seconds, field="--budget")),
+    Sets("budget.seconds", parse_budget),
 ]
 Trials = Annotated[int | None, _flag("--trials", "Training runs at most."), Sets("budget.trials", int)]
 Tolerance = Annotated[

@@ -1,10 +1,7 @@
 """The groups of flags that verbs share."""
 
-import dataclasses
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -144,31 +141,3 @@ class Columns:
     drop_when: Annotated[
         str | None, typer.Option("--drop-when", metavar="EXPR", help="Rows that do not count: \"group in ('a', 'b')\".")
     ] = None
-
-
-def with_groups(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb as Typer reads it: each parameter that is a group becomes the group's flags."""
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, type[Any]] = {}
-    for name, parameter in inspect.signature(verb).parameters.items():
-        group = parameter.annotation
-        if isinstance(group, type) and dataclasses.is_dataclass(group):
-            groups[name] = group
-            parameters += [_parameter(field) for field in dataclasses.fields(group)]
-        else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-
-    def called(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
-        verb(**given)
-
-    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return called
-
-
-def _parameter(field: "dataclasses.Field[Any]") -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)

@@ -17,6 +17,13 @@ def parse_widths(text: str, *, flag: str = "--widths") -> tuple[int, ...]:
         raise InputError(f"{flag}: expected hidden sizes such as 32,64,128, but got {text!r:.60}") from None
 
 
+def parse_budget(text: str) -> float:
+    """Seconds from ``90s``, ``10m`` or ``1h30m``."""
+    from lrtune.study.toml import parse_seconds
+
+    return parse_seconds(text, field="--budget")
+
+
 def parse_pairs(pairs: Sequence[str], *, flag: str) -> dict[str, str]:
     """``NAME=VALUE`` items as a mapping."""
     found = {}
