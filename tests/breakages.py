@@ -809,7 +809,7 @@ BREAKAGES = (
         ("search/test_quick.py",),
     ),
     Breakage(
-        "quick: a search with its own options starts from the packaged rule",
+        "quick: a study with its own options is fitted to the machine",
         "lrtune/cli/search.py",
         '"command", "options", "scales"',
         '"command", "scales"',

@@ -55,9 +55,6 @@ Widths = Annotated[
 ]
 LrMin = Annotated[float | None, _flag("--lr-min", "Lowest learning rate searched first."), Sets("lr_min", float)]
 LrMax = Annotated[float | None, _flag("--lr-max", "Highest learning rate searched first."), Sets("lr_max", float)]
-NoPrior = Annotated[
-    bool, _flag("--no-prior", "Start the built-in study from its whole range, not from the packaged rule's rates.")
-]
 _LENGTHS = "Optimizer steps of one run; several values are a scale."
 StepsSwept = Annotated[
     str | None,

@@ -16,7 +16,6 @@ class Space:
     lr_min: flags.LrMin = None
     lr_max: flags.LrMax = None
     knob: flags.Knob = None
-    no_prior: flags.NoPrior = False
 
 
 @dataclass(frozen=True, kw_only=True)

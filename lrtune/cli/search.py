@@ -10,7 +10,7 @@ import typer
 from lrtune.cli.fit import warn_of_other_sizes
 from lrtune.cli.flags import Activate, DryRun, StudyFile
 from lrtune.cli.groups import Lengths, Meeting, Program, Running, Space, Sweep, Watching
-from lrtune.cli.settings import Settings, quick_study, settle
+from lrtune.cli.settings import quick_study, settle
 from lrtune.cli.terminal import command, result, result_command, result_json, say, stdout_console
 from lrtune.cli.training import (
     check_before,
@@ -57,11 +57,11 @@ def search(
 
     if dry_run:
         say_import(settings.study)
-    settings = replace(settings, study=check_before(settings.study, options))
-    settings, adapted = _adapted(settings, options, has_prior=study_file is None and not space.no_prior)
+    study, pace = _fitted(check_before(settings.study, options), options)
+    settings = replace(settings, study=study)
     if dry_run:
-        for line in adapted:
-            say(line)
+        if pace:
+            say(pace)
         planned = plan(settings.study, folder, **options)
         result_json(asdict(planned)) if watching.json_lines else result(str(planned))
         return
@@ -71,29 +71,22 @@ def search(
     planned = plan(settings.study, folder, **options)
     time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {planned.workers} workers"
     cost = f"estimate: about {planned.runs} runs until the rule is good enough, {planned.done} done{time}"
-    with watch(settings, folder, watching, *adapted, cost, wanted=planned.runs) as view:
+    with watch(settings, folder, watching, *([pace] if pace else []), cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, settings.study, watching, repeated(context, running, meeting))
 
 
-def _adapted(settings: Settings, options: dict[str, Any], *, has_prior: bool) -> tuple[Settings, list[str]]:
-    """The built-in study with the packaged rule's rates first and fitted to the machine; other studies as they are."""
-    from lrtune.search.quick import fitted, started
+def _fitted(study: Study, options: dict[str, Any]) -> tuple[Study, str]:
+    """The built-in study fitted to the machine, and a line about its steps; another study as it is, without a line."""
+    from lrtune.search.quick import fitted
     from lrtune.search.workers.machine import shares
     from lrtune.trainer.find import trainer_of
 
-    study, usual, lines = settings.study, quick_study(), []
-    parts, timed = shares(options["workers"], options["device"]), trainer_of(study).step_seconds
-    own = ("trainer", "command", "options", "scales", "knobs")
-    if any(getattr(study, name) != getattr(usual, name) for name in own):
-        return settings, []
-    if has_prior and (study.lr_min, study.lr_max) == (usual.lr_min, usual.lr_max):
-        study, line = started(study)
-        lines.append(line)
-    if timed and (study.widths, study.budget) == (usual.widths, usual.budget) and parts[0].device == "cpu":
-        study, line = fitted(study, timed(study), len(parts))
-        lines.append(line)
-    return replace(settings, study=study), lines
+    usual, parts, timed = quick_study(), shares(options["workers"], options["device"]), trainer_of(study).step_seconds
+    own = ("trainer", "command", "options", "scales", "knobs", "widths", "budget")
+    if timed is None or parts[0].device != "cpu" or any(getattr(study, name) != getattr(usual, name) for name in own):
+        return study, ""
+    return fitted(study, timed(study), len(parts))
 
 
 def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: tuple[str, ...]) -> None:

@@ -1,8 +1,7 @@
 """The built-in search, whole: its time, whether each width's answer is supported, and what it costs.
 
-    python studies/benchmarks/quick.py --out runs/quick-bench                 without the packaged rule's prior
-    python studies/benchmarks/quick.py --out runs/quick-prior --prior
-    python studies/benchmarks/quick.py --out runs/quick-avx2 --seeds 0 --budget 20m
+    python studies/benchmarks/quick.py --out runs/quick-bench
+    python studies/benchmarks/quick.py --out runs/quick-long --seeds 0,1 -- --budget 1h        other flags of the search
 
 ``LRTUNE_CPU=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2`` lets a newer processor stand in for one with AVX2
 alone. On a machine with other work, read the processor seconds, and give a budget that other work cannot use up. Regret
@@ -36,17 +35,15 @@ def searched(out: Path, flags: list[str]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--prior", action="store_true", help="start from the packaged rule's rates")
-    parser.add_argument("--budget", help="in place of the study's")
     parser.add_argument("--out", type=Path, required=True, help="a folder for the runs")
+    parser.add_argument("flags", nargs="*", help="of lrtune search, after --")
     given = parser.parse_args()
     dense = read_records(ROOT / "studies" / "quick" / "dense.jsonl").records
-    flags = [*([] if given.prior else ["--no-prior"]), *(["--budget", given.budget] if given.budget else [])]
     print("| seed | runs | clock, s | processor, s | a core, s | load | supported | regret at each width |")
     print("|---|---|---|---|---|---|---|---|")
     for seed in given.seeds.split(","):
         out = given.out / seed
-        clock, used = searched(out, ["--seed", seed, *flags])
+        clock, used = searched(out, ["--seed", seed, *given.flags])
         runs = len(read_records(out / "records.jsonl").records)
         rows = check_rule(load_rule(out), dense).rows
         supported = f"{sum(row.supported for row in rows)} of {len(rows)}"

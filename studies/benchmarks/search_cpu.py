@@ -77,7 +77,7 @@ def measure(arguments: list[str], *, piped: bool) -> tuple[float, float, float, 
         environment |= {} if piped else {"TERM": "xterm-256color"}
         began = time.monotonic()
         subprocess.run(
-            [sys.executable, "-c", _BOOT, "search", "--no-prior", "--out", "run", *arguments],
+            [sys.executable, "-c", _BOOT, "search", "--out", "run", *arguments],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
