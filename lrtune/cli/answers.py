@@ -110,7 +110,7 @@ def _rest(advice: Answer) -> list[tuple[str, str]]:
         rows.append(("collapse", f"1 run in 10 at {rate(advice.collapse_10)}, 1 in 2 at {rate(advice.collapse_50)}"))
     if advice.stage2_learning_rate is not None:
         rows.append(("stage 2", rate(advice.stage2_learning_rate)))
-    if advice.weight_decay is not None:
+    if advice.weight_decay is not None and "weight_decay" not in advice.knobs:
         later = advice.weight_decay_stage2
         rows.append(("weight decay", f"{advice.weight_decay:g}" + (f", then {later:g}" if later is not None else "")))
     if advice.warmup_steps is not None:

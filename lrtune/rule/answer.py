@@ -82,7 +82,7 @@ def answer(
         collapse_10=collapse_10,
         collapse_50=collapse_50,
         stage2_learning_rate=None if ratio is None else verdict.rate * ratio,
-        weight_decay=rule.advice.get("weight_decay"),
+        weight_decay=along["weight_decay"].advice.value if "weight_decay" in along else rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
         warmup_steps=_warmup(rule, steps),
         horizon_tokens=tokens,

@@ -86,9 +86,11 @@ def _check_whole(rule: Rule) -> None:
 
 def _check_knob(rule: Rule, name: str, knob: KnobLaw) -> None:
     other = knob.coordinate.relative
-    fixed = {FIRST, *(each for each, law in rule.knobs.items() if not law.coordinate.relative)}
+    fixed = {FIRST, *(each for each, law in rule.knobs.items() if not law.coordinate.relative and law.zero is None)}
     if (other and other not in fixed) or (knob.coordinate.times and knob.coordinate.over):
-        raise InputError(f"knobs.{name}: expected a coordinate relative to {FIRST} or to a knob that is not relative")
+        raise InputError(
+            f"knobs.{name}: expected a coordinate relative to {FIRST} or to a knob that is neither relative nor zero"
+        )
     if name == FIRST or name in rule.scales or set(knob.rule.scales) != set(rule.scales) or knob.rule.form != "drawn":
         raise InputError(f"knobs.{name}: expected a name of its own, and a drawn law over the rule's scales")
 

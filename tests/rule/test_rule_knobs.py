@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from lrtune import get_learning_rate, recommend
 from lrtune.cli import run as run_cli
@@ -19,7 +20,7 @@ from lrtune.rule import Rule, load_rule, parse_rule, rule_to_json, save_rule
 from lrtune.rule.data import Zero
 from lrtune.rule.display import knob_text
 from lrtune.rule.doubt import Doubt
-from lrtune.rule.export import export_rule
+from lrtune.rule.export import export_rule, register_resolver
 from lrtune.rule.knob import Coordinate
 
 RATIO = {"adam_lr": Coordinate(times="learning_rate")}
@@ -227,3 +228,28 @@ def test_the_chart_of_the_law_has_a_panel_for_each_knob() -> None:
     assert figure is not None and len(figure.panels) == 2
     assert '"adam_lr/learning_rate"' in figure.panels[1].to_json()
     assert f"For adam_lr: {recommend(128, rule=fitted()).knobs['adam_lr'].value:.3g}" in figure.says
+
+
+def test_a_configuration_names_the_knob() -> None:
+    register_resolver(fitted(), name="knobs")
+    config = OmegaConf.create({"size": 64, "second": "${knobs:${size},{knob:adam_lr}}"})
+    assert config.second == get_learning_rate(64, "adam_lr", rule=fitted())
+
+
+def test_a_weight_decay_that_was_searched_is_the_advice() -> None:
+    law = fitted().knobs["adam_lr"]
+    rule = fitted()._replace(
+        knobs={"weight_decay": law._replace(coordinate=Coordinate())}, advice={"weight_decay": 0.1}
+    )
+    told = recommend(64, rule=rule)
+    assert told.weight_decay == told.knobs["weight_decay"].value != 0.1
+
+
+def test_a_knob_cannot_be_relative_to_one_that_may_be_zero() -> None:
+    law = fitted().knobs["adam_lr"]
+    knobs = {
+        "a": law._replace(coordinate=Coordinate(), zero=Zero(-0.1, 0.01)),
+        "b": law._replace(coordinate=Coordinate(over="a")),
+    }
+    with pytest.raises(InputError, match=r"knobs\.b: expected a coordinate relative to"):
+        parse_rule(rule_to_json(fitted()._replace(knobs=knobs)))
