@@ -106,7 +106,7 @@ def _non_defaults(study: Study, source: str) -> dict[str, tuple[Any, str]]:
     default = Study()
     for field in dataclasses.fields(Study):
         value, usual = getattr(study, field.name), getattr(default, field.name)
-        if value == usual:
+        if value == usual or field.name == "step_tokens":  # not a setting, but what the trainer declares
             continue
         if dataclasses.is_dataclass(value):
             for part in dataclasses.fields(value):

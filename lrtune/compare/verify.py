@@ -18,6 +18,7 @@ from lrtune.rule.knobs import values_at
 from lrtune.search.events import OnEvent
 from lrtune.study.study import Study
 from lrtune.study.task import default_report_every
+from lrtune.trainer.complete import batch_in_own_unit
 from lrtune.trainer.find import trainer_of
 
 RECOMMENDED = "recommended"
@@ -114,7 +115,10 @@ def verification_study(
     if advice.horizon_steps and _LENGTHS & set(rule.scales):
         steps = round(advice.horizon_steps)
     others = {"half": rate / 2, "double": rate * 2} if baseline is None else {"baseline": baseline}
-    whole = trainer_of(study).verification_options
+    trainer = trainer_of(study)
+    whole = trainer.verification_options
+    own = {name: advice.scales[name] for name in rule.scales if name not in _OWN}
+    own = batch_in_own_unit(study, trainer, own)
     return replace(
         study,
         name=f"verify-{hidden_size}",
@@ -123,7 +127,7 @@ def verification_study(
         widths=(hidden_size,),
         steps=steps,
         report_every=study.report_every if steps == study.steps else default_report_every(steps),
-        scales={name: (advice.scales[name],) for name in rule.scales if name not in _OWN},
+        scales={name: (value,) for name, value in own.items()},
         targets=(),
         options=dict(study.options if whole is None else whole(study)),
         arms={

@@ -123,6 +123,8 @@ class Study:
         seeds: seeds per (width, rate) of a grid design; an adaptive design chooses its repeats.
         scales: further swept scales and their values (``steps`` or ``depth``, for example).
         knobs: what the search chooses beside the learning rate, by name.
+        step_tokens: where tokens are swept and a step's tokens vary, those at each combination of the other scales, by
+            `lrtune.study.task.step_name`; `lrtune.trainer.complete` fills it in. Not part of the fingerprint.
         trainer, command: the training function, or the command line of a training program.
         log: where that program writes its measurements.
         options: the trainer's settings.
@@ -148,6 +150,7 @@ class Study:
     seeds: int = 1
     scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     knobs: Mapping[str, Knob] = field(default_factory=dict)
+    step_tokens: Mapping[str, float] = field(default_factory=dict)
     trainer: str = "default"
     command: tuple[str, ...] = ()
     log: Log = field(default_factory=Log)
@@ -209,6 +212,7 @@ FIELDS: dict[str, tuple[str, Kind]] = {
     "widths": ("scales.hidden_size", sequence(_HIDDEN_SIZE, 500, least=1, what="a list of whole numbers")),
     "scales": ("scales", mapping(sequence(_SCALE, 500, least=1, what="a list of numbers"), 7)),
     "knobs": ("knobs", KNOBS),
+    "step_tokens": ("step_tokens", mapping(_SCALE, _MOST_PLACES)),
     "options": ("options", mapping(lambda where, value: value, 1000)),
     "arms": ("arms", mapping(mapping(lambda where, value: value, 1000), 1000)),
     "pruner": ("pruning.pruner", choice("collapse", "none")),

@@ -52,10 +52,22 @@ def group_name(
 
 
 def steps_of(task: Task, study: Study) -> int:
-    """The optimizer steps of a task's run; tokens, if swept, are divided by the tokens of a step."""
-    if "tokens" in task.scales and "batch_tokens" in task.scales:
-        return math.ceil(task.scales["tokens"] / task.scales["batch_tokens"])
-    return int(task.scales.get("steps", study.steps))
+    """The optimizer steps of a task's run; tokens, if swept, are divided by the tokens of a step.
+
+    Raises:
+        InputError: tokens are swept, and a step's tokens vary but are not known at these scales.
+    """
+    tokens, per_step = task.scales.get("tokens"), task.scales.get("batch_tokens")
+    if tokens is not None and per_step is None and study.step_tokens:
+        per_step = study.step_tokens.get(step_name(task.scales))
+        if per_step is None:
+            raise InputError(f"tokens: expected {step_name(task.scales)} in [step_tokens], but it is missing")
+    return int(task.scales.get("steps", study.steps)) if not (tokens and per_step) else math.ceil(tokens / per_step)
+
+
+def step_name(scales: Mapping[str, float]) -> str:
+    """The scales on which the tokens of a step may depend, as a key of `Study.step_tokens`: ``batch=8.0``."""
+    return ",".join(f"{name}={float(value)!r}" for name, value in sorted(scales.items()) if name != "tokens")
 
 
 def scale_combinations(study: Study) -> list[dict[str, float]]:

@@ -72,12 +72,12 @@ def _from_tables(data: Mapping[str, Any]) -> Study:
     budget = {_BUDGET_KEYS[key]: value for key, value in rest["budget"].items()}
     if "seconds" in budget:
         budget["seconds"] = parse_seconds(budget["seconds"], field="budget.time")
-    values.update({name: rest[name] for name in ("scales", "knobs", "options", "arms")})
+    values.update({name: rest[name] for name in ("scales", "step_tokens", "knobs", "options", "arms")})
     return Study(**values, log=Log(**rest["log"]), pruning=PruningPolicy(**rest["pruning"]), budget=Budget(**budget))
 
 
 _LISTS = {"target": "targets"}  # list of tables → field
-_TABLES = ("study", "log", "learning_rate", "scales", "knobs", "options", "arms", "pruning", "budget")
+_TABLES = ("study", "log", "learning_rate", "scales", "step_tokens", "knobs", "options", "arms", "pruning", "budget")
 _BUDGET_KEYS = {"time": "seconds", "trials": "trials", "tokens": "tokens", "tolerance": "tolerance"}
 _PLACES = {  # field → (table, key)
     name: where.partition(".")[::2] for name, (where, _) in FIELDS.items() if where not in _LISTS

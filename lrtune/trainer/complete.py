@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lrtune.errors import InputError
 from lrtune.study.study import Study
-from lrtune.study.task import default_report_every, scale_combinations, targets
+from lrtune.study.task import default_report_every, scale_combinations, step_name, targets
 from lrtune.trainer.trial import Trainer
 
 _AGREE = 0.005  # relative difference of tokens that comes from rounding
@@ -15,8 +15,8 @@ _AGREE = 0.005  # relative difference of tokens that comes from rounding
 def complete(study: Study, trainer: Trainer) -> Study:
     """The study with its horizons and targets in the unit of its scales; checks them and the trainer's settings.
 
-    A scale of tokens becomes one of steps if every step has equally many tokens; with ``batch_tokens`` as a scale it
-    stays (`lrtune.study.task.steps_of`).
+    A scale of tokens becomes one of steps if every step has equally many tokens; else it stays, and so do the tokens of
+    a step at each combination of scales (`lrtune.study.task.steps_of`).
 
     Raises:
         InputError: tokens contradict steps, the trainer does not declare its tokens per step, a target is unknown or
@@ -24,7 +24,10 @@ def complete(study: Study, trainer: Trainer) -> Study:
     """
     study = _counted_in_steps(study, trainer)
     study = replace(study, targets=tuple(_in_own_units(study, trainer, target) for target in study.targets))
-    targets(study)
+    places = [{n: v for n, v in target.items() if n != "hidden_size"} for target in targets(study)]
+    if study.step_tokens:
+        there = {step_name(place): tokens_per_step(study, trainer, place) for place in places}
+        study = replace(study, step_tokens={**study.step_tokens, **there})
     if study.verify_at_target and not study.targets:
         raise InputError("verify_at_target: expected a target (--target hidden_size=…), but the study names none")
     if trainer.check is not None:
@@ -37,19 +40,19 @@ def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
         return study
     tokens, steps = study.scales["tokens"], study.scales.get("steps")
     others = {name: values for name, values in study.scales.items() if name not in ("tokens", "steps")}
-    rates = {tokens_per_step(study, trainer, scales) for scales in scale_combinations(replace(study, scales=others))}
+    combinations = scale_combinations(replace(study, scales=others))
+    known = {step_name(scales): tokens_per_step(study, trainer, scales) for scales in combinations}
+    rates = {*known.values()}
     if steps is not None:
         product = sorted(value * rate for value in steps for rate in rates)
-        if len(product) != len(tokens) or not all(map(_agree, product, sorted(tokens))):
+        if len(rates) > 1 or len(product) != len(tokens) or not all(map(_agree, product, sorted(tokens))):
             shown = ", ".join(f"{value:g}" for value in product[:8])
             raise InputError(f"tokens: expected steps or tokens, or both if they agree ({shown}), but got {tokens}")
-    if len(rates) > 1:
-        if "batch_tokens" in others:
-            return replace(study, scales={**others, "tokens": tokens})
-        raise InputError(f"tokens: the tokens of a step vary with {', '.join(others)}; sweep steps or batch_tokens")
-    (rate,) = rates
-    steps = tuple(float(math.ceil(value / rate)) for value in tokens)
+    steps = tuple(float(math.ceil(value / max(rates))) for value in tokens)
     every = study.report_every if min(steps) % study.report_every == 0 else default_report_every(int(min(steps)))
+    if len(rates) > 1:
+        known = {} if "batch_tokens" in others else known
+        return replace(study, scales={**others, "tokens": tokens}, step_tokens=known, report_every=every)
     if len(steps) == 1:
         return replace(study, steps=int(steps[0]), scales=others, report_every=every)
     return replace(study, scales={**others, "steps": steps}, report_every=every)
@@ -57,11 +60,8 @@ def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
 
 def _in_own_units(study: Study, trainer: Trainer, target: Mapping[str, float]) -> Mapping[str, float]:
     """A target whose horizon and batch have the names of the study's scales."""
-    place = dict(target)
+    place = batch_in_own_unit(study, trainer, target)
     single = {name: values[0] for name, values in study.scales.items() if len(values) == 1}
-    if "batch_tokens" in place and "batch_tokens" not in study.scales and "batch" in study.scales:
-        wanted, place["batch"] = place.pop("batch_tokens"), study.scales["batch"][0]
-        place["batch"] *= wanted / tokens_per_step(study, trainer, {**single, **place})
     own, other = ("tokens", "steps") if "tokens" in study.scales else ("steps", "tokens")
     if other in place:
         rate = tokens_per_step(study, trainer, {**single, **place})
@@ -70,6 +70,17 @@ def _in_own_units(study: Study, trainer: Trainer, target: Mapping[str, float]) -
             raise InputError(f"target: expected steps or tokens, or both if they agree, but got {dict(target)}")
         del place[other]
     return place
+
+
+def batch_in_own_unit(study: Study, trainer: Trainer, place: Mapping[str, float]) -> dict[str, float]:
+    """The place with ``batch`` for its ``batch_tokens`` if the study sweeps a batch in the trainer's own unit."""
+    if "batch_tokens" not in place or "batch_tokens" in study.scales or "batch" not in study.scales:
+        return dict(place)
+    single = {name: values[0] for name, values in study.scales.items() if len(values) == 1}
+    rest = {name: value for name, value in place.items() if name != "batch_tokens"}
+    unit = study.scales["batch"][0]
+    at_unit = tokens_per_step(study, trainer, {**single, **rest, "batch": unit})
+    return {**rest, "batch": unit * place["batch_tokens"] / at_unit}
 
 
 def tokens_per_step(study: Study, trainer: Trainer, scales: Mapping[str, float]) -> float:

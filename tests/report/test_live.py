@@ -335,7 +335,7 @@ def test_next_commands_of_a_law_without_widths_keep_the_trained_one(rule: Rule) 
     )
     first, second, *_ = [line for line, _ in next_commands(rank, Path("runs/x"), lambda *words: " ".join(words))]
     assert first == "lr 32 --scale rank=32"
-    assert second.startswith("verify 32 ")
+    assert second == "verify 32 --study runs/x/study.toml --scale rank=16"
 
 
 def test_next_commands_ask_at_the_target(rule: Rule) -> None:

@@ -7,6 +7,7 @@ import pytest
 from lrtune.errors import InputError
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of, targets
+from lrtune.study.toml import parse_study, to_toml
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.complete import complete
 from lrtune.trainer.trial import Trainer
@@ -37,6 +38,22 @@ def test_tokens_and_a_swept_batch_give_each_run_its_steps():
     assert steps == [125, 64]
 
 
+def test_tokens_and_a_batch_in_the_trainers_own_unit_give_each_run_its_steps():
+    asked = replace(BASE, scales={"tokens": (25_600, 51_200), "batch": (8, 16)}, report_every=30)
+    asked = replace(asked, targets=({"hidden_size": 512, "steps": 400, "batch_tokens": 1024},))
+    study = complete(asked, trainer(16))
+    assert study.scales == asked.scales and study.report_every == 10
+    assert targets(study) == ({"hidden_size": 512.0, "batch": 64.0, "tokens": 409_600.0},)
+    steps = [
+        steps_of(Task(hidden_size=32, learning_rate=0.1, scales={"tokens": tokens, "batch": batch}), study)
+        for tokens, batch in ((25_600, 8), (51_200, 8), (25_600, 16), (51_200.5, 16), (409_600, 64))
+    ]
+    assert steps == [200, 400, 100, 201, 400]
+    assert parse_study(to_toml(study)) == study == complete(study, trainer(16))
+    with pytest.raises(InputError, match=r"expected batch=32\.0 in \[step_tokens\]"):
+        steps_of(Task(hidden_size=32, learning_rate=0.1, scales={"tokens": 25_600, "batch": 32}), study)
+
+
 def test_tokens_that_agree_with_steps_are_no_contradiction():
     study = complete(replace(BASE, scales={"tokens": (12_800, 25_600), "steps": (100, 200)}), trainer(16))
     assert study.scales == {"steps": (100.0, 200.0)}
@@ -47,7 +64,7 @@ def test_tokens_that_agree_with_steps_are_no_contradiction():
     [
         ({"tokens": (2560,)}, None, "tokens: expected a trainer whose module has tokens_per_step.*mine:train has none"),
         ({"tokens": (12_800,), "steps": (200,)}, 16, r"tokens: expected steps or tokens, .* agree \(25600\)"),
-        ({"tokens": (12_800,), "batch": (8, 16)}, 16, "tokens: the tokens of a step vary with batch"),
+        ({"tokens": (12_800, 25_600), "steps": (100,), "batch": (8, 16)}, 16, "tokens: expected steps or tokens"),
     ],
 )
 def test_tokens_that_cannot_be_counted_in_steps_are_one_clear_line(scales, per_sequence, message):

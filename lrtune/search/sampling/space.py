@@ -8,7 +8,7 @@ from lrtune.records.record import TrialRecord
 
 Place = tuple[float, ...]  # one value for each scale
 
-_EXPONENTS = {"hidden_size": 2.0}  # of compute; 1 for steps, tokens, batch and depth
+_EXPONENTS = {"hidden_size": 2.0}  # of compute; 1 for others, but 0 for a batch beside tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,8 @@ def cost_of(place: Place, scales: Sequence[str], known: Mapping[Place, float]) -
         return known[place]
 
     def size(at: Place) -> float:
-        return float(math.prod(v ** _EXPONENTS.get(name, 1.0) for name, v in zip(scales, at, strict=True)))
+        powers = _EXPONENTS | (dict.fromkeys(("batch", "batch_tokens"), 0.0) if "tokens" in scales else {})
+        return float(math.prod(v ** powers.get(name, 1.0) for name, v in zip(scales, at, strict=True)))
 
     if not known:
         return size(place)
