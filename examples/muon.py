@@ -1,9 +1,9 @@
-"""The GPT of gpt.py with Muon for its hidden matrices and AdamW for the rest (torch 2.9 or newer).
+"""The GPT of gpt.py with Muon for its hidden matrices and AdamW for the rest (torch 2.9 or newer): two rates.
 
-The learning rate that lrtune searches is Muon's; AdamW's is `adam_ratio` times it, a scale or an option:
+lrtune searches both, AdamW's as a ratio to Muon's, or Muon's alone, with AdamW's at 0.3 times it:
 
-lrtune search --trainer examples.muon:train --widths 64 --scale adam_ratio=0.1,0.3,1
-lrtune search --trainer examples.muon:train --option adam_ratio=0.3
+lrtune search --trainer examples.muon:train --widths 32,64 --knob "adam_lr=0.02..2*learning_rate"
+lrtune search --trainer examples.muon:train --widths 32,64
 """
 
 import torch
@@ -18,9 +18,8 @@ def train(trial: lrtune.Trial) -> None:
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inside]
-    ratio = trial.scales.get("adam_ratio", trial.options.get("adam_ratio", 0.3))
     muon = torch.optim.Muon(matrices, lr=trial.learning_rate, weight_decay=0.1)
-    adam = torch.optim.AdamW(others, lr=trial.learning_rate * ratio, weight_decay=0.1)
+    adam = torch.optim.AdamW(others, lr=trial.knobs.get("adam_lr", 0.3 * trial.learning_rate), weight_decay=0.1)
     trial.describe(
         parameters=sum(p.numel() for p in model.parameters()),
         tokens_per_step=BATCH * CONTEXT,

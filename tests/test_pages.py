@@ -74,10 +74,11 @@ def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         return run(shlex.split(line)[1:], folder)
     words = [re.sub(r"^python (?=[\w/]+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]
     words = [re.sub(r"^torchrun ", f"{shlex.quote(sys.executable)} -m torch.distributed.run ", word) for word in words]
+    own = {"LRTUNE_DESIGN": "scale-aware"} if "--knob" in line else {}  # a grid has no knobs
     more = REAL if line == "lrtune search" else QUICK | (SLOW if "torchrun" in line else {})
     if line.startswith("lrtune verify"):
         more = {}  # the trainer and its settings are the rule's
-    return run(["-m", *words], folder, **more)
+    return run(["-m", *words], folder, **more, **own)
 
 
 def _tenth(steps: str) -> str:
