@@ -428,7 +428,7 @@ BREAKAGES = (
         "lrtune/compare/transfer.py",
         "cost = answer(rule, None, large, at=carried)",
         "cost = answer(rule, None, large, at=best.learning_rate)",
-        ("compare/test_transfer.py",),
+        ("compare/test_transfer_cost.py",),
     ),
     Breakage(
         "train: µP leaves the head's rate",

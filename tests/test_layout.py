@@ -140,6 +140,11 @@ def upward(module: str) -> set[str]:
     }
 
 
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}, "pytest takes two of one name for one module"
+
+
 def test_the_table_is_whole() -> None:
     assert len(ROWS) == 13
     assert {package(module) for module in MODULES if module.startswith("lrtune.")} <= {n for r in ROWS for n in r}
