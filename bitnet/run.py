@@ -15,7 +15,7 @@ from bitnet.data.tokens import Tokens, batch, check_length, decode, validation_c
 from bitnet.execution.decide import members_that_fit, should_compile
 from bitnet.model import measures
 from bitnet.settings.config import Gradient
-from bitnet.settings.options import ADAM_RATIO, PER_MEMBER, Options, options_of
+from bitnet.settings.options import PER_MEMBER, Options, options_of
 from bitnet.settings.parametrization import factors
 from bitnet.settings.schedule import AdaptiveWarmup
 from bitnet.ternary.arithmetic import Arithmetic, choose
@@ -140,7 +140,7 @@ class _Run:
             seed=trial.seed,
             schedule=options.course(trial.learning_rate, trial.steps),
             optimizer=options.optimizer,
-            adam_ratio=options.adam_lr / trial.learning_rate if options.adam_lr else ADAM_RATIO,
+            adam_ratio=options.adam_lr / trial.learning_rate if options.adam_lr else 1.0,
             clip=options.clip or math.inf,
             label_smoothing=options.label_smoothing,
             warmup=adaptive if options.warmup == "adaptive" else None,

@@ -14,7 +14,6 @@ from lrtune.fields import Kind, choice, flag, number, optional, sequence, table,
 from lrtune.trainer import Trial
 
 Optimizer = Literal["adamw", "adam-l2", "muon"]
-ADAM_RATIO = 0.3  # studies/muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class Options:
         context: tokens of a sequence. batch: sequences of a step.
         optimizer: ``adamw`` (decoupled weight decay), ``adam-l2`` (coupled: `torch.optim.Adam`'s), or ``muon``:
             `torch.optim.Muon` for the ternary matrices, AdamW for embedding and head.
-        adam_lr: peak rate of that AdamW; None is 0.3 times the learning rate, which is then Muon's alone. Both rates
-            follow the schedule.
+        adam_lr: peak rate of that AdamW; None is the learning rate, which is nearer to the best pair than a smaller
+            share (studies/muon). Both rates follow the schedule.
         parametrization: ``standard``, or ``mup``, which is the same at base_width (see
             `bitnet.settings.parametrization`).
         betas, epsilon: Adam's.

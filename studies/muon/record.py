@@ -22,9 +22,9 @@ OPTIONS: dict[str, Any] = {
 STEPS, REPORTS = 300, 6
 # Doublings of Muon's rate from 0.04 and of AdamW's from 0.02, in steps of two.
 COARSE = {
-    32: (range(-3, 6, 2), range(-3, 4, 2)),
-    64: (range(-3, 2, 2), range(-3, 2, 2)),
-    128: (range(-3, 2, 2), range(-3, 2, 2)),
+    32: (range(-5, 6, 2), range(-3, 4, 2)),
+    64: (range(-5, 2, 2), range(-3, 2, 2)),
+    128: (range(-5, 2, 2), range(-3, 2, 2)),
 }
 # The best pair of each width so far, in these doublings: two seeds are recorded within one doubling of it.
 BEST: dict[int, tuple[int, int]] = {32: (-1, 1)}

@@ -206,7 +206,7 @@ def test_muon_has_a_second_rate_and_its_trials_share_no_population_with_others(t
     for changes in (
         {},
         {"optimizer": "muon"},
-        {"optimizer": "muon", "adam_lr": 0.003},
+        {"optimizer": "muon", "adam_lr": 0.01},
         {"optimizer": "muon", "adam_lr": 0.03},
     ):
         one, reports = trial(tokens, changes=changes, on_describe=facts.append)
@@ -218,7 +218,7 @@ def test_muon_has_a_second_rate_and_its_trials_share_no_population_with_others(t
     train(trial(tokens, knobs={"weight_decay": 0.5}, on_describe=facts.append)[0])
     assert "weight_decay" not in facts.pop().conditions  # what differs from run to run is no setting
     losses = [reports[-1].loss for _, reports in runs]
-    assert losses[1] == losses[2] and len(set(losses)) == 3  # the default is 0.3 times the rate, 0.01
+    assert losses[1] == losses[2] and len(set(losses)) == 3  # the default is the learning rate, 0.01
     assert [each.plan["members"] for each in facts] == [1, 3, 3, 3]
 
 
