@@ -53,11 +53,12 @@ def check_acting(trainer: Trainer, study: Study, widths: Sequence[int]) -> Itera
         return
     groups = range(shapes[0])
     reached = {name: [g for g in groups if all(_is_double(look.ratio(name, g)) for look in looks)] for name in names}
+    moving = [group for group in groups if looks[0].plain.updates[group].change]
+    free = [group for group in moving if not any(group in reached[name] for name in names)]
     for name in names:
-        yield _of_name(name, reached[name], looks)
-    for group in groups:
-        if not any(group in reached[name] for name in names) and looks[0].plain.updates[group].change:
-            yield _of_group(group, names, looks)
+        yield _of_name(name, reached[name], looks, is_elsewhere=not free)
+    for group in free:
+        yield _of_group(group, names, looks)
     yield from _of_clipping(looks)
 
 
@@ -86,15 +87,18 @@ def _is_same(ratio: float) -> bool:
     return ratio > 0 and abs(math.log2(ratio)) < _TOLERANCE
 
 
-def _of_name(name: str, reached: Sequence[int], looks: Sequence[_Look]) -> Finding:
-    """What doubling one rate or knob does."""
+def _of_name(name: str, reached: Sequence[int], looks: Sequence[_Look], *, is_elsewhere: bool) -> Finding:
+    """What doubling one rate or knob does; `is_elsewhere` if every group that was seen follows another one."""
     groups = range(len(looks[0].plain.updates))
     if reached:
         which = "every group" if len(reached) == len(groups) > 1 else ", ".join(_named(looks, g) for g in reached)
         share = _at(looks, lambda look: f"{_share([look.plain.updates[g] for g in reached]):.2g}%")
         return Finding("right", f"{name}: twice of it doubles the first update of {which}; of the weights, {share}")
     ratios = [[look.ratio(name, g) for g in groups] for look in looks]
-    if name == _RATE or _RATE_LIKE.search(name):
+    is_rate = name == _RATE or _RATE_LIKE.search(name)
+    if is_rate and is_elsewhere:
+        return Finding("optional", f"{name}: not looked at; it sets no rate of an optimizer of torch")
+    if is_rate:
         most = _at(looks, lambda look: f"{max(_known(look.ratio(name, g) for g in groups)):.3g} times")
         return Finding("wrong", f"{name}: expected twice of it to double a first update, but the most is {most}")
     if any(abs(ratio - 1) > _ROUNDING for row in ratios for ratio in _known(row)):

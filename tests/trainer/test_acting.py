@@ -182,6 +182,13 @@ def test_what_cannot_be_seen_is_said() -> None:
     assert found.text == "rates that act: not looked at; the weights of a program cannot be seen"
 
 
+def test_a_rate_of_weights_that_torch_does_not_move_is_not_judged() -> None:
+    by_hand = "[w.data.add_(w.grad, alpha=-1e-3 * trial.knobs['adam_lr']) for w in head.parameters()]; head.zero_grad()"
+    found = findings("optimizers = [torch.optim.AdamW(hidden.parameters(), trial.learning_rate)]", by_hand, study=TWO)
+    assert texts(found, "wrong", "missing") == ""
+    assert texts(found, "optional") == "adam_lr: not looked at; it sets no rate of an optimizer of torch"
+
+
 def test_the_check_runs_it_and_torch_is_as_before() -> None:
     import torch
 
