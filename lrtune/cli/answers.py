@@ -8,6 +8,7 @@ from lrtune.rule import Recommendation, Rule, Transfer
 from lrtune.rule.display import knob_text, law_lines
 
 Answer = Recommendation | Transfer
+_COLUMNS = 80
 # Conditions, by their names in the trainer's contract, that move the best rate most.
 _HEADLINE = ("model", "optimizer", "schedule", "data")
 
@@ -28,8 +29,8 @@ def one(hidden: float, advice: Answer, rule: Rule) -> str:
 def several(answers: Mapping[int, Answer], rule: Rule) -> str:
     """One row per size, then what holds for all of them, then the doubts."""
     some = next(iter(answers.values()))
-    header = ["hidden", "learning rate", f"{some.level:.0%} interval"]
     knobs = tuple(some.knobs) if isinstance(some, Recommendation) else ()
+    header = ["hidden", "LR" if knobs else "learning rate", f"{some.level:.0%} interval"]
     header += knobs or ["safe range" if isinstance(some, Recommendation) else "ratio"]
     at = some.at if isinstance(some, Recommendation) else None
     header += [*([] if at is None else [f"cost of {rate(at)}"]), ""]
@@ -42,12 +43,10 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
         else:
             row.append(f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")
         rows.append([*row, _short_basis(advice)])
-    laws = law_lines(rule) if knobs else [rule.reason]
-    lines = [
-        table(rows, header),
-        _holds_for(some, rule),
-        *(f"  {'' if i else 'law':14}{law}" for i, law in enumerate(laws)),
-    ]
+    if knobs and max(map(len, table(rows, header).splitlines())) > _COLUMNS:
+        header, *rows = ([*line[:2], *line[3:]] for line in (header, *rows))  # without the interval
+    lines = [table(rows, header), _holds_for(some, rule)]
+    lines += [f"  {'' if index else 'law':14}{law}" for index, law in enumerate(law_lines(rule))]
     lines += [f"  {'rule':14}{some.source}"] if some.source else []
     notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
     lines += [f"  {'note' if index == 0 else '':14}{text}" for index, text in enumerate(notes)]
