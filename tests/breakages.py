@@ -502,10 +502,24 @@ BREAKAGES = (
     ),
     Breakage(
         "law: a run along a knob keeps the others' rise",
-        "lrtune/law/knobs.py",
+        "lrtune/law/couplings.py",
         "rise, variance = sum(one.rise for one in others), sum(one.variance for one in others)",
         "rise, variance = 0.0, sum(one.variance for one in others)",
         ("law/test_knob_laws.py",),
+    ),
+    Breakage(
+        "law: what is not known of a coupling leaves the optimum as sure",
+        "lrtune/law/couplings.py",
+        "variance += float(one)",
+        "variance += 0 * float(one)",
+        ("law/test_knob_laws.py",),
+    ),
+    Breakage(
+        "rule: a knob is never zero",
+        "lrtune/rule/knobs.py",
+        "    if gap >= 0:",
+        "    if gap >= -1:",
+        ("rule/test_rule_knobs.py",),
     ),
     Breakage(
         "rule: a knob's value forgets the rate that it is relative to",

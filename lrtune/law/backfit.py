@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from lrtune.law.knobs import Along, Apart, apart, coordinate
+from lrtune.law.couplings import Along, Key
+from lrtune.law.knobs import Apart, apart, coordinate
 from lrtune.law.model import build
 from lrtune.law.observations import Measure, gather
 from lrtune.law.posterior import Size
@@ -22,8 +23,6 @@ _ROUNDS = 4
 _STILL = 0.05  # octaves: once no optimum moves by more, the rounds end
 _POWER, _FAR = 1.5, 4.0  # of the first guess: rise = height · min(octaves, _FAR)^_POWER
 _ROUGH = 0.5  # of its square: the variance of that guess
-
-Key = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from lrtune.errors import InputError
 from lrtune.law.knobs import coordinate
 from lrtune.records.record import TrialRecord
-from lrtune.rule.data import KnobLaw, Rule, Zero
-from lrtune.rule.drawn import locate, safe_range
+from lrtune.rule.data import RATE_UNIT, Draws, KnobLaw, Rule, Zero
+from lrtune.rule.drawn import locate, normal, safe_range
 from lrtune.rule.knob import Coordinate
 from lrtune.rule.knobs import all_safe, tried
 
@@ -38,6 +38,20 @@ def fixed(records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]) -> di
     found = {name: {float(f"{coordinate(record, name, knobs):.6g}") for record in ended} for name in knobs}
     needed = {each.relative for each in knobs.values()}
     return {name: values.pop() for name, values in found.items() if len(values) == 1 and name not in needed}
+
+
+def widened(draws: Draws, errors: Sequence[float]) -> Draws:
+    """Draws whose optima have a further error, of this sd in octaves at each cell; the same draw errs alike at all."""
+    count = len(draws.level)
+    # Pairs of draws are antithetic.
+    error = [(-1) ** d * normal((d // 2 * 0.7548776662 + 0.5) % 1) / RATE_UNIT for d in range(count)]
+    cells = [
+        cell._replace(off=tuple(round(off + sd * one) for off, one in zip(cell.off, error, strict=True)))
+        for cell, sd in zip(draws.cells, errors, strict=True)
+    ]
+    usual = sum(sd**2 for sd in errors) / len(errors) / RATE_UNIT**2
+    own = tuple(round(math.sqrt(sd**2 + usual)) for sd in draws.own_sd)
+    return draws._replace(cells=tuple(cells), own_sd=own)
 
 
 def knob_law(name: str, of: Coordinate, rule: Rule, zero: tuple[float, float] | None) -> KnobLaw:

@@ -15,8 +15,9 @@ from lrtune import __version__
 from lrtune.law.atoms import Array
 from lrtune.law.backfit import separated
 from lrtune.law.boundary import fit_boundary
-from lrtune.law.chosen import fixed, having, knob_law
+from lrtune.law.chosen import fixed, having, knob_law, widened
 from lrtune.law.conditions import advice, conditions, horizon
+from lrtune.law.couplings import Key
 from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
@@ -107,6 +108,7 @@ def fit_law(
                 tolerance,
                 level,
                 given[name].named(name) if name in given else "lr",
+                parts.errors[name],
             )
             for name, along in parts.records.items()
         }
@@ -134,9 +136,14 @@ def _summed(lost: Iterable[float | None]) -> float | None:
 
 
 def _fit_one(
-    gathered: Observations, wanted: tuple[str, ...], tolerance: float, level: float, quantity: str = "lr"
+    gathered: Observations,
+    wanted: tuple[str, ...],
+    tolerance: float,
+    level: float,
+    quantity: str = "lr",
+    errors: Mapping[Key, float] | None = None,
 ) -> LawFit:
-    """The fit along one knob; `quantity` is its coordinate in the formula."""
+    """The fit along one knob; `quantity` is its coordinate in the formula, `errors` are those of `Couplings`."""
     cells = gathered.cells
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
     model = build([cell.data for cell in cells], wanted, values)
@@ -149,6 +156,8 @@ def _fit_one(
         values=[sorted(set(column.tolist())) for column in values.T],
         extra=variance(scatters, len(cells) - len(wanted) - 1),
     )
+    if errors:
+        drawn = widened(drawn, [errors[tuple(row)] for row in values.tolist()])
     is_checked = any(record.is_check for cell in cells for record in cell.records)
     rule = Rule(
         form="drawn",

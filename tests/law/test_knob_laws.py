@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lrtune.law.backfit import separated
-from lrtune.law.knobs import Along, apart, coordinate
+from lrtune.law.couplings import Along
+from lrtune.law.knobs import apart, coordinate
 from lrtune.law.observations import Measure
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import Coordinate
@@ -100,3 +101,21 @@ def test_optima_of_two_knobs_are_found_by_turns() -> None:
         y = np.log([r.loss or 0.0 for r in records])
         a, b, _ = np.polyfit(x, y, 2, w=1 / np.sqrt(1e-6 + np.array([r.variance for r in records])))
         assert -b / (2 * a) == pytest.approx(BEST[name], abs=0.15)
+
+
+def test_a_knob_varied_at_one_value_of_another_leaves_its_optimum_in_doubt() -> None:
+    """The other stands an octave off: a coupling κ shifts the optimum by κ / 2h; its prior sd is ½ √(hh'): 0.18."""
+    cross = [run(x, -1) for x in np.linspace(-8, -4, 9)] + [run(-6, r) for r in np.linspace(-4, 0, 9)]
+    rng = np.random.default_rng(2)
+    errors = []
+    for runs in (cross, square()):
+        noisy = [replace(r, loss=(r.loss or 0) * math.exp(rng.normal(0, 0.001))) for r in runs]
+        found = apart(noisy, RATIO, known, Measure(), ("hidden_size",)).errors
+        errors.append(found["learning_rate"][(64.0,)])
+    assert errors[0] > 0.08 > 0.03 > errors[1]
+
+
+def test_runs_at_zero_that_all_ended_early_say_nothing_of_the_loss_there() -> None:
+    early = replace(run(-5, None), status="diverged", loss=None)
+    found = apart([*square(), early], RATIO, known, Measure(), ("hidden_size",))
+    assert not found.zeros and found.records["learning_rate"][-1].status == "diverged"

@@ -14,7 +14,8 @@ import numpy as np
 
 from lrtune.law.atoms import Array
 from lrtune.law.backfit import first_guess, stand
-from lrtune.law.knobs import Along, apart, coordinate
+from lrtune.law.couplings import Along
+from lrtune.law.knobs import apart, coordinate
 from lrtune.law.observations import Measure, measure_of, measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
