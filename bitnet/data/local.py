@@ -1,8 +1,12 @@
 """Local corpora: files of text or tables, folders of them, and folders that `datasets` saved."""
 
+import bz2
+import gzip
+import lzma
 import os
 import re
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +19,7 @@ from lrtune.trainer import InputError
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')  # a string or a bracket of JSON
 _DEEPEST = 200
 _PIECE = 2**20  # characters of a text file read at once
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 KINDS = {
     ".txt": "text",
@@ -78,7 +83,7 @@ def _texts(files: Iterable[Path]) -> Iterator[str]:
     """The text of each file; long files are split at line ends."""
     for file in files:
         try:
-            with open(file, encoding="utf-8-sig") as opened:
+            with _OPENERS.get(file.suffix.lower(), open)(file, "rt", encoding="utf-8-sig") as opened:
                 while piece := opened.read(_PIECE):
                     if len(piece) == _PIECE:
                         piece += opened.readline(_PIECE)
@@ -90,8 +95,8 @@ def _texts(files: Iterable[Path]) -> Iterator[str]:
                 f"dataset: expected UTF-8 text in {file}, but found byte 0x{error.object[error.start]:02x}: "
                 "a binary file or another encoding"
             ) from None
-        except OSError as error:
-            raise InputError(f"dataset: cannot read {file}: {error.strerror}") from None
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            raise InputError(f"dataset: cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _check_nesting(files: Iterable[Path]) -> None:
@@ -115,7 +120,7 @@ def _table(path: Path, kind: str, files: Sequence[Path], text_column: str | None
     if kind == "json":
         _check_nesting(file for file in files if file.suffix.lower() in KINDS)  # not those that are compressed
     datasets = import_datasets()
-    options: dict[str, Any] = {"sep": "\t"} if suffix(files[0]) == ".tsv" else {}
+    options: dict[str, Any] = {"sep": _separator(files[0])} if kind == "csv" else {}
     try:
         # Streaming reads the files in place; otherwise `datasets` copies them into a cache first. It creates locks
         # in the cache even when streaming.
@@ -128,6 +133,15 @@ def _table(path: Path, kind: str, files: Sequence[Path], text_column: str | None
         raise
     except Exception as error:
         raise InputError(f"dataset: cannot read {path} as {kind}: {first_line(error)}") from error
+
+
+def _separator(file: Path) -> str:
+    """The most frequent separator of the header; in a .tsv file a tab."""
+    if suffix(file) == ".tsv":
+        return "\t"
+    with _OPENERS.get(file.suffix.lower(), open)(file, "rt", encoding="utf-8-sig", errors="replace") as opened:
+        header = opened.readline(_PIECE)
+    return max(",;\t", key=header.count)
 
 
 def saved(path: Path, text_column: str | None, split: str) -> Source:

@@ -20,7 +20,7 @@ def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> 
     log_rate = sum(rule.draws.level) / len(rule.draws.level) * RATE_UNIT
     for index, (name, scale) in enumerate(rule.scales.items()):
         if scale.low == scale.high:
-            remarks.append(f"one {name} was trained, {scale.low:g}: no law over it")
+            remarks.append(f"one {name} was measured, {scale.low:g}: no law over it")
             continue
         exponents = [value / math.log2(scale.high / scale.low) for value in _moved(rule, rule.draws, index)]
         middle = sum(exponents) / len(exponents)

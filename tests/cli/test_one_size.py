@@ -44,7 +44,7 @@ def test_nothing_speaks_of_a_law_over_sizes(
 
 def test_the_report_speaks_of_no_law(folder: Path) -> None:
     page = (folder / "runs/one/report.html").read_text()
-    assert "One hidden_size was trained, 64: no law over it" in page
+    assert "One hidden_size was measured, 64: no law over it" in page
 
 
 def test_a_range_that_is_given_and_several_sizes_keep_theirs() -> None:

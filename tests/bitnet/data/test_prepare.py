@@ -79,6 +79,14 @@ def write_gzipped(path: Path) -> Path:
     return path / "d.jsonl.gz"
 
 
+def write_gzipped_texts(path: Path) -> Path:
+    folder = folder_of(path / "zipped", DOCUMENTS)
+    for file in folder.iterdir():
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    return folder
+
+
 def write_parquets(path: Path) -> Path:
     """A folder as the Hub lays it out: shards below a folder, and files that are no data beside it."""
     (path / "clone" / "data").mkdir(parents=True)
@@ -141,14 +149,29 @@ def write_saved_splits(path: Path) -> Path:
         lambda path: folder_of(path / "sources", DOCUMENTS, ".py"),
         write_jsonl,
         write_gzipped,
+        write_gzipped_texts,
         write_parquets,
         write_separated(",", ".csv"),
+        write_separated(";", ".csv"),
         write_separated("\t", ".tsv"),
         write_arrow,
         write_saved,
         write_saved_splits,
     ],
-    ids=["txt", "other text", "jsonl", "jsonl.gz", "parquet", "csv", "tsv", "arrow", "saved", "saved splits"],
+    ids=[
+        "txt",
+        "other text",
+        "jsonl",
+        "jsonl.gz",
+        "txt.gz",
+        "parquet",
+        "csv",
+        "csv with ;",
+        "tsv",
+        "arrow",
+        "saved",
+        "saved splits",
+    ],
 )
 def test_every_format_gives_every_document_once(write: Callable[[Path], Path], tmp_path: Path, cache: Path) -> None:
     pytest.importorskip("datasets")
