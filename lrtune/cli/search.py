@@ -84,7 +84,8 @@ def _fitted(study: Study, options: dict[str, Any]) -> tuple[Study, str]:
 
     usual, parts, timed = quick_study(), shares(options["workers"], options["device"]), trainer_of(study).step_seconds
     own = ("trainer", "command", "options", "scales", "knobs", "widths", "budget")
-    if timed is None or parts[0].device != "cpu" or any(getattr(study, name) != getattr(usual, name) for name in own):
+    is_built_in = all(getattr(study, name) == getattr(usual, name) for name in own)
+    if timed is None or not is_built_in or options["engine"] != "local" or parts[0].device != "cpu":
         return study, ""
     return fitted(study, timed(study), len(parts))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lrtune.study.study import Study
 
-_RUNS = 6  # whole runs at each width until every answer is supported: 5.7 in replayed searches (studies/quick)
+_RUNS = 6  # whole runs' worth of steps at each width until every answer is supported: 5.0 to 6.0 (studies/quick)
 _LEAST = 2  # widths, for a law
 
 

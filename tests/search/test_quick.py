@@ -43,6 +43,7 @@ def test_one_worker_needs_twice_the_time_of_two() -> None:
     "flags",
     [
         ["--budget", "10m"],
+        ["--engine", "inline"],
         ["--dataset", "other.txt"],
         ["--option", "depth=2"],
         ["--scale", "depth=2,4"],
