@@ -16,7 +16,7 @@ def defiance(records: Iterable[TrialRecord]) -> str:
     if first is None:
         return ""
     sign = -1 if first.maximize else 1
-    ruled_out = f"{sign * first.beaten['loss']:.4g} was ruled out at step {first.beaten.get('step', 0):g}"
+    ruled_out = f"{sign * first.beaten['loss']:.4g} had seemed out of reach at step {first.beaten.get('step', 0):g}"
     return (
         f"trial {first.trial} (rate {first.learning_rate:.3g} at hidden {first.hidden_size}) ended at "
         f"{first.measure:.4g} although {ruled_out}: runs at lower rates no longer end those at higher ones"

@@ -8,6 +8,7 @@ the share of loss at a rate of 0.01, which decays with the schedule.
 
 found       share of sweeps in which the first beaten run above the best rate ended within 2% of the best finished run;
             of those in which one was beaten
+costs       steps that this run trains after its verdict, as a share of a run, mean
 saved, wrong
             steps not trained, and cut runs that end within 1% of their sweep's best per sweep: by the usual verdicts,
             with a double margin, and by peers at the run's rate or above it alone
@@ -41,6 +42,7 @@ class Tally:
     sweeps: int = 0
     checks: int = 0
     found: int = 0
+    costs: float = 0.0
     saved: dict[str, list[float]] = field(default_factory=lambda: {USUAL: [], DOUBLE: [], ABOVE: []})
     wrong: dict[str, int] = field(default_factory=lambda: {USUAL: 0, DOUBLE: 0, ABOVE: 0})
 
@@ -62,12 +64,14 @@ class Tally:
                 if peer is not None and kind == "beaten" and not is_checked and is_above(run.curve, peer):
                     is_checked = True
                     self.checks += 1
+                    self.costs += 1 - run.curve.steps[count - 1] / run.curve.steps[-1]
                     self.found += run.final <= (peer.final_loss or math.inf) * (1 + POLICY.regret)
 
     def row(self, name: str) -> str:
+        costs = f"{self.costs / self.checks:.0%}" if self.checks else "–"
         saved = [f"{sum(values) / len(values):.1%}" for values in self.saved.values()]
         wrong = [f"{count / self.sweeps:.2f}" for count in self.wrong.values()]
-        return f"| {' | '.join([name, f'{self.found} of {self.checks}', *saved, *wrong])} |"
+        return f"| {' | '.join([name, f'{self.found} of {self.checks}', costs, *saved, *wrong])} |"
 
 
 def is_above(curve: Curve, peer: Curve) -> bool:
@@ -124,8 +128,8 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=10)
     parser.add_argument("--draws", type=int, default=60)
     given = parser.parse_args()
-    print(f"| curves | found | saved: {USUAL} | {DOUBLE} | {ABOVE} | wrong: {USUAL} | {DOUBLE} | {ABOVE} |")
-    print("|---" * 8 + "|")
+    print(f"| curves | found | costs | saved: {USUAL} | {DOUBLE} | {ABOVE} | wrong: {USUAL} | {DOUBLE} | {ABOVE} |")
+    print("|---" * 9 + "|")
     for name in SETS:
         tally = Tally()
         for runs in recorded(STUDIES / f"{name}.jsonl", given.orders):
