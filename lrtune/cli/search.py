@@ -53,10 +53,11 @@ def search(
     settings = settle(context, study_file, space, training, program, sweep, meeting)
     folder = watching.out or default_folder(settings.study)
     options = search_options(running, meeting) | {"activate": activate}
-    from lrtune.search.plan import plan
+    from lrtune.search.plan import check_budget, plan
 
     if dry_run:
         say_import(settings.study)
+    check_budget(settings.study)
     study, pace = _fitted(check_before(settings.study, options), options)
     settings = replace(settings, study=study)
     if dry_run:

@@ -57,6 +57,7 @@ def test_a_knob_is_searched_and_shown_beside_the_rate(capfd: pytest.CaptureFixtu
         (["--knob", "adam_lr=1..2*other"], "expected learning_rate or another knob after the sign, but got 'other'"),
         (["--knob", "adam_lr=1..2", "--design", "grid"], "knobs.adam_lr: a grid searches the learning rate alone"),
         (["--knob", "depth=1..2", "--scale", "depth=1,2"], "knobs.depth: expected a name of its own"),
+        (["--knob", "adam_lr=1..2", "--knob", "b=1..2"], "budget.trials: expected at least 9, 3 for each of"),
     ],
 )
 def test_a_bad_knob_is_one_line(words: list[str], why: str, capfd: pytest.CaptureFixture[str]) -> None:
