@@ -84,7 +84,7 @@ def figure(found: dict[int, list[TrialRecord]], path: Path) -> None:
     """Loss above the best of each width, a panel for each."""
     import altair
 
-    grids = {width: means(runs) for width, runs in found.items()}
+    grids = {width: means(runs) for width, runs in found.items() if len(means(runs)) > 3}
     rows = [
         {"hidden": width, "muon": f"{2**m:.3g}", "adam": f"{2**a:.3g}", "above": loss / min(grid.values()) - 1}
         for width, grid in grids.items()
