@@ -28,8 +28,10 @@ def in_units_of(rule: Rule, asked: Mapping[str, float]) -> dict[str, float]:
         if rate is None and own in place:
             continue
         if rate is None:
-            need = "batch_tokens" if "batch_tokens" in scales else own
-            raise InputError(f"{given}: expected {need} too, since the law of this rule is over {', '.join(scales)}")
+            if "batch_tokens" in scales:
+                over = ", ".join(scales)
+                raise InputError(f"{given}: expected batch_tokens too, since the law of this rule is over {over}")
+            raise InputError(f"{given}: expected {own} instead, since the runs did not say how many tokens a step has")
         value = place[given] * rate if own == "tokens" else math.ceil(place[given] / rate)
         if abs(place.setdefault(own, float(value)) - value) > max(_ROUNDING * value, 1.0):
             raise InputError(

@@ -59,7 +59,7 @@ def test_tokens_and_steps_must_agree():
         recommend(512, rule=known, tokens=4e5, steps=200)
     with pytest.raises(InputError, match=message):
         recommend(512, rule=power_rule(conditions={"tokens_per_step": 1e3}), tokens=4e5, steps=200)
-    with pytest.raises(InputError, match="tokens: expected steps too, since the law of this rule is over hidden_size"):
+    with pytest.raises(InputError, match="tokens: expected steps instead, since the runs did not say how many tokens"):
         recommend(512, rule=rule(), tokens=4e5)
 
 
