@@ -19,7 +19,9 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import Rule
 from lrtune.rule.answer import answer
 from lrtune.rule.drawn import interval, locate
+from lrtune.rule.knob import Coordinate
 from lrtune.search.events import OnEvent, ignore
+from lrtune.study.knob import coordinates
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
 
@@ -104,14 +106,14 @@ def run_transfer(
         records[name] = result.records
         if result.interrupted is not None:
             return Transfers(found=(), records=records, interrupted=result.interrupted)
-    transfers = compare_transfers(records, tolerance=study.budget.tolerance)
+    transfers = compare_transfers(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs))
     for one in transfers.found:
         own = replace(of(study, one.name), budget=Budget(tolerance=study.budget.tolerance))
         result = run_fixed(own, _carried(own, one, records[one.name]), out / one.name, **options)
         records[one.name] = result.records
         if result.interrupted is not None:
             return Transfers(found=(), records=records, interrupted=result.interrupted)
-    transfers = compare_transfers(records, tolerance=study.budget.tolerance)
+    transfers = compare_transfers(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs))
     write_whole(out / REPORT, to_markdown(transfers))
     return transfers
 
@@ -143,8 +145,16 @@ def of(study: Study, name: str) -> Study:
     return replace(study, name=f"{study.name}-{name}", options={**study.options, OPTION: name}, arms={})
 
 
-def compare_transfers(records: Mapping[str, Sequence[TrialRecord]], *, tolerance: float = 0.01) -> Transfers:
+def compare_transfers(
+    records: Mapping[str, Sequence[TrialRecord]],
+    *,
+    tolerance: float = 0.01,
+    knobs: Mapping[str, Coordinate] | None = None,
+) -> Transfers:
     """Fit the law of each parametrization's records, and carry the smallest common size's rate to the largest.
+
+    Args:
+        knobs: those of the study; each size has its best values of them.
 
     Raises:
         RunFailedError: the runs of one support no rule.
@@ -152,7 +162,7 @@ def compare_transfers(records: Mapping[str, Sequence[TrialRecord]], *, tolerance
     rules = {}
     for name, runs in records.items():
         try:
-            rules[name] = fit_run([replace(run, arm=None) for run in runs], tolerance=tolerance).rule
+            rules[name] = fit_run([replace(run, arm=None) for run in runs], tolerance=tolerance, knobs=knobs).rule
         except NoRuleError as error:
             raise RunFailedError(f"{OPTION} {name}: no rule: {error}") from None
     sizes = _common_sizes(rules.values())

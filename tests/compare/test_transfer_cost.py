@@ -11,6 +11,7 @@ from lrtune.cli import run as run_cli
 from lrtune.compare.transfer import check, compare_transfers, run_transfer, section, sentence, to_markdown
 from lrtune.errors import InputError, RunFailedError
 from lrtune.records.record import TrialRecord
+from lrtune.rule.knob import Coordinate
 from lrtune.study.study import Budget, Study
 from lrtune.study.toml import to_toml
 
@@ -58,6 +59,16 @@ def test_the_rate_carried_to_the_largest_size_costs_what_the_curve_says() -> Non
     assert words.startswith("transfer of the best rate from hidden size 32 to 128 costs 0.")
     assert "% under mup, " in words and words.endswith("% under standard") and words in to_markdown(done)
     assert [row[0] for row in section(done).rows] == ["standard", "mup"] and not done.notes
+
+
+def test_a_knob_far_from_its_best_is_not_taken_for_the_cost_of_the_rate() -> None:
+    def with_knob(run: TrialRecord, octaves: int) -> TrialRecord:
+        assert run.loss is not None
+        return replace(run, knobs={"adam_lr": 0.01 * 2.0**octaves}, loss=run.loss + 0.1 * octaves**2)
+
+    runs = {kind: [with_knob(run, i % 5 - 2) for i, run in enumerate(sweep(kind))] for kind in ("standard", "mup")}
+    standard, mup = compare_transfers(runs, knobs={"adam_lr": Coordinate()}).found
+    assert standard.regret == pytest.approx(0.4 / 4.0, rel=0.3) and mup.regret < 0.01
 
 
 def test_sizes_that_not_all_have_are_not_carried_to() -> None:
