@@ -62,13 +62,16 @@ def test_the_rate_carried_to_the_largest_size_costs_what_the_curve_says() -> Non
 
 
 def test_a_knob_far_from_its_best_is_not_taken_for_the_cost_of_the_rate() -> None:
-    def with_knob(run: TrialRecord, octaves: int) -> TrialRecord:
+    def with_knob(run: TrialRecord, i: int) -> TrialRecord:
+        # With seed 1 the knob goes off as the rate rises, at 128 as it falls: alone the rates would look the same.
+        above = i % 18 // 2
+        octaves = run.seed * (above if run.hidden_size == 32 else 8 - above) / 2.5
         assert run.loss is not None
         return replace(run, knobs={"adam_lr": 0.01 * 2.0**octaves}, loss=run.loss + 0.1 * octaves**2)
 
-    runs = {kind: [with_knob(run, i % 5 - 2) for i, run in enumerate(sweep(kind))] for kind in ("standard", "mup")}
-    standard, mup = compare_transfers(runs, knobs={"adam_lr": Coordinate()}).found
-    assert standard.regret == pytest.approx(0.4 / 4.0, rel=0.3) and mup.regret < 0.01
+    runs = {kind: [with_knob(run, i) for i, run in enumerate(sweep(kind))] for kind in ("standard", "mup")}
+    standard, _ = compare_transfers(runs, knobs={"adam_lr": Coordinate()}).found
+    assert standard.regret == pytest.approx(0.4 / 4.0, rel=0.3) and standard.exponent == pytest.approx(-1, abs=0.25)
 
 
 def test_sizes_that_not_all_have_are_not_carried_to() -> None:
