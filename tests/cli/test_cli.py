@@ -527,6 +527,7 @@ def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
         "from lrtune.__main__ import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'optuna', 'numpy', 'scipy', 'altair', 'datasets', 'rich'} & set(sys.modules)\n"
+        "heavy |= {'lrtune.cli.search', 'lrtune.study', 'lrtune.records', 'lrtune.trainer'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
