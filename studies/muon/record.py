@@ -22,12 +22,13 @@ OPTIONS: dict[str, Any] = {
 STEPS, REPORTS = 300, 6
 # Doublings of Muon's rate from 0.04 and of AdamW's from 0.02, in steps of two.
 COARSE = {
-    32: (range(-5, 6, 2), range(-3, 4, 2)),
-    64: (range(-5, 2, 2), range(-3, 2, 2)),
-    128: (range(-5, 2, 2), range(-3, 2, 2)),
+    32: (range(-11, 6, 2), range(-3, 4, 2)),
+    64: (range(-11, 2, 2), range(-3, 2, 2)),
+    128: (range(-11, 2, 2), range(-3, 2, 2)),
 }
-# The best pair of each width so far, in these doublings: two seeds are recorded within one doubling of it.
-BEST: dict[int, tuple[int, int]] = {32: (-1, 1)}
+# Width and pair, in these doublings, around which two seeds are recorded, one doubling to either side: the best of the
+# coarse grid, and the best of a first, shorter one.
+NEAR = ((32, -1, 1), (32, -5, 1), (64, -5, -1), (128, -5, -1))
 
 
 def pair(muon: int, adam: int) -> tuple[float, float]:
@@ -56,8 +57,8 @@ def runs(tokens: Path) -> list[Run]:
     """All runs, those of the coarse grid first."""
     coarse = [run(tokens, width, m, a, 0) for width, (muon, adam) in COARSE.items() for m in muon for a in adam]
     near = [
-        run(tokens, width, best[0] + m, best[1] + a, seed)
-        for width, best in BEST.items()
+        run(tokens, width, muon + m, adam + a, seed)
+        for width, muon, adam in NEAR
         for seed in (0, 1)
         for m in (-1, 0, 1)
         for a in (-1, 0, 1)
