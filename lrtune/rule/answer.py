@@ -59,7 +59,7 @@ def answer(
     verdict = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
     along = along_knobs(rule, place.scales, verdict.rate)
     lost = together([verdict.lost, *(one.lost for one in along.values())]) if verdict.lost else None
-    doubt = far or verdict.doubt or _doubt_of_knobs(rule, along, lost)
+    doubt = far or _doubt_of_knobs(rule, along, lost) or verdict.doubt
     if doubt:
         notes.insert(0, str(doubt))
     if rule.provisional:

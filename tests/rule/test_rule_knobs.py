@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import knob_rule
 from omegaconf import OmegaConf
 
 from lrtune import get_learning_rate, recommend
@@ -253,3 +254,9 @@ def test_a_knob_cannot_be_relative_to_one_that_may_be_zero() -> None:
     }
     with pytest.raises(InputError, match=r"knobs\.b: expected a coordinate relative to"):
         parse_rule(rule_to_json(fitted()._replace(knobs=knobs)))
+
+
+def test_a_doubt_about_the_cost_names_the_cost_of_all_knobs() -> None:
+    far = knob_rule().recommend(1024)
+    assert far.regret is not None and not far.supported
+    assert f"its knobs together may cost {far.regret:.0%} of loss" in far.warnings[0]
