@@ -228,7 +228,7 @@ class KnobAdvice(NamedTuple):
             ``/learning_rate`` if it is of their product.
         law: in one sentence.
         basis, supported, doubt: as of the learning rate.
-        matters: False if every value that was tried costs at most `tolerance`.
+        matters: False if every value that was tried at any size costs at most `tolerance`.
         regret, regret_90: expected relative loss above the best, and its 90% quantile.
         safe_low, safe_high: values that cost at most `tolerance` with 90% probability, or None.
     """

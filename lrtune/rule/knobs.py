@@ -90,9 +90,9 @@ def _along(name: str, law: KnobLaw, scales: Mapping[str, float], values: Mapping
     ends = interval(at.optimum, whole.level, smooth=at.measured is None)
     reach = math.log2(WIDEST)
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
-    matters = not (span and all_safe(at, best, span, whole.tolerance))
-    safe = safe_range(at, best, whole.tolerance)
     every = tried(rule.cells)
+    matters = not (every and all_safe(at, best, every, whole.tolerance))
+    safe = safe_range(at, best, whole.tolerance)
     if not matters and safe and every:
         safe = max(safe[0], every[0]), min(safe[1], every[1])
     low, middle, high, *safes = (law.coordinate.value(2.0**x, values) for x in (ends[0], best, ends[1], *(safe or ())))
