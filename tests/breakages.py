@@ -1119,9 +1119,9 @@ BREAKAGES = (
     Breakage(
         "search: an untrained target must be as certain as a trained one",
         "lrtune/search/sampling/model.py",
-        "if t in space.places]\n        if trained",
-        "]\n        if trained",
-        ("search/test_adaptive.py",),
+        "if target in space.places]\n    if trained",
+        "]\n    if trained",
+        ("search/test_adaptive.py", "search/sampling/test_knobs.py"),
     ),
     Breakage(
         "sampler: pruned trials say nothing",

@@ -1,6 +1,7 @@
 """What many tests are made of: rules, records, sweeps."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from lrtune.law.fit import fit_law
@@ -34,19 +35,31 @@ def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: An
     return rule._replace(**changes)
 
 
+def finished_run(
+    width: int, rate: float, loss: float, knobs: Mapping[str, float], *, trial: int = 0, seed: int = 0
+) -> TrialRecord:
+    """A run of 100 steps to its end."""
+    return TrialRecord(
+        trial=trial,
+        hidden_size=width,
+        learning_rate=rate,
+        seed=seed,
+        knobs=knobs,
+        status="finished",
+        steps=100,
+        steps_done=100,
+        loss=loss,
+    )
+
+
 def knob_rule() -> Rule:
     """A rule with a best rate of 0.64 / width and a best ratio of `adam_lr` to it of a quarter, at 32 and 64."""
     runs = [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=0.64 / width * 2.0**u,
-            seed=0,
-            status="finished",
-            steps=100,
-            steps_done=100,
-            loss=3 * math.exp(0.02 * u**2 + 0.01 * v**2),
-            knobs={"adam_lr": 0.16 / width * 2.0 ** (u + v)},
+        finished_run(
+            width,
+            0.64 / width * 2.0**u,
+            3 * math.exp(0.02 * u**2 + 0.01 * v**2),
+            {"adam_lr": 0.16 / width * 2.0 ** (u + v)},
         )
         for width in (32, 64)
         for u, v in [(0, 0), (-1, 0), (1, 0), (2, 0), (-2, 0), (0, 1), (0, -1), (0, 2), (0, -2)]

@@ -33,6 +33,7 @@ class Guess:
     height: dict[str, float]
 
     def along(self, key: Key, name: str, x: float) -> Along:
+        """How a run at log2 coordinate `x` of a cell stands along a knob."""
         distance = x - self.best.get(key, {}).get(name, x)
         rise = self.height[name] * _power(distance)
         return Along(rise, distance, _ROUGH * rise**2)
@@ -126,6 +127,7 @@ def _power(distance: float) -> float:
 def first_guess(
     records: Sequence[TrialRecord], scales: Sequence[str], coordinates: Mapping[str, Coordinate], measure: Measure
 ) -> Guess:
+    """What the best run of each cell and one height a knob say of all runs."""
     names = (FIRST, *coordinates)
     lowest: dict[Key, tuple[float, dict[str, float]]] = {}
     runs = []

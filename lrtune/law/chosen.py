@@ -58,11 +58,11 @@ def knob_law(name: str, of: Coordinate, rule: Rule, zero: tuple[float, float] | 
     """The law of a knob, with what its answers need of the rule along it; it says if the knob does not matter."""
     cells = [cell._replace(safe_low=None, safe_high=None, loss=None, sensitivity=None) for cell in rule.cells]
     assert rule.draws is not None
-    low, high = tried(cells) or (0.0, 0.0)
-    flat = low < high
+    span = tried(cells) or (0.0, 0.0)
+    (low, high), flat = span, span[0] < span[1]
     for cell in cells:
-        place, best, span = locate(rule, rule.draws, cell.scales), math.log2(cell.learning_rate), tried([cell])
-        flat = flat and span is not None and all_safe(place, best, span, rule.tolerance)
+        place, best = locate(rule, rule.draws, cell.scales), math.log2(cell.learning_rate)
+        flat = flat and all_safe(place, best, span, rule.tolerance)
         safe = safe_range(place, best, rule.tolerance) if flat else None
         low, high = (max(low, safe[0]), min(high, safe[1])) if safe else (low, high)
     reason = rule.reason

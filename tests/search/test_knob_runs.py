@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
@@ -127,17 +128,7 @@ def test_a_knob_that_the_trainer_ignores_is_named_once(tmp_path: Path) -> None:
 
 
 def _finished(number: int, loss: float, task: Task) -> TrialRecord:
-    return TrialRecord(
-        trial=number,
-        hidden_size=task.hidden_size,
-        learning_rate=task.learning_rate,
-        seed=task.seed,
-        knobs=task.knobs,
-        status="finished",
-        steps=20,
-        steps_done=20,
-        loss=loss,
-    )
+    return finished_run(task.hidden_size, task.learning_rate, loss, task.knobs, trial=number, seed=task.seed)
 
 
 def blind(trial: Trial) -> None:

@@ -1,9 +1,8 @@
 """The model of a search over several knobs: one `SearchModel` for each.
 
 A knob's model sees the same runs with the expected rise along all other knobs taken out (see `lrtune.law.knobs`), so it
-is the model of one rate.
-The next run explores the knob, place and value from which the regret falls furthest; its other knobs are near their
-best.
+is the model of one rate. The next run explores one knob: the one, with the place and value, from which the regret falls
+most. Its other knobs are near their best.
 """
 
 import math
@@ -21,7 +20,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
 from lrtune.search.sampling.assessment import MOST, Assessment
-from lrtune.search.sampling.model import QUICK, SURE, Accuracy, Posterior, SearchModel
+from lrtune.search.sampling.model import QUICK, SURE, Accuracy, Posterior, SearchModel, suffices
 from lrtune.search.sampling.space import Place, Space, place_of
 from lrtune.study.knob import Knob
 
@@ -53,7 +52,7 @@ class KnobsModel:
         self.coordinates = {name: knob.coordinate for name, knob in knobs.items()}
         self.plain = SearchModel(seed, scales)  # all runs, by rate alone
         self._runs: dict[int, TrialRecord] = {}
-        self._last: tuple[object, Fit] | None = None
+        self._last: dict[Accuracy, tuple[object, Fit]] = {}
 
     def take(self, number: int, record: TrialRecord | None) -> None:
         """Add an ended run once."""
@@ -89,10 +88,10 @@ class KnobsModel:
 
     def fit(self, space: Space, accuracy: Accuracy = QUICK) -> Fit:
         """The models of all knobs on the ended runs. Cached."""
-        key = (space, accuracy, len(self.plain.taken))
-        if self._last is None or self._last[0] != key:
-            self._last = key, self._fitted(space, accuracy)
-        return self._last[1]
+        key = (space, len(self.plain.taken))
+        if accuracy not in self._last or self._last[accuracy][0] != key:
+            self._last[accuracy] = key, self._fitted(space, accuracy)
+        return self._last[accuracy][1]
 
     def _fitted(self, space: Space, accuracy: Accuracy) -> Fit:
         names, records = (FIRST, *self.knobs), list(self._runs.values())
@@ -173,13 +172,12 @@ class KnobsModel:
             return self.plain.assess(space, confidence=confidence, look_ahead=False)
         for accuracy in (QUICK, SURE):
             fit = self.fit(space, accuracy)
-            rate = fit.models[FIRST].assess(space, look_ahead=False)
+            rate = fit.models[FIRST].assess(space, look_ahead=False, accuracies=(accuracy,))
             total = self._regret(fit, space)
-            worst = np.max(np.stack([*total.values()]), axis=0)
-            regret_90 = float(np.quantile(worst, confidence))
-            settled = not rate.lacking and rate.no_signal is None and not any(known.at_edge for known in rate.known)
-            settled = settled and not self._lacks_zero()
-            enough = settled and regret_90 < space.tolerance
+            open_ended = (
+                rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
+            )
+            enough = not open_ended and suffices(space, total, space.tolerance, confidence)
             if not enough:
                 break
         known = tuple(
@@ -190,7 +188,7 @@ class KnobsModel:
         return replace(
             rate,
             known=known,
-            regret_90=regret_90,
+            regret_90=float(np.quantile(np.max(np.stack([*total.values()]), axis=0), confidence)),
             enough=enough,
             exhausted=not enough and runs >= MOST * len(space.targets) * (1 + len(self.knobs)),
         )

@@ -71,9 +71,28 @@ class Posterior:
     advice: Mapping[Place, Advice]
 
     @property
+    def regrets(self) -> dict[Place, Array]:
+        """The regret of each target's advice, by draw, (N,)."""
+        return {target: advice.by_draw for target, advice in self.advice.items()}
+
+    @property
     def worst(self) -> Array:
         """The worst regret over all targets, by draw, (N,)."""
-        return np.asarray(np.max(np.stack([advice.by_draw for advice in self.advice.values()]), axis=0))
+        return np.asarray(np.max(np.stack([*self.regrets.values()]), axis=0))
+
+
+def suffices(space: Space, regrets: Mapping[Place, Array], tolerance: float, confidence: float) -> bool:
+    """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
+
+    Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
+    """
+    trained = [regrets[target] for target in space.targets if target in space.places]
+    if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
+        return False
+    others = [regrets[target] for target in space.targets if target not in space.places]
+    return all(
+        float(each.mean()) <= tolerance and float(np.quantile(each, 0.9)) <= WORST_FACTOR * tolerance for each in others
+    )
 
 
 class SearchModel:
@@ -187,7 +206,7 @@ class SearchModel:
             if within:
                 where = space.places[int(np.argmin(space.costs))] if place is None else place
                 return Choice(place=posterior.places.index(where), x=within[0], gain=0.0)
-        if place is None and self._suffices(space, posterior, space.tolerance, 0.9):
+        if place is None and suffices(space, posterior.regrets, space.tolerance, 0.9):
             edges = (t for t in space.targets if t in space.places and self._at_edge(space, posterior, t))
             place = next(iter(self.lacking(space, running)), next(edges, None))
         return self.choice(space, posterior, running, rng, place=place)
@@ -233,15 +252,19 @@ class SearchModel:
         confidence: float = 0.9,
         tolerance: float | None = None,
         look_ahead: bool = True,
+        accuracies: Sequence[Accuracy] = (QUICK, SURE),
     ) -> Assessment:
-        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
+        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started.
+
+        The first of `accuracies` that says "not enough" is believed, else the last.
+        """
         tolerance = space.tolerance if tolerance is None else tolerance
         lacking, flat = self.lacking(space), self.flat(tolerance)
-        for accuracy in (QUICK, SURE):
+        for accuracy in accuracies:
             posterior = self.posterior(space, accuracy=accuracy)
             known = tuple(self.known(space, posterior, target) for target in space.targets)
-            suffices = self._suffices(space, posterior, tolerance, confidence)
-            enough = suffices and not lacking and flat is None and not any(one.at_edge for one in known)
+            is_low = suffices(space, posterior.regrets, tolerance, confidence)
+            enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
             if not enough:
                 break
         rng = np.random.default_rng([self.seed, count, 1])
@@ -258,20 +281,6 @@ class SearchModel:
             lacking=tuple(self._scales(place) for place in lacking),
             ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
             regret_ahead=tuple(regrets),
-        )
-
-    def _suffices(self, space: Space, posterior: Posterior, tolerance: float, confidence: float) -> bool:
-        """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
-
-        Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
-        """
-        trained = [posterior.advice[t].by_draw for t in space.targets if t in space.places]
-        if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
-            return False
-        others = [posterior.advice[t] for t in space.targets if t not in space.places]
-        return all(
-            each.regret <= tolerance and float(np.quantile(each.by_draw, 0.9)) <= WORST_FACTOR * tolerance
-            for each in others
         )
 
     def _at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
