@@ -102,7 +102,7 @@ def _compare_parametrizations(
 
     done = run_transfer(settings.study, names, folder, watched=watched, **options)
     if done.found and watching.json_lines:
-        figures = ("name", "exponent", "low", "high", "carried", "best", "regret", "regret_90")
+        figures = ("name", "exponent", "low", "high", "carried", "best", "loss", "regret", "regret_90")
         rows = [{name: getattr(one, name) for name in figures} for one in done.found]
         result(json.dumps({"event": "compared", "says": sentence(done), "parametrizations": rows}))
     elif done.found:

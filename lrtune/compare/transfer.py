@@ -48,6 +48,7 @@ class Transfer:
         sizes: between which the rate is carried.
         exponent, low, high: of the best rate over these sizes, with the rule's interval.
         carried, best: the smallest size's best rate, and the largest's.
+        loss: fitted, at the largest size and its best rate; None if unknown. A rate may carry over to a worse model.
         regret, regret_90: what the carried rate costs at the largest size, as a share of loss: mean, 90% quantile.
     """
 
@@ -59,6 +60,7 @@ class Transfer:
     high: float
     carried: float
     best: float
+    loss: float | None
     regret: float
     regret_90: float
 
@@ -200,6 +202,7 @@ def transfer_of(name: str, rule: Rule, sizes: Sizes) -> Transfer:
         high=high,
         carried=carried,
         best=best.learning_rate,
+        loss=next((cell.loss for cell in rule.cells if dict(cell.scales) == large), None),
         regret=cost.at_regret,
         regret_90=cost.at_regret_90,
     )
@@ -227,19 +230,31 @@ def sentence(transfers: Transfers) -> str:
 def section(transfers: Transfers) -> Section:
     """One row for each parametrization."""
     small, large = transfers.found[0].sizes
-    header = [OPTION, "exponent", f"best at {small:g}", f"best at {large:g}", "transfer costs", "at most (90%)"]
+    header = [
+        OPTION,
+        "exponent",
+        f"best at {small:g}",
+        f"best at {large:g}",
+        f"loss at {large:g}",
+        "transfer costs",
+        "at most (90%)",
+    ]
     rows = [
         [
             one.name,
             f"{one.exponent:.2f} ({one.low:.2f} … {one.high:.2f})",
             f"{one.carried:.3g}",
             f"{one.best:.3g}",
+            "–" if one.loss is None else f"{one.loss:.4g}",
             _share(one.regret),
             _share(one.regret_90),
         ]
         for one in transfers.found
     ]
-    note = f"The transfer trains hidden size {large:g} at the best rate of {small:g}; its cost is a share of loss."
+    note = (
+        f"The transfer trains hidden size {large:g} at the best rate of {small:g}; its cost is a share of loss. "
+        f"Loss at {large:g}: at its best rate."
+    )
     return Section("The best rate over the sizes", header, rows, note)
 
 

@@ -59,6 +59,10 @@ def test_the_rate_carried_to_the_largest_size_costs_what_the_curve_says() -> Non
     assert words.startswith("transfer of the best rate from hidden size 32 to 128 costs 0.")
     assert "% under mup, " in words and words.endswith("% under standard") and words in to_markdown(done)
     assert [row[0] for row in section(done).rows] == ["standard", "mup"] and not done.notes
+    assert all(
+        one.loss is not None and f"{one.loss:.4g}" in row
+        for one, row in zip(done.found, section(done).rows, strict=True)
+    )
 
 
 def test_a_knob_far_from_its_best_is_not_taken_for_the_cost_of_the_rate() -> None:
