@@ -33,7 +33,7 @@ class Run:
     Attributes:
         tokens: a prepared token folder. options: all else that the trainer is given.
         base: the options of its study; the record names the ones in which the run departs from them.
-        knobs: what a search would choose beside the rate.
+        knobs: values of other quantities that a search would choose.
     """
 
     arm: str

@@ -156,7 +156,7 @@ Knob = Annotated[
     list[str] | None,
     typer.Option(
         "--knob",
-        help="Searched beside the rate, and its range: LO..HI, LO..HI*learning_rate (a ratio), LO..HI/learning_rate "
+        help="Another quantity to search, with its range: LO..HI, LO..HI*learning_rate (a ratio), LO..HI/learning_rate "
         "(a product); 0, before it adds zero.",
         metavar="NAME=LO..HI",
         rich_help_panel=_STUDY,

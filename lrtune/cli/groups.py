@@ -124,8 +124,8 @@ class Columns:
         typer.Option(
             "--knob",
             metavar="NAME=COL",
-            help="What was chosen beside the rate, and its column: COL, COL*learning_rate (its law is one of the "
-            "ratio) or COL/learning_rate (of the product).",
+            help="Another quantity that the sweep varied, with its column: COL, COL*learning_rate (its law is one of "
+            "the ratio) or COL/learning_rate (of the product).",
         ),
     ] = None
     minimize_over: Annotated[

@@ -42,7 +42,7 @@ def fit(
         sources: DataFrames (pandas, polars, Arrow), lists of mappings, paths of tables and folders, storage URLs.
         lr, loss: columns of the learning rate and the loss; default: guessed from the column names.
         seed: column of the seed.
-        knobs: what was chosen beside the rate, and its column: ``{"adam_lr": "alr"}``; ``"alr*learning_rate"`` if its
+        knobs: another quantity that was varied, with its column: ``{"adam_lr": "alr"}``; ``"alr*learning_rate"`` if its
             law is one of the ratio to the rate, ``"wd/learning_rate"`` of the product with it.
         minimize_over: further swept columns; at each rate the best value counts.
         maximize: higher is better.

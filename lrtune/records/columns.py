@@ -55,7 +55,7 @@ class Columns:
             loss is the study's value or a user attribute.
         scales: scale name → column; None for a guessed hidden size alone.
         seed: column of the seed (numbers or names); without one, every run counts as a separate seed.
-        knobs: what was chosen beside the rate: name → column of its values, with ``*learning_rate`` or
+        knobs: other quantities that were varied: name → column of its values, with ``*learning_rate`` or
             ``/learning_rate`` after it if the law is one of a ratio or of a product.
         minimize_over: further swept columns; only their best value at each rate counts.
         maximize: higher is better; the measure is negated. Implied for an Optuna study that maximises.

@@ -23,7 +23,7 @@ class TrialRecord:
         trial: number in its study.
         hidden_size, learning_rate, seed: settings of the run; the rate is the peak, after warm-up.
         scales: the other swept scales by name.
-        knobs: values of what the search chose beside the rate, by name.
+        knobs: values of the other quantities that the search chose, by name.
         status: how the run ended; any status except ``finished`` and ``failed`` means that it was stopped early.
         why: the verdict's reason, or the traceback of a failed run.
         steps: the planned horizon in optimizer steps.

@@ -105,7 +105,7 @@ class Trial:
         report_every: report at its multiples, at `steps`, and at 0 if that is cheap.
         options: the trainer's settings, from ``[options]`` of study.toml.
         scales: the other swept scales (``depth``, ``batch``, …) by name.
-        knobs: the values of what the search chooses beside the rate (``[knobs]``, ``--knob``) by name:
+        knobs: the values of the other quantities that the search chooses (``[knobs]``, ``--knob``) by name:
             ``trial.knobs["adam_lr"]``. They are ready to use: a ratio or product is already worked out.
         device: ``cpu``, ``cuda:0``, ``mps``.
         threads: threads this worker may use on a CPU, or None for the library's default.

@@ -1,4 +1,4 @@
-"""Columns of what was chosen beside the rate: knobs, and settings of which the best counts."""
+"""Columns of other quantities that were varied: knobs, and settings of which the best counts."""
 
 from dataclasses import replace
 from pathlib import Path
