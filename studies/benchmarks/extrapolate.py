@@ -20,7 +20,8 @@ from sweeps import STUDIES, Truth, own_sweeps
 from lrtune.law.fit import fit_law
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.records.replay import Surface, replay_records
+from lrtune.records.replay import replay_records
+from lrtune.records.surface import Surface
 from lrtune.rule import recommend
 
 SIZES = (128, 192, 256, 384, 512, 1024)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lrtune.records.jsonl import read_records
-from lrtune.records.replay import Surface, _normal, replay_records, smooth
+from lrtune.records.replay import _normal, replay_records
+from lrtune.records.surface import Surface, smooth
 
 LOW, HIGH = 1e-4, 1.0  # the learning-rate range that is declared to every contender
 GRID_RATES = 27  # √2 apart over it

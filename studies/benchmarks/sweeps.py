@@ -14,7 +14,7 @@ from scipy.interpolate import Akima1DInterpolator
 from lrtune.records.importers import Columns, read_sources
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from lrtune.records.replay import smooth
+from lrtune.records.surface import smooth
 
 Array = NDArray[np.float64]
 Key = tuple[float, ...]  # a cell's values of the scales, in order

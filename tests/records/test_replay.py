@@ -10,7 +10,8 @@ import pytest
 from lrtune.errors import InputError
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
-from lrtune.records.replay import check, replay_records, smooth, train
+from lrtune.records.replay import check, replay_records, train
+from lrtune.records.surface import smooth
 from lrtune.study.study import Study
 from lrtune.study.toml import parse_study
 from lrtune.trainer.find import resolve_trainer
