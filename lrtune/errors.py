@@ -15,6 +15,11 @@ def plain(text: object) -> str:
     return text if text.isprintable() else re.sub(_UNPRINTABLE, "", text)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things for a message: ``1 run``, ``2 runs``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def redact(text: object) -> str:
     """Replace passwords in URLs and connection strings by ``***``."""
     return re.sub(_PASSWORD_FIELD, r"\g<head>***", re.sub(_PASSWORD, r"\g<head>:***@", str(text)))

@@ -10,6 +10,7 @@ from lrtune.cli.flags import Dataset, Json, Knob, LrMax, LrMin, Maximize, Option
 from lrtune.cli.groups import Logging, Program, Training
 from lrtune.cli.settings import settle, typed
 from lrtune.cli.terminal import command, result, result_json, say
+from lrtune.errors import counted
 from lrtune.study.study import Study
 
 
@@ -60,7 +61,7 @@ def check_trainer(
     if json_:
         result_json([dataclasses.asdict(finding) for finding in findings])
     if wrong := sum(finding.level == "wrong" for finding in findings):
-        say(f"lrtune: fix {wrong} {'problem' if wrong == 1 else 'problems'} before starting a search")
+        say(f"lrtune: fix {counted(wrong, 'problem')} before starting a search")
         raise typer.Exit(1)
     if not json_:
         words = ["--command" if by_command else "--trainer", target, *typed(context, tried, logging)]

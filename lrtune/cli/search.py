@@ -21,7 +21,7 @@ from lrtune.cli.training import (
     search_options,
     watch,
 )
-from lrtune.errors import InputError, RunFailedError
+from lrtune.errors import InputError, RunFailedError, counted
 from lrtune.records.folder import default_folder
 from lrtune.study.study import Study
 
@@ -70,8 +70,8 @@ def search(
 
     rehearse_before(settings.study, folder, options, quiet=watching.quiet)
     planned = plan(settings.study, folder, **options)
-    time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {planned.workers} workers"
-    cost = f"estimate: about {planned.runs} runs until the rule is good enough, {planned.done} done{time}"
+    time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {counted(planned.workers, 'worker')}"
+    cost = f"estimate: about {counted(planned.runs, 'run')} until the rule is good enough, {planned.done} done{time}"
     with watch(settings, folder, watching, *([pace] if pace else []), cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, settings.study, watching, repeated(context, running, meeting))

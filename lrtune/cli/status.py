@@ -18,11 +18,11 @@ def status(run: Run, storage: Storage = None, json_: Json = False) -> None:
 
 
 def _data(state: "Status") -> dict[str, Any]:
-    best = {
-        str(size): {"learning_rate": record.learning_rate, "loss": record.measure, "trial": record.trial}
+    best = [
+        {**record.place, "learning_rate": record.learning_rate, "loss": record.measure, "trial": record.trial}
         | ({"knobs": dict(record.knobs)} if record.knobs else {})
-        for size, record in state.best.items()
-    }
+        for record in state.best
+    ]
     return {
         "run": str(state.out),
         "study": state.study.name,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, counted
 from lrtune.records.history import Reading
 from lrtune.rule.knob import Coordinate
 from lrtune.study.knob import AS_IT_IS
@@ -35,4 +35,4 @@ def range_of(name: str, coordinate: Coordinate, readings: Sequence[Reading]) -> 
         what = f"ratio to {other}" if coordinate.times else f"product with {other}"
         text += f", its {what} {at[0]:.3g} … {at[-1]:.3g}" if at else ""
     zeros = len(values) - len(tried)
-    return text + (f", zero in {zeros} run{'s' if zeros > 1 else ''}" if zeros else "")
+    return text + (f", zero in {counted(zeros, 'run')}" if zeros else "")

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, counted
 from lrtune.fields import show
 
 _WARNED = 0.1
@@ -42,7 +42,7 @@ class LeftOut:
         """One line for each count; the first gives the number of rows used."""
         total = used + self._left_out.total() + self._aside.total()
         return [
-            f"{self.source}: {_rows(total)} read, {used} used",
+            f"{self.source}: {counted(total, 'row')} read, {used} used",
             *(f"left out, {self._counted(self._left_out, reason)}" for reason in sorted(self._left_out)),
             *(f"set aside, {self._counted(self._aside, reason)}" for reason in sorted(self._aside)),
             *(f"taken as {self._counted(self._taken, reason)}" for reason in sorted(self._taken)),
@@ -68,8 +68,4 @@ class LeftOut:
 
     def _counted(self, counter: Counter[str], reason: str) -> str:
         sample = f" ({self._samples[reason]})" if reason in self._samples else ""
-        return f"{reason}: {_rows(counter[reason])}{sample}"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
+        return f"{reason}: {counted(counter[reason], 'row')}{sample}"

@@ -89,6 +89,11 @@ class TrialRecord:
         return None if value is None else float(value)
 
     @property
+    def place(self) -> dict[str, float]:
+        """The hidden size and the other scales."""
+        return {"hidden_size": self.hidden_size, **self.scales}
+
+    @property
     def is_check(self) -> bool:
         """Whether the run ended at its last step although peers at lower rates had beaten it."""
         return self.status == "finished" and bool(self.beaten)

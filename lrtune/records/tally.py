@@ -7,13 +7,21 @@ from lrtune.records.record import STATUSES, TrialRecord
 ENDED_EARLY = ("collapsed", "diverged", "beaten")
 
 
-def best_by_size(records: Iterable[TrialRecord]) -> dict[int, TrialRecord]:
-    """The finished run with the lowest loss at each hidden size, in order of size."""
-    best: dict[int, TrialRecord] = {}
+def best_by_place(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The finished run with the lowest loss at each hidden size and other scales, in their order."""
+    places: dict[tuple[float, ...], list[TrialRecord]] = {}
     for record in records:
-        if is_better(record, best.get(record.hidden_size)):
-            best[record.hidden_size] = record
-    return dict(sorted(best.items()))
+        place = (record.hidden_size, *(value for _, value in sorted(record.scales.items())))
+        places.setdefault(place, []).append(record)
+    return [best for _, here in sorted(places.items()) if (best := best_of(here)) is not None]
+
+
+def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The finished run with the lowest loss; None if none finished."""
+    best = None
+    for record in records:
+        best = record if is_better(record, best) else best
+    return best
 
 
 def is_better(record: TrialRecord, best: TrialRecord | None) -> bool:

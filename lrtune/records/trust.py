@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from lrtune.records.record import TrialRecord
+from lrtune.study.task import place_name
 
 
 def is_defied(records: Iterable[TrialRecord]) -> bool:
@@ -18,7 +19,7 @@ def defiance(records: Iterable[TrialRecord]) -> str:
     sign = -1 if first.maximize else 1
     ruled_out = f"{sign * first.beaten['loss']:.4g} had seemed out of reach at step {first.beaten.get('step', 0):g}"
     return (
-        f"trial {first.trial} (rate {first.learning_rate:.3g} at hidden {first.hidden_size}) ended at "
+        f"trial {first.trial} (rate {first.learning_rate:.3g} at {place_name(first.place)}) ended at "
         f"{first.measure:.4g} although {ruled_out}: runs at lower rates no longer end those at higher ones"
     )
 

@@ -140,8 +140,3 @@ def duration(seconds: float) -> str:
         return f"{minutes}m"
     hours, rest = divmod(math.ceil(minutes / 15) * 15, 60)
     return f"{hours}h{rest}m" if rest else f"{hours}h"
-
-
-def place_name(place: Mapping[str, float]) -> str:
-    """``hidden 512, steps 1600``."""
-    return ", ".join(f"{name.removesuffix('_size').replace('_', ' ')} {value:g}" for name, value in place.items())

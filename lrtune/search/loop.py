@@ -15,6 +15,7 @@ from lrtune.search.waiting import Waiting
 from lrtune.search.workers.engine import Engine, make_engine
 from lrtune.search.workers.owner import is_gone
 from lrtune.search.workers.signals import Stopping
+from lrtune.study.task import place_name
 from lrtune.trainer.trial import TOO_LONG, Trainer
 
 _POLL = 0.05
@@ -161,8 +162,8 @@ class Loop:
             raise RunFailedError(f"trainer: {failed[-1].why}")
         if len(failed) >= _FAILURES_IN_A_ROW:
             raise RunFailedError(
-                f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, hidden size "
-                f"{failed[-1].hidden_size}): {failed[-1].reason or 'no reason given'}; "
+                f"trainer: {len(failed)} runs in a row failed, the last (trial {failed[-1].trial}, "
+                f"{place_name(failed[-1].place)}): {failed[-1].reason or 'no reason given'}; "
                 f"see `why` in {self.queue.folder.records_path}"
             )
         done = list(records.values())

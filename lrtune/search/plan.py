@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, counted
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.search.cost import StepCost, span, step_cost
@@ -14,7 +14,7 @@ from lrtune.search.options import SearchOptions
 from lrtune.search.target import FACTORS, Remaining, affordable
 from lrtune.search.workers.machine import shares
 from lrtune.study.study import Study
-from lrtune.study.task import LR_FLOOR, Task, cells, steps_of, targets
+from lrtune.study.task import LR_FLOOR, Task, cells, place_name, steps_of, targets
 
 _LOST_AT_THE_LOWEST = 5
 _LEAST = 3  # runs for each knob, the learning rate among them: a curve with a lowest point has three coefficients
@@ -80,11 +80,11 @@ class Plan:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"study {self.study}: {self.runs} runs ({self.how}), {self.done} done"]
+        lines = [f"study {self.study}: {counted(self.runs, 'run')} ({self.how}), {self.done} done"]
         for row in self.rows:
-            scales = "".join(f", {name} {value:g}" for name, value in row.scales.items())
+            place = place_name({"hidden_size": row.hidden_size, **row.scales})
             time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
-            lines.append(f"  hidden {row.hidden_size}{scales}: {row.runs} runs of {row.steps} steps{time}")
+            lines.append(f"  {place}: {counted(row.runs, 'run')} of {row.steps} steps{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
         lines.append(f"  remaining: {tokens}compute {self.compute:.3g} ({self.unit})")
         if self.seconds is not None:

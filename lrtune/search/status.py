@@ -11,11 +11,12 @@ from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
-from lrtune.records.tally import best_by_size
+from lrtune.records.tally import best_by_place
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import normalise, open_to_read, sqlite_url
 from lrtune.study.knob import beside
 from lrtune.study.study import Study
+from lrtune.study.task import place_name
 from lrtune.study.toml import load_study
 
 
@@ -57,9 +58,9 @@ class Status:
         return dict(Counter(record.status for record in self.records.values()))
 
     @property
-    def best(self) -> dict[int, TrialRecord]:
-        """The finished record with the lowest loss at each width, without arms."""
-        return best_by_size(record for record in self.records.values() if record.arm is None)
+    def best(self) -> list[TrialRecord]:
+        """The finished record with the lowest loss at each width and other scales, without arms."""
+        return best_by_place(record for record in self.records.values() if record.arm is None)
 
     @property
     def is_whole(self) -> bool:
@@ -72,9 +73,9 @@ class Status:
         if self.waiting or self.running:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
         lines.append(f"  {'a' if self.searching else 'no'} search is running here")
-        for width, record in self.best.items():
+        for record in self.best:
             name, best = "measure" if record.maximize else "loss", beside(f"{record.learning_rate:g}", record.knobs)
-            lines.append(f"  hidden {width}: best so far {best} ({name} {record.measure:.4f})")
+            lines.append(f"  {place_name(record.place)}: best so far {best} ({name} {record.measure:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
 

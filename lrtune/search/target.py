@@ -5,13 +5,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrtune.errors import InputError
+from lrtune.errors import InputError, counted
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.knobs import values_at
 from lrtune.search.cost import span, step_cost
 from lrtune.study.study import Study
-from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, steps_of, targets, tidy
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, place_name, steps_of, targets, tidy
 
 FACTORS = {"the advice": 1.0, "half": 0.5, "double": 2.0}
 _SAME_RATE = 0.25  # octaves from a run to a rate that it stands for
@@ -99,14 +99,14 @@ def affordable(
         seconds += math.nan if each is None else each * steps
         waves = math.ceil((number + 1) / workers) * seconds / (number + 1)
         if left.trials is not None and number + 1 > left.trials:
-            limit = limit or f"{_runs(max(left.trials, 0))} of the budget are left"
+            limit = limit or f"{counted(max(left.trials, 0), 'run')} of the budget are left"
         if left.tokens is not None and tokens > left.tokens:
             limit = limit or f"{max(left.tokens, 0):,.0f} tokens of the budget are left"
         if left.seconds is not None and not waves <= left.seconds:
             limit = limit or f"{span(max(left.seconds, 0.0))} of the budget are left"
         count += not limit
     device = "an unknown time" if math.isnan(seconds) else f"about {span(seconds)} on one worker"
-    text = f"{_runs(len(tasks), 'full-length ')} {'takes' if len(tasks) == 1 else 'take'} {device}"
+    text = f"{counted(len(tasks), 'full-length run')} {'takes' if len(tasks) == 1 else 'take'} {device}"
     return list(tasks[:count]), f"{text}, and {limit}" if limit else text
 
 
@@ -118,18 +118,13 @@ def verification_cost(study: Study, target: Recommendation, records: Sequence[Tr
     return affordable(study, [task] * (len(FACTORS) * max(2, study.seeds)), records, free, 1)[1]
 
 
-def _runs(count: int, kind: str = "") -> str:
-    return f"{count} {kind}{'run' if count == 1 else 'runs'}"
-
-
 def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:
     """How the runs at each target ended, in words."""
     texts = []
     for target in targets(study):
-        place = ", ".join(f"{name} {value:g}" for name, value in target.items())
         scales = {name: value for name, value in target.items() if name != "hidden_size"}
         group = Task(hidden_size=round(target["hidden_size"]), learning_rate=1.0, scales=scales).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
         ends = [f"{r.learning_rate:.3g} {'' if r.measure is None else f'{r.measure:.4g} '}{r.status}" for r in here]
-        texts.append(f"at {place}: {'; '.join(ends) or 'no run'}")
+        texts.append(f"at {place_name(target)}: {'; '.join(ends) or 'no run'}")
     return "verified " + ", ".join(texts)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from lrtune.errors import counted
 from lrtune.search.workers.leases import Lease
+from lrtune.study.task import place_name
 
 FIRST_SECONDS = 300.0  # before the first message; doubles after each
 _LONGEST_LOOK = 5.0  # the most seconds to count for a pause of this process or a laptop's sleep
@@ -41,10 +43,12 @@ class Waiting:
 
 def _what(running: Sequence[Lease], waiting: int, workers: int) -> str:
     if not running:
-        return f"{waiting} trials wait for a worker, and {workers} workers run; see logs in the run folder"
+        who = counted(workers, "worker")
+        return f"waiting for {who} to start {counted(waiting, 'trial')}; see logs in the run folder"
     first, *others = running
-    more = f" and {len(others)} others" if others else ""
-    where = f"trial {first.trial} (hidden size {first.task.get('hidden_size')}) at step {max(0, _step(first))}{more}"
+    more = f" and {counted(len(others), 'other')}" if others else ""
+    place = place_name({"hidden_size": first.task["hidden_size"], **first.task.get("scales", {})})
+    where = f"trial {first.trial} ({place}) at step {max(0, _step(first))}{more}"
     return f"waiting for a report of {where}; --trial-timeout ends a run that hangs"
 
 

@@ -76,6 +76,12 @@ def scale_combinations(study: Study) -> list[dict[str, float]]:
     return [dict(combination) for combination in product(*values)]
 
 
+def place_name(place: Mapping[str, float]) -> str:
+    """``hidden 512, batch 16, steps 1600``: the scales of a place in words, in one order everywhere."""
+    names = sorted(place, key=lambda name: (name != "hidden_size", name))
+    return ", ".join(f"{name.removesuffix('_size').replace('_', ' ')} {place[name]:.9g}" for name in names)
+
+
 def cells(study: Study) -> list[tuple[int, dict[str, float]]]:
     """Every width with every combination of the other scales. A search trains each at least once."""
     return [(width, scales) for width in study.widths for scales in scale_combinations(study)]

@@ -44,7 +44,7 @@ def test_a_knob_is_searched_and_shown_beside_the_rate(capfd: pytest.CaptureFixtu
     beside = f"hidden 32: best so far {best['learning_rate']:g}, adam_lr {best['knobs']['adam_lr']:.3g} (loss"
     assert beside in capfd.readouterr().out
     run_cli(["status", "run", "--json"])
-    assert json.loads(capfd.readouterr().out)["best"]["32"]["knobs"] == best["knobs"]
+    assert json.loads(capfd.readouterr().out)["best"][0]["knobs"] == best["knobs"]
 
 
 @pytest.mark.parametrize(

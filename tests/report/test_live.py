@@ -155,6 +155,18 @@ def test_knobs_stand_beside_the_rate_of_a_run() -> None:
     assert describe_end(cut).startswith("hidden 32 × 0.02, adam_lr 0.00123, weight_decay 0 beaten at step 40")
 
 
+def test_every_line_on_a_run_names_its_other_scales() -> None:
+    scales = {"steps": 200.0, "batch": 16.0}
+    ended = replace(record(0, 32, 0.193), scales=scales)
+    stream = io.StringIO()
+    PlainView(Progress(clock=Clock()), stream)(TrialEnded(record=ended))
+    assert stream.getvalue().startswith("[0:00] 1/1 hidden 32, batch 16, steps 200 × 0.193 finished: loss 4.95")
+    running = replace(started(2, 64, 0.003), scales=scales)
+    lines = drawn(folded([TrialEnded(record=replace(ended, status="beaten")), running]), 80)
+    for said in ("hidden 64, batch 16, steps 200 × 0.003 ", "hidden 32, batch 16, steps 200 × 0.193 beaten"):
+        assert any(line.startswith(said) for line in lines), said
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 90, 140])
 def test_the_view_fits_any_width(width: int, rule: Rule) -> None:
     lines = drawn(folded([*EVENTS, LawChanged(rule=rule)]), width)

@@ -104,7 +104,7 @@ def test_the_runs_at_the_target_enter_the_fit_and_are_not_repeated(tmp_path: Pat
     (told,) = done.targets
     assert done.ending is Ending.COMPLETE and told.scales == {"hidden_size": 128} and told.basis == "measured"
     assert sum(record.hidden_size == 128 for record in done.records) == 3
-    assert done.verified.startswith("verified at hidden_size 128: ") and done.verified.count("finished") >= 1
+    assert done.verified.startswith("verified at hidden 128: ") and done.verified.count("finished") >= 1
     again = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
     assert len(again.records) == len(done.records)
     short = replace(study, budget=Budget(trials=len(done.records)))

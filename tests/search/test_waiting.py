@@ -7,7 +7,8 @@ from lrtune.trainer.trial import Report
 
 def lease(step: int | None, trial: int = 3) -> Lease:
     last = None if step is None else Report(step, 3.0, None, {})
-    return Lease(trial=trial, attempt=1, owner="me", peers="", task={"hidden_size": 64}, last=last)
+    task = {"hidden_size": 64, "scales": {"batch": 8.0}}
+    return Lease(trial=trial, attempt=1, owner="me", peers="", task=task, last=last)
 
 
 def said(waiting: Waiting, running: list[Lease], seconds: range, *, waits: int = 2) -> list[str]:
@@ -19,7 +20,7 @@ def test_an_idle_search_prints_what_it_waits_for_at_growing_intervals() -> None:
     lines = said(Waiting(), [lease(40), lease(None, trial=4)], range(0, int(8 * FIRST_SECONDS), 2))
     assert len(lines) == 3, "after five, ten and twenty minutes"
     assert lines[0] == (
-        "nothing new for 5 min: waiting for a report of trial 3 (hidden size 64) at step 40 and 1 others; "
+        "nothing new for 5 min: waiting for a report of trial 3 (hidden 64, batch 8) at step 40 and 1 other; "
         "--trial-timeout ends a run that hangs"
     )
     assert lines[1].startswith("nothing new for 10 min")
@@ -33,7 +34,7 @@ def test_a_report_restarts_the_timeout() -> None:
 
 def test_without_a_run_it_says_how_many_wait_and_how_many_workers_there_are() -> None:
     (line,) = said(Waiting(), [], range(0, int(FIRST_SECONDS) + 4, 2))
-    assert line == "nothing new for 5 min: 2 trials wait for a worker, and 1 workers run; see logs in the run folder"
+    assert line == "nothing new for 5 min: waiting for 1 worker to start 2 trials; see logs in the run folder"
 
 
 def test_a_pause_of_the_search_itself_does_not_count_as_silence() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from lrtune.records.record import TrialRecord
-from lrtune.records.tally import best_by_size
+from lrtune.records.tally import best_of
 from lrtune.report.advice import fitted_curve, sentence
 from lrtune.report.plots.theme import (
     DANGER,
@@ -23,6 +23,7 @@ from lrtune.report.plots.theme import (
     trial_row,
 )
 from lrtune.rule import Rule, recommend
+from lrtune.study.task import place_name
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -48,10 +49,10 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
     panels = [_loss_panel(own, dict(place), rates, present, rule, fit) for place, own in shown.items()]
     some = f" {len(shown)} of {len(every)} places are drawn." if len(shown) < len(every) else ""
     lowest = "; ".join(
-        f"{_title(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.3f} "
+        f"{place_name(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.3f} "
         f"at {best.learning_rate:.3g}"
         for place, own in list(shown.items())[-_MOST_NAMED:]
-        for best in best_by_size(own).values()
+        if (best := best_of(own)) is not None
     )
     return Figure(
         name="loss",
@@ -80,10 +81,6 @@ def _shown(every: dict[Place, list[TrialRecord]]) -> dict[Place, list[TrialRecor
         return every
     most = {name: max(dict(place)[name] for place in every) for name, _ in next(iter(every))[1:]}
     return {place: own for place, own in every.items() if dict(place[1:]) == most} or every
-
-
-def _title(place: Mapping[str, float]) -> str:
-    return ", ".join(f"{name.removesuffix('_size').replace('_', ' ')} {value:g}" for name, value in place.items())
 
 
 def _loss_panel(
@@ -125,7 +122,7 @@ def _loss_panel(
             tooltip=TRIAL_TOOLTIP,
         )
     )
-    return alt.layer(*layers).properties(title=_title(place), height=220)
+    return alt.layer(*layers).properties(title=place_name(place), height=220)
 
 
 def _zones(place: Mapping[str, float], low: float, high: float, rule: Rule | None) -> list[Any]:

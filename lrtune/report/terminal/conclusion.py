@@ -1,11 +1,13 @@
 """The last lines of a search: the answer at the targets, whether it is good enough, why it ended, and how to go on."""
 
+from lrtune.errors import counted
 from lrtune.records.trust import defiance
-from lrtune.report.outlook import Outlook, duration, place_name
+from lrtune.report.outlook import Outlook, duration
 from lrtune.rule import Recommendation
 from lrtune.search.ending import Ending
 from lrtune.search.options import SearchResult
 from lrtune.study.study import Study
+from lrtune.study.task import place_name
 
 _MOST = 4  # targets with a line each
 
@@ -54,12 +56,12 @@ def _more(found: Outlook, done: SearchResult) -> str:
                 places.setdefault(answer.doubt.value, []).append(place_name(answer.scales))
         return "; ".join(f"{advice} ({'; '.join(names[:_MOST])})" for advice, names in places.items())
     time = "" if found.seconds is None else f" ({_workers(found.seconds, done.workers)})"
-    runs = f"{found.runs} more run{'s' if found.runs > 1 else ''}"
+    runs = counted(found.runs, "more run")
     return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
 
 
 def _workers(seconds: float, workers: int) -> str:
-    return f"{duration(seconds)} on {workers} worker{'s' if workers > 1 else ''}"
+    return f"{duration(seconds)} on {counted(workers, 'worker')}"
 
 
 def percent(share: float) -> str:

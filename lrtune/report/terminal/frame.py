@@ -13,6 +13,7 @@ from lrtune.report.terminal.progress import Place, Progress, RunningTrial, place
 from lrtune.rule import Rule, recommend
 from lrtune.rule.display import sizes
 from lrtune.study.knob import beside
+from lrtune.study.task import place_name
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STATUS_STYLE = {
@@ -100,7 +101,8 @@ def _running_line(trial: RunningTrial, width: int) -> Text:
     loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
     arm = f"{trial.arm}  " if trial.arm else ""
     rate = f"{beside(f'{trial.learning_rate:.3g}', trial.knobs):<8}"
-    text = f"{trial.hidden_size:>6} × {rate} {arm}{share:4.0%}  loss {loss:<5}"
+    place = place_name({"hidden_size": trial.hidden_size, **trial.scales})
+    text = f"{place} × {rate} {arm}{share:4.0%}  loss {loss:<5}"
     if width >= _NARROW:
         text += f" {sparkline(trial.losses, 12):<12}"
     if width >= _WIDE and trial.diversities:
@@ -134,7 +136,7 @@ def describe_end(record: TrialRecord) -> str:
     """One line on how a trial ended."""
     arm = f" [{plain(record.arm)}]" if record.arm else ""
     rate = beside(f"{record.learning_rate:.3g}", record.knobs)
-    head = f"hidden {record.hidden_size} × {rate}{arm} {record.status}"
+    head = f"{place_name(record.place)} × {rate}{arm} {record.status}"
     if record.status != "finished":
         return f"{head} at step {record.steps_done}" + (f": {plain(record.reason)}" if record.reason else "")
     diversity = f", diversity {record.diversity:.2f}" if record.diversity is not None else ""

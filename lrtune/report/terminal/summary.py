@@ -12,10 +12,10 @@ from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import fitted_curve
-from lrtune.report.outlook import place_name
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.display import AdviceRow, advice_head, advice_rows, law_lines
+from lrtune.study.task import place_name
 
 if TYPE_CHECKING:
     from lrtune.compare.tables import Section
@@ -102,9 +102,10 @@ def law_chart(rule: Rule, width: int, scale: str = "hidden_size", others: Mappin
         size = cell.scales[scale]
         chart.curve([(size, cell.low), (size, cell.high)], "yellow")
         chart.mark(size, cell.learning_rate, "●", "yellow")
-    legend = Text(f"best learning rate against {scale.replace('_', ' ')}{_at(others)}   ", "bold", no_wrap=True)
-    legend.append("● measured  ", "yellow").append("─ law  ", "bright_blue").append("·· interval", "dim")
-    return legend.append("\n").append(chart.render())
+    title = f"best learning rate against {scale.replace('_', ' ')}{_at(others)}"
+    marks = Text("● measured  ", "yellow").append("─ law  ", "bright_blue").append("·· interval", "dim")
+    gap = "   " if len(title) + 3 + len(marks) <= width else "\n"
+    return Text.assemble((title, "bold"), gap, marks, "\n", chart.render())
 
 
 def _at(others: Mapping[str, float]) -> str:

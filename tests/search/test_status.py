@@ -1,0 +1,31 @@
+"""What the status of a run says."""
+
+from pathlib import Path
+
+from lrtune.records.record import TrialRecord
+from lrtune.search.status import Status
+from lrtune.study.study import Study
+
+
+def test_the_best_run_of_each_combination_of_scales_has_a_line() -> None:
+    places = [(32, 100.0), (32, 200.0), (64, 100.0), (32, 100.0)]
+    records = {
+        number: TrialRecord(
+            trial=number,
+            hidden_size=width,
+            learning_rate=0.01,
+            seed=0,
+            scales={"steps": steps},
+            status="finished",
+            steps=int(steps),
+            steps_done=int(steps),
+            loss=5.0 - number,
+        )
+        for number, (width, steps) in enumerate(places)
+    }
+    lines = str(Status(out=Path("run"), study=Study(), records=records)).splitlines()
+    assert [line.strip() for line in lines if "best so far" in line] == [
+        "hidden 32, steps 100: best so far 0.01 (loss 2.0000)",
+        "hidden 32, steps 200: best so far 0.01 (loss 4.0000)",
+        "hidden 64, steps 100: best so far 0.01 (loss 3.0000)",
+    ]
