@@ -21,7 +21,7 @@ from lrtune.law.couplings import Key
 from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
-from lrtune.law.lawcell import LawCell, describe_cell, rule_cell
+from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather, measured
@@ -166,7 +166,7 @@ def _fit_one(
             name: Scale(float(values[:, i].min()), float(values[:, i].max()), float(model.centres[i]))
             for i, name in enumerate(wanted)
         },
-        cells=tuple(rule_cell(cell, model, i, is_checked=is_checked) for i, cell in enumerate(cells)),
+        cells=released([rule_cell(cell, model, i, is_checked=is_checked) for i, cell in enumerate(cells)], cells),
         level=level,
         tolerance=tolerance,
         boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,

@@ -1,7 +1,7 @@
 """One cell after the fit: its optimum, safe range and curve."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,8 @@ from lrtune.records.trust import is_beaten_from_below
 from lrtune.rule.data import Recommendation, Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
 
+BRACKET = 3  # rates: the least that can have an optimum between them
+_TELLING = ("finished", "collapsed", "diverged")
 _CLOSE = 1.2  # a failure up to this many octaves above the highest finished rate bounds the optimum
 
 
@@ -57,6 +59,20 @@ def rule_cell(cell: Cell, model: Model, index: int, *, is_checked: bool = False)
         tried_low=min(finished, default=None),
         tried_high=max(finished, default=None),
         cut=("checked" if is_checked else "unchecked") if _rests_on_cuts(cell) else None,
+    )
+
+
+def released(stored: Sequence[RuleCell], cells: Sequence[Cell]) -> tuple[RuleCell, ...]:
+    """The cells, those with fewer rates than can bracket an optimum neither bound nor limited by their own runs.
+
+    The law then gives their answer, as it does between cells. Where no cell brackets its optimum, all stay as they are.
+    """
+    thin = [len({r.learning_rate for r in cell.records if r.status in _TELLING}) < BRACKET for cell in cells]
+    if not any(each.bound is None and not few for each, few in zip(stored, thin, strict=True)):
+        return tuple(stored)
+    return tuple(
+        each._replace(bound=None, tried_low=None, tried_high=None) if few else each
+        for each, few in zip(stored, thin, strict=True)
     )
 
 

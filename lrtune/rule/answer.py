@@ -133,7 +133,7 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
     doubt = too_costly("it", mean, worst, rule.tolerance)
     if not doubt and (cell.bound if cell else all(each.bound for each in rule.cells)):
         doubt = Unsupported(Doubt.ONE_SIDED, "runs lie on one side of the optimum only")
-    if not doubt and not cell and rule.left_out is not None:
+    if not doubt and not (cell and cell.tried_low) and rule.left_out is not None:
         doubt = unpredictable(rule.left_out, rule.tolerance)
     safe = safe_range(draws, best, rule.tolerance) if not doubt else None
     if safe and collapse_10 is not None:

@@ -218,6 +218,14 @@ def test_one_sided_sampling_is_a_bound_and_noted() -> None:
     assert any("only one side" in note for note in recommend(256, rule=fit.rule).warnings)
 
 
+def test_one_run_at_a_size_joins_the_law_and_does_not_limit_its_answer() -> None:
+    """At 256 one run, an octave below the best; the other sizes say where that is."""
+    records = [*sweep(power(-1.0), (32, 64, 128)), run(256, 0.0025, 3 + rise(-1.0))]
+    answer = recommend(256, rule=fit_law(records).rule)
+    assert abs(math.log2(answer.learning_rate / 0.005)) < 0.3
+    assert answer.supported and not any("only one side" in note for note in answer.warnings)
+
+
 def test_a_size_at_which_every_run_diverged_has_an_upper_bound() -> None:
     """The others say 0.01; at 256 everything from 0.001 on diverged, so that its optimum lies lower."""
     records = sweep(power(0.0), (64, 128)) + [run(256, 0.001 * 2.0**x, None, "diverged") for x in (0, 1, 2)]
