@@ -6,12 +6,13 @@ these do not load torch, which takes seconds.
 """
 
 import importlib.util
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bitnet.data.prepare import open_tokens
 from bitnet.data.tokens import check_length
-from bitnet.settings.options import SCALES, parse_options
+from bitnet.settings.options import SCALES, Options, parse_options
 from lrtune.trainer import InputError, MissingExtraError, Trial, population
 
 # Columns of the reports that `lrtune compare` shows, by the titles of their tables.
@@ -58,9 +59,10 @@ def check(study: Any) -> None:
     """Raise `InputError` for options, arms, scales or widths that cannot be trained."""
     if importlib.util.find_spec("torch") is None:  # only the workers load it
         raise MissingExtraError("bitnet", "torch", "trainer 'default'")
+    known = ("steps", "tokens", *SCALES)
     for name in study.scales:
-        if name != "steps" and name not in SCALES:
-            raise InputError(f"scales.{name}: expected one of steps, {', '.join(SCALES)}")
+        if name not in known:
+            raise InputError(f"scales.{name}: expected one of {', '.join(known)}")
     for name in study.knobs:
         if name not in SCALES:
             raise InputError(f"knobs.{name}: expected one of {', '.join(SCALES)}")
@@ -73,12 +75,15 @@ def check(study: Any) -> None:
             parse_options(arm.options).config(arm.hidden_size, 256)
         except InputError as error:
             raise InputError(f"arms.{name}: {error}") from None
-    for name, values in study.scales.items():
-        for value in values:
-            parse_options(study.options, {name: value})
-    for head_size in study.scales.get("head_size", (options.head_size,)):
+    for each in _swept_options(study):
         for width in study.widths:
-            parse_options(study.options, {"head_size": head_size}).config(width, 256)
+            each.config(width, 256)
+
+
+def _swept_options(study: Any) -> list[Options]:
+    """The options at each combination of a study's scales."""
+    places = itertools.product(*study.scales.values())
+    return [parse_options(study.options, dict(zip(study.scales, place, strict=True))) for place in places]
 
 
 def tokens_per_step(study: Any, scales: Mapping[str, float]) -> int:
@@ -89,8 +94,8 @@ def tokens_per_step(study: Any, scales: Mapping[str, float]) -> int:
 
 def prepare(study: Any) -> Mapping[str, str]:
     """Tokenise the corpora. Returns the identity of the study's corpus; arms may change without affecting it."""
-    longest = int(max(study.scales.get("context", (0,))))
-    largest = int(max(study.scales.get("batch", (0,))))
+    swept = _swept_options(study)
+    longest, largest = max(each.context for each in swept), max(each.batch for each in swept)
     tables = [study.options, *(study.arm(name).options for name in study.arms)]
     tables += [{**study.options, "vocabulary": int(size)} for size in study.scales.get("vocabulary", ())]
     found = []

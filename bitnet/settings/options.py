@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from bitnet.settings.config import Ffn, Gradient, ModelConfig
@@ -11,7 +11,7 @@ from bitnet.settings.parametrization import Kind as Parametrization
 from bitnet.settings.schedule import Kind as ScheduleKind
 from bitnet.settings.schedule import Schedule, default_warmup
 from lrtune.fields import Kind, choice, flag, number, optional, sequence, table, text
-from lrtune.trainer import Trial
+from lrtune.trainer import InputError, Trial
 
 Optimizer = Literal["adamw", "adam-l2", "muon"]
 
@@ -25,7 +25,7 @@ class Options:
             stream configure it (see `bitnet.data.prepare.prepare_tokens`).
         tokens: a prepared token folder, which replaces the dataset options.
         depth, head_size, ffn, ffn_size: the model's shape (see `bitnet.settings.config.ModelConfig`).
-        context: tokens of a sequence. batch: sequences of a step.
+        context: tokens of a sequence. batch: sequences of a step; a scale ``batch_tokens`` gives it in tokens.
         optimizer: ``adamw`` (decoupled weight decay), ``adam-l2`` (coupled: `torch.optim.Adam`'s), or ``muon``:
             `torch.optim.Muon` for the ternary matrices, AdamW for embedding and head.
         adam_lr: peak rate of that AdamW; None is the learning rate, which is nearer to the best pair than a smaller
@@ -176,7 +176,8 @@ _NUMBERS: dict[str, Kind] = {
     "label_smoothing": number(0, 0.999),
     "init_std": number(0, 100, above=True),
 }
-SCALES = tuple(_NUMBERS)
+SCALES = (*_NUMBERS, "batch_tokens")
+_LENGTHS = ("steps", "tokens")  # of a run: its trial has them as steps
 _TEXT = text(4000, least=1)
 
 
@@ -206,12 +207,23 @@ _OPTIONS = table(
 
 
 def parse_options(values: Mapping[str, Any], scales: Mapping[str, float] | None = None) -> Options:
-    """Parse a study's options; swept scales override them.
+    """Parse a study's options; swept scales override them, among them ``batch_tokens``, the batch in tokens.
 
     Raises:
         InputError: a name is unknown (the nearest known one is suggested), or a value is invalid.
     """
-    return Options(**_OPTIONS("options", {**values, **_swept(scales or {})}))
+    swept = dict(scales or {})
+    tokens = swept.pop("batch_tokens", None)
+    options = Options(**_OPTIONS("options", {**values, **_swept(swept)}))
+    if tokens is None:
+        return options
+    if "batch" in swept:
+        raise InputError("scales.batch_tokens: expected batch or batch_tokens, but got both")
+    if tokens % options.context or tokens < options.context:
+        raise InputError(
+            f"scales.batch_tokens: expected multiples of the context, {options.context} tokens, but got {tokens:.9g}"
+        )
+    return replace(options, batch=int(tokens // options.context))
 
 
 def options_of(trial: Trial) -> Options:
@@ -224,5 +236,5 @@ def _swept(scales: Mapping[str, float]) -> dict[str, Any]:
     return {
         name: int(value) if name in whole and float(value).is_integer() else value
         for name, value in scales.items()
-        if name != "steps"
+        if name not in _LENGTHS
     }

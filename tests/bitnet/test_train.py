@@ -21,7 +21,7 @@ from bitnet.model.decoder import hidden_states, initial_parameters, views  # noq
 from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.options import PER_MEMBER, Options, parse_options  # noqa: E402
 from bitnet.ternary import arithmetic, kernels, plain  # noqa: E402
-from bitnet.train import check, prepare, train, train_population  # noqa: E402
+from bitnet.train import check, prepare, tokens_per_step, train, train_population  # noqa: E402
 from bitnet.training.population import Population  # noqa: E402
 from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
@@ -350,6 +350,24 @@ def test_swept_scales_are_laid_over_the_options() -> None:
     assert (parsed.depth, parsed.batch, parsed.weight_decay) == (2, 8, 0.05)
 
 
+def test_a_batch_in_tokens_is_the_same_batch_in_sequences(tokens: str) -> None:
+    facts: list[Facts] = []
+    in_tokens, reports = trial(tokens, scales={"batch_tokens": 128.0}, on_describe=facts.append)
+    in_sequences, expected = trial(tokens, scales={"batch": 8.0})
+    train_population([in_tokens])
+    train_population([in_sequences])
+    assert reports == expected and facts[0].tokens_per_step == 128
+    study = Study(
+        options=options(tokens), scales={"batch_tokens": (64, 128), "context": (16, 32), "tokens": (2e4, 4e4)}
+    )
+    check(study)
+    prepare(study)
+    assert tokens_per_step(study, {"batch_tokens": 128.0, "context": 32.0}) == 128
+    assert tokens_per_step(study, {"batch": 8.0, "context": 32.0}) == 256
+    with pytest.raises(InputError, match="one batch"):
+        prepare(Study(options=options(tokens), scales={"batch_tokens": (64, 16_000)}))
+
+
 def test_what_members_may_differ_in_are_options() -> None:
     assert set(vars(Options())) >= PER_MEMBER
 
@@ -364,6 +382,15 @@ def test_what_members_may_differ_in_are_options() -> None:
         ({"arms": {"b": {"learning_rate": 0.1, "smoothing": 0.1}}}, "arms.b: options: unknown key 'smoothing'"),
         ({"scales": {"hight": (1.0,)}}, "scales.hight"),
         ({"scales": {"depth": (2.5,)}}, "options.depth"),
+        (
+            {"scales": {"batch_tokens": (256, 1000)}},
+            "expected multiples of the context, 64 tokens, but got 1000",
+        ),
+        (
+            {"scales": {"batch_tokens": (256,), "context": (64, 384)}},
+            "of the context, 384 tokens, but got 256",
+        ),
+        ({"scales": {"batch_tokens": (256,), "batch": (4,)}}, "expected batch or batch_tokens, but got both"),
         (
             {"knobs": KNOBS("knobs", {"adam_lr": "1e-3..1e-1"})},
             "knobs.adam_lr: expected optimizer muon, but adamw has one rate",

@@ -367,7 +367,7 @@ BAD = [
     (["search", "--steps", "100", "--target", "hidden_size=64,steps=9,tokens=900"], "target: expected steps or tokens"),
     (["search", "--steps", "100", "--tokens", "1000"], "tokens: expected steps or tokens, or both if they agree"),
     (["search", "--tokens", "1000", "--trainer", "json:dumps"], "tokens: expected a trainer whose module has"),
-    (["search", "--batch-tokens", "1000"], "scales.batch_tokens: expected one of steps, "),
+    (["search", "--batch-tokens", "1000"], "scales.batch_tokens: expected multiples of the context, "),
     (["search", "--command", "train {learning_rate}"], "scales.hidden_size: expected {hidden_size} in the command"),
     (["search", "--seed", "-1"], "seed: expected a whole number of at least 0"),
     (["search", "--budget", "soon"], "--budget: expected a positive duration such as"),
