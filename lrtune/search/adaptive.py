@@ -7,11 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from lrtune.law.fit import fit_run
+from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.ending import Ending, StopReason
-from lrtune.search.sampling.assessment import Assessment
+from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.knobs import KnobsModel
 from lrtune.search.sampling.space import Place, Space
+from lrtune.search.target import in_scales_of
+from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, targets, tidy
 
@@ -59,7 +63,18 @@ class AdaptiveDesign:
             self._ended.append(task_of(record))
             self.model.take(record.trial, record)
         if fresh and any(record.status == "finished" for record in records):
-            self.assessment = self.model.assess(self.space())
+            said = self.model.assess(self.space())
+            self.assessment = self._by_rule(said, records) if said.enough else said
+
+    def _by_rule(self, said: Assessment, records: Sequence[TrialRecord]) -> Assessment:
+        """The word of the rule that these records make, as the search will write it."""
+        study = self.study
+        try:
+            rule = fit_run(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs)).rule
+        except NoRuleError:
+            return replace(said, enough=False)
+        places = [in_scales_of(rule, records, dict(zip(self.scales, place, strict=True))) for place in self.targets]
+        return by_rule(said, self.space(), rule, places)
 
     def _next_task(self, under_way: Sequence[Task]) -> Task:
         """The model's next run. A repeat of a rate at a place gets another seed."""

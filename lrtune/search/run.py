@@ -96,6 +96,10 @@ def run_search(
     law = _Law(session, on_event or ignore)
     try:
         result = session.run(law.listen)
+        while result.ending is Ending.ENOUGH and session.design.verdict(result.records, []) is None:
+            # A run that ended while the workers stopped has changed what the rule says.
+            law.session = session = Session(study, session.folder.out, session.design, given, began=began)
+            result = session.run(law.listen)
     except RunFailedError as error:
         if given.write_rule:
             note_no_rule(str(error), [session.folder.out])

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from lrtune.law.fit import fit_run
 from lrtune.records.record import TrialRecord
+from lrtune.rule import recommend
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.ending import Ending, StopReason
 from lrtune.study.study import Budget, Study
@@ -76,6 +78,22 @@ def test_a_loss_that_no_rate_changes_is_no_signal(noise: float) -> None:
     assert why is not None and why.ending is Ending.NO_SIGNAL
     assert "check-trainer" in why.ending.value
     assert len(records) < 16
+
+
+@pytest.mark.parametrize("targets", [(), ({"hidden_size": 96},)])
+def test_a_search_that_knows_enough_says_what_its_rule_says(targets: tuple[dict[str, float], ...]) -> None:
+    def loss(width: int, rate: float) -> float:
+        return 3 * math.exp(0.02 * octaves(width, rate) ** 2 + 0.004 * math.sin(1e5 * rate * width))
+
+    study = Study(widths=(32, 64, 128), lr_min=1e-3, lr_max=0.3, targets=targets, budget=Budget(tolerance=0.01))
+    records, why, design = searched(study, loss)
+    assert why is not None and why.ending is Ending.ENOUGH
+    rule = fit_run(records, tolerance=0.01).rule
+    assert design.assessment is not None
+    for known in design.assessment.known:
+        said = recommend(rule=rule, **known.scales)
+        assert said.supported
+        assert (known.learning_rate, known.regret, known.regret_90) == (said.learning_rate, said.regret, said.regret_90)
 
 
 def joint(width: int, rate: float, steps: float) -> float:

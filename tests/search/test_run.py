@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lrtune.records.identity import fitted_to
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, recommend
-from lrtune.search.ending import Ending
+from lrtune.search.ending import Ending, StopReason
 from lrtune.search.events import Event, Note, TrialEnded
 from lrtune.search.optuna_study import Trials
 from lrtune.search.plan import shortfall
@@ -205,6 +206,28 @@ def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
         rate = recommend(width, rule=result.rule).learning_rate
         assert abs(math.log2(rate * width / 0.3)) < 0.35, f"hidden {width}: {rate}"
     assert (result.out / "rule.json").is_file()
+
+
+class Wavering:
+    """Knows enough after two runs; asked again, only after five."""
+
+    has_said = False
+
+    def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
+        return [] if pending else [Task(hidden_size=32, learning_rate=0.002 * 1.5 ** len(records), seed=0)]
+
+    def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
+        is_enough = len(records) >= (5 if self.has_said else 2)
+        self.has_said = self.has_said or is_enough
+        return StopReason(Ending.ENOUGH, "enough") if is_enough else None
+
+
+def test_a_run_that_ends_with_the_search_and_changes_its_rule_makes_it_go_on(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("lrtune.search.run._design", lambda study: Wavering())
+    result = run_search(study(widths=(32,)), tmp_path / "run", engine="inline", write_rule=False)
+    assert result.ending is Ending.ENOUGH
+    assert len(result.records) == 5
+    assert result.fit is not None and result.fit.rule.cells[0].trials == 5
 
 
 def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):

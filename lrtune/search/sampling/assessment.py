@@ -1,7 +1,17 @@
-"""Does a search know enough? The regret at each target, and the value of more runs."""
+"""Does a search know enough? The regret at each target, and the value of more runs. The last word is the rule's."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lrtune.law.atoms import Array
+from lrtune.rule import Recommendation, Rule, recommend
+from lrtune.rule.doubt import WORST_FACTOR
+from lrtune.rule.drawn import locate, regrets
+from lrtune.rule.knobs import along_knobs, together
+from lrtune.search.sampling.space import Place, Space
 
 Scales = Mapping[str, float]
 
@@ -47,7 +57,7 @@ class Assessment:
         tolerance: the wanted regret.
         enough: no place lacks runs, no target has its best rate at an edge, and the regret is low enough: `regret_90`
             below `tolerance`; at targets without runs, what makes an answer supported.
-        exhausted: not enough, and more runs do not help: noise hides the rest, or no run finishes.
+        exhausted: so many runs ended that more of the same do not help: noise hides the rest, or no run finishes.
         no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
         no_optimum: targets whose best rate lies beyond the rates that may be run.
         lacking: places with too few finished runs.
@@ -86,7 +96,7 @@ class Assessment:
             text += f", but the best rate may lie beyond the rates that were run at {_list(k.scales for k in edges)}"
         elif self.lacking and self.regret_90 < self.tolerance:
             text += f", but too few runs finished at {_list(self.lacking)}"
-        if self.exhausted:
+        if self.exhausted and not self.enough:
             more = (
                 "train more steps" if all(known.trials for known in self.known) else "train sizes nearer to the target"
             )
@@ -96,6 +106,61 @@ class Assessment:
         saved = self.regret_ahead[0] - self.regret_ahead[-1]
         where = _list(scales for scales, _ in self.ahead)
         return f"{text}; {len(self.ahead)} more runs (at {where}) would lower it by about {saved:.2%}"
+
+
+def suffices(space: Space, regrets: Mapping[Place, Array], tolerance: float, confidence: float) -> bool:
+    """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
+
+    Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
+    """
+    trained = [regrets[target] for target in space.targets if target in space.places]
+    if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
+        return False
+    others = [regrets[target] for target in space.targets if target not in space.places]
+    return all(
+        float(each.mean()) <= tolerance and float(np.quantile(each, 0.9)) <= WORST_FACTOR * tolerance for each in others
+    )
+
+
+def by_rule(
+    said: Assessment, space: Space, rule: Rule, places: Sequence[Scales], confidence: float = 0.9
+) -> Assessment:
+    """The assessment as the rule of the same runs has it: its rates, its regret; enough if it supports all answers.
+
+    Args:
+        places: the targets in the scales of the rule.
+    """
+    answers = [recommend(rule=rule, **place) for place in places]
+    lost = {target: np.array(_by_draw(rule, given)) for target, given in zip(space.targets, answers, strict=True)}
+    return replace(
+        said,
+        known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
+        regret_90=float(np.quantile(np.max([*lost.values()], axis=0), confidence)),
+        enough=said.enough
+        and suffices(space, lost, said.tolerance, confidence)
+        and all(given.supported for given in answers),
+    )
+
+
+def _as_given(known: Known, given: Recommendation) -> Known:
+    """What is known of a target in the words of the rule's answer."""
+    assert given.regret is not None and given.regret_90 is not None
+    return replace(
+        known,
+        learning_rate=given.learning_rate,
+        low=given.low,
+        high=given.high,
+        regret=given.regret,
+        regret_90=given.regret_90,
+    )
+
+
+def _by_draw(rule: Rule, given: Recommendation) -> list[float]:
+    """The regret of an answer with its knobs, by draw; draws at several places belong together."""
+    assert rule.draws is not None
+    scales = {name: given.scales[name] for name in rule.scales}
+    lost = regrets(locate(rule, rule.draws, scales), math.log2(given.learning_rate))
+    return together([lost, *(one.lost for one in along_knobs(rule, scales, given.learning_rate).values())])
 
 
 def named(scales: Scales) -> str:

@@ -19,8 +19,8 @@ from lrtune.law.observations import Measure, measure_of, measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
-from lrtune.search.sampling.assessment import MOST, Assessment
-from lrtune.search.sampling.model import QUICK, SURE, Accuracy, Posterior, SearchModel, suffices
+from lrtune.search.sampling.assessment import MOST, Assessment, suffices
+from lrtune.search.sampling.model import Posterior, SearchModel
 from lrtune.search.sampling.space import Place, Space, place_of
 from lrtune.study.knob import Knob
 
@@ -52,7 +52,7 @@ class KnobsModel:
         self.coordinates = {name: knob.coordinate for name, knob in knobs.items()}
         self.plain = SearchModel(seed, scales)  # all runs, by rate alone
         self._runs: dict[int, TrialRecord] = {}
-        self._last: dict[Accuracy, tuple[object, Fit]] = {}
+        self._last: tuple[object, Fit] | None = None
 
     def take(self, number: int, record: TrialRecord | None) -> None:
         """Add an ended run once."""
@@ -86,14 +86,14 @@ class KnobsModel:
         low, high = math.log2(self.knobs[name].low), math.log2(self.knobs[name].high)
         return replace(space, low=low, high=high, focus=(low, high))
 
-    def fit(self, space: Space, accuracy: Accuracy = QUICK) -> Fit:
+    def fit(self, space: Space) -> Fit:
         """The models of all knobs on the ended runs. Cached."""
         key = (space, len(self.plain.taken))
-        if accuracy not in self._last or self._last[accuracy][0] != key:
-            self._last[accuracy] = key, self._fitted(space, accuracy)
-        return self._last[accuracy][1]
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._fitted(space)
+        return self._last[1]
 
-    def _fitted(self, space: Space, accuracy: Accuracy) -> Fit:
+    def _fitted(self, space: Space) -> Fit:
         names, records = (FIRST, *self.knobs), list(self._runs.values())
         losses = [r.loss for r in records if r.status == "finished" and r.loss is not None]
         measure = measure_of(losses) if losses else Measure()
@@ -115,7 +115,7 @@ class KnobsModel:
                     seen = records if name == FIRST else []  # without a finished run, the rate is too high
                 for record in seen:
                     model.take(record.trial, record)
-                posterior = model.posterior(fit.spaces[name], accuracy=accuracy)
+                posterior = model.posterior(fit.spaces[name])
                 fit = replace(fit, models={**fit.models, name: model}, posteriors={**fit.posteriors, name: posterior})
         return fit
 
@@ -170,16 +170,11 @@ class KnobsModel:
         """What the runs say, with the regret of all knobs together."""
         if not self.knobs:
             return self.plain.assess(space, confidence=confidence, look_ahead=False)
-        for accuracy in (QUICK, SURE):
-            fit = self.fit(space, accuracy)
-            rate = fit.models[FIRST].assess(space, look_ahead=False, accuracies=(accuracy,))
-            total = self._regret(fit, space)
-            open_ended = (
-                rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
-            )
-            enough = not open_ended and suffices(space, total, space.tolerance, confidence)
-            if not enough:
-                break
+        fit = self.fit(space)
+        rate = fit.models[FIRST].assess(space, look_ahead=False)
+        total = self._regret(fit, space)
+        open_ended = rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
+        enough = not open_ended and suffices(space, total, space.tolerance, confidence)
         known = tuple(
             replace(one, regret=float(total[t].mean()), regret_90=float(np.quantile(total[t], 0.9)))
             for one, t in zip(rate.known, space.targets, strict=True)
@@ -190,7 +185,7 @@ class KnobsModel:
             known=known,
             regret_90=float(np.quantile(np.max(np.stack([*total.values()]), axis=0), confidence)),
             enough=enough,
-            exhausted=not enough and runs >= MOST * len(space.targets) * (1 + len(self.knobs)),
+            exhausted=runs >= MOST * len(space.targets) * (1 + len(self.knobs)),
         )
 
     def _regret(self, fit: Fit, space: Space) -> dict[Place, Array]:

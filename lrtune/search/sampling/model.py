@@ -1,7 +1,8 @@
 """The model of a search: ended runs in, the next run and an assessment out.
 
 It has two users: `lrtune.search.adaptive` and `lrtune.search.sampling.sampler`. It is the law's model on a coarser grid
-with fewer components. Its answers depend on the ended runs alone; other state is a cache.
+with fewer components; where it knows enough, they ask the rule (`lrtune.search.sampling.assessment.by_rule`). Its
+answers depend on the ended runs alone; other state is a cache.
 """
 
 import math
@@ -12,15 +13,14 @@ import numpy as np
 
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
-from lrtune.law.model import FULL, Model, pilot
+from lrtune.law.model import Model, pilot
 from lrtune.law.observations import Measure, cell_data, measure_of, measured
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
 from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
 from lrtune.records.record import TrialRecord
-from lrtune.rule.doubt import WORST_FACTOR
 from lrtune.search.sampling.acquisition import Advice, Choice, advise, choose, expected_regrets
-from lrtune.search.sampling.assessment import MOST, Assessment, Known
+from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 
 _BINS = 8  # per octave: proposals lie on its multiples
@@ -36,16 +36,8 @@ _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; co
 _AHEAD = 6  # runs that are looked ahead
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """The size of the posterior's mixture and the number of draws."""
-
-    size: Size
-    draws: int
-
-
-QUICK = Accuracy(size=Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40)), draws=256)
-SURE = Accuracy(size=FULL, draws=1024)  # asked before a search ends: what its rule will say
+_SIZE = Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40))
+_DRAWS = 256
 
 
 @dataclass
@@ -81,20 +73,6 @@ class Posterior:
         return np.asarray(np.max(np.stack([*self.regrets.values()]), axis=0))
 
 
-def suffices(space: Space, regrets: Mapping[Place, Array], tolerance: float, confidence: float) -> bool:
-    """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
-
-    Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
-    """
-    trained = [regrets[target] for target in space.targets if target in space.places]
-    if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
-        return False
-    others = [regrets[target] for target in space.targets if target not in space.places]
-    return all(
-        float(each.mean()) <= tolerance and float(np.quantile(each, 0.9)) <= WORST_FACTOR * tolerance for each in others
-    )
-
-
 class SearchModel:
     """The model of one search's ended runs. Random choices depend on `seed` and on counts of runs alone."""
 
@@ -105,7 +83,7 @@ class SearchModel:
         self._losses: list[float] = []
         self._measure = Measure()
         self._compute: dict[Place, float] = {}
-        self._last: dict[Accuracy, tuple[object, Posterior]] = {}
+        self._last: tuple[object, Posterior] | None = None
 
     def take(self, number: int, record: TrialRecord | None) -> None:
         """Add an ended run once; None, and a run that failed with an error, say nothing."""
@@ -130,6 +108,11 @@ class SearchModel:
     def cost(self, place: Place) -> float:
         """Compute of a whole run at a place, in any unit."""
         return cost_of(place, self.scales, self._compute)
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The ended runs, place by place."""
+        return [record for cell in self._cells.values() for record in cell.records]
 
     def trials(self, place: Place) -> int:
         """The number of ended runs at a place."""
@@ -192,7 +175,7 @@ class SearchModel:
         *,
         place: Place | None = None,
     ) -> Choice:
-        started = len(running) + sum(len(cell.records) for cell in self._cells.values())
+        started = len(running) + len(self.records)
         if started < len(_FIRST):
             cheapest = space.places[int(np.argmin(space.costs))] if place is None else place
             low, high = space.focus
@@ -239,7 +222,7 @@ class SearchModel:
 
     def _reach(self, space: Space) -> tuple[float, float]:
         """Rates of the next run: within the focus, or up to `_WIDEN` octaves beyond the rates that were run."""
-        x = [math.log2(r.learning_rate) for cell in self._cells.values() for r in cell.records]
+        x = [math.log2(record.learning_rate) for record in self.records]
         low, high = min([space.focus[0], *(a - _WIDEN for a in x)]), max([space.focus[1], *(a + _WIDEN for a in x)])
         return max(low, space.low), min(high, space.high)
 
@@ -252,24 +235,16 @@ class SearchModel:
         confidence: float = 0.9,
         tolerance: float | None = None,
         look_ahead: bool = True,
-        accuracies: Sequence[Accuracy] = (QUICK, SURE),
     ) -> Assessment:
-        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started.
-
-        The first of `accuracies` that says "not enough" is believed, else the last.
-        """
+        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
         tolerance = space.tolerance if tolerance is None else tolerance
         lacking, flat = self.lacking(space), self.flat(tolerance)
-        for accuracy in accuracies:
-            posterior = self.posterior(space, accuracy=accuracy)
-            known = tuple(self.known(space, posterior, target) for target in space.targets)
-            is_low = suffices(space, posterior.regrets, tolerance, confidence)
-            enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
-            if not enough:
-                break
+        posterior = self.posterior(space)
+        known = tuple(self.known(space, posterior, target) for target in space.targets)
+        is_low = suffices(space, posterior.regrets, tolerance, confidence)
+        enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
         rng = np.random.default_rng([self.seed, count, 1])
         ahead, regrets = self._ahead(space, posterior, list(running), rng) if look_ahead else ([], [])
-        runs = sum(len(cell.records) for cell in self._cells.values())
         return Assessment(
             known=known,
             regret_90=float(np.quantile(posterior.worst, confidence)),
@@ -277,7 +252,7 @@ class SearchModel:
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
             no_optimum=() if enough else tuple(self._scales(target) for target in self._beyond(space, posterior)),
-            exhausted=not enough and runs >= MOST * len(space.targets),
+            exhausted=len(self.records) >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
             ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
             regret_ahead=tuple(regrets),
@@ -343,16 +318,16 @@ class SearchModel:
     def _scales(self, place: Place) -> dict[str, float]:
         return dict(zip(self.scales, place, strict=True))
 
-    def posterior(self, space: Space, *, also: Place | None = None, accuracy: Accuracy = QUICK) -> Posterior:
+    def posterior(self, space: Space, *, also: Place | None = None) -> Posterior:
         """The posterior of the ended runs. Cached: the assessment and the next choice use the same draws."""
         more = () if also is None or also in space.places else (also,)
         key = (space, more, len(self.taken))
-        if accuracy not in self._last or self._last[accuracy][0] != key:
+        if self._last is None or self._last[0] != key:
             rng = np.random.default_rng([self.seed, len(self.taken), 2])
-            self._last[accuracy] = key, self._drawn(space, more, accuracy, rng)
-        return self._last[accuracy][1]
+            self._last = key, self._drawn(space, more, rng)
+        return self._last[1]
 
-    def _drawn(self, space: Space, also: tuple[Place, ...], accuracy: Accuracy, rng: np.random.Generator) -> Posterior:
+    def _drawn(self, space: Space, also: tuple[Place, ...], rng: np.random.Generator) -> Posterior:
         measured = tuple(sorted(self._cells))
         further = tuple(dict.fromkeys(p for p in (*space.places, *space.targets, *also) if p not in self._cells))
         logs = np.log(np.array([*measured, *further]))
@@ -362,24 +337,24 @@ class SearchModel:
         place, near = (low + high) / 2, max((high - low) / 4, 1.0)
         if not measured:
             geometry = Geometry(scales=self.scales, z=z, place=place, near=near)
-            draws = predict_from_priors(geometry, _USUAL, accuracy.size, accuracy.draws, rng)
+            draws = predict_from_priors(geometry, _USUAL, _SIZE, _DRAWS, rng)
         else:
             geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near)
-            data, unit, tables = self._tables(measured, space.tolerance, accuracy)
+            data, unit, tables = self._tables(measured, space.tolerance)
             model = Model(
                 unit=unit,
                 centres=np.exp(centre),
                 geometry=geometry,
                 tables=tables,
-                posterior=infer(tables, geometry, accuracy.size),
+                posterior=infer(tables, geometry, _SIZE),
             )
-            draws = predict(model, data, z[len(measured) :], accuracy.draws, rng)
+            draws = predict(model, data, z[len(measured) :], _DRAWS, rng)
         places = (*measured, *further)
         advice = {target: advise(draws, places.index(target), space.low, space.high) for target in space.targets}
         return Posterior(places=places, draws=draws, advice=advice)
 
     def _tables(
-        self, measured: Sequence[Place], tolerance: float, accuracy: Accuracy
+        self, measured: Sequence[Place], tolerance: float
     ) -> tuple[list[CellData], float, tuple[CellTable, ...]]:
         """The measured cells' data, the pilot k to within a factor of two, and their tables."""
         cells = [self._cells[place] for place in measured]
@@ -388,11 +363,9 @@ class SearchModel:
                 cell.data, cell.table = cell_data(cell.records, self._measure, tolerance), None
         data = [cell.data for cell in cells if cell.data is not None]
         unit = 2.0 ** round(math.log2(pilot(data, usual=_USUAL)))  # rounded, so that most runs change one table only
-        if accuracy != QUICK:
-            return data, unit, tuple(tabulate(one, unit, accuracy.size.resolution) for one in data)
         for cell, one in zip(cells, data, strict=True):
             if cell.table is None or cell.made_for != unit:
-                cell.table, cell.made_for = tabulate(one, unit, accuracy.size.resolution), unit
+                cell.table, cell.made_for = tabulate(one, unit, _SIZE.resolution), unit
         return data, unit, tuple(cell.table for cell in cells if cell.table is not None)
 
     def _barred(self, place: Place, x: float) -> bool:

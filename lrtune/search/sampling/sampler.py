@@ -34,8 +34,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
+from lrtune.law.fit import fit_law
 from lrtune.records.record import STATUSES, Status, TrialRecord
-from lrtune.search.sampling.assessment import Assessment
+from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.roles import bounds, is_like_width, is_whole, nearest, width_and_rate
 from lrtune.search.sampling.space import Place, Space
@@ -190,14 +191,19 @@ class ScaleAwareSampler(BaseSampler):
             raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
         with self._lock:
             running, _ = self._read(study, trials.read(), roles, own=-1)
-            return self._model.assess(
-                self._space(roles),
+            space = self._space(roles)
+            said = self._model.assess(
+                space,
                 running,
                 count=len(trials.read()),
                 tolerance=tolerance,
                 confidence=confidence,
                 look_ahead=look_ahead,
             )
+            if not said.enough:
+                return said
+            rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance).rule
+            return by_rule(said, space, rule, [known.scales for known in said.known], confidence)
 
     def _propose(
         self, trials: "_Trials", trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None

@@ -6,6 +6,7 @@ from itertools import count
 import numpy as np
 import pytest
 
+from lrtune.law.fit import fit_law
 from lrtune.law.geometry import Geometry
 from lrtune.law.model import Model, pilot
 from lrtune.law.observations import cell_data, measure_of
@@ -13,6 +14,7 @@ from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import predict, predict_from_priors
 from lrtune.law.tables import tabulate
 from lrtune.records.record import Status, TrialRecord
+from lrtune.search.sampling.assessment import by_rule
 from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.space import Place, Space, cost_of
 
@@ -105,6 +107,17 @@ def test_an_optimum_beyond_the_bounds_is_advised_at_the_bound_and_is_never_enoug
     assert said.known[0].at_edge
     assert not said.enough
     assert said.no_optimum == ({"hidden_size": 64.0},)
+
+
+def test_a_rule_that_does_not_support_an_answer_is_not_enough():
+    """Sizes left out that cost too much are a doubt about a target without runs, however small its own regret."""
+    runs = [run for width in (32, 64, 128) for run in sweep(width, -math.log2(width / 8))]
+    where = space((32, 64, 128), targets=((64.0,), (96.0,)), tolerance=0.02)
+    said = fed(runs).assess(where, look_ahead=False)
+    rule = fit_law(runs, tolerance=0.02).rule
+    for left_out, enough in ((0.001, True), (0.03, False)):
+        settled = by_rule(said, where, rule._replace(left_out=left_out), [known.scales for known in said.known])
+        assert (said.enough, settled.enough) == (True, enough)
 
 
 def test_a_flat_descent_far_below_the_optimum_is_not_enough_but_leads_upwards():
