@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from lrtune.law.fit import fit_law
@@ -52,6 +53,7 @@ def finished_run(
     )
 
 
+@cache
 def knob_rule() -> Rule:
     """A rule with a best rate of 0.64 / width and a best ratio of `adam_lr` to it of a quarter, at 32 and 64."""
     runs = [

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import knob_rule
 
 from lrtune.law.fit import LawFit, fit_run
 from lrtune.records.record import TrialRecord
@@ -54,6 +55,14 @@ def test_an_end_that_is_good_enough_says_so_and_needs_no_more() -> None:
     assert [line.split(" ", 1)[1][:13] for line in lines[:3]] == ["at hidden 32 ", "at hidden 64 ", "at hidden 128"]
     assert all(": good enough, may cost 0." in line and line.endswith("(wanted: 1%)") for line in lines[:3])
     assert lines[3:] == [f"ended: {Ending.ENOUGH.value}: regret is low"] and command == ""
+
+
+def test_the_other_knobs_are_said_at_the_largest_size() -> None:
+    fit = LawFit(rule=knob_rule(), cells=(), reason="", regrets={}, left_out={})
+    done = replace(ended([], Ending.ENOUGH), fit=fit)
+    lines, _ = said(done, Study(widths=(32, 64)))
+    (line,) = [line for line in lines if "adam_lr" in line]
+    assert line.startswith("adam_lr at hidden 64: 0.002")
 
 
 def test_a_spent_budget_names_what_more_would_cost_and_bring_and_the_command() -> None:

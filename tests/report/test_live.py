@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import knob_rule
 from rich.console import Console
 
 from lrtune.law.fit import fit_law
@@ -327,6 +328,13 @@ def test_charts_and_recommendations_fit(width: int, rule: Rule) -> None:
         text = text_of(shown, width)
         assert max(map(len, text.splitlines())) <= width
     assert "●" in text_of(loss_chart(RECORDS, None, width), width)
+
+
+def test_each_knob_has_a_chart_of_its_law() -> None:
+    console = Console(file=io.StringIO(), width=80, record=True)
+    show(console, [replace(record(0, 32, 0.1, "finished"), loss=3.0)], knob_rule(), None)
+    charts = [line.partition("   ")[0] for line in console.export_text().splitlines() if line.startswith("best ")]
+    assert charts == ["best learning rate against hidden size", "best adam_lr/learning_rate against hidden size"]
 
 
 def test_runs_that_were_cut_stand_at_the_upper_edge() -> None:

@@ -4,6 +4,7 @@ from lrtune.errors import counted
 from lrtune.records.trust import defiance
 from lrtune.report.outlook import Outlook, duration
 from lrtune.rule import Recommendation
+from lrtune.rule.display import knob_text
 from lrtune.search.ending import Ending
 from lrtune.search.options import SearchResult
 from lrtune.study.study import Study
@@ -14,7 +15,7 @@ _MOST = 4  # targets with a line each
 
 def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[str]:
     """The lines, the answer first; `found` is the outlook at the end of the search."""
-    lines = _answers(found, study) if found is not None else []
+    lines = [*_answers(found, study), *_knobs(found.answers[-1])] if found is not None else []
     lines.append(f"ended: {_reason(done)}")
     if text := defiance(done.records):
         lines.append(f"early ends: {text}")
@@ -41,6 +42,11 @@ def _answer(answer: Recommendation, wanted: float) -> str:
         return f"{head}: good enough" + (f", {cost}" if cost else "")
     doubt = answer.warnings[0].removeprefix("not supported by the data: ").partition("; ")[0]
     return f"{head}: not good enough, {doubt}"
+
+
+def _knobs(answer: Recommendation) -> list[str]:
+    """``adam_lr at hidden 512: 0.011 (0.0085 … 0.014), safe 0.007 … 0.018``, a line for each further knob."""
+    return [f"{name} at {place_name(answer.scales)}: {knob_text(one)}" for name, one in answer.knobs.items()]
 
 
 def _reason(done: SearchResult) -> str:

@@ -70,11 +70,18 @@ def loss_chart(
     return Group(legend, chart.render())
 
 
-def law_chart(rule: Rule, width: int, scale: str = "hidden_size", others: Mapping[str, float] | None = None) -> Text:
+def law_chart(
+    rule: Rule,
+    width: int,
+    scale: str = "hidden_size",
+    others: Mapping[str, float] | None = None,
+    quantity: str = "learning rate",
+) -> Text:
     """The law along one scale: its line, its interval as dots, the measured optima with their intervals.
 
     Args:
         others: the values of the other scales, by default the largest measured ones.
+        quantity: what the law is of.
     """
     others = {name: (others or {}).get(name, rule.scales[name].high) for name in rule.scales if name != scale}
     cells = [cell for cell in rule.cells if all(cell.scales[name] == value for name, value in others.items())]
@@ -102,7 +109,7 @@ def law_chart(rule: Rule, width: int, scale: str = "hidden_size", others: Mappin
         size = cell.scales[scale]
         chart.curve([(size, cell.low), (size, cell.high)], "yellow")
         chart.mark(size, cell.learning_rate, "●", "yellow")
-    title = f"best learning rate against {scale.replace('_', ' ')}{_at(others)}"
+    title = f"best {quantity} against {scale.replace('_', ' ')}{_at(others)}"
     marks = Text("● measured  ", "yellow").append("─ law  ", "bright_blue").append("·· interval", "dim")
     gap = "   " if len(title) + 3 + len(marks) <= width else "\n"
     return Text.assemble((title, "bold"), gap, marks, "\n", chart.render())
@@ -151,9 +158,11 @@ def show(
     if rule is None:
         console.print(*([Text(plain(f"no rule: {why}"), "bold yellow")] if why else []))
         return
-    for scale in rule.scales:
-        chart = law_chart(rule, console.width, scale)
-        console.print(chart, *([""] if str(chart) else []))
+    laws = [("learning rate", rule), *((law.coordinate.named(name), law.rule) for name, law in rule.knobs.items())]
+    for quantity, law in laws:
+        for scale in rule.scales:
+            chart = law_chart(law, console.width, scale, quantity=quantity)
+            console.print(chart, *([""] if str(chart) else []))
     console.print(*(Text(plain(line), "bold") for line in law_lines(rule)), sep="\n")
     places = [{name: told.scales[name] for name in rule.scales} for told in targets]
     console.print(recommendations(rule, console.width, places))
