@@ -218,16 +218,20 @@ def _described(rule: Rule, cells: Sequence[Cell], measure: Measure) -> tuple[Rul
         described.append(one)
         answered.append(
             stored._replace(
-                learning_rate=one.learning_rate,
-                low=one.low,
-                high=one.high,
-                safe_low=one.safe_low,
-                safe_high=one.safe_high,
-                loss=one.loss,
-                sensitivity=one.sensitivity,
+                learning_rate=_digits(one.learning_rate),
+                low=_digits(one.low),
+                high=_digits(one.high),
+                safe_low=one.safe_low and _digits(one.safe_low),
+                safe_high=one.safe_high and _digits(one.safe_high),
+                loss=one.loss and _digits(one.loss, 6),
+                sensitivity=one.sensitivity and _digits(one.sensitivity),
             )
         )
     return rule._replace(cells=tuple(answered)), tuple(described)
+
+
+def _digits(value: float, count: int = 4) -> float:
+    return float(f"{value:.{count}g}")
 
 
 def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:

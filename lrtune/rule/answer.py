@@ -170,7 +170,7 @@ def _former(rule: Rule, place: Question, collapse_10: float | None, collapse_50:
         safe = cell.safe_low, cell.safe_high
     elif rule.safe_below is not None and rule.safe_above is not None:
         middle = rate if cell else law
-        safe = middle * math.exp(-rule.safe_below), middle * math.exp(rule.safe_above)
+        safe = middle * exponential(-rule.safe_below), middle * exponential(rule.safe_above)
     if safe:
         safe = min(safe[0], rate), max(min(safe[1], collapse_10 or safe[1]), rate)
     return _Verdict(rate=rate, low=low, high=high, safe=safe, lost=None, at=None, doubt=doubt, notes=notes)

@@ -11,14 +11,16 @@ from typing import Any
 from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.files import MIB, read_bytes, write_whole
 from lrtune.rule.data import Rule
-from lrtune.rule.parse import SCHEMA, WITH_KNOBS, parse_rule
+from lrtune.rule.packed import by_columns, pack_draws, pack_runs
+from lrtune.rule.parse import SCHEMA, parse_rule
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
 PACKAGED_NAME = "packaged"  # asks for the packaged rule wherever a rule file is named
 _MAX_BYTES = 4 * MIB
-_ROW = re.compile(r"\[[-\d.e+,\s]+\]")
+_WHOLE = re.compile(r"\.0(?=[,\]])")
+_ROW = re.compile(r"\[[-\d.e+,\snul]+\]")
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
@@ -113,12 +115,12 @@ def _is_trusted(path: str) -> bool:
 
 
 def rule_to_json(rule: Rule) -> str:
-    """The text of the rule file; numbers round-trip exactly.
+    """The text of the rule file; numbers round-trip exactly, shapes of draws with four digits.
 
     Raises:
         InputError: a number in it is not finite.
     """
-    data = {"schema": WITH_KNOBS if rule.knobs else SCHEMA, **_data(rule)}
+    data = {"schema": SCHEMA, **_data(rule)}
     if rule.knobs:
         data["knobs"] = {name: {**law._asdict(), "rule": _data(law.rule)} for name, law in rule.knobs.items()}
         for law in data["knobs"].values():
@@ -131,23 +133,19 @@ def rule_to_json(rule: Rule) -> str:
 
 
 def _data(rule: Rule) -> dict[str, Any]:
-    """The content of a rule without its knobs."""
+    """The content of a rule without its knobs and without what is empty."""
     data: dict[str, Any] = rule._asdict()
     del data["source"], data["knobs"]
     data["scales"] = {name: scale._asdict() for name, scale in rule.scales.items()}
-    data["cells"] = [
-        {name: value for name, value in cell._asdict().items() if value is not None} | {"scales": dict(cell.scales)}
-        for cell in rule.cells
-    ]
-    data["law"] = rule.law._asdict() if rule.law else None
-    data["step"] = rule.step._asdict() if rule.step else None
-    if rule.boundary:
-        data["boundary"] = {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
-    if rule.draws:
-        data["draws"] = {**rule.draws._asdict(), "cells": [cell._asdict() for cell in rule.draws.cells]}
-    return data
+    data["cells"] = by_columns(rule.cells)
+    data["law"] = rule.law and rule.law._asdict()
+    data["step"] = rule.step and rule.step._asdict()
+    data["boundary"] = rule.boundary and {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
+    data["draws"] = rule.draws and pack_draws(rule.draws)
+    data["runs"] = pack_runs(rule.runs)
+    return {name: value for name, value in data.items() if value not in (None, "", {})}
 
 
 def _on_one_line(row: "re.Match[str]") -> str:
-    """A list of numbers on one line without blanks."""
-    return "".join(row.group().split())
+    """A list of numbers and nulls on one line without blanks."""
+    return _WHOLE.sub("", "".join(row.group().split()))

@@ -27,11 +27,12 @@ from lrtune.rule.data import (
     Zero,
 )
 from lrtune.rule.knob import FIRST, Coordinate
+from lrtune.rule.packed import MOST, unpack_draws, unpack_runs
 
-SCHEMA = 2
-WITH_KNOBS = 3  # an lrtune that knows no knobs refuses it, instead of answering as if there were none
-_SCHEMAS = (1, SCHEMA, WITH_KNOBS)  # in 1 a law of one form stands for the draws
+SCHEMA = 4
+_SCHEMAS = range(1, SCHEMA + 1)  # in 1 a law of one form stands for the draws; 3 has knobs; 4 packs draws and runs
 _MOST_KNOBS = 8
+_HIGHEST = 1000  # of a height, in units
 
 
 def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
@@ -51,7 +52,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     schema = data.pop("schema", None)
     if type(schema) is not int or schema not in _SCHEMAS:
         raise InputError(
-            f"schema: expected a whole number up to {WITH_KNOBS}, but got {show(schema)}; a newer lrtune may read it"
+            f"schema: expected a whole number up to {SCHEMA}, but got {show(schema)}; a newer lrtune may read it"
         )
     if data.get("rule", data) is None:
         raise NoActiveRuleError(f"no rule: {_TEXT('reason', data.get('reason'))}")
@@ -114,10 +115,15 @@ def _check_draws(rule: Rule, draws: Draws) -> None:
     rest += [column for parts in along for part in parts for column in part]
     if {len(column) for column in (*curves, *rest)} != {len(draws.level)}:
         raise InputError(f"draws: expected {len(draws.level)} numbers in each column")
-    if any(not 0 <= index < len(draws.shapes) for column in curves for index in column):
+    if min(map(min, curves)) < 0 or max(map(max, curves)) >= len(draws.shapes):
         raise InputError(f"draws: expected indices of the {len(draws.shapes)} shapes")
     if any(min(*shape[1:5], shape[7]) <= 0 for shape in draws.shapes):
         raise InputError("draws.shapes: expected positive factors, powers, bends and scales")
+    if min(map(min, (draws.own_sd, *draws.wander_sd, *draws.steps_sd))) < 0:
+        raise InputError("draws: expected no negative standard deviation")
+    heights = [draws.height, *(cell.height for cell in draws.cells)]
+    if min(map(min, heights)) < -_HIGHEST or max(map(max, heights)) > _HIGHEST:
+        raise InputError(f"draws: expected heights from {-_HIGHEST} to {_HIGHEST}")
 
 
 _T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws, Coordinate, Zero, KnobLaw)
@@ -154,9 +160,25 @@ def _cell(where: str, value: object) -> RuleCell:
 
 
 def _cells(where: str, value: object) -> tuple[RuleCell, ...]:
+    if isinstance(value, Mapping):
+        value = _rows(where, value)
     if not isinstance(value, list) or not 0 < len(value) <= 20_000:
         raise unexpected(where, "a list of 1 to 20,000 measured cells", value)
     return tuple(_cell(f"{where}[{i}]", item) for i, item in enumerate(value))
+
+
+def _rows(where: str, value: Mapping[str, object]) -> list[dict[str, object]]:
+    """The cells of a table by columns."""
+    scales = mapping(_CELLS_COLUMN, 8)(f"{where}.scales", value.get("scales"))
+    fields = {key: _CELLS_COLUMN(f"{where}.{key:.40}", column) for key, column in value.items() if key != "scales"}
+    columns = [*scales.values(), *fields.values()]
+    if len({len(column) for column in columns}) != 1:
+        raise InputError(f"{where}: expected columns of one length")
+    rows = []
+    for i in range(len(columns[0])):
+        row: dict[str, object] = {key: column[i] for key, column in fields.items() if column[i] is not None}
+        rows.append(row | {"scales": {name: column[i] for name, column in scales.items()}})
+    return rows
 
 
 def _scales(where: str, value: object) -> dict[str, Scale]:
@@ -210,9 +232,11 @@ _CELL = _record(
     },
     needed=("scales", "learning_rate", "low", "high"),
 )
+_CELLS_COLUMN = sequence(lambda where, value: value, 20_000, least=1)
 _COLUMN = sequence(number(-1e5, 1e5, whole=True), 1024, least=2)
 _SIZES = sequence(number(0, 1e5, whole=True), 1024, least=2)
 _ALONG = sequence(sequence(_COLUMN, 20_000, least=1), 8)
+_VALUES = sequence(sequence(_SIZE, 20_000, least=1), 8)
 _DRAWS = _record(
     Draws,
     {
@@ -233,9 +257,41 @@ _DRAWS = _record(
             20_000,
         ),
         "ratio": flag,
-        "values": sequence(sequence(_SIZE, 20_000, least=1), 8),
+        "values": _VALUES,
     },
 )
+_PACKED = table(
+    {
+        "count": number(2, 1024, whole=True),
+        "cells": number(1, 20_000, whole=True),
+        "shapes": number(1, 1024, whole=True),
+        "values": _VALUES,
+        "steps": flag,
+        "reach": number(1e-3, 1e3),
+        "inert": sequence(number(0, 1), 8),
+        "ratio": flag,
+        "numbers": text(4 * MOST),
+    },
+    ("count", "cells", "shapes", "values", "steps", "reach", "inert", "ratio", "numbers"),
+)
+_MARKS = table({"count": number(1, 1e6, whole=True), "marks": text(4_000_000)}, ("count", "marks"))
+
+
+def _draws(where: str, value: object) -> Draws:
+    if isinstance(value, Mapping) and "numbers" in value:
+        return unpack_draws(where, _PACKED(where, value))
+    draws: Draws = _DRAWS(where, value)
+    return draws
+
+
+def _runs(where: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        given = _MARKS(where, value)
+        return unpack_runs(where, given["count"], given["marks"])
+    marks: str = text(1_000_000, printable=True)(where, value)
+    return marks
+
+
 _KINDS: dict[str, Kind] = {
     "form": choice(*FORMS),
     "reason": _TEXT,
@@ -255,10 +311,10 @@ _KINDS: dict[str, Kind] = {
     "horizon": table(dict.fromkeys(HORIZON, number(1e-9, 1e30))),
     "provenance": mapping(_TEXT, key=_TEXT),
     "provisional": flag,
-    "draws": optional(_DRAWS),
+    "draws": optional(_draws),
     "left_out": _WIDTH,
     "study": text(200_000),
-    "runs": text(1_000_000, printable=True),
+    "runs": _runs,
 }
 _NEEDED = ("form", "reason", "scales", "cells")
 
