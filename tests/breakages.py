@@ -477,7 +477,7 @@ BREAKAGES = (
         "lrtune/cli/settings.py",
         'study = dataclasses.replace(study, options={}, name="own", budget=Budget())',
         'study = dataclasses.replace(study, options={}, name="own", budget=dataclasses.replace(study.budget))',
-        ("cli/test_cli.py",),
+        ("cli/test_searched.py",),
     ),
     Breakage(
         "search: an answer that the data do not support is called good enough",
@@ -862,7 +862,7 @@ BREAKAGES = (
         "lrtune/cli/rates.py",
         "(not advice.supported or first == NOT_YOURS)",
         "(first == NOT_YOURS)",
-        ("cli/test_cli.py",),
+        ("cli/test_searched.py",),
     ),
     Breakage(
         "targets: runs there are started though the budget does not hold them",

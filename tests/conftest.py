@@ -31,14 +31,15 @@ def _folders_of_tests_are_a_project(tmp_path_factory: pytest.TempPathFactory) ->
     (tmp_path_factory.getbasetemp() / ".git").mkdir()
 
 
-@pytest.fixture(autouse=True)
-def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that is not marked `slow` may not start a process: `make check` stays fast because of that."""
-    if request.node.get_closest_marker("slow"):
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test without the mark `slow` may not start a process, nor may its fixtures: that keeps `make check` fast."""
+    with pytest.MonkeyPatch.context() as patched:
+        if not item.get_closest_marker("slow"):
+            patched.setattr(subprocess.Popen, "__init__", _refuse)
+            patched.setattr(os, "fork", _refuse)
+        return (yield)
 
-    def refuse(*arguments: object, **more: object) -> None:
-        pytest.fail("a test that starts a process needs @pytest.mark.slow")
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
-    monkeypatch.setattr(os, "fork", refuse)
+def _refuse(*arguments: object, **more: object) -> None:
+    pytest.fail("a test that starts a process needs @pytest.mark.slow")

@@ -1,99 +1,26 @@
 """The report: one page, offline, whatever the run holds; its charts drawn in a real browser."""
 
-import base64
 import json
-import math
 import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from browser import Page, browser, find_chromium
+from reports import of_a_known_model, records, specs, unpacked, write_run
 
 from lrtune.errors import InputError
-from lrtune.law.fit import fit_law, fit_run
-from lrtune.records.jsonl import write_records
+from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.findings import findings
 from lrtune.report.page import write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
 from lrtune.report.run import load_run
-from lrtune.rule import save_rule
 from lrtune.search.ending import Ending, StopReason
 from lrtune.study.study import Budget, Study
 from lrtune.study.toml import to_toml
-from lrtune.trainer.trial import Facts
-
-RATES = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064]
 
 
-def records(widths: tuple[int, ...] = (32, 64, 128)) -> list[TrialRecord]:
-    """Runs with their best rate at 0.3 / width: high ones diverge or collapse, a middling one is beaten."""
-    made: list[TrialRecord] = []
-    for width in widths:
-        for rate in RATES:
-            octaves = math.log2(rate * width / 0.3)
-            loss = 4.0 + 0.03 * octaves**2
-            status = "diverged" if octaves > 4.5 else "collapsed" if octaves > 3.5 else "finished"
-            status = "beaten" if octaves < -3.5 else status
-            steps = list(range(0, 101 if status == "finished" else 51, 10))
-            made.append(
-                TrialRecord(
-                    trial=len(made),
-                    hidden_size=width,
-                    learning_rate=rate,
-                    seed=0,
-                    status=status,  # type: ignore[arg-type]
-                    why="" if status == "finished" else f"{status} <b>for</b> a reason",
-                    steps=100,
-                    steps_done=steps[-1],
-                    loss=None if status == "diverged" else loss,
-                    diversity=0.5,
-                    curve={
-                        "step": steps,
-                        "loss": [loss + 3 * math.exp(-step / 20) for step in steps],
-                        "diversity": [min(0.5, step / 100) for step in steps],
-                    },
-                    facts=Facts(parameters=12 * width**2, tokens_per_step=1024),
-                )
-            )
-    return made
-
-
-def write_run(folder: Path, found: list[TrialRecord], *, name: str = "mine", rule: bool = True) -> Path:
-    folder.mkdir()
-    (folder / "study.toml").write_text(to_toml(Study(name=name, widths=(32, 64, 128))))
-    write_records(folder / "records.jsonl", found)
-    if rule:
-        save_rule(fit_run(found).rule, folder / "rule.json")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its report and figures, named so that it would be a script if it could."""
-    folder = write_run(tmp_path_factory.mktemp("run") / "run", records(), name="<script>alert(1)</script>{{LIBRARY}}")
-    write_report(folder, images=True)
-    return folder
-
-
-def unpacked(page: str) -> tuple[dict[str, dict[str, object]], str]:
-    """The charts of a page, and the library that draws them."""
-    found = re.search(r'<script type="application/json" id="packed">(.*?)</script>', page, re.S)
-    assert found is not None
-    charts, library = (zlib.decompress(base64.b64decode(part)).decode() for part in json.loads(found.group(1)))
-    return json.loads(charts), library
-
-
-def specs(page: str) -> dict[str, dict[str, object]]:
-    return unpacked(page)[0]
-
-
-@pytest.mark.slow
 def test_the_page_carries_its_figures_and_its_own_library(run: Path) -> None:
     page = (run / "report.html").read_text()
     names = {name.rsplit("-", 1)[0] for name in specs(page)}
@@ -109,25 +36,30 @@ def test_names_are_escaped(run: Path) -> None:
     assert "<script>alert" not in page and "<b>for</b>" not in page
 
 
-def test_each_figure_has_a_description() -> None:
+@pytest.fixture(scope="module")
+def fit() -> LawFit:
+    return fit_law(records())
+
+
+def test_each_figure_has_a_description(fit: LawFit) -> None:
     found = records()
-    for figure in figures(found, fit_law(found).rule, None):
+    for figure in figures(found, fit.rule, None):
         assert len(figure.says) > 60, figure.name
     loss = figures(found, None, None)[0].says
     assert "Hidden 32: lowest loss" in loss and "at 0.008" in loss
 
 
-def test_every_chart_is_one_by_the_grammar() -> None:
+def test_every_chart_is_one_by_the_grammar(fit: LawFit) -> None:
     """The report writes them as they are; here they are held against Vega-Lite's schema."""
-    found = records()
-    fit = fit_law(found)
-    panels = [panel for figure in figures(found, fit.rule, fit) for panel in figure.panels]
+    panels = [panel for figure in figures(records(), fit.rule, fit) for panel in figure.panels]
     assert len(panels) > 5
     for panel in panels:
         assert panel.to_dict(validate=True) == vega_lite(panel)
 
 
+@pytest.mark.slow
 def test_images_are_written_as_svg_and_png(run: Path) -> None:
+    write_report(run, images=True)
     for name in ("loss", "law", "courses", "collapse", "budget"):
         assert (run / "figures" / f"{name}.svg").read_text().startswith("<svg")
         assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -216,11 +148,6 @@ def test_many_places_are_drawn_at_the_largest_other_scales() -> None:
     assert len(loss.panels) == 3 and "3 of 18 places are drawn" in loss.says
 
 
-def of_a_known_model() -> list[TrialRecord]:
-    facts = Facts(parameters=10**6, tokens_per_step=1024, conditions={"model": "bitnet-b1.58"})
-    return [replace(record, facts=facts) for record in records((512, 1024, 2048))]
-
-
 @pytest.mark.parametrize(("model", "others"), [("bitnet-b1.58", {"TriLM", "BitNet v2"}), ("my GPT", {"GPT-3"})])
 def test_published_rules_are_those_of_the_models_family(model: str, others: set[str]) -> None:
     found = [replace(r, facts=replace(r.facts, conditions={"model": model})) for r in of_a_known_model()]
@@ -266,136 +193,6 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_every_verdict_has_its_own_shape() -> None:
     assert len({SHAPES[status] for status in STATUSES}) == len(STATUSES)
-
-
-# In a real browser
-
-needs_browser = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        opened.open(run / "report.html")
-        opened.wait_for("document.documentElement.dataset.drawn !== undefined")
-        yield opened
-
-
-@pytest.mark.browser
-@needs_browser
-def test_the_charts_are_drawn_without_a_complaint_or_a_request(page: Page, run: Path) -> None:
-    count = len(specs((run / "report.html").read_text()))
-    assert page.evaluate("Number(document.documentElement.dataset.drawn)") == count
-    assert page.evaluate("document.querySelectorAll('.panel svg .mark-symbol path').length") > 21
-    assert page.complaints() == []
-    outside = [url for url in page.requests() if not url.startswith(("file:", "data:", "blob:"))]
-    assert outside == [] and len(page.requests()) >= 1
-
-
-@pytest.mark.browser
-@needs_browser
-def test_the_name_of_a_study_cannot_run_as_a_script(page: Page) -> None:
-    assert page.evaluate("document.querySelector('h1').textContent").endswith("<script>alert(1)</script>{{LIBRARY}}")
-    assert not [event for event in page.events if event.get("method") == "Page.javascriptDialogOpening"]
-
-
-@pytest.mark.browser
-@needs_browser
-def test_hovering_tells_the_trial(page: Page) -> None:
-    box = page.evaluate(
-        "(() => { const panel = document.getElementById('collapse-0'); panel.scrollIntoView({block: 'center'});"
-        " const at = panel.querySelector('.mark-symbol path[aria-label]').getBoundingClientRect();"
-        " return [at.x + at.width / 2, at.y + at.height / 2]; })()"
-    )
-    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] - 3, y=box[1] - 3)
-    page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
-    text = page.wait_for("document.querySelector('#vg-tooltip-element.visible')?.textContent")
-    assert "trial" in text and "hidden size" in text and "learning rate" in text
-
-
-@pytest.mark.browser
-@needs_browser
-@pytest.mark.parametrize("width", [360, 800])
-def test_the_page_fits_a_phone(page: Page, width: int) -> None:
-    page.ask("Emulation.setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=1, mobile=True)
-    page.wait_for(
-        f"[...document.querySelectorAll('.panel svg')].every(s => s.getBoundingClientRect().right <= {width})"
-    )
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.ask("Emulation.clearDeviceMetricsOverride")
-
-
-@pytest.mark.browser
-@needs_browser
-def test_a_dark_page_has_light_text_in_its_charts(page: Page) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    page.wait_for("document.documentElement.dataset.theme === 'dark'")
-    colour = "document.querySelector('#law-0 svg .mark-text.role-axis-label text')?.getAttribute('fill')"
-    assert page.wait_for(f"{colour} === '#a3acb8' && {colour}") == "#a3acb8"
-    page.ask("Emulation.setEmulatedMedia", features=[])
-    page.wait_for("document.documentElement.dataset.theme === 'light'")
-    assert page.complaints() == []
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@needs_browser
-def test_a_dark_page_is_printed_light_and_nothing_of_it_is_cut(page: Page) -> None:
-    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    page.wait_for("document.documentElement.dataset.theme === 'dark'")
-    page.ask("Emulation.setDeviceMetricsOverride", width=700, height=990, deviceScaleFactor=1, mobile=False)
-    page.ask("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    # The page must be ready when the event has been heard: the browser lays it out at once.
-    page.evaluate("new Promise(go => { dispatchEvent(new Event('beforeprint')); setTimeout(go, 0); })")
-    fills = "[...document.querySelectorAll('.panel svg .role-axis-label text')].map(text => text.getAttribute('fill'))"
-    assert set(page.evaluate(fills)) == {"#5b6470"}
-    assert page.evaluate("[...document.querySelectorAll('.panel')].every(panel => panel.dataset.theme === 'light')")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    rights = "[...document.querySelectorAll('.panel svg, td, th')].map(part => part.getBoundingClientRect().right)"
-    assert max(page.evaluate(rights)) <= 700
-    assert page.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
-    assert len(page.ask("Page.printToPDF")["data"]) > 10_000
-
-    page.ask("Emulation.clearDeviceMetricsOverride")
-    page.ask("Emulation.setEmulatedMedia", media="", features=[])
-    page.wait_for("document.documentElement.dataset.theme === 'light'")
-    assert page.complaints() == []
-
-
-@pytest.mark.browser
-@needs_browser
-def test_the_next_command_is_copied(page: Page) -> None:
-    page.ask("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
-    page.ask("Page.bringToFront")
-    at = page.evaluate(
-        "(() => { const button = document.querySelector('.command button'); button.scrollIntoView({block: 'center'});"
-        " const box = button.getBoundingClientRect(); return [box.x + 5, box.y + 5]; })()"
-    )
-    for kind in ("mousePressed", "mouseReleased"):
-        page.ask("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)
-    page.wait_for("document.querySelector('.command button').textContent !== 'Copy'")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith("lrtune verify 128 --study ")
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@needs_browser
-def test_names_of_published_rules_stand_apart(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", of_a_known_model())
-    report = write_report(folder)
-    with browser(tmp_path / "profile") as page:
-        page.open(report)
-        page.wait_for("document.documentElement.dataset.drawn !== undefined")
-        boxes = page.evaluate(
-            "[...document.querySelectorAll('#law-0 svg .mark-text.role-mark text')]"
-            ".map(text => text.getBoundingClientRect()).map(box => [box.top, box.bottom, box.right])"
-        )
-        right = page.evaluate("document.querySelector('#law-0 svg').getBoundingClientRect().right")
-    tops = sorted(boxes)
-    assert len(tops) > 3
-    assert all(above[1] <= below[0] + 1.5 for above, below in pairwise(tops))
-    assert max(right for _, _, right in boxes) <= right
 
 
 def test_a_curve_far_above_its_panel_is_drawn_just_above_it() -> None:
