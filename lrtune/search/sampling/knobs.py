@@ -21,6 +21,7 @@ from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
 from lrtune.search.sampling.assessment import MOST, Assessment, suffices
 from lrtune.search.sampling.model import Posterior, SearchModel
+from lrtune.search.sampling.proposals import choice, free, next_choice, next_run
 from lrtune.search.sampling.space import Place, Space, place_of
 from lrtune.study.knob import Knob
 
@@ -124,7 +125,7 @@ class KnobsModel:
     ) -> tuple[Place, float, dict[str, float]]:
         """Place, learning rate and further knobs of run `number`, given the `running` ones."""
         if not self.knobs:
-            own_place, x = self.plain.next_run(space, [(p, math.log2(r)) for p, r, _ in running], number=number)
+            own_place, x = next_run(self.plain, space, [(p, math.log2(r)) for p, r, _ in running], number=number)
             return own_place, 2.0**x, {}
         rng = np.random.default_rng([self.seed, number])
         fit = self.fit(space)
@@ -134,13 +135,13 @@ class KnobsModel:
         for name in (FIRST, *self.knobs):
             model, posterior = fit.models[name], fit.posteriors[name]
             own = [(place, x[name]) for place, x in under if name in x]
-            ask = model.next_choice if name == FIRST else model.choice
-            choice = ask(fit.spaces[name], posterior, own, rng)
-            at = posterior.places[choice.place]
+            ask = next_choice if name == FIRST else choice
+            chosen = ask(model, fit.spaces[name], posterior, own, rng)
+            at = posterior.places[chosen.place]
             worst = max(advice.regret for advice in posterior.advice.values())
-            key = (choice.gain, worst)
+            key = (chosen.gain, worst)
             if best is None or key > best[0]:
-                best = key, name, at, model.free(at, choice.x, fit.spaces[name], own)
+                best = key, name, at, free(model, at, chosen.x, fit.spaces[name], own)
             if name == FIRST and (started < 3 or self.plain.flat(space.tolerance)):
                 break
         zero = next(iter(self._lacks_zero(under)), None) if started >= _BEFORE_ZERO else None
@@ -169,9 +170,9 @@ class KnobsModel:
     def assess(self, space: Space, confidence: float = 0.9) -> Assessment:
         """What the runs say, with the regret of all knobs together."""
         if not self.knobs:
-            return self.plain.assess(space, confidence=confidence, look_ahead=False)
+            return self.plain.assess(space, confidence=confidence)
         fit = self.fit(space)
-        rate = fit.models[FIRST].assess(space, look_ahead=False)
+        rate = fit.models[FIRST].assess(space)
         total = self._regret(fit, space)
         open_ended = rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
         enough = not open_ended and suffices(space, total, space.tolerance, confidence)

@@ -1,4 +1,4 @@
-"""The model of a search: ended runs in, the next run and an assessment out.
+"""The model of a search: ended runs in, an assessment out; `lrtune.search.sampling.proposals` asks it for the next run.
 
 It has two users: `lrtune.search.adaptive` and `lrtune.search.sampling.sampler`. It is the law's model on a coarser grid
 with fewer components; where it knows enough, they ask the rule (`lrtune.search.sampling.assessment.by_rule`). Its
@@ -19,21 +19,16 @@ from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
 from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
 from lrtune.records.record import TrialRecord
-from lrtune.search.sampling.acquisition import Advice, Choice, advise, choose, expected_regrets
+from lrtune.search.sampling.acquisition import Advice, advise
 from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 
-_BINS = 8  # per octave: proposals lie on its multiples
-_BARRED = 0.3  # octaves: another run so near to one that ended early would end early too
 _LEAST = 3  # finished runs at each value of a scale, however sure the model is
-_FIRST = (0.0, -0.2, 0.2)  # of the focus: the first runs' rates, around its middle
-_WIDEN = 2.0  # octaves
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _FLAT = 12.0  # octaves of rates with the same loss, from which the loss does not depend on the rate
 _SAME = 0.005  # relative loss
 _AT_BOUND = 0.5  # octaves
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
-_AHEAD = 6  # runs that are looked ahead
 
 
 _SIZE = Size(shapes=8, strays=10, rounds=7, resolution=Resolution(step=0.25, atoms=40))
@@ -41,7 +36,7 @@ _DRAWS = 256
 
 
 @dataclass
-class _Cell:
+class Cell:
     """The runs of one place, and what was computed from them."""
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -79,7 +74,7 @@ class SearchModel:
     def __init__(self, seed: int, scales: Sequence[str]) -> None:
         self.seed, self.scales = seed, tuple(scales)
         self.taken: set[int] = set()
-        self._cells: dict[Place, _Cell] = {}
+        self.cells: dict[Place, Cell] = {}
         self._losses: list[float] = []
         self._measure = Measure()
         self._compute: dict[Place, float] = {}
@@ -97,9 +92,9 @@ class SearchModel:
             measure = measure_of(self._losses)
             if measure != self._measure:
                 self._measure = measure
-                for cell in self._cells.values():
+                for cell in self.cells.values():
                     cell.data = None
-        cell = self._cells.setdefault(place, _Cell())
+        cell = self.cells.setdefault(place, Cell())
         cell.records.append(record)
         cell.data = None
         if record.facts.parameters and record.steps_done:
@@ -112,11 +107,11 @@ class SearchModel:
     @property
     def records(self) -> list[TrialRecord]:
         """The ended runs, place by place."""
-        return [record for cell in self._cells.values() for record in cell.records]
+        return [record for cell in self.cells.values() for record in cell.records]
 
     def trials(self, place: Place) -> int:
         """The number of ended runs at a place."""
-        return len(self._cells[place].records) if place in self._cells else 0
+        return len(self.cells[place].records) if place in self.cells else 0
 
     def lacking(self, space: Space, running: Sequence[tuple[Place, float]] = ()) -> list[Place]:
         """Places of the space that need another run: no run there, or too few finished at one of its scales' values."""
@@ -125,15 +120,15 @@ class SearchModel:
         for s in range(len(space.scales)):
             for value in sorted({place[s] for place in space.places}):
                 level = [place for place in space.places if place[s] == value]
-                done = sum(self._cells[place].finished for place in level if place in self._cells)
+                done = sum(self.cells[place].finished for place in level if place in self.cells)
                 if done + sum(under_way.count(place) for place in level) < _LEAST:
                     found[min(level, key=lambda place: (self.trials(place) + under_way.count(place), place))] = None
-        tried = {*self._cells, *under_way}
+        tried = {*self.cells, *under_way}
         return [*found, *(place for place in space.places if place not in tried and place not in found)]
 
     def flat(self, tolerance: float) -> tuple[float, float] | None:
         """Lowest and highest log2 rate if no run tells rates apart: all finish with nearly the same loss."""
-        cells = [cell for cell in self._cells.values() if cell.records]
+        cells = [cell for cell in self.cells.values() if cell.records]
         if not cells or any(cell.finished < len(cell.records) for cell in cells):
             return None
         for cell in cells:
@@ -141,110 +136,22 @@ class SearchModel:
             if float(np.ptp(y)) > min(tolerance, _SAME):
                 return None
         x = [math.log2(record.learning_rate) for cell in cells for record in cell.records]
-        return (min(x), max(x)) if len(x) >= len(_FIRST) else None
-
-    def next_run(
-        self,
-        space: Space,
-        running: Sequence[tuple[Place, float]],
-        *,
-        number: int,
-        place: Place | None = None,
-        undecided: int = 0,
-    ) -> tuple[Place, float]:
-        """Place and log2 rate of run `number`, given the `running` ones; `place` fixes its place.
-
-        `undecided` runs have started without a place and rate. The model predicts those, so that this run differs.
-        """
-        rng = np.random.default_rng([self.seed, number])
-        posterior = self.posterior(space, also=place)
-        running = list(running)
-        for _ in range(undecided):
-            predicted = self.next_choice(space, posterior, running, rng)
-            running.append((posterior.places[predicted.place], predicted.x))
-        chosen = self.next_choice(space, posterior, running, rng, place=place)
-        at = posterior.places[chosen.place]
-        return at, self.free(at, chosen.x, space, running)
-
-    def next_choice(
-        self,
-        space: Space,
-        posterior: Posterior,
-        running: Sequence[tuple[Place, float]],
-        rng: np.random.Generator,
-        *,
-        place: Place | None = None,
-    ) -> Choice:
-        started = len(running) + len(self.records)
-        if started < len(_FIRST):
-            cheapest = space.places[int(np.argmin(space.costs))] if place is None else place
-            low, high = space.focus
-            x = min(max((low + high) / 2 + _FIRST[started] * (high - low), space.low), space.high)
-            return Choice(place=posterior.places.index(cheapest), x=x, gain=0.0)
-        flat = self.flat(space.tolerance)
-        if flat is not None:
-            tried = [*flat, *(at for _, at in running)]
-            outward = (max(tried) + _WIDEN, min(tried) - _WIDEN)[:: 1 if started % 2 else -1]
-            within = [at for at in outward if space.low <= at <= space.high]
-            if within:
-                where = space.places[int(np.argmin(space.costs))] if place is None else place
-                return Choice(place=posterior.places.index(where), x=within[0], gain=0.0)
-        if place is None and suffices(space, posterior.regrets, space.tolerance, 0.9):
-            edges = (t for t in space.targets if t in space.places and self._at_edge(space, posterior, t))
-            place = next(iter(self.lacking(space, running)), next(edges, None))
-        return self.choice(space, posterior, running, rng, place=place)
-
-    def choice(
-        self,
-        space: Space,
-        posterior: Posterior,
-        running: Sequence[tuple[Place, float]],
-        rng: np.random.Generator,
-        *,
-        place: Place | None = None,
-    ) -> Choice:
-        """The run that teaches most per unit of compute, at `place` if it is given."""
-        allowed = space.places if place is None else (place,)
-        cost = dict(zip(space.places, space.costs, strict=True))
-        at = {p: i for i, p in enumerate(posterior.places)}
-        low, high = self._reach(space)
-        return choose(
-            posterior.draws,
-            regrets=[posterior.advice[t].regret for t in space.targets],
-            targets=[at[t] for t in space.targets],
-            candidates={at[p]: cost[p] if p in cost else self.cost(p) for p in allowed},
-            running=[(at[p], x) for p, x in running if p in at],
-            barred=lambda index, x: self._barred(posterior.places[index], x),
-            low=low,
-            high=high,
-            rng=rng,
-        )
-
-    def _reach(self, space: Space) -> tuple[float, float]:
-        """Rates of the next run: within the focus, or up to `_WIDEN` octaves beyond the rates that were run."""
-        x = [math.log2(record.learning_rate) for record in self.records]
-        low, high = min([space.focus[0], *(a - _WIDEN for a in x)]), max([space.focus[1], *(a + _WIDEN for a in x)])
-        return max(low, space.low), min(high, space.high)
+        return (min(x), max(x)) if len(x) >= _LEAST else None
 
     def assess(
         self,
         space: Space,
-        running: Sequence[tuple[Place, float]] = (),
         *,
-        count: int = 0,
         confidence: float = 0.9,
         tolerance: float | None = None,
-        look_ahead: bool = True,
     ) -> Assessment:
-        """The best rates so far, whether they suffice, and the value of more runs; `count` runs have started."""
+        """The best rates so far, and whether they suffice."""
         tolerance = space.tolerance if tolerance is None else tolerance
         lacking, flat = self.lacking(space), self.flat(tolerance)
         posterior = self.posterior(space)
         known = tuple(self.known(space, posterior, target) for target in space.targets)
         is_low = suffices(space, posterior.regrets, tolerance, confidence)
         enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
-        rng = np.random.default_rng([self.seed, count, 1])
-        ahead, regrets = self._ahead(space, posterior, list(running), rng) if look_ahead else ([], [])
         return Assessment(
             known=known,
             regret_90=float(np.quantile(posterior.worst, confidence)),
@@ -254,15 +161,13 @@ class SearchModel:
             no_optimum=() if enough else tuple(self._scales(target) for target in self._beyond(space, posterior)),
             exhausted=len(self.records) >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
-            ahead=tuple((self._scales(place), 2**x) for place, x in ahead),
-            regret_ahead=tuple(regrets),
         )
 
-    def _at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
+    def at_edge(self, space: Space, posterior: Posterior, target: Place) -> bool:
         """Whether the best rate may well lie outside the target's runs; outside all possible rates if runs are few."""
         optimum = posterior.draws.optimum[:, posterior.places.index(target)]
         first, last = space.low, space.high
-        cell = self._cells.get(target)
+        cell = self.cells.get(target)
         if cell is not None and cell.data is not None and cell.finished >= _LEAST:
             first, last = cell.data.sampled
         return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
@@ -271,12 +176,12 @@ class SearchModel:
         """Targets with their best rate at an edge of their runs that is a bound of the possible rates, too."""
         found = []
         for target in space.targets:
-            cell = self._cells.get(target)
+            cell = self.cells.get(target)
             if cell is None or cell.data is None or cell.finished < _LEAST:
                 continue
             first, last = cell.data.sampled
             at_bound = last > space.high - _AT_BOUND or first < space.low + _AT_BOUND
-            if at_bound and self._at_edge(space, posterior, target):
+            if at_bound and self.at_edge(space, posterior, target):
                 found.append(target)
         return found
 
@@ -291,29 +196,8 @@ class SearchModel:
             regret=advice.regret,
             regret_90=float(np.quantile(advice.by_draw, 0.9)),
             trials=self.trials(target),
-            at_edge=self._at_edge(space, posterior, target),
+            at_edge=self.at_edge(space, posterior, target),
         )
-
-    def _ahead(
-        self, space: Space, posterior: Posterior, running: list[tuple[Place, float]], rng: np.random.Generator
-    ) -> tuple[list[tuple[Place, float]], list[float]]:
-        """The next runs one after another, and the expected worst regret before them and after each."""
-        at = {place: i for i, place in enumerate(posterior.places)}
-        runs: list[tuple[Place, float]] = []
-        regrets: list[float] = []
-        while True:
-            left = expected_regrets(
-                posterior.draws,
-                regrets=[posterior.advice[t].regret for t in space.targets],
-                targets=[at[t] for t in space.targets],
-                running=[(at[p], x) for p, x in [*running, *runs] if p in at],
-                rng=rng,
-            )
-            regrets.append(min([float(np.max(left)), *regrets[-1:]]))
-            if len(runs) == _AHEAD:
-                return runs, regrets
-            choice = self.next_choice(space, posterior, [*running, *runs], rng)
-            runs.append((posterior.places[choice.place], choice.x))
 
     def _scales(self, place: Place) -> dict[str, float]:
         return dict(zip(self.scales, place, strict=True))
@@ -328,8 +212,8 @@ class SearchModel:
         return self._last[1]
 
     def _drawn(self, space: Space, also: tuple[Place, ...], rng: np.random.Generator) -> Posterior:
-        measured = tuple(sorted(self._cells))
-        further = tuple(dict.fromkeys(p for p in (*space.places, *space.targets, *also) if p not in self._cells))
+        measured = tuple(sorted(self.cells))
+        further = tuple(dict.fromkeys(p for p in (*space.places, *space.targets, *also) if p not in self.cells))
         logs = np.log(np.array([*measured, *further]))
         centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
         z = logs - centre
@@ -357,7 +241,7 @@ class SearchModel:
         self, measured: Sequence[Place], tolerance: float
     ) -> tuple[list[CellData], float, tuple[CellTable, ...]]:
         """The measured cells' data, the pilot k to within a factor of two, and their tables."""
-        cells = [self._cells[place] for place in measured]
+        cells = [self.cells[place] for place in measured]
         for cell in cells:
             if cell.data is None:
                 cell.data, cell.table = cell_data(cell.records, self._measure, tolerance), None
@@ -367,27 +251,3 @@ class SearchModel:
             if cell.table is None or cell.made_for != unit:
                 cell.table, cell.made_for = tabulate(one, unit, _SIZE.resolution), unit
         return data, unit, tuple(cell.table for cell in cells if cell.table is not None)
-
-    def _barred(self, place: Place, x: float) -> bool:
-        """A run ended early near x, or (beaten ones apart, which noise may do) between x and the best finished rate."""
-        cell = self._cells.get(place)
-        early = [] if cell is None else [(math.log2(r.learning_rate), r.status) for r in cell.records]
-        early = [(at, status) for at, status in early if status != "finished"]
-        if any(abs(x - at) < _BARRED for at, _ in early):
-            return True
-        if cell is None or cell.data is None or not len(cell.data.x):
-            return False
-        best = float(cell.data.x[np.argmin(cell.data.y)])
-        return any(best < at <= x or x <= at < best for at, status in early if status != "beaten")
-
-    def free(self, place: Place, x: float, space: Space, running: Sequence[tuple[Place, float]]) -> float:
-        """x on the lattice of proposals, moved by up to 1/4 octave to a rate without a run, if there is one."""
-        records = self._cells[place].records if place in self._cells else []
-        taken = {round(math.log2(r.learning_rate) * _BINS) for r in records}
-        taken |= {round(r * _BINS) for p, r in running if p == place}
-        first = round(x * _BINS)
-        lattice = [
-            k for k in (first, first + 1, first - 1, first + 2, first - 2) if space.low <= k / _BINS <= space.high
-        ]
-        free = [k for k in lattice if k not in taken]
-        return (free or lattice)[0] / _BINS if lattice else x

@@ -38,6 +38,7 @@ from lrtune.law.fit import fit_law
 from lrtune.records.record import STATUSES, Status, TrialRecord
 from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.model import SearchModel
+from lrtune.search.sampling.proposals import looking_ahead, next_run
 from lrtune.search.sampling.roles import bounds, is_like_width, is_whole, nearest, width_and_rate
 from lrtune.search.sampling.space import Place, Space
 from lrtune.trainer.trial import Facts
@@ -192,14 +193,9 @@ class ScaleAwareSampler(BaseSampler):
         with self._lock:
             running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
-            said = self._model.assess(
-                space,
-                running,
-                count=len(trials.read()),
-                tolerance=tolerance,
-                confidence=confidence,
-                look_ahead=look_ahead,
-            )
+            said = self._model.assess(space, tolerance=tolerance, confidence=confidence)
+            if look_ahead:
+                said = looking_ahead(self._model, space, said, running, len(trials.read()))
             if not said.enough:
                 return said
             rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance).rule
@@ -213,7 +209,7 @@ class ScaleAwareSampler(BaseSampler):
             running, undecided = self._read(trials.study, trials.read(), roles, own=trial.number)
             space = self._space(roles)
             place = None if width is None else (float(width),)
-            chosen, x = self._model.next_run(space, running, number=trial.number, place=place, undecided=undecided)
+            chosen, x = next_run(self._model, space, running, number=trial.number, place=place, undecided=undecided)
             return int(chosen[0]), x
 
     def _read(

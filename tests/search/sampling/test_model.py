@@ -16,6 +16,7 @@ from lrtune.law.tables import tabulate
 from lrtune.records.record import Status, TrialRecord
 from lrtune.search.sampling.assessment import by_rule
 from lrtune.search.sampling.model import SearchModel
+from lrtune.search.sampling.proposals import next_run
 from lrtune.search.sampling.space import Place, Space, cost_of
 
 RATES = range(-9, 0)
@@ -59,7 +60,7 @@ def fed(records, scales=("hidden_size",)):
 
 
 def known(model, where):
-    return model.assess(where, look_ahead=False).known
+    return model.assess(where).known
 
 
 def test_the_law_of_small_widths_carries_to_a_large_one():
@@ -102,7 +103,7 @@ def test_thousands_of_runs_are_merged_and_make_the_answer_more_certain():
 
 def test_an_optimum_beyond_the_bounds_is_advised_at_the_bound_and_is_never_enough():
     model = fed(sweep(64, 2.0, rates=range(-10, 1)))
-    said = model.assess(space((64,), tolerance=0.5), look_ahead=False)
+    said = model.assess(space((64,), tolerance=0.5))
     assert math.log2(said.known[0].learning_rate) == pytest.approx(0.0, abs=0.2)
     assert said.known[0].at_edge
     assert not said.enough
@@ -113,7 +114,7 @@ def test_a_rule_that_does_not_support_an_answer_is_not_enough():
     """Sizes left out that cost too much are a doubt about a target without runs, however small its own regret."""
     runs = [run for width in (32, 64, 128) for run in sweep(width, -math.log2(width / 8))]
     where = space((32, 64, 128), targets=((64.0,), (96.0,)), tolerance=0.02)
-    said = fed(runs).assess(where, look_ahead=False)
+    said = fed(runs).assess(where)
     rule = fit_law(runs, tolerance=0.02).rule
     for left_out, enough in ((0.001, True), (0.03, False)):
         settled = by_rule(said, where, rule._replace(left_out=left_out), [known.scales for known in said.known])
@@ -124,9 +125,9 @@ def test_a_flat_descent_far_below_the_optimum_is_not_enough_but_leads_upwards():
     """Runs at 2^-20 … 2^-17 whose loss falls a little at each doubling: regret looks small and is not."""
     model = fed([record(64, float(x), math.exp(1.4 - 1e-4 * (x + 20))) for x in (-20, -19, -18, -17)])
     where = space((64,), low=-20.0, high=3.0, focus=(-20.0, -17.0))
-    said = model.assess(where, look_ahead=False)
+    said = model.assess(where)
     assert not said.enough
-    _, x = model.next_run(where, [], number=4)
+    _, x = next_run(model, where, [], number=4)
     assert x > -17
 
 
@@ -134,7 +135,7 @@ def test_proposals_lie_on_a_lattice_and_repeat_only_when_the_neighbours_are_take
     model, where = SearchModel(0, ("hidden_size",)), space((64,))
     seen: list[float] = []
     for turn in range(12):
-        _, x = model.next_run(where, [], number=turn)
+        _, x = next_run(model, where, [], number=turn)
         assert (x * 8) % 1 == 0
         if x in seen:
             assert {x - 0.25, x - 0.125, x + 0.125, x + 0.25} <= set(seen)
@@ -145,8 +146,8 @@ def test_proposals_lie_on_a_lattice_and_repeat_only_when_the_neighbours_are_take
 def test_once_the_regret_is_small_places_that_lack_runs_come_first():
     model, where = fed(sweep(32, -5.0)), space((32, 64, 128), tolerance=0.9)
     assert model.lacking(where) == [(64.0,), (128.0,)]
-    assert model.next_run(where, [], number=9)[0] == (64.0,)
-    assert model.next_run(where, [((64.0,), -6.0)] * 3, number=12)[0] == (128.0,)
+    assert next_run(model, where, [], number=9)[0] == (64.0,)
+    assert next_run(model, where, [((64.0,), -6.0)] * 3, number=12)[0] == (128.0,)
 
 
 def test_with_several_scales_each_value_needs_three_runs_and_each_place_one():
