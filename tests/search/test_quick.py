@@ -1,10 +1,16 @@
 """The built-in study, fitted to the machine."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from lrtune.cli import run
+from lrtune.cli.search import _fitted
 from lrtune.cli.settings import quick_study
 from lrtune.search.quick import fitted
+from lrtune.study.knob import Knob
+from lrtune.study.study import Budget
 
 QUICK = quick_study()
 AVX2 = {48: 0.021, 64: 0.028, 96: 0.044, 128: 0.069}  # seconds of a step on two cores capped at AVX2
@@ -40,19 +46,23 @@ def test_one_worker_needs_twice_the_time_of_two() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags",
+    "own",
     [
-        ["--budget", "10m"],
-        ["--engine", "inline"],
-        ["--dataset", "other.txt"],
-        ["--option", "depth=2"],
-        ["--scale", "depth=2,4"],
-        ["--knob", "weight_decay=0.01..0.3"],
-        ["--command", "train {learning_rate} {hidden_size}"],
+        {"budget": Budget(seconds=600)},
+        {"options": {**QUICK.options, "depth": 2}},
+        {"scales": {"depth": (2.0, 4.0)}},
+        {"knobs": {"weight_decay": Knob(low=0.01, high=0.3)}},
+        {"command": ("train", "{learning_rate}", "{hidden_size}")},
     ],
+    ids=str,
 )
-def test_a_study_of_ones_own_stays_as_it_is(capfd: pytest.CaptureFixture[str], flags: list[str]) -> None:
-    assert "a step takes " not in planned(capfd, *flags)
+def test_a_study_of_ones_own_stays_as_it_is(own: dict[str, Any]) -> None:
+    study = replace(QUICK, **own)
+    assert _fitted(study, {"workers": 2, "device": "cpu", "engine": "local"}) == (study, "")
+
+
+def test_a_text_of_ones_own_makes_a_study_of_ones_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "a step takes " not in planned(capfd, "--dataset", "other.txt", "--design", "grid")
 
 
 @pytest.mark.slow
