@@ -26,8 +26,3 @@ def diversity(predicted: Iterable[float], reference: Iterable[float]) -> float:
     """
     most = entropy(reference)
     return entropy(predicted) / most if most > 0 else 0.0
-
-
-def effective_vocabulary(predicted: Iterable[float]) -> float:
-    """exp(entropy) of the argmax histogram: the number of equally frequent tokens with the same entropy."""
-    return math.exp(entropy(predicted))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lrtune.diversity import diversity, effective_vocabulary, entropy
+from lrtune.diversity import diversity, entropy
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,3 @@ def test_diversity(predicted: list[int], reference: list[int], expected: float) 
 def test_entropy_does_not_depend_on_the_size_of_the_sample() -> None:
     assert entropy([1, 3]) == pytest.approx(entropy([100, 300]))
     assert entropy([1, 3]) == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)))
-
-
-def test_effective_vocabulary_counts_tokens_used_equally() -> None:
-    assert effective_vocabulary([5, 5, 5, 0]) == pytest.approx(3.0)
-    assert effective_vocabulary([9]) == 1.0

@@ -23,7 +23,7 @@ from bitnet.settings.options import PER_MEMBER, Options, parse_options  # noqa: 
 from bitnet.ternary import arithmetic, kernels, plain  # noqa: E402
 from bitnet.train import check, prepare, tokens_per_step, train, train_population  # noqa: E402
 from bitnet.training.population import Population  # noqa: E402
-from lrtune.diversity import diversity, effective_vocabulary  # noqa: E402
+from lrtune.diversity import diversity, entropy  # noqa: E402
 from lrtune.errors import InputError  # noqa: E402
 from lrtune.study.knob import KNOBS  # noqa: E402
 from lrtune.study.study import Study  # noqa: E402
@@ -259,7 +259,7 @@ def test_measures_are_those_of_the_written_definitions() -> None:
         assert got["loss"][k] == pytest.approx(losses.mean().item(), rel=1e-5)
         assert final["loss"][k] == pytest.approx(losses[: 7 * 8].mean().item(), rel=1e-5)
         assert got["diversity"][k] == pytest.approx(diversity(predicted, reference), rel=1e-6)
-        assert got["effective_vocabulary"][k] == pytest.approx(effective_vocabulary(predicted), rel=1e-6)
+        assert got["effective_vocabulary"][k] == pytest.approx(math.exp(entropy(predicted)), rel=1e-6)
         at_ends = answers.view(30, 8)[:, -1]
         spread = [int(place) for place in torch.linspace(0, 29, 20)]
         assert got["distinct"][k] == len(set(at_ends[spread].tolist()))
