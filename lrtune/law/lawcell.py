@@ -9,7 +9,8 @@ import numpy as np
 from lrtune.law.model import Model
 from lrtune.law.observations import Cell, Measure
 from lrtune.records.trust import is_beaten_from_below
-from lrtune.rule.data import Recommendation, Rule, RuleCell
+from lrtune.rule.advice import Recommendation
+from lrtune.rule.data import Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
 
 BRACKET = 3  # rates: the least that can have an optimum between them

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import WIDEST, Recommendation, Rule, RuleCell
+from lrtune.rule.advice import Recommendation
+from lrtune.rule.data import WIDEST, Rule, RuleCell
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.former import exponential, log_interval, predict, row

@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Mapping
 
 from lrtune.errors import InputError
+from lrtune.rule.advice import Recommendation, Transfer
 from lrtune.rule.answer import PROVISIONAL, answer
-from lrtune.rule.data import Recommendation, Rule, Transfer
+from lrtune.rule.data import Rule
 from lrtune.rule.file import find_rule, load_rule
 from lrtune.rule.knob import FIRST
 from lrtune.rule.knobs import value_of

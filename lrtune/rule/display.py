@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import plain
+from lrtune.rule.advice import KnobAdvice, Recommendation
 from lrtune.rule.answer import answer
-from lrtune.rule.data import KnobAdvice, Recommendation, Rule
+from lrtune.rule.data import Rule
 
 _SHOWN_VALUES = 5
 

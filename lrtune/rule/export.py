@@ -10,9 +10,9 @@ from typing import Any
 
 from lrtune.errors import InputError
 from lrtune.extras import import_extra
+from lrtune.rule import advice, doubt, drawn, former, horizon, knob, knobs, question
 from lrtune.rule import answer as answer_module
 from lrtune.rule import data as ruledata
-from lrtune.rule import doubt, drawn, former, horizon, knob, knobs, question
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
 from lrtune.rule.knob import FIRST
@@ -126,7 +126,7 @@ def _python(rule: Rule) -> str:
     """The definitions that an answer needs, the rule as a literal, and two functions."""
     imports: set[str] = set()
     definitions = []
-    for module in (doubt, knob, ruledata, former, drawn, horizon, question, knobs, answer_module):
+    for module in (doubt, knob, advice, ruledata, former, drawn, horizon, question, knobs, answer_module):
         source = inspect.getsource(module)
         lines, begin = source.splitlines(), 0
         for node in ast.parse(source).body:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.data import WIDEST, KnobAdvice, KnobLaw, Recommendation, Rule, RuleCell, Transfer, Zero
+from lrtune.rule.advice import KnobAdvice, Recommendation, Transfer
+from lrtune.rule.data import WIDEST, KnobLaw, Rule, RuleCell, Zero
 from lrtune.rule.doubt import Doubt, too_costly
 from lrtune.rule.drawn import Place, advise, interval, locate, normal, quantile, regrets, safe_range
 from lrtune.rule.knob import FIRST

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping
 
+from lrtune.rule.advice import Transfer
 from lrtune.rule.answer import check_rate
-from lrtune.rule.data import Rule, Transfer
+from lrtune.rule.data import Rule
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
