@@ -12,7 +12,7 @@ from lrtune.errors import InputError
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.findings import findings
-from lrtune.report.page import write_report
+from lrtune.report.page import write_images, write_report
 from lrtune.report.plots import figures, vega_lite
 from lrtune.report.plots.theme import SHAPES
 from lrtune.report.run import load_run
@@ -120,6 +120,15 @@ def test_the_lead_gives_the_targets_first_and_then_how_to_measure_nearer_to_them
     names = list(specs(page))
     assert len([name for name in names if name.startswith("loss-")]) == 9
     assert [name for name in names if name.startswith("law-")] == ["law-0", "law-1"]
+
+
+def test_an_image_of_several_panels_spreads_the_points_over_each(tmp_path: Path) -> None:
+    found = swept()
+    rule = fit_law(found, scales=("hidden_size", "steps")).rule
+    write_images([figure for figure in figures(found, rule, None) if figure.name == "law"], tmp_path)
+    places = re.findall(r'"point" transform="translate\(([-.0-9]+),', (tmp_path / "law.svg").read_text())
+    first, second = [float(place) for place in places[:3]], [float(place) for place in places[3:]]
+    assert min(first) >= 0 and max(first) - min(first) > 60 and max(second) - min(second) > 60
 
 
 def test_only_charts_with_data_are_drawn() -> None:

@@ -29,7 +29,7 @@ def law_figure(rule: Rule | None) -> Figure | None:
     if rule is None or not varied:
         return None
     top = {name: scale.high for name, scale in rule.scales.items()}
-    published = _published_rows(rule) if varied == ["hidden_size"] else []
+    published = _published_rows(rule) if varied == ["hidden_size"] and not rule.knobs else []
     largest = recommend(rule=rule, **top)
     at = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in top.items())
     says = (
@@ -72,11 +72,12 @@ def _panel(
     values = [row[key] for row in line for key in ("low", "high")] + [row["learning_rate"] for row in published]
     least, most = (1e-7, 3.0) if title == _RATE else (1e-30, 1e30)
     domain = [max(min(values), least) / 1.3, min(max(values), most) * 1.3]
-    margin = _NAMES_WIDTH if published else 12
+    # Only alone does a panel know its width: among others the signal is that of the whole figure.
+    room = {"range": [0, alt.ExprRef(f"width - {_NAMES_WIDTH}")]} if published else {}
     x = alt.X(
         "value:Q",
         title=scale.replace("_", " "),
-        scale=alt.Scale(type="log", domain=[low, high], nice=False, range=[0, alt.ExprRef(f"width - {margin}")]),
+        scale=alt.Scale(type="log", domain=[low, high], nice=False, **room),
         axis=alt.Axis(format="~s" if reach >= 1e5 else "~g", labelOverlap=True, values=_doublings(start, reach)),
     )
     y = rate_axis(alt.Y, domain[0], domain[1], title)
