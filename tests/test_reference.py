@@ -1,4 +1,4 @@
-"""The reference study can be repeated: two of its smallest runs are made again, one of them twice."""
+"""The reference study can be repeated: one of its smallest runs is made again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from lrtune.records.jsonl import read_records
-from lrtune.records.record import TrialRecord
 from lrtune.rule.file import PACKAGED
 from lrtune.search.run import run_fixed
-from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import load_study
 
@@ -21,29 +19,17 @@ FOLDER = Path(__file__).parents[1] / "studies" / "reference"
 TOLERANCE = 0.03
 
 
-@pytest.fixture(scope="module")
-def recorded() -> list[TrialRecord]:
-    """The two smallest runs that were finished."""
-    ended = [r for r in read_records(FOLDER / "search-800.jsonl").records if r.status == "finished"]
-    return sorted(ended, key=lambda record: (record.hidden_size, record.trial))[:2]
-
-
-def _again(study: Study, records: list[TrialRecord], out: Path) -> list[TrialRecord]:
-    tasks = [Task(hidden_size=r.hidden_size, learning_rate=r.learning_rate, seed=r.seed) for r in records]
-    return run_fixed(replace(study, pruner="none"), tasks, out, workers=2).records  # one thread each
-
-
 @pytest.mark.timeout(600)
-def test_two_small_runs_of_the_study_come_out_again(recorded: list[TrialRecord], tmp_path: Path) -> None:
-    study = load_study(FOLDER / "study.toml")
-    again = _again(study, recorded, tmp_path / "both")
-    if again[0].facts.conditions["data_fingerprint"] != recorded[0].facts.conditions["data_fingerprint"]:
+def test_a_small_run_of_the_study_comes_out_again(tmp_path: Path) -> None:
+    ended = [r for r in read_records(FOLDER / "search-800.jsonl").records if r.status == "finished"]
+    then = min(ended, key=lambda record: (record.hidden_size, record.trial))
+    task = Task(hidden_size=then.hidden_size, learning_rate=then.learning_rate, seed=then.seed)
+    study = replace(load_study(FOLDER / "study.toml"), pruner="none")
+    [now] = run_fixed(study, [task], tmp_path / "run", engine="inline").records
+    if now.facts.conditions["data_fingerprint"] != then.facts.conditions["data_fingerprint"]:
         pytest.skip("the study's text is another Python's standard library")
-    for then, now in zip(recorded, again, strict=True):
-        assert now.loss == pytest.approx(then.loss, rel=TOLERANCE)
-        assert (now.status, now.steps_done) == ("finished", then.steps_done)
-    [alone] = _again(study, recorded[:1], tmp_path / "alone")
-    assert (alone.curve, alone.loss) == (again[0].curve, again[0].loss), "two runs of one machine part in no bit"
+    assert now.loss == pytest.approx(then.loss, rel=TOLERANCE)
+    assert (now.status, now.steps_done) == ("finished", then.steps_done)
 
 
 def test_the_packaged_rule_is_the_studys() -> None:
