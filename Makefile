@@ -1,7 +1,10 @@
 # The two commands a newcomer needs: `make search` and `make test`. Each installs what it needs into .venv.
 # Another interpreter: make search PYTHON=python3.12. Another build of torch: install it into .venv first.
 PYTHON ?= python3
+# Tests run in as many processes as there are processors: make test JOBS=1 for one.
+JOBS ?= logical
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: search check test lint format docs install clean
@@ -10,10 +13,10 @@ search: .venv/search.stamp
 	$(BIN)/lrtune search
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
