@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from lrtune.law.fit import fit_law
@@ -37,23 +36,31 @@ def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: An
 
 
 def finished_run(
-    width: int, rate: float, loss: float, knobs: Mapping[str, float], *, trial: int = 0, seed: int = 0
+    width: int,
+    rate: float,
+    loss: float | None,
+    knobs: Mapping[str, float] | None = None,
+    *,
+    trial: int = 0,
+    seed: int = 0,
+    steps: int = 100,
+    **more: Any,
 ) -> TrialRecord:
-    """A run of 100 steps to its end."""
+    """A run to its end; `more` are other fields of the record."""
     return TrialRecord(
         trial=trial,
         hidden_size=width,
         learning_rate=rate,
         seed=seed,
-        knobs=knobs,
+        knobs=knobs or {},
         status="finished",
-        steps=100,
-        steps_done=100,
+        steps=steps,
+        steps_done=steps,
         loss=loss,
+        **more,
     )
 
 
-@cache
 def knob_rule() -> Rule:
     """A rule with a best rate of 0.64 / width and a best ratio of `adam_lr` to it of a quarter, at 32 and 64."""
     runs = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import finished_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from lrtune.errors import InputError
 from lrtune.fields import show, unknown_key
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import read_records, to_json
-from lrtune.records.record import TrialRecord
 from lrtune.rule import parse_rule
 from lrtune.rule.file import load_rule
 from lrtune.search.workers.local import LocalEngine
@@ -87,17 +87,7 @@ TEXTS = {
     "study.toml": to_toml(Study(options={"dataset": "stdlib"})),
     "rule.json": PACKAGED.read_text(),
     "records.jsonl": to_json(
-        TrialRecord(
-            trial=1,
-            hidden_size=32,
-            learning_rate=0.01,
-            seed=0,
-            status="finished",
-            steps=10,
-            steps_done=10,
-            loss=3.0,
-            curve={"step": [0, 10], "loss": [4.0, 3.0]},
-        )
+        finished_run(32, 0.01, 3.0, trial=1, steps=10, curve={"step": [0, 10], "loss": [4.0, 3.0]})
     ),
 }
 

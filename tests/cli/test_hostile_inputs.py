@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.cli import run as run_cli
 from lrtune.errors import InputError
 from lrtune.records.jsonl import to_json
-from lrtune.records.record import TrialRecord
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
@@ -30,9 +30,7 @@ GOOD = "w,lr,loss\n" + "".join(
 )
 COLUMNS = ["--lr", "lr", "--loss", "loss", "--scale", "hidden_size=w"]
 FIT = ["fit", "t.csv", *COLUMNS, "-o", "o.json"]
-RECORD = TrialRecord(
-    trial=0, hidden_size=32, learning_rate=0.01, seed=0, status="finished", steps=10, steps_done=10, loss=3.0
-)
+RECORD = finished_run(32, 0.01, 3.0, steps=10)
 
 
 def text(name: str, content: str | bytes) -> Make:

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.cli import run as run_cli
 from lrtune.records.jsonl import write_records
-from lrtune.records.record import TrialRecord
 from lrtune.study.study import Study
 from lrtune.study.toml import to_toml
 
@@ -29,16 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine").write_text("precious")
     (run / "study.toml").write_text(to_toml(Study(name="x", widths=(32, 64), trainer="evil:train")))
     records = [
-        TrialRecord(
-            trial=number,
-            hidden_size=width,
-            learning_rate=rate,
-            seed=0,
-            status="finished",
-            steps=10,
-            steps_done=10,
-            loss=4 + abs(rate - 0.01) * 10,
-        )
+        finished_run(width, rate, 4 + abs(rate - 0.01) * 10, trial=number, steps=10)
         for number, (width, rate) in enumerate((w, r) for w in (32, 64) for r in (0.003, 0.01, 0.03))
     ]
     write_records(run / "records.jsonl", records)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.cli import run as run_cli
 from lrtune.records.jsonl import to_json, write_records
-from lrtune.records.record import TrialRecord
 from lrtune.search.optuna_study import Trials
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
@@ -62,18 +62,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         task = Task(hidden_size=width, learning_rate=rate)
         number = trials.add(task)
         leases.add(number, task.group, {"hidden_size": width, "learning_rate": rate})
-        records.append(
-            TrialRecord(
-                trial=number,
-                hidden_size=width,
-                learning_rate=rate,
-                seed=0,
-                status="finished",
-                steps=10,
-                steps_done=10,
-                loss=4 + abs(rate - 0.01) * 10,
-            )
-        )
+        records.append(finished_run(width, rate, 4 + abs(rate - 0.01) * 10, trial=number, steps=10))
         leases.put_in(number, to_json(records[-1]))
         trials.tell(records[-1], 0.1)
     write_records(made / "records.jsonl", records)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from builders import power_rule
+from builders import finished_run, power_rule
 
 from lrtune.compare.check import check_rule
 from lrtune.compare.setting import run_differences, study_differences
@@ -19,15 +19,8 @@ STUDY = Study(trainer="mine:train", steps=100, options={"depth": 4, "dataset": "
 
 def runs(seed: int) -> list[TrialRecord]:
     return [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=0.3 / width * 2.0**octave,
-            seed=seed,
-            status="finished",
-            steps=100,
-            steps_done=100,
-            loss=4 + 0.1 * octave**2 + 0.001 * seed * (octave + 3) + width / 1e6,
+        finished_run(
+            width, 0.3 / width * 2.0**octave, 4 + 0.1 * octave**2 + 0.001 * seed * (octave + 3) + width / 1e6, seed=seed
         )
         for width in (32, 64, 128)
         for octave in range(-2, 3)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import finished_run
 from parametrized import best_rate
 
 from lrtune.cli import run as run_cli
@@ -30,15 +31,12 @@ STUDY = Study(
 def sweep(kind: str, widths: tuple[int, ...] = (32, 128), seeds: int = 2) -> list[TrialRecord]:
     """Runs at half octaves around each best rate: a nat's tenth for an octave, of a loss of 4."""
     return [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=best_rate(width, kind) * 2 ** (n / 2),
+        finished_run(
+            width,
+            best_rate(width, kind) * 2 ** (n / 2),
+            4.0 + 0.1 * (n / 2) ** 2 + 0.002 * seed,
             seed=seed,
-            status="finished",
             steps=40,
-            steps_done=40,
-            loss=4.0 + 0.1 * (n / 2) ** 2 + 0.002 * seed,
             arm=kind,
         )
         for width in widths

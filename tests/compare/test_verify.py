@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from builders import knob_rule
+from builders import finished_run, knob_rule
 
 from lrtune.compare import verify as module
 from lrtune.compare.arms import ArmResult
@@ -14,7 +14,6 @@ from lrtune.compare.run import tasks
 from lrtune.compare.verify import Verification, rows, run_verification, texts, verdict_line, verification_study
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
-from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import parse_study
@@ -94,16 +93,12 @@ def test_the_bundled_trainer_runs_both_stages_and_writes_a_sample():
 
 def test_scales_and_length_are_those_of_the_rule_and_there_are_two_seeds():
     runs = [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=0.3 / width * 2.0**octave,
-            seed=0,
-            scales={"steps": steps, "rank": rank},
-            status="finished",
+        finished_run(
+            width,
+            0.3 / width * 2.0**octave,
+            4 + 0.1 * octave**2,
             steps=int(steps),
-            steps_done=int(steps),
-            loss=4 + 0.1 * octave**2,
+            scales={"steps": steps, "rank": rank},
         )
         for width in (32, 64)
         for steps, rank in ((100.0, 4.0), (200.0, 4.0), (200.0, 8.0))
@@ -122,17 +117,7 @@ def test_scales_and_length_are_those_of_the_rule_and_there_are_two_seeds():
 
 def result(learning_rate, losses):
     records = {
-        seed: TrialRecord(
-            trial=seed,
-            hidden_size=64,
-            learning_rate=learning_rate,
-            seed=seed,
-            status="finished",
-            steps=10,
-            steps_done=10,
-            loss=loss,
-        )
-        for seed, loss in enumerate(losses)
+        seed: finished_run(64, learning_rate, loss, trial=seed, seed=seed, steps=10) for seed, loss in enumerate(losses)
     }
     return ArmResult(
         name={0.01: "recommended", 0.005: "half", 0.02: "double"}[learning_rate],

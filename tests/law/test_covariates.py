@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import finished_run
 
 from lrtune.law.covariates import variance
 from lrtune.law.fit import fit_law
@@ -21,15 +22,10 @@ def sweep(depths: dict[int, int] | None = None) -> list[TrialRecord]:
     """Best rates 1.28/width, seven rates 0.75 octaves apart at each, every width at one depth."""
     rng = np.random.default_rng(0)
     return [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=1.28 / width * 2.0**u,
-            seed=0,
-            status="finished",
-            steps=100,
-            steps_done=100,
-            loss=3 + 0.08 * u * u + float(rng.normal(0, 0.003)),
+        finished_run(
+            width,
+            1.28 / width * 2.0**u,
+            3 + 0.08 * u * u + float(rng.normal(0, 0.003)),
             facts=Facts(conditions={"depth": depths[width]} if depths else {}),
         )
         for width in WIDTHS

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.errors import InputError
 from lrtune.records.columns import parse_scale_columns
@@ -93,9 +94,7 @@ def test_an_optuna_storage_is_read(tmp_path: Path) -> None:
 
 
 def test_run_folders_and_tables_come_together(tmp_path: Path) -> None:
-    record = TrialRecord(
-        trial=7, hidden_size=256, learning_rate=0.05, seed=1, status="finished", steps=9, steps_done=9, loss=2.5
-    )
+    record = finished_run(256, 0.05, 2.5, trial=7, seed=1, steps=9)
     arm = TrialRecord(**{**record.__dict__, "trial": 8, "arm": "clip"})
     run = tmp_path / "run"
     run.mkdir()
@@ -166,9 +165,7 @@ def test_a_best_over_values_that_never_meet_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_flag_for_tables_is_refused_where_there_is_none(tmp_path: Path, columns: Columns, flag: str) -> None:
-    record = TrialRecord(
-        trial=0, hidden_size=64, learning_rate=0.1, seed=0, status="finished", steps=9, steps_done=9, loss=3.0
-    )
+    record = finished_run(64, 0.1, 3.0, steps=9)
     write_records(tmp_path / "records.jsonl", [record])
     for source in (tmp_path, tmp_path / "records.jsonl"):
         with pytest.raises(InputError, match=f"{flag}: applies only to tables"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.errors import InputError
 from lrtune.records.importers import Columns, Imported, read_sources
@@ -63,17 +64,7 @@ def test_a_wrong_column_is_refused(knobs: dict[str, str], why: str, tmp_path: Pa
 
 
 def run(width: int, rate: float, decay: float, loss: float, **changes: object) -> TrialRecord:
-    record = TrialRecord(
-        trial=0,
-        hidden_size=width,
-        learning_rate=rate,
-        seed=0,
-        status="finished",
-        steps=9,
-        steps_done=9,
-        loss=loss,
-        scales={"weight_decay": decay},
-    )
+    record = finished_run(width, rate, loss, steps=9, scales={"weight_decay": decay})
     return replace(record, **changes)  # type: ignore[arg-type]
 
 

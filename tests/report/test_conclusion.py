@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import knob_rule
+from builders import finished_run, knob_rule
 
 from lrtune.law.fit import LawFit, fit_run
 from lrtune.records.record import TrialRecord
@@ -22,15 +22,11 @@ STRICT = replace(STUDY, budget=Budget(seconds=60, tolerance=1e-4))
 
 def runs(octaves: tuple[float, ...] = (-2, -1, 0, 1, 2), widths: tuple[int, ...] = (32, 64, 128)) -> list[TrialRecord]:
     return [
-        TrialRecord(
+        finished_run(
+            width,
+            0.3 / width * 2.0**octave,
+            4 + 0.1 * (octave - 0.2) ** 2 + 0.003 * math.sin(37 * n),
             trial=n,
-            hidden_size=width,
-            learning_rate=0.3 / width * 2.0**octave,
-            seed=0,
-            status="finished",
-            steps=100,
-            steps_done=100,
-            loss=4 + 0.1 * (octave - 0.2) ** 2 + 0.003 * math.sin(37 * n),
             seconds=10.0,
         )
         for n, (width, octave) in enumerate((w, o) for w in widths for o in octaves)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 from reports import of_a_known_model, records, specs, unpacked, write_run
 
 from lrtune.errors import InputError
@@ -85,15 +86,12 @@ def swept(noise: float = 0.0) -> list[TrialRecord]:
             for octave in (-2, -1, 0, 1, 2):
                 rate = 0.3 / width * (80 / steps) ** 0.2 * 2.0**octave
                 made.append(
-                    TrialRecord(
+                    finished_run(
+                        width,
+                        rate,
+                        3 + 0.02 * octave**2 + noise * (-1) ** len(made),
                         trial=len(made),
-                        hidden_size=width,
-                        learning_rate=rate,
-                        seed=0,
-                        status="finished",
                         steps=steps,
-                        steps_done=steps,
-                        loss=3 + 0.02 * octave**2 + noise * (-1) ** len(made),
                         scales={"steps": float(steps)},
                         curve={"step": [0, steps], "loss": [5.0, 3.0]},
                     )

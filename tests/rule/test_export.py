@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import power_rule
+from builders import finished_run, power_rule
 
 from lrtune.errors import InputError, MissingExtraError
 from lrtune.law.fit import fit_law
-from lrtune.records.record import TrialRecord
 from lrtune.rule import Boundary, Polynomial, Rule, Step, recommend, save_rule
 from lrtune.rule.export import export_rule, register_resolver
 
@@ -111,16 +110,12 @@ def test_sizes_and_scales_choose_the_rows() -> None:
     assert [row["hidden_size"] for row in rows] == [512, 1024]
     assert rows[1]["learning_rate"] == recommend(1024, rule=RULES["power"]).learning_rate
     runs = [
-        TrialRecord(
-            trial=0,
-            hidden_size=width,
-            learning_rate=0.3 / width * 2.0**octave,
-            seed=0,
-            scales={"steps": steps},
-            status="finished",
+        finished_run(
+            width,
+            0.3 / width * 2.0**octave,
+            4 + 0.1 * octave**2 - steps / 1000,
             steps=int(steps),
-            steps_done=int(steps),
-            loss=4 + 0.1 * octave**2 - steps / 1000,
+            scales={"steps": steps},
         )
         for width in (32, 64)
         for steps in (100.0, 200.0)

@@ -43,15 +43,11 @@ def runs(slope: float = 0.01, ratios: float = 2.0, zero: float | None = None) ->
             y = 0.02 * (x - best(width)[0]) ** 2 + slope * (r - best(width)[1]) ** 2 + rng.normal(0, 0.001)
             is_zero = zero is not None and number % 4 == 0
             y = 0.02 * (x - best(width)[0]) ** 2 + (zero or 0.0) if is_zero else y
-            record = TrialRecord(
+            record = finished_run(
+                width,
+                2.0**x,
+                3 * math.exp(y),
                 trial=len(records),
-                hidden_size=width,
-                learning_rate=2.0**x,
-                seed=0,
-                status="finished",
-                steps=100,
-                steps_done=100,
-                loss=3 * math.exp(y),
                 knobs={"adam_lr": 0.0 if is_zero else 2.0 ** (x + r)},
             )
             records.append(record)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from builders import finished_run
 
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import to_json
-from lrtune.records.record import TrialRecord
 from lrtune.search.events import Event, Note, TrialEnded, TrialReported, TrialStarted
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
@@ -65,9 +65,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 
 def finished(trial: int, rate: float = 0.02) -> str:
-    record = TrialRecord(
-        trial=trial, hidden_size=64, learning_rate=rate, seed=0, status="finished", steps=10, steps_done=10, loss=4.0
-    )
+    record = finished_run(64, rate, 4.0, trial=trial, steps=10)
     return to_json(record)
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lrtune.records.record import TrialRecord
+from builders import finished_run
+
 from lrtune.search.status import Status
 from lrtune.study.study import Study
 
@@ -10,17 +11,7 @@ from lrtune.study.study import Study
 def test_the_best_run_of_each_combination_of_scales_has_a_line() -> None:
     places = [(32, 100.0), (32, 200.0), (64, 100.0), (32, 100.0)]
     records = {
-        number: TrialRecord(
-            trial=number,
-            hidden_size=width,
-            learning_rate=0.01,
-            seed=0,
-            scales={"steps": steps},
-            status="finished",
-            steps=int(steps),
-            steps_done=int(steps),
-            loss=5.0 - number,
-        )
+        number: finished_run(width, 0.01, 5.0 - number, trial=number, steps=int(steps), scales={"steps": steps})
         for number, (width, steps) in enumerate(places)
     }
     lines = str(Status(out=Path("run"), study=Study(), records=records)).splitlines()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import knob_rule, power_rule
+from builders import finished_run, knob_rule, power_rule
 
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
@@ -20,15 +20,10 @@ FREE = Remaining(seconds=None, trials=None, tokens=None)
 
 
 def run(width: int, rate: float = 0.01, *, seconds: float = 2.0, batch: float | None = None) -> TrialRecord:
-    return TrialRecord(
-        trial=0,
-        hidden_size=width,
-        learning_rate=rate,
-        seed=0,
-        status="finished",
-        steps=100,
-        steps_done=100,
-        loss=3.0,
+    return finished_run(
+        width,
+        rate,
+        3.0,
         seconds=seconds,
         scales={} if batch is None else {"batch": batch},
         facts=Facts(tokens_per_step=None if batch is None else int(128 * batch)),

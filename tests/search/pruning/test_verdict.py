@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from builders import finished_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import phase_of, verdict
 from lrtune.study.study import PruningPolicy
@@ -293,15 +293,12 @@ def test_empty_curve_is_kept():
 
 
 def test_from_record():
-    record = TrialRecord(
+    record = finished_run(
+        64,
+        0.01,
+        5.0,
         trial=3,
-        hidden_size=64,
-        learning_rate=0.01,
-        seed=0,
-        status="finished",
         steps=300,
-        steps_done=300,
-        loss=5.0,
         curve={"step": [100, None, 300], "loss": [6.0, 5.5, 5.0], "diversity": [0.1, None, None]},
         facts=Facts(vocabulary_size=512, unigram_entropy=5.0, regime_changes=(150,)),
     )
