@@ -56,12 +56,7 @@ def mine() -> str:
 
 def run(words: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LRTUNE_", "RAY_"))}
-    environment = {**kept, "PYTHONPATH": f"{ROOT}:{folder}", **SMALL, **more}
-    if words[0] == "lrtune":
-        return forked.lrtune(words[1:], folder, environment)
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
-    )
+    return forked.python(words, folder, {**kept, "PYTHONPATH": f"{ROOT}:{folder}", **SMALL, **more})
 
 
 def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -79,7 +74,7 @@ def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         more = {}  # the trainer and its settings are the rule's
     if "--engine ray" in line:  # tests/faults has searches on Ray
         words.append("--dry-run")
-    return run(words, folder, **more, **own)
+    return run(["-m", *words], folder, **more, **own)
 
 
 def _tenth(steps: str) -> str:
