@@ -1090,7 +1090,7 @@ BREAKAGES = (
     ),
     Breakage(
         "sampler: a crash counts as a bad rate",
-        "lrtune/search/sampling/sampler.py",
+        "lrtune/search/sampling/trials.py",
         'if stored in STATUSES and stored != "finished":\n        return stored, None',
         'if stored in STATUSES and stored != "finished":\n        return "collapsed", None',
         ("search/sampling/test_sampler.py",),
@@ -1152,8 +1152,15 @@ BREAKAGES = (
         ("search/test_adaptive.py", "search/sampling/test_knobs.py"),
     ),
     Breakage(
+        "sampler: a fixed width is forgotten where there are knobs",
+        "lrtune/search/sampling/knobs.py",
+        "posterior, own, rng, place=place)",
+        "posterior, own, rng)",
+        ("search/sampling/test_sampler.py",),
+    ),
+    Breakage(
         "sampler: pruned trials say nothing",
-        "lrtune/search/sampling/sampler.py",
+        "lrtune/search/sampling/trials.py",
         'not math.isfinite(last) else "beaten"), None',
         'not math.isfinite(last) else "failed"), None',
         ("search/sampling/test_sampler.py",),

@@ -110,6 +110,7 @@ MAY_IMPORT_OPTUNA = {
     "lrtune.search.optuna_study",
     "lrtune.search.sampling.roles",
     "lrtune.search.sampling.sampler",
+    "lrtune.search.sampling.trials",
     "lrtune.search.pruning.pruner",
     "lrtune.records.storages",
 }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Known:
         regret_90: its 90% quantile.
         trials: ended runs at the target.
         at_edge: the best rate may well lie outside the rates that were run, or that may be run.
+        knobs: the best values of further knobs.
     """
 
     scales: Scales
@@ -40,6 +41,7 @@ class Known:
     regret_90: float
     trials: int
     at_edge: bool
+    knobs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def hidden_size(self) -> int:
@@ -152,6 +154,7 @@ def _as_given(known: Known, given: Recommendation) -> Known:
         high=given.high,
         regret=given.regret,
         regret_90=given.regret_90,
+        knobs={name: one.value for name, one in given.knobs.items()},
     )
 
 

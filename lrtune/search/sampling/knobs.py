@@ -31,6 +31,9 @@ _BEFORE_ZERO = 8
 _DITHER = 0.5  # share of a draw's deviation from the best value at which a knob that is not explored is run
 
 
+Run = tuple[Place, float, Mapping[str, float]]  # place, learning rate, further knobs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The models of all knobs with their spaces and posteriors, by name."""
@@ -60,6 +63,16 @@ class KnobsModel:
         self.plain.take(number, record)
         if record is not None and record.status != "failed" and place_of(record, self.scales) is not None:
             self._runs[number] = measured(record)
+
+    @property
+    def taken(self) -> set[int]:
+        """Numbers of the runs that were taken."""
+        return self.plain.taken
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The ended runs."""
+        return self.plain.records
 
     def cost(self, place: Place) -> float:
         """Compute of a whole run at a place, in any unit."""
@@ -121,22 +134,38 @@ class KnobsModel:
         return fit
 
     def next_run(
-        self, space: Space, running: Sequence[tuple[Place, float, Mapping[str, float]]], *, number: int
+        self,
+        space: Space,
+        running: Sequence[Run],
+        *,
+        number: int,
+        place: Place | None = None,
+        undecided: int = 0,
     ) -> tuple[Place, float, dict[str, float]]:
-        """Place, learning rate and further knobs of run `number`, given the `running` ones."""
+        """Place, learning rate and further knobs of run `number`; see `lrtune.search.sampling.proposals.next_run`."""
         if not self.knobs:
-            own_place, x = next_run(self.plain, space, [(p, math.log2(r)) for p, r, _ in running], number=number)
-            return own_place, 2.0**x, {}
-        rng = np.random.default_rng([self.seed, number])
+            under = [(p, math.log2(r)) for p, r, _ in running]
+            found, x = next_run(self.plain, space, under, number=number, place=place, undecided=undecided)
+            return found, 2.0**x, {}
+        if place is not None and place not in space.places:
+            space = replace(space, places=(*space.places, place), costs=(*space.costs, self.cost(place)))
+        rng, runs = np.random.default_rng([self.seed, number]), list(running)
+        for _ in range(undecided):
+            runs.append(self._next(space, runs, rng, None))
+        return self._next(space, runs, rng, place)
+
+    def _next(
+        self, space: Space, running: Sequence[Run], rng: np.random.Generator, place: Place | None
+    ) -> tuple[Place, float, dict[str, float]]:
         fit = self.fit(space)
-        under = [(place, self.logs(rate, knobs)) for place, rate, knobs in running]
+        under = [(where, self.logs(rate, knobs)) for where, rate, knobs in running]
         started = len(under) + len(self._runs)
         best: tuple[tuple[float, float], str, Place, float] | None = None
         for name in (FIRST, *self.knobs):
             model, posterior = fit.models[name], fit.posteriors[name]
-            own = [(place, x[name]) for place, x in under if name in x]
+            own = [(where, x[name]) for where, x in under if name in x]
             ask = next_choice if name == FIRST else choice
-            chosen = ask(model, fit.spaces[name], posterior, own, rng)
+            chosen = ask(model, fit.spaces[name], posterior, own, rng, place=place)
             at = posterior.places[chosen.place]
             worst = max(advice.regret for advice in posterior.advice.values())
             key = (chosen.gain, worst)
@@ -146,7 +175,7 @@ class KnobsModel:
                 break
         zero = next(iter(self._lacks_zero(under)), None) if started >= _BEFORE_ZERO else None
         if zero is not None:
-            at = space.places[int(np.argmin(space.costs))]
+            at = space.places[int(np.argmin(space.costs))] if place is None else place
             found = {name: self._near_best(fit, name, at, rng) for name in fit.models if name != zero}
             return at, 2.0 ** found[FIRST], {**self.values(found), zero: 0.0}
         assert best is not None
@@ -167,17 +196,23 @@ class KnobsModel:
         drawn = float(rng.choice(posterior.draws.optimum[:, at]))
         return float(np.clip(best + _DITHER * (drawn - best), space.low, space.high))
 
-    def assess(self, space: Space, confidence: float = 0.9) -> Assessment:
+    def assess(self, space: Space, *, confidence: float = 0.9, tolerance: float | None = None) -> Assessment:
         """What the runs say, with the regret of all knobs together."""
         if not self.knobs:
-            return self.plain.assess(space, confidence=confidence)
+            return self.plain.assess(space, confidence=confidence, tolerance=tolerance)
+        tolerance = space.tolerance if tolerance is None else tolerance
         fit = self.fit(space)
-        rate = fit.models[FIRST].assess(space)
+        rate = fit.models[FIRST].assess(space, tolerance=tolerance)
         total = self._regret(fit, space)
         open_ended = rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
-        enough = not open_ended and suffices(space, total, space.tolerance, confidence)
+        enough = not open_ended and suffices(space, total, tolerance, confidence)
         known = tuple(
-            replace(one, regret=float(total[t].mean()), regret_90=float(np.quantile(total[t], 0.9)))
+            replace(
+                one,
+                regret=float(total[t].mean()),
+                regret_90=float(np.quantile(total[t], 0.9)),
+                knobs=self.values({name: posterior.advice[t].x for name, posterior in fit.posteriors.items()}),
+            )
             for one, t in zip(rate.known, space.targets, strict=True)
         )
         runs = len(self._runs)

@@ -35,13 +35,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
-from lrtune.records.record import STATUSES, Status, TrialRecord
 from lrtune.search.sampling.assessment import Assessment, by_rule
-from lrtune.search.sampling.model import SearchModel
-from lrtune.search.sampling.proposals import looking_ahead, next_run
-from lrtune.search.sampling.roles import bounds, is_like_width, is_whole, nearest, width_and_rate
-from lrtune.search.sampling.space import Place, Space
-from lrtune.trainer.trial import Facts
+from lrtune.search.sampling.knobs import KnobsModel, Run
+from lrtune.search.sampling.proposals import looking_ahead
+from lrtune.search.sampling.roles import bounds, is_like_width, is_positive, is_whole, nearest, width_and_rate
+from lrtune.search.sampling.space import Space
+from lrtune.search.sampling.trials import Trials, record_of
+from lrtune.study.knob import Knob, coordinates
 
 _LADDER = 6  # number of widths to try by default
 _SCALES = ("hidden_size",)
@@ -50,7 +50,7 @@ _MOST_UNDECIDED = 16  # running trials without parameters whose choice the model
 
 
 class ScaleAwareSampler(BaseSampler):
-    """Chooses width and learning rate together; other parameters go to an independent sampler.
+    """Chooses width, learning rate and `knobs` together; other parameters go to an independent sampler.
 
     Args:
         widths: the widths of trials. Default: all values of the width parameter if there are at most twelve, else six,
@@ -63,7 +63,8 @@ class ScaleAwareSampler(BaseSampler):
             integer parameter; ``learning_rate`` or ``lr``, else the only float parameter with a log scale (or the only
             float one). Categories of whole numbers and of rates work too, under such names.
         tolerance: the sufficient regret, as a share of loss.
-        search_space: the distributions of the two parameters by name; lets the sampler plan the first trials too.
+        knobs: names of further float parameters to choose, such as a second rate; searched in log.
+        search_space: the distributions of these parameters by name; lets the sampler plan the first trials too.
         seed: of all random choices. With one worker, a seeded study is reproducible.
         independent_sampler: for all other parameters (default: random).
 
@@ -81,6 +82,7 @@ class ScaleAwareSampler(BaseSampler):
         width: str | None = None,
         learning_rate: str | None = None,
         tolerance: float = 0.01,
+        knobs: Sequence[str] = (),
         search_space: Mapping[str, BaseDistribution] | None = None,
         seed: int | None = None,
         independent_sampler: BaseSampler | None = None,
@@ -98,10 +100,11 @@ class ScaleAwareSampler(BaseSampler):
         self._lr_range = lr_range
         self._cost = cost
         self._names = (width, learning_rate)
+        self._knobs = tuple(knobs)
         self._search_space = dict(search_space or {})
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._independent = independent_sampler or RandomSampler(seed=seed)
-        self._model = SearchModel(self._seed, _SCALES)
+        self._model = KnobsModel(self._seed, _SCALES, {})
         self._of: object = None  # the study of the model's runs
         self._warned = False
         self._lock = threading.Lock()
@@ -127,8 +130,8 @@ class ScaleAwareSampler(BaseSampler):
         self._independent.after_trial(study, trial, state, values)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The width and the learning rate, once a trial (or `search_space`) has both."""
-        trials = _Trials(study)
+        """Width, learning rate and knobs, once a trial (or `search_space`) has them all."""
+        trials = Trials(study)
         roles = self._roles(trials, trial.distributions)
         self._just_read.trials = (trial.number, trials)  # Optuna calls `sample_relative` next
         return {} if roles is None else {n: d for n, d in roles.items() if not d.single()}
@@ -136,18 +139,16 @@ class ScaleAwareSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Width and rate for one trial, or only the rate for a fixed (enqueued) width."""
+        """Width, rate and knobs for one trial; without the width if it is fixed (enqueued)."""
         number, trials = getattr(self._just_read, "trials", (None, None))
         self._just_read.trials = (None, None)
         if trials is None or number != trial.number or trials.study is not study:
-            trials = _Trials(study)
+            trials = Trials(study)
         roles = self._roles(trials, trial.distributions)
         if not search_space or roles is None:
             return {}
         fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        (width_name, _), (rate_name, rate) = roles.items()
-        width, x = self._propose(trials, trial, roles, fixed.get(width_name))
-        chosen = {width_name: width, rate_name: nearest(2**x, rate)}
+        chosen = self._propose(trials, trial, roles, fixed.get(next(iter(roles))))
         return {name: value for name, value in chosen.items() if name in search_space}
 
     def sample_independent(
@@ -155,13 +156,11 @@ class ScaleAwareSampler(BaseSampler):
     ) -> Any:
         """The smallest width and then a rate for it, before any trial has both. Other parameters: independent."""
         named = {**trial.distributions, param_name: param_distribution}
-        trials = _Trials(study)
+        trials = Trials(study)
         roles = self._roles(trials, named)
         if roles is not None and param_name in roles:
-            width_name, rate = next(iter(roles)), list(roles.values())[1]
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            width, x = self._propose(trials, trial, roles, fixed.get(width_name))
-            return width if param_name == width_name else nearest(2**x, rate)
+            return self._propose(trials, trial, roles, fixed.get(next(iter(roles))))[param_name]
         if roles is None and self._is_width(param_name, param_distribution):
             return self._ladder(param_distribution)[0]
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
@@ -178,7 +177,7 @@ class ScaleAwareSampler(BaseSampler):
             study: any study with the two parameters.
             tolerance: replaces the sampler's tolerance.
             confidence: the probability that the worst regret over all targets is within the tolerance.
-            look_ahead: whether to find the most useful next runs and their benefit.
+            look_ahead: whether to find the most useful next runs and their benefit; not with further knobs.
 
         Raises:
             InputError: the tolerance is not positive, or no trial has both parameters yet.
@@ -186,7 +185,7 @@ class ScaleAwareSampler(BaseSampler):
         tolerance = self._tolerance if tolerance is None else tolerance
         if not tolerance > 0:
             raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
-        trials = _Trials(study)
+        trials = Trials(study)
         roles = self._roles(trials, {})
         if roles is None:
             raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
@@ -194,68 +193,85 @@ class ScaleAwareSampler(BaseSampler):
             running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
             said = self._model.assess(space, tolerance=tolerance, confidence=confidence)
-            if look_ahead:
-                said = looking_ahead(self._model, space, said, running, len(trials.read()))
+            if look_ahead and not self._knobs:
+                under = [(place, math.log2(rate)) for place, rate, _ in running]
+                said = looking_ahead(self._model.plain, space, said, under, len(trials.read()))
             if not said.enough:
                 return said
-            rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance).rule
+            knobs = coordinates(self._model.knobs)
+            rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance, knobs=knobs).rule
             return by_rule(said, space, rule, [known.scales for known in said.known], confidence)
 
     def _propose(
-        self, trials: "_Trials", trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None
-    ) -> tuple[int, float]:
-        """The width and log2 rate of the next run."""
+        self, trials: Trials, trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None
+    ) -> dict[str, Any]:
+        """The parameters of the next run, by name."""
         with self._lock:
             running, undecided = self._read(trials.study, trials.read(), roles, own=trial.number)
-            space = self._space(roles)
             place = None if width is None else (float(width),)
-            chosen, x = next_run(self._model, space, running, number=trial.number, place=place, undecided=undecided)
-            return int(chosen[0]), x
+            chosen, rate, knobs = self._model.next_run(
+                self._space(roles), running, number=trial.number, place=place, undecided=undecided
+            )
+        width_name, rate_name, *_ = roles
+        found = {rate_name: rate, **knobs}
+        return {width_name: int(chosen[0]), **{name: nearest(value, roles[name]) for name, value in found.items()}}
 
     def _read(
         self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
-    ) -> tuple[list[tuple[Place, float]], int]:
+    ) -> tuple[list[Run], int]:
         """Add newly ended trials to the model; returns the running trials and the number without parameters."""
-        width_name, rate_name = roles
-        of = (study.study_name, id(study._storage), width_name, rate_name)
+        names = tuple(roles)
+        ranges = {name: bounds(roles[name]) for name in self._knobs}
+        of = (study.study_name, id(study._storage), names, *ranges.values())
         if of != self._of:
-            self._of, self._model = of, SearchModel(self._seed, _SCALES)
+            knobs = {name: Knob(low=low, high=high) for name, (low, high) in ranges.items()}
+            self._of, self._model = of, KnobsModel(self._seed, _SCALES, knobs)
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        running: list[tuple[Place, float]] = []
+        running: list[Run] = []
         undecided = 0
         for trial in trials:
             if trial.number in self._model.taken:
                 continue
             if trial.state.is_finished():
-                self._model.take(trial.number, _record(trial, width_name, rate_name, sign))
+                self._model.take(trial.number, record_of(trial, names, sign))
                 continue
             if trial.number == own:
                 continue
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            if width_name in params and rate_name in params:
-                running.append(((float(params[width_name]),), math.log2(params[rate_name])))
+            if all(name in params for name in names):
+                width, rate, *_ = (params[name] for name in names)
+                running.append(((float(width),), rate, {name: params[name] for name in self._knobs}))
             elif trial.state == TrialState.RUNNING and trial.number < own:
                 undecided += 1
         return running[-_MOST_RUNNING:], min(undecided, _MOST_UNDECIDED)
 
-    def _roles(self, trials: "_Trials", at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
-        """The two parameters by name, width first; None before any trial has both."""
-        roles = width_and_rate({**self._search_space, **at_hand}, self._names)
+    def _roles(self, trials: Trials, at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
+        """The parameters to choose by name: width, rate, knobs; None before any trial has them all."""
+        roles = self._among({**self._search_space, **at_hand})
         if roles is None:
-            for trial in reversed(trials.read()):
-                roles = width_and_rate(trial.distributions, self._names)
-                if roles is not None:
-                    break
+            found = (self._among(trial.distributions) for trial in reversed(trials.read()))
+            roles = next((each for each in found if each is not None), None)
         if roles is None and trials.read() and trials.read()[0].state.is_finished() and not self._warned:
             self._warned = True
             every = ", ".join(sorted({name for trial in trials.read() for name in trial.distributions})) or "none"
+            missing = ", ".join(("the width", "the learning rate", *self._knobs))
             warnings.warn(
-                "lrtune: cannot tell the width and the learning rate among the parameters "
-                f"({every}): name them with ScaleAwareSampler(width=…, learning_rate=…); until then all are sampled "
-                "independently",
+                f"lrtune: cannot tell {missing} among the parameters ({every}): name them with "
+                "ScaleAwareSampler(width=…, learning_rate=…, knobs=…); until then all are sampled independently",
                 stacklevel=2,
             )
         return roles
+
+    def _among(self, distributions: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
+        others = {name: each for name, each in distributions.items() if name not in self._knobs}
+        roles = width_and_rate(others, self._names)
+        if roles is None or not all(name in distributions for name in self._knobs):
+            return None
+        knobs = {name: distributions[name] for name in self._knobs}
+        for name, each in knobs.items():
+            if not is_positive(each) or bounds(each)[0] <= 0:
+                raise InputError(f"knobs: expected a float parameter with positive bounds, but {name} is {each}")
+        return roles | knobs
 
     def _ladder(self, distribution: BaseDistribution) -> tuple[int, ...]:
         if self._given is not None:
@@ -270,7 +286,7 @@ class ScaleAwareSampler(BaseSampler):
         return tuple(sorted({min(low + step * round((w - low) / step), high) for w in even}))
 
     def _space(self, roles: Mapping[str, BaseDistribution]) -> Space:
-        width, rate = roles.values()
+        width, rate, *_ = roles.values()
         widths = self._ladder(width)
         least, most = bounds(rate)
         low, high = math.log2(max(least, most * 1e-9)), math.log2(most)
@@ -286,51 +302,3 @@ class ScaleAwareSampler(BaseSampler):
             focus=focus,
             tolerance=self._tolerance,
         )
-
-
-class _Trials:
-    """The trials of a study, read at most once: each read costs the storage seven statements."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self._read: list[FrozenTrial] | None = None
-
-    def read(self) -> list[FrozenTrial]:
-        if self._read is None:
-            self._read = self.study.get_trials(deepcopy=False)
-        return self._read
-
-
-def _record(trial: FrozenTrial, width_name: str, rate_name: str, sign: float) -> TrialRecord | None:
-    """An ended trial as a record; None for other parameters, an arm, or a failed run of lrtune's search."""
-    width, rate = trial.params.get(width_name), trial.params.get(rate_name)
-    if width is None or rate is None or rate <= 0 or trial.user_attrs.get("arm") is not None:
-        return None
-    status, loss = _ended(trial, sign)
-    facts = trial.user_attrs.get("facts")
-    parameters = facts.get("parameters") if isinstance(facts, Mapping) else None
-    return TrialRecord(
-        trial=trial.number,
-        hidden_size=int(width),
-        learning_rate=rate,
-        seed=int(trial.user_attrs.get("seed", 0)),
-        status=status,
-        steps=1,
-        steps_done=1,
-        loss=loss,
-        facts=Facts(parameters=parameters if isinstance(parameters, int) else None),
-    )
-
-
-def _ended(trial: FrozenTrial, sign: float) -> tuple[Status, float | None]:
-    """How a trial ended, and its final loss."""
-    stored = trial.user_attrs.get("status")
-    if stored in STATUSES and stored != "finished":
-        return stored, None
-    if trial.state == TrialState.COMPLETE:
-        value = sign * float((trial.values or [math.nan])[0])
-        if not math.isfinite(value):
-            return ("diverged" if value > 0 else "collapsed"), None
-        return ("collapsed", None) if any(excess > 0 for excess in trial.constraints.values()) else ("finished", value)
-    last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
-    return ("diverged" if last is not None and not math.isfinite(last) else "beaten"), None

@@ -268,6 +268,49 @@ def test_a_users_own_study():
     assert all(abs(math.log2(k.learning_rate * k.hidden_size / 0.5)) < 1.5 for k in known)
 
 
+TWO = {**SPACE, "adam_lr": FloatDistribution(1e-4, 1.0, log=True)}
+
+
+def tell_both(study, trial):
+    """Best at a rate of 0.3 / width and a second one of 0.02."""
+    width, rate, second = (trial.params[name] for name in TWO)
+    study.tell(trial, loss(width, rate) * math.exp(0.01 * math.log2(second / 0.02) ** 2))
+
+
+@pytest.mark.slow
+def test_a_second_rate_is_chosen_too():
+    sampler = ScaleAwareSampler((32, 64), lr_range=RANGE, knobs=["adam_lr"], search_space=TWO, seed=3)
+    study = in_memory(sampler)
+    for _ in range(26):
+        tell_both(study, study.ask(TWO))
+    for known in sampler.assessment(study).known:
+        assert abs(math.log2(known.knobs["adam_lr"] / 0.02)) < 1
+        assert abs(octaves(known.learning_rate, known.hidden_size)) < 1
+
+
+def test_a_trial_with_a_knob_depends_on_the_study_alone_and_keeps_its_width():
+    def asked(width):
+        sampler = ScaleAwareSampler((32, 64), lr_range=RANGE, knobs=["adam_lr"], search_space=TWO, seed=4)
+        study = in_memory(sampler)
+        for index in range(4):
+            study.add_trial(
+                optuna.create_trial(
+                    params=dict(zip(TWO, (32, 0.01, 0.02 * 2**index), strict=True)),
+                    distributions=TWO,
+                    value=3 + index / 100,
+                )
+            )
+        beside = study.ask(TWO)
+        if width:
+            study.enqueue_trial({"hidden_size": width})
+        return beside.params, study.ask(TWO).params
+
+    beside, params = asked(None)
+    assert (beside, params) == asked(None) and beside != params
+    assert 1e-4 <= params["adam_lr"] <= 1.0
+    assert asked(128)[1]["hidden_size"] == 128, "a width outside of the sampler's own"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -287,6 +330,9 @@ def test_a_multi_objective_study_and_one_without_the_two_parameters_are_refused(
     study = in_memory(ScaleAwareSampler(seed=0), directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="multi-objective"):
         study.ask(SPACE)
+    knob = {**SPACE, "momentum": FloatDistribution(0.0, 1.0)}
+    with pytest.raises(InputError, match=r"knobs: .* positive bounds, but momentum is"):
+        in_memory(ScaleAwareSampler(knobs=["momentum"], search_space=knob)).ask(knob)
     sampler = ScaleAwareSampler(seed=0)
     with pytest.raises(InputError, match="integer width"):
         sampler.assessment(in_memory(sampler))
