@@ -36,7 +36,7 @@ REAL = {
     "LRTUNE_TRIALS": "2",
     "LRTUNE_OPTION": "vocabulary=512 context=32 batch=4 depth=1 final_tokens=2048",
 }
-SLOW = {"LRTUNE_TRIALS": "2"}  # programs that take seconds to start
+SLOW = {"LRTUNE_TRIALS": "3"}  # programs that take seconds to start
 QUICK = {"LRTUNE_TRAINER": "mine:train", "LRTUNE_LR_MIN": "1e-4", "LRTUNE_LR_MAX": "1e-2"}
 
 
