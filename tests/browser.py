@@ -85,11 +85,6 @@ class Page:
         self.ask("Page.navigate", url=file.resolve().as_uri())
         self.wait_for("document.readyState === 'complete'")
 
-    def screenshot(self, path: Path) -> None:
-        """What the page looks like, whole."""
-        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
     def requests(self) -> list[str]:
         """Every address that the page asked for."""
         sent = [event for event in self.events if event.get("method") == "Network.requestWillBeSent"]

@@ -46,7 +46,6 @@ class Posterior:
         mean, covariance: of the cells' optima, (M, n) and (M, n, n).
         left_mean, left_variance: each optimum predicted from the other cells, (M, n).
         tilted: each cell's marginal over its grid, per component; one (M, G) per cell.
-        log_evidence: of each component, (M,).
     """
 
     weight: Array
@@ -59,7 +58,6 @@ class Posterior:
     left_mean: Array
     left_variance: Array
     tilted: tuple[Array, ...]
-    log_evidence: Array
 
 
 def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size) -> Posterior:
@@ -113,7 +111,6 @@ def _components(tables: Sequence[CellTable], place: Sequence[Array], size: Size,
         left_mean=state["left_mean"],
         left_variance=state["left_variance"],
         tilted=state["tilted"],
-        log_evidence=state["evidence"],
     )
 
 

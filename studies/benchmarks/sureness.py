@@ -39,7 +39,6 @@ from lrtune.study.task import Task
 from lrtune.trainer.trial import Facts
 
 Final = Callable[[int, float, int], float]  # width, rate, seed → final loss
-Regret = Callable[[int, float], float]
 BOUND = 0.01
 MOST = 22.5  # runs a width
 _START, _PACE = 6.95, 0.25  # loss at the start of a course, and the share of the steps in which it falls by a factor e

@@ -54,7 +54,7 @@ def test_one_worker_needs_twice_the_time_of_two() -> None:
         {"knobs": {"weight_decay": Knob(low=0.01, high=0.3)}},
         {"command": ("train", "{learning_rate}", "{hidden_size}")},
     ],
-    ids=str,
+    ids=lambda own: next(iter(own)),
 )
 def test_a_study_of_ones_own_stays_as_it_is(own: dict[str, Any]) -> None:
     study = replace(QUICK, **own)

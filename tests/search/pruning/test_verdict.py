@@ -17,7 +17,6 @@ from lrtune.trainer.trial import Facts
 
 POLICY = PruningPolicy()
 VOCABULARY, ENTROPY = 8192, 6.09
-UNIFORM = math.log(VOCABULARY)  # 9.01
 
 
 def curve(losses, diversities, *, every=100, planned=2000, changes=(), entropy=ENTROPY, vocabulary=VOCABULARY, **rest):
