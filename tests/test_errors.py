@@ -1,8 +1,8 @@
-"""What an error may say: no password."""
+"""What a message may say: no password, and one thing in the singular."""
 
 import pytest
 
-from lrtune.errors import redact
+from lrtune.errors import counted, redact
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,7 @@ from lrtune.errors import redact
 )
 def test_a_password_is_not_shown(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+def test_one_thing_is_counted_in_the_singular() -> None:
+    assert [counted(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]

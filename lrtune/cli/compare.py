@@ -90,14 +90,14 @@ def _compare_parametrizations(
     check(settings.study, names)
     for name in names:
         check_before(of(settings.study, name), options)
-    planned = {name: plan(of(settings.study, name), folder / name, **options) for name in names}
+    planned = {name: plan(of(settings.study, name), folder / name, noisy=dry_run, **options) for name in names}
     if dry_run:
         result("\n\n".join(f"{name}:\n{planned[name]}" for name in names))
         return
 
     def watched(own: Study, place: Path) -> "AbstractContextManager[View]":
         runs = planned[place.name].runs
-        cost = f"estimate: about {runs} runs until the rule is good enough, {planned[place.name].done} done"
+        cost = f"estimate: about {runs} runs or more until the rule is good enough, {planned[place.name].done} done"
         return watch(replace(settings, study=own), place, watching, cost, wanted=runs)
 
     done = run_transfer(settings.study, names, folder, watched=watched, **options)

@@ -69,9 +69,9 @@ def search(
     from lrtune.search.run import run_search
 
     rehearse_before(settings.study, folder, options, quiet=watching.quiet)
-    planned = plan(settings.study, folder, **options)
+    planned = plan(settings.study, folder, noisy=False, **options)
     time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {counted(planned.workers, 'worker')}"
-    cost = f"estimate: about {counted(planned.runs, 'run')} until the rule is good enough, {planned.done} done{time}"
+    cost = f"estimate: about {planned.expected} or more until the rule is good enough, {planned.done} done{time}"
     with watch(settings, folder, watching, *([pace] if pace else []), cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, settings.study, watching, repeated(context, running, meeting))

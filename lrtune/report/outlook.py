@@ -82,7 +82,8 @@ def again(
     found: Outlook | None,
     workers: int = 1,
 ) -> list[str] | None:
-    """The words of the command that resumes a search; None if it would run nothing more or only a notebook can run it.
+    """The words of the command that resumes a search; None if it would run nothing more,
+    every answer is good enough already, or only a notebook can run it.
 
     Args:
         study, out, records: of the run folder.
@@ -92,7 +93,8 @@ def again(
     """
     if study.trainer.startswith(PREFIX) or ending is Ending.EXHAUSTED:
         return None
-    if ending is not None and ending.is_final and found is not None and found.is_enough:
+    is_asked = ending is not None and ending is not Ending.INTERRUPTED
+    if is_asked and found is not None and found.is_enough:
         return None
     words = ["search", str(out / "study.toml"), "--out", str(out)]
     beyond = next((nearer(study, a.scales) for a in found.answers if not a.supported), None) if found else None

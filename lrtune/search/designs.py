@@ -1,13 +1,15 @@
 """Designs of a search: pure functions from the records so far to the next tasks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.ending import Ending, StopReason
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, log_spaced, tidy
+from lrtune.trainer.find import trainer_of
 
 _MOST_WIDENINGS = 8
 
@@ -107,6 +109,24 @@ class GridDesign:
             return coarse
         between = [tidy(math.sqrt(best * rate)) for rate in (best / ratio, best * ratio)]
         return sorted({*coarse, *(rate for rate in between if LR_FLOOR <= rate <= LR_CEILING)})
+
+
+def design_of(study: Study) -> Design:
+    """The study's design: a grid, or the adaptive one; with a check of early ends where the pruner makes them."""
+    from lrtune.search.checked import CheckedDesign  # which imports this module
+
+    make: Callable[[], Design] = partial(GridDesign if study.design == "grid" else _adaptive, study)
+    return CheckedDesign(make, study) if study.pruner != "none" and study.pruning.beaten else make()
+
+
+def _adaptive(study: Study) -> Design:
+    from lrtune.search.adaptive import AdaptiveDesign
+    from lrtune.search.paired import PairedDesign
+
+    design = AdaptiveDesign(study)
+    has_check = trainer_of(study).check is not None
+    is_vouched_for = not (study.knobs and study.command) if has_check else study.allow_inert_scale and not study.knobs
+    return design if is_vouched_for else PairedDesign(design, study)
 
 
 def losses_by_rate(records: Iterable[TrialRecord]) -> dict[float, float]:

@@ -8,14 +8,33 @@ from dataclasses import dataclass
 
 from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord, task_of
+from lrtune.records.tally import best_of
 from lrtune.rule import recommend
 from lrtune.search.cost import StepCost
+from lrtune.search.ending import Ending
 from lrtune.study.knob import Knob, coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import Task, cells, group_name, steps_of, targets
 
 _LEAST, _MOST, _PER_CELL = 60, 150, 4  # limits of the number of runs played
-_LOSS, _RISE, _NOISE = 4.0, 0.03, 0.004  # of the analytic law: 0.75% of loss an octave off, noise of 0.1%
+_LOSS, _RISE = 4.0, 0.03  # of the analytic law: 0.75% of loss an octave off
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Losses:
+    """What the losses of a search may be like.
+
+    Attributes:
+        noise: deviation between two seeds, as a share of loss.
+        at: where in the range searched first the best rate lies: 0 at its lowest rate, 1 at its highest.
+    """
+
+    noise: float
+    at: float
+
+
+_SMOOTH = _Losses(noise=0.001, at=0.5)
+_NOISY = (_Losses(noise=0.015, at=0.25), _Losses(noise=0.015, at=0.75))  # the noise of the quick study's 300 steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,76 +42,105 @@ class Foreseen:
     """What to expect of a search.
 
     Attributes:
-        counts: runs by group (see `lrtune.study.task.group_name`).
+        counts: runs by group (see `lrtune.study.task.group_name`): of noisy losses.
         how: the method of the count.
+        least: runs in all where losses are smooth.
         regret, regret_90: expected loss of the advice at the worst target at its end, relative to the best, and its
             90% quantile; None if unknown.
+        short_of: what ends it before it knows enough; empty if nothing does.
     """
 
     counts: Mapping[str, int]
     how: str
+    least: int
     regret: float | None = None
     regret_90: float | None = None
+    short_of: str = ""
 
 
 def foresee_grid(study: Study) -> Foreseen:
     """The grid's points and two refinements per cell, without the points that widening may add."""
     groups = [group_name(width, scales) for width, scales in cells(study)]
-    return Foreseen(counts=dict.fromkeys(groups, (study.points + 2) * study.seeds), how="grid")
+    each = (study.points + 2) * study.seeds
+    return Foreseen(counts=dict.fromkeys(groups, each), how="grid", least=each * len(groups))
 
 
-def foresee(study: Study, cost: StepCost | None, workers: int) -> Foreseen:
-    """An adaptive search on a law of exponent −1 in the middle of the range, within the budget; knobs follow no scale.
+def foresee(study: Study, cost: StepCost | None, workers: int, *, noisy: bool = True) -> Foreseen:
+    """An adaptive search on a law of exponent −1, within the budget; knobs follow no scale.
 
     Args:
         study: the study.
         cost: of one step, for a budget of seconds; None if unknown.
-        workers: how many share the budget of seconds.
+        workers: how many train at once, and share the budget of seconds.
+        noisy: whether to play it on noisy losses too, which takes seconds; else the counts are those of smooth ones.
     """
-    from lrtune.search.adaptive import AdaptiveDesign
-
-    design = AdaptiveDesign(study)
-    draw = random.Random(study.seed)
-    most = max(_LEAST, min(_PER_CELL * len(cells(study)), _MOST))
-    most = min(most, study.budget.trials or most)
-    records: list[TrialRecord] = []
-    left = math.inf if study.budget.seconds is None else study.budget.seconds * workers
-    while design.verdict(records, []) is None and len(records) < most and left > 0:
-        tasks = design.propose(records, [], 1)
-        if not tasks:
-            break
-        for task in tasks:
-            records.append(_played(study, task, len(records), draw))
-            each = cost.at({"hidden_size": task.hidden_size, **task.scales}) if cost else None
-            left -= (each or 0.0) * steps_of(task, study)
+    records, short_of = _play(study, cost, workers, _SMOOTH)
+    least = len(records)
+    if noisy:  # how long such a search takes is a matter of luck, so the longer one of two counts
+        plays = [_play(study, cost, workers, losses) for losses in _NOISY]
+        records, short_of = max(plays, key=lambda play: len(play[0]))
     regret, regret_90 = _worth(study, records)
     return Foreseen(
         counts=Counter(task_of(record).group for record in records),
-        how="as many as an adaptive search needs on a smooth law",
+        how="few if the losses are smooth, many if they are noisy" if least < len(records) else "",
+        least=min(least, len(records)),
         regret=regret,
         regret_90=regret_90,
+        short_of=short_of,
     )
 
 
-def _played(study: Study, task: Task, number: int, draw: random.Random) -> TrialRecord:
-    middle = math.sqrt(study.lr_min * study.lr_max)
+def _play(study: Study, cost: StepCost | None, workers: int, losses: _Losses) -> tuple[list[TrialRecord], str]:
+    """The runs of a search, and what ended it before it knew enough."""
+    from lrtune.search.designs import design_of
+
+    design, draw = design_of(study), random.Random(study.seed)
+    most = max(_LEAST, min(_PER_CELL * len(cells(study)), _MOST))
+    allowed = min(most, study.budget.trials or most)
+    left = math.inf if study.budget.seconds is None else study.budget.seconds * workers
+    records: list[TrialRecord] = []
+    pending: list[Task] = []
+    while (reason := design.verdict(records, pending)) is None and len(records) < allowed and left > 0:
+        pending += design.propose(records, pending, workers)
+        if not pending:
+            break
+        task = pending.pop(0)
+        records.append(_played(study, task, records, losses, draw))
+        each = cost.at({"hidden_size": task.hidden_size, **task.scales}) if cost else None
+        left -= (each or 0.0) * records[-1].steps_done
+    if reason is not None:
+        return records, "" if reason.ending is Ending.ENOUGH else reason.ending.value
+    is_budget = left <= 0 or allowed < most
+    return records, "the budget ends it before it is good enough" if is_budget else f"{most} runs are not enough"
+
+
+def _played(
+    study: Study, task: Task, records: Sequence[TrialRecord], losses: _Losses, draw: random.Random
+) -> TrialRecord:
+    """A run; in the middle of its steps it is beaten if it will end clearly above the best one of its place."""
+    peak = study.lr_min * (study.lr_max / study.lr_min) ** losses.at
     centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
-    octaves = math.log2(task.learning_rate * task.hidden_size / (middle * centre))
+    octaves = math.log2(task.learning_rate * task.hidden_size / (peak * centre))
     steps = steps_of(task, study)
     squares = octaves**2 + sum(
         math.log2(value / math.sqrt(knob.low * knob.high)) ** 2 for knob, value in _coordinates(study, task) if value
     )
+    loss = _LOSS * (1 + draw.gauss(0.0, losses.noise)) + _RISE * squares
+    best = best_of(record for record in records if task_of(record).group == task.group)
+    is_beaten = best is not None and study.pruner != "none" and loss > (best.loss or 0.0) * (1 + study.pruning.regret)
+    is_cut = is_beaten and not task.lenient
     return TrialRecord(
-        trial=number,
+        trial=len(records),
         hidden_size=task.hidden_size,
         learning_rate=task.learning_rate,
         seed=task.seed,
         scales=task.scales,
         knobs=task.knobs,
-        status="finished",
+        status="beaten" if is_cut else "finished",
         steps=steps,
-        steps_done=steps,
-        loss=_LOSS + _RISE * squares + draw.gauss(0.0, _NOISE),
+        steps_done=steps // 2 if is_cut else steps,
+        loss=loss,
+        beaten={"peer": best.learning_rate} if best is not None and is_beaten else {},
     )
 
 

@@ -53,13 +53,15 @@ class Plan:
     Attributes:
         rows: one per width and combination of scales.
         design, how: the design, and the method of the count.
-        runs, done: over all rows.
+        runs, done: over all rows; `runs` is a cautious number.
+        least: runs in all where losses are smooth.
         tokens: of the remaining runs; None before a run reports its tokens per step.
         compute: of the remaining runs, in `unit`.
         unit: ``tokens × parameters`` if known, else ``steps × hidden_size²``.
         seconds: expected wall time of the remaining runs; None if the cost of a row is unknown.
         regret, regret_90: relative loss that the advice costs at the worst target at the end of a simulated search, and
             its 90% quantile; None if unknown.
+        short_of: what ends that search before it knows enough; empty if nothing does.
         workers: how many workers `seconds` assumes.
         notes: further lines for the user.
     """
@@ -69,6 +71,7 @@ class Plan:
     design: str
     how: str
     runs: int
+    least: int
     done: int
     tokens: float | None
     compute: float
@@ -76,11 +79,19 @@ class Plan:
     seconds: float | None
     regret: float | None
     regret_90: float | None
+    short_of: str
+    tolerance: float
     workers: int
     notes: tuple[str, ...]
 
+    @property
+    def expected(self) -> str:
+        """The number of runs in words: ``12 to 21 runs``."""
+        return f"{self.least} to {self.runs} runs" if self.least < self.runs else counted(self.runs, "run")
+
     def __str__(self) -> str:
-        lines = [f"study {self.study}: {counted(self.runs, 'run')} ({self.how}), {self.done} done"]
+        how = f" ({self.how})" if self.how else ""
+        lines = [f"study {self.study}: {self.expected}{how}, {self.done} done"]
         for row in self.rows:
             place = place_name({"hidden_size": row.hidden_size, **row.scales})
             time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
@@ -91,13 +102,17 @@ class Plan:
             hours = self.seconds * self.workers / 3600
             lines.append(f"  about {hours:.2g} device-hours: {span(self.seconds)} with {self.workers} workers")
         if self.regret is not None and self.regret_90 is not None:
-            what = "the advice at the worst target costs"
-            lines.append(f"  in the end {what} {self.regret:.2%} of loss, {self.regret_90:.2%} in one case of ten")
+            costs = f"{self.regret:.2%} of loss, {self.regret_90:.2%} in one case of ten"
+            wanted = f"wanted: {self.tolerance * 100:.3g}%" + (f"; {self.short_of}" if self.short_of else "")
+            lines.append(f"  at its end the worst answer costs about {costs} ({wanted})")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
-def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
+def plan(study: Study, out: Path | None = None, *, noisy: bool = True, **options: Any) -> Plan:
     """Count and cost the runs of a study; `out` may already hold some of them.
+
+    Args:
+        noisy: whether to count for noisy losses too, which takes seconds; else `runs` are those of smooth losses.
 
     Raises:
         InputError: the study or the options are invalid.
@@ -110,7 +125,7 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
     path = None if out is None else out / "records.jsonl"
     records = read_records(path, within=out).records if path is not None and path.exists() else []
     workers, cost = given.workers or len(shares(None, given.device)), step_cost(records)
-    foreseen = foresee_grid(study) if study.design == "grid" else foresee(study, cost, workers)
+    foreseen = foresee_grid(study) if study.design == "grid" else foresee(study, cost, workers, noisy=noisy)
     rows = tuple(_row(study, width, scales, foreseen.counts, records, cost) for width, scales in cells(study))
     timed = [row.seconds * row.left for row in rows if row.seconds is not None]
     per_step = next((r.facts.tokens_per_step for r in records if r.facts.tokens_per_step), None)
@@ -125,7 +140,8 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
         rows=rows,
         design=study.design,
         how=foreseen.how,
-        runs=sum(row.runs for row in rows),
+        runs=(expected := sum(row.runs for row in rows)),
+        least=min(max(foreseen.least, sum(row.done for row in rows)), expected),
         done=sum(row.done for row in rows),
         tokens=None if per_step is None else float(sum(per_step * row.steps * row.left for row in rows)),
         compute=float(sum(row.compute * row.left for row in rows)),
@@ -133,6 +149,8 @@ def plan(study: Study, out: Path | None = None, **options: Any) -> Plan:
         seconds=sum(timed) / workers if len(timed) == len(rows) else None,
         regret=foreseen.regret,
         regret_90=foreseen.regret_90,
+        short_of=foreseen.short_of,
+        tolerance=study.budget.tolerance,
         workers=workers,
         notes=tuple(notes),
     )

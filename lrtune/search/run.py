@@ -7,9 +7,8 @@ manages them, and workers (`lrtune.search.workers.worker`) train them.
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,11 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import Rule, save_rule
 from lrtune.rule.active import activate, note_no_rule
 from lrtune.search.call import Subject, settle
-from lrtune.search.checked import CheckedDesign
-from lrtune.search.designs import Design, FixedDesign, GridDesign
+from lrtune.search.designs import FixedDesign, design_of
 from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
 from lrtune.search.inert import inert_knobs
 from lrtune.search.options import SearchOptions, SearchResult
-from lrtune.search.paired import PairedDesign
 from lrtune.search.plan import Plan, check_budget, plan, shortfall
 from lrtune.search.session import Session
 from lrtune.search.status import Status, status
@@ -92,7 +89,7 @@ def run_search(
     study = complete(study, trainer_of(study))
     check_budget(study)
     began = time.monotonic()
-    session = Session(study, default_folder(study) if out is None else Path(out), _design(study), given)
+    session = Session(study, default_folder(study) if out is None else Path(out), design_of(study), given)
     law = _Law(session, on_event or ignore)
     try:
         result = session.run(law.listen)
@@ -147,21 +144,6 @@ def run_fixed(
 ) -> SearchResult:
     """Run the given tasks once each, like `run_search` but without a rule."""
     return Session(study, out, FixedDesign(tasks), SearchOptions(**options)).run(on_event or ignore)
-
-
-def _design(study: Study) -> Design:
-    """The study's design: a grid, or the adaptive one."""
-    make: Callable[[], Design] = partial(GridDesign if study.design == "grid" else _adaptive, study)
-    return CheckedDesign(make, study) if study.pruner != "none" and study.pruning.beaten else make()
-
-
-def _adaptive(study: Study) -> Design:
-    from lrtune.search.adaptive import AdaptiveDesign
-
-    design = AdaptiveDesign(study)
-    has_check = trainer_of(study).check is not None
-    is_vouched_for = not (study.knobs and study.command) if has_check else study.allow_inert_scale and not study.knobs
-    return design if is_vouched_for else PairedDesign(design, study)
 
 
 class _Law:

@@ -120,6 +120,8 @@ def test_without_a_rule_the_command_has_a_budget_for_every_size() -> None:
 def test_how_to_go_on_follows_the_ending(ending: Ending, words: str) -> None:
     _, command = said(ended(runs((-2, 1.5)), ending))
     assert words in command and bool(words) == bool(command)
+    _, command = said(ended(runs(), ending))
+    assert bool(command) == (ending is Ending.INTERRUPTED), "every answer is good enough"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(1, "5s"), (61, "65s"), (100, "2m"), (3700, "62m"), (9000, "2h30m")])

@@ -9,6 +9,7 @@ from lrtune.records.jsonl import to_json
 from lrtune.records.record import TrialRecord
 from lrtune.search.inert import inert_scale
 from lrtune.search.plan import plan
+from lrtune.search.run import run_search
 from lrtune.study.study import Budget, Study
 
 STUDY = Study(widths=(32, 64), scales={"depth": (2, 4), "steps": (100, 200)})
@@ -68,8 +69,22 @@ def test_a_plan_counts_the_runs_of_each_cell_and_says_what_its_rule_is_worth() -
     assert all(row.runs >= 1 for row in foreseen.rows) and foreseen.runs == sum(row.runs for row in foreseen.rows) < 60
     assert foreseen.regret is not None and 0 < foreseen.regret < min(0.01, foreseen.regret_90 or 0)
     assert "of loss" in str(foreseen) and "steps × hidden_size²" in str(foreseen) and foreseen.seconds is None
+    assert foreseen.least < foreseen.runs
+    assert str(foreseen).startswith(f"study study: {foreseen.least} to {foreseen.runs} runs (few if")
+    assert "good enough" not in str(foreseen)
     few = plan(replace(ANALYTIC, budget=Budget(trials=8)))
-    assert few.runs == 8 < foreseen.runs and (few.regret is None or few.regret > 0)
+    assert few.runs == few.least == 8 < foreseen.runs and (few.regret is None or few.regret > 0)
+    assert "study study: 8 runs, 0 done" in str(few)
+    assert "(wanted: 1%; the budget ends it before it is good enough)" in str(few)
+    assert plan(ANALYTIC, noisy=False).runs == foreseen.least
+
+
+@pytest.mark.slow
+def test_a_search_on_smooth_losses_takes_about_as_many_runs_as_its_plan_counts_at_least(tmp_path: Path) -> None:
+    study = Study(trainer="analytic:train", widths=(32, 64, 128), steps=40, report_every=10, lr_min=1e-3, lr_max=0.1)
+    done = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
+    planned = plan(study, workers=1)
+    assert planned.least / 1.5 < len(done.records) < planned.runs
 
 
 def test_a_plan_costs_unmeasured_cells_by_the_power_between_two_measured_ones(tmp_path: Path) -> None:
