@@ -66,7 +66,9 @@ def figure(found: dict[int, Grid], path: Path) -> None:
         .encode(
             x=altair.X("rate:Q", title="peak rate").scale(type="log", nice=False),
             y=altair.Y("above:Q", title="loss above best").axis(format="%"),
-            color=altair.Color("decay:O", title="weight decay", sort=decays).scale(scheme="viridis"),
+            color=altair.Color(
+                "decay:O", title="weight decay", sort=decays, legend=altair.Legend(orient="bottom")
+            ).scale(scheme="viridis"),
         )
         .properties(width=260, height=220)
         .facet(column=altair.Column("hidden:O", title="hidden size"))

@@ -91,7 +91,7 @@ def figure(found: dict[int, list[TrialRecord]], path: Path) -> None:
         for (m, a), loss in grid.items()
     ]
     muons, adams = ([f"{2**x:.3g}" for x in sorted({p[i] for grid in grids.values() for p in grid})] for i in (0, 1))
-    above = altair.Color("above:Q", title="loss above best", legend=altair.Legend(format="%"))
+    above = altair.Color("above:Q", title="loss above best", legend=altair.Legend(format="%", orient="bottom"))
     chart = (
         altair.Chart(altair.Data(values=rows))
         .mark_rect()

@@ -50,7 +50,10 @@ def course(rows: list[dict[str, Any]], title: str, marks: Sequence[tuple[float, 
             x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")),
             y=alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5)),
             color=alt.Color(
-                "arm:N", title=None, sort=order, legend=alt.Legend(orient="bottom", columns=3, labelLimit=300)
+                "arm:N",
+                title=None,
+                sort=order,
+                legend=alt.Legend(orient="bottom", columns=3, columnPadding=40, labelLimit=300),
             ),
         )
     )
@@ -73,7 +76,7 @@ def collapse(records: Sequence[TrialRecord]) -> Any:
     levels = [(first.facts.unigram_entropy, "unigram entropy"), (10.825, "ln V")]
     return alt.hconcat(
         course(courses(records, "loss"), "Validation loss, nats", levels),
-        course(courses(records, "diversity"), "Diversity: variety of the answers ÷ of the text"),
+        course(courses(records, "diversity"), "Diversity of the answers ÷ of the text"),
     )
 
 
@@ -108,8 +111,15 @@ def threshold(records: Sequence[TrialRecord]) -> Any:
                 "rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(values=RATES, format="~g")
             ),
             y=alt.Y("loss:Q", title="final loss, nats (9.4: that or more)", scale=alt.Scale(zero=False)),
-            color=alt.Color("hidden:O", title="hidden size", scale=alt.Scale(scheme="viridis")),
-            shape=alt.Shape("ended:N", title=None, scale=alt.Scale(range=["cross", "circle"])),
+            color=alt.Color(
+                "hidden:O", title="hidden size", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(orient="bottom")
+            ),
+            shape=alt.Shape(
+                "ended:N",
+                title=None,
+                scale=alt.Scale(range=["cross", "circle"]),
+                legend=alt.Legend(orient="bottom"),
+            ),
             column=alt.Column("optimizer:N", title=None, sort=list(NAMES.values())),
         )
     )

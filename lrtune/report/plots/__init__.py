@@ -1,5 +1,6 @@
 """Charts of a run in Altair's grammar: loss curves, the law, courses of runs, the map of collapse, the budget."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from lrtune.rule import Rule
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
+
+
+_TITLE = 64  # characters of a title's line: as wide as the narrowest chart in a wide font
 
 
 def figures(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit | None") -> list[Figure]:
@@ -47,7 +51,9 @@ def whole_chart(figure: Figure) -> alt.TopLevelMixin:
     width = 640 if len(figure.panels) == 1 else 330
     panels = [panel.properties(width=width) for panel in figure.panels]
     whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=2 if len(panels) < 5 else 3)
-    return whole.properties(title=alt.Title(figure.title, anchor="start", fontSize=15), background="white")
+    lines = textwrap.wrap(figure.title, _TITLE)
+    title = alt.Title(lines if len(lines) > 1 else figure.title, anchor="start", fontSize=15)
+    return whole.properties(title=title, background="white")
 
 
 def image_spec(figure: Figure) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _panel(one: Transfer, runs: Sequence[TrialRecord], low: float, high: float) 
     shown = [{**row, "above": max(0.0, row["above"])} for row in points if row["above"] <= _MOST]
     x = rate_axis(alt.X, low, high)
     y = alt.Y("above:Q", title="loss above its best").axis(format="%").scale(domain=[0, _MOST])
-    colour = alt.Color("hidden_size:O", title="hidden size").scale(scheme="viridis")
+    colour = alt.Color("hidden_size:O", title="hidden size", legend=alt.Legend(orient="bottom")).scale(scheme="viridis")
     lines = alt.Chart(inline(curves)).mark_line(clip=True).encode(x=x, y=y, color=colour)
     marks = alt.Chart(inline(shown)).mark_point(filled=True, size=50).encode(x=x, y=y, color=colour)
     rule = (
