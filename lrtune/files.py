@@ -73,11 +73,6 @@ def open_file(path: Name, *, within: Name | None = None, most: int | None = None
     return os.fdopen(open_handle(path, within=within, most=most), "rb")
 
 
-def open_text(path: Name, *, within: Name | None = None, most: int | None = None, **how: str) -> io.TextIOWrapper:
-    """Open a regular file to read text; `how` goes to `io.TextIOWrapper` (default UTF-8). See `open_handle`."""
-    return io.TextIOWrapper(open_file(path, within=within, most=most), **{"encoding": "utf-8", **how})  # type: ignore[arg-type]
-
-
 def read_bytes(path: Name, *, within: Name | None = None, most: int = 64 * MIB) -> bytes:
     """Read a regular file of at most `most` bytes; see `open_handle`."""
     with open_file(path, within=within, most=most) as file:

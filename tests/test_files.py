@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lrtune.errors import plain
-from lrtune.files import is_private, make_private, open_handle, open_text, read_bytes, remove_leftovers, write_whole
+from lrtune.files import is_private, make_private, open_file, open_handle, read_bytes, remove_leftovers, write_whole
 
 
 def test_a_write_that_fails_leaves_the_former_file_and_no_litter(tmp_path, monkeypatch) -> None:
@@ -103,7 +103,7 @@ def test_sizes_are_limited_also_where_the_file_hides_its_own(tmp_path) -> None:
     with pytest.raises(OSError, match="larger than 4 bytes"):
         read_bytes(path, most=4)
     with pytest.raises(OSError, match="larger than 4 bytes"):
-        open_text(path, most=4)
+        open_file(path, most=4)
     if os.path.exists("/proc/self/stat"):
         with pytest.raises(OSError, match="larger than 4 bytes"):
             read_bytes("/proc/self/stat", most=4)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.files import open_text
+from lrtune.files import open_file
 from lrtune.records.jsonl import read_records
 from lrtune.records.mlflow_files import TABLES, read_mlflow_database
 from lrtune.records.record import TrialRecord
@@ -68,9 +68,9 @@ def _parted(text: str) -> tuple[str, str]:
 
 
 def _holds_records(path: Path) -> bool:
-    with open_text(path, errors="replace") as file:
+    with open_file(path) as file:
         first = file.readline(1 << 20)
-    return '"learning_rate"' in first and '"steps_done"' in first and '"status"' in first
+    return all(name in first for name in (b'"learning_rate"', b'"steps_done"', b'"status"'))
 
 
 def _recorded(path: Path, *, within: Path | None = None) -> Recorded:
