@@ -178,9 +178,9 @@ def _paths(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, .
     return [path, *(found for key, item in items for found in _paths(item, (*path, key)))]
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(path=st.sampled_from(_paths(GOOD)[1:]), value=WEIRD, delete=st.booleans(), cut=st.none() | st.integers(0, 900))
-def test_a_thousand_malformed_rules_are_a_rule_or_one_line(
+def test_a_malformed_rule_is_a_rule_or_one_line(
     path: tuple[object, ...], value: object, delete: bool, cut: int | None
 ) -> None:
     data = json.loads(json.dumps(GOOD))
