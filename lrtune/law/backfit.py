@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from lrtune.law.couplings import Along, Key
-from lrtune.law.knobs import Apart, apart, coordinate
+from lrtune.law.knobs import Apart, apart, coordinate, slopes
 from lrtune.law.model import build
 from lrtune.law.observations import Measure, gather
 from lrtune.law.posterior import Size
@@ -87,7 +87,7 @@ def separated(
         moved = 0.0
         for name in names:
             parts = apart(records, coordinates, along, measure, scales)
-            one = _fit(parts.records[name], scales, tolerance, measure, keys)
+            one = _fit(parts.records[name], scales, tolerance, measure, keys, slopes(name, coordinates))
             moved = max(moved, _moved(fitted[name], one) if name in fitted else math.inf)
             fitted[name] = one
         if moved < _STILL:
@@ -106,13 +106,18 @@ def _moved(before: _Fitted, after: _Fitted) -> float:
 
 
 def _fit(
-    records: Sequence[TrialRecord], scales: Sequence[str], tolerance: float, measure: Measure, keys: set[Key]
+    records: Sequence[TrialRecord],
+    scales: Sequence[str],
+    tolerance: float,
+    measure: Measure,
+    keys: set[Key],
+    slopes: Mapping[str, tuple[float, float]],
 ) -> _Fitted:
     """Draws of the curves along one knob at the cells of its runs, and at those that have none."""
     cells = gather(records, scales, tolerance, measure).cells
     values = np.array([[cell.scales[name] for name in scales] for cell in cells])
     data = [cell.data for cell in cells]
-    model = build(data, scales, values, _SIZE)
+    model = build(data, scales, values, _SIZE, slopes)
     known: list[Key] = [tuple(row) for row in values.tolist()]
     more = [key for key in keys if key not in known]
     z = np.log(np.array(more, dtype=float).reshape(-1, len(scales)) / model.centres)

@@ -21,10 +21,12 @@ from lrtune.law.couplings import Key
 from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
+from lrtune.law.knobs import slopes
 from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
 from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather, measured
+from lrtune.law.priors import SLOPES
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -109,6 +111,7 @@ def fit_law(
                 level,
                 given[name].named(name) if name in given else "lr",
                 parts.errors[name],
+                slopes(name, given),
             )
             for name, along in parts.records.items()
         }
@@ -142,11 +145,12 @@ def _fit_one(
     level: float,
     quantity: str = "lr",
     errors: Mapping[Key, float] | None = None,
+    slopes: Mapping[str, tuple[float, float]] = SLOPES,
 ) -> LawFit:
     """The fit along one knob; `quantity` is its coordinate in the formula, `errors` are those of `Couplings`."""
     cells = gathered.cells
     values = np.array([[cell.scales[name] for name in wanted] for cell in cells])
-    model = build([cell.data for cell in cells], wanted, values)
+    model = build([cell.data for cell in cells], wanted, values, slopes=slopes)
     z, optima = model.geometry.z, model.posterior.weight @ model.posterior.mean
     scatters = independent(cells, z)
     drawn = draw(

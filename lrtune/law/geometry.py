@@ -1,7 +1,7 @@
 """The prior of the optima: Gaussian given their deviation from a power law."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import ndtri
@@ -45,6 +45,7 @@ class Geometry:
         scales: names.
         z: centred log scales of the cells, (n, p).
         place: prior mean of the optimum in the middle of the cells, log2 rate.
+        slopes: prior mean and sd of the slope by scale; `priors.OTHER_SLOPE` for others.
         near: its prior sd in octaves where a range of rates is expected to hold it; five of six settings believe that.
     """
 
@@ -52,6 +53,7 @@ class Geometry:
     z: Array
     place: float
     near: float | None = None
+    slopes: Mapping[str, tuple[float, float]] = field(default_factory=lambda: priors.SLOPES)
 
     @property
     def levels(self) -> tuple[Array, ...]:
@@ -61,8 +63,12 @@ class Geometry:
     @property
     def prior_mean(self) -> Array:
         """Prior mean of each cell's optimum, (n,)."""
-        slopes = np.array([priors.SLOPES.get(name, priors.OTHER_SLOPE)[0] for name in self.scales])
-        return np.asarray(self.place + self.z @ slopes)
+        return np.asarray(self.place + self.z @ self.prior_slopes[:, 0])
+
+    @property
+    def prior_slopes(self) -> Array:
+        """Prior mean and sd of each scale's slope, (p, 2)."""
+        return np.array([self.slopes.get(name, priors.OTHER_SLOPE) for name in self.scales])
 
     def mean(self, strays: Strays, at: Array | None = None) -> Array:
         """Prior mean of optima, (M, n)."""
@@ -99,7 +105,7 @@ def stray_set(count: int, geometry: Geometry) -> Strays:
         phi = (1 + phi) ** (1 / (dimensions + 1))
     u = (0.5 + np.arange(1, count + 1)[:, None] * phi ** -np.arange(1.0, dimensions + 1.0)) % 1
     normal = ndtri(np.clip(u, 0.005, 0.995))
-    prior = np.array([priors.SLOPES.get(name, priors.OTHER_SLOPE) for name in geometry.scales])
+    prior = geometry.prior_slopes
     own = _log_normal(priors.OWN, normal[:, 1])
     own[-1] = priors.LAWLESS  # one of the set
     inert = u[:, 2 : 2 + p] < priors.INERT

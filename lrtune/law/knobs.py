@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from lrtune.law.couplings import Along, Key, couplings
 from lrtune.law.observations import Measure, Projected
+from lrtune.law.priors import SLOPES
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST, Coordinate
 
@@ -51,6 +52,11 @@ def coordinate(record: TrialRecord, name: str, coordinates: Mapping[str, Coordin
     if not all(each in values for each in needed) or (values[needed[1]] == 0 and needed[1] != name):
         return math.nan
     return coordinates[name].at(values[name], values)
+
+
+def slopes(name: str, coordinates: Mapping[str, Coordinate]) -> Mapping[str, tuple[float, float]]:
+    """What is known of a knob's law before any run, as `lrtune.law.geometry.Geometry.slopes`."""
+    return {} if name != FIRST and coordinates[name].relative else SLOPES
 
 
 def apart(

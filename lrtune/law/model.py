@@ -1,7 +1,7 @@
 """The joint model of all cells: their likelihood tables, their geometry, and the posterior."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
 from lrtune.law.posterior import Posterior, Size, infer
+from lrtune.law.priors import SLOPES
 from lrtune.law.tables import CellData, CellTable, tabulate
 
 FULL = Size()
@@ -30,13 +31,19 @@ class Model:
     posterior: Posterior
 
 
-def build(data: Sequence[CellData], scales: Sequence[str], values: Array, size: Size = FULL) -> Model:
-    """The model of cells with these values of the scales, (n, p)."""
+def build(
+    data: Sequence[CellData],
+    scales: Sequence[str],
+    values: Array,
+    size: Size = FULL,
+    slopes: Mapping[str, tuple[float, float]] = SLOPES,
+) -> Model:
+    """The model of cells with these values of the scales, (n, p); `slopes` are those of `Geometry`."""
     logs = np.log(values)
     centre = np.array([np.unique(np.round(column, 9)).mean() for column in logs.T])
     unit = pilot(data)
     middles = [float(np.median(one.x)) if len(one.x) else float(np.mean(one.sampled)) for one in data]
-    geometry = Geometry(scales=tuple(scales), z=logs - centre, place=float(np.mean(middles)))
+    geometry = Geometry(scales=tuple(scales), z=logs - centre, place=float(np.mean(middles)), slopes=slopes)
     tables = tuple(tabulate(one, unit, size.resolution) for one in data)
     return Model(
         unit=unit,

@@ -3,7 +3,8 @@
 A scale's slope is counted in octaves per e-fold of the scale: an exponent of −1 is −1.44.
 """
 
-# Mean and standard deviation of the slope by scale; `OTHER_SLOPE` for scales that nobody knows.
+# Mean and standard deviation of the slope by scale; `OTHER_SLOPE` for scales that nobody knows, and for a knob that is
+# relative to another one: what moves both is not in it.
 SLOPES = {
     # −0.3 … −0.8 in published recipes, −0.8 … −3 in small models: Step Law, arXiv 2310.11453, nanochat
     "hidden_size": (-0.9, 1.2),

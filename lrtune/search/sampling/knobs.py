@@ -14,7 +14,7 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.law.backfit import first_guess, stand
 from lrtune.law.couplings import Along
-from lrtune.law.knobs import apart, coordinate
+from lrtune.law.knobs import apart, coordinate, slopes
 from lrtune.law.observations import Measure, measure_of, measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
@@ -121,7 +121,7 @@ class KnobsModel:
 
         for _ in range(_ROUNDS if len(losses) > 1 else 1):
             for name in names:
-                model = SearchModel(self.seed, self.scales)
+                model = SearchModel(self.seed, self.scales, slopes(name, self.coordinates))
                 seen: Sequence[TrialRecord]
                 if losses:
                     seen = apart(records, self.coordinates, along, measure, self.scales).records[name]

@@ -17,6 +17,7 @@ from lrtune.law.model import Model, pilot
 from lrtune.law.observations import Measure, cell_data, measure_of, measured
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
+from lrtune.law.priors import SLOPES
 from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
 from lrtune.records.record import TrialRecord
 from lrtune.search.sampling.acquisition import Advice, advise
@@ -71,8 +72,8 @@ class Posterior:
 class SearchModel:
     """The model of one search's ended runs. Random choices depend on `seed` and on counts of runs alone."""
 
-    def __init__(self, seed: int, scales: Sequence[str]) -> None:
-        self.seed, self.scales = seed, tuple(scales)
+    def __init__(self, seed: int, scales: Sequence[str], slopes: Mapping[str, tuple[float, float]] = SLOPES) -> None:
+        self.seed, self.scales, self.slopes = seed, tuple(scales), slopes
         self.taken: set[int] = set()
         self.cells: dict[Place, Cell] = {}
         self._losses: list[float] = []
@@ -220,10 +221,10 @@ class SearchModel:
         low, high = space.focus
         place, near = (low + high) / 2, max((high - low) / 4, 1.0)
         if not measured:
-            geometry = Geometry(scales=self.scales, z=z, place=place, near=near)
+            geometry = Geometry(scales=self.scales, z=z, place=place, near=near, slopes=self.slopes)
             draws = predict_from_priors(geometry, _USUAL, _SIZE, _DRAWS, rng)
         else:
-            geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near)
+            geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near, slopes=self.slopes)
             data, unit, tables = self._tables(measured, space.tolerance)
             model = Model(
                 unit=unit,

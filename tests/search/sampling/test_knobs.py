@@ -58,6 +58,19 @@ def test_both_knobs_are_found() -> None:
         assert 0.02 * rate**2 + 0.01 * ratio**2 < 0.01
 
 
+def test_a_ratio_is_not_expected_to_fall_with_the_width_as_a_rate_is() -> None:
+    design = AdaptiveDesign(_study())
+    off = [(0, 0), (-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (0, -2), (0, 2)]
+    tasks = [
+        Task(hidden_size=32, learning_rate=0.02 * 2.0**u, knobs={"adam_lr": 0.005 * 2.0 ** (u + v)}) for u, v in off
+    ]
+    for number, task in enumerate(tasks):
+        design.model.take(number, _record(task, number, _loss(task, 0.02, 0.0)))
+    fit = design.model.fit(design.space())
+    moved = {name: at.advice[(64.0,)].x - at.advice[(32.0,)].x for name, at in fit.posteriors.items()}
+    assert abs(moved["adam_lr"]) < 0.25 < -moved["learning_rate"]
+
+
 def test_a_knob_without_effect_gets_few_runs_of_its_own() -> None:
     _, matters = _searched(0.02)
     _, idle = _searched(0.0)
