@@ -11,7 +11,7 @@ from lrtune.cli.fit import warn_of_other_sizes
 from lrtune.cli.flags import Activate, DryRun, StudyFile
 from lrtune.cli.groups import Lengths, Meeting, Program, Running, Space, Sweep, Watching
 from lrtune.cli.settings import quick_study, settle
-from lrtune.cli.terminal import command, result, result_command, result_json, say, stdout_console
+from lrtune.cli.terminal import command, result, result_command, result_json, say, say_commands, stdout_console
 from lrtune.cli.training import (
     check_before,
     exit_if_stopped,
@@ -126,11 +126,8 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
         warn_of_other_sizes(done.rule)
     say(f"report: {report}")
     cost = verification_cost(study, done.targets[0], done.records) if done.targets else ""
-    commands = next_commands(done.rule, done.out, command, done.targets, cost)
-    longest = max(len(line) for line, _ in commands)
     say("next:")
-    for line, what in commands:
-        say(f"  {line:{longest}}  {what}")
+    say_commands(next_commands(done.rule, done.out, command, done.targets, cost))
 
 
 def _print_end(done: "SearchResult", study: Study, flags: tuple[str, ...]) -> None:

@@ -38,9 +38,9 @@ def say(text: str) -> None:
 
 def _fitted(text: str, stream: TextIO | None) -> str:
     """The text for a terminal: long lines wrap between words, indented to their last column."""
-    if stream is None or not stream.isatty():  # None: the process started without it (``>&-``)
+    width = _columns(stream)
+    if width is None:
         return text
-    width = shutil.get_terminal_size().columns
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))
 
 
@@ -86,12 +86,32 @@ def command(*words: str) -> str:
 
 def result_command(head: str, *words: str) -> None:
     """Print a head and a command line to stdout; ``\\`` breaks a line that is longer than the terminal."""
-    line = plain(command(*words))
-    parts = [line]
-    if sys.stdout is not None and sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 4  # two blanks before it, " \\" behind it
-        parts = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
-    print(head, " \\\n  ".join(parts), sep="\n  ")
+    print(head, _broken(plain(command(*words)), "  ", sys.stdout), sep="\n")
+
+
+def say_commands(commands: Sequence[tuple[str, str]]) -> None:
+    """Print command lines and what each does to stderr: side by side, or one below the other if that is too wide."""
+    longest, room = max(len(line) for line, _ in commands), _columns(sys.stderr)
+    if room is None or all(longest + 4 + len(what) <= room for _, what in commands):
+        say("\n".join(f"  {line:{longest}}  {what}" for line, what in commands))
+        return
+    for line, what in commands:
+        say(f"  {what}\n{_broken(plain(line), '    ', sys.stderr)}")
+
+
+def _broken(line: str, indent: str, stream: TextIO | None) -> str:
+    """A command line, indented; ``\\`` breaks one that is longer than the terminal."""
+    room = _columns(stream)
+    if room is None:
+        return indent + line
+    width = room - len(indent) - 2  # " \\" behind it
+    parts = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
+    return " \\\n".join(indent + part for part in parts)
+
+
+def _columns(stream: TextIO | None) -> int | None:
+    """The columns of a terminal; None for a pipe or file, and if the process started without it (``>&-``)."""
+    return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
 
 
 def _shown(path: Path) -> str:

@@ -119,8 +119,8 @@ def _swept(study: Study) -> str:
     values = {name: ", ".join(f"{value:g}" for value in column) for name, column in study.scales.items()}
     length = values.pop("steps", f"{study.steps}") + " steps"
     length = f"{values.pop('tokens')} tokens" if "tokens" in values else length
-    sizes = f"hidden {', '.join(map(str, study.widths))}, {length}"
-    return ", ".join([sizes, *(f"{name} {column}" for name, column in values.items())])
+    others = (f"{name.replace('_', ' ')} {column}" for name, column in values.items())
+    return "; ".join([f"hidden {', '.join(map(str, study.widths))}", length, *others])
 
 
 def _trainer(study: Study) -> str:

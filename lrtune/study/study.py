@@ -246,7 +246,7 @@ def _check_whole(study: Study) -> None:
     if study.knobs and study.design == "grid":
         raise InputError(
             f"knobs.{next(iter(study.knobs))}: a grid searches the learning rate alone; use the adaptive design "
-            "(without --grid) for knobs, or --scale for given values"
+            "(without --design grid) for knobs, or --scale for given values"
         )
     places = len(study.widths) * math.prod(len(values) for values in study.scales.values())
     if places > _MOST_PLACES:

@@ -49,5 +49,24 @@ def test_what_others_wrote_cannot_drive_the_terminal(
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
 
 
+NEXT = [
+    ("lrtune lr 256", "ask for another size"),
+    ("lrtune verify 64 --study runs/x/study.toml --scale steps=1600", "check"),
+]
+
+
+def test_commands_that_are_too_long_stand_below_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(monkeypatch, lambda _: terminal.say_commands(NEXT), "").splitlines()
+    assert lines == [
+        "  ask for another size",
+        "    lrtune lr 256",
+        "  check",
+        "    lrtune verify 64 --study runs/x/study.toml --scale \\",
+        "      steps=1600",
+    ]
+    one = shown(monkeypatch, lambda _: terminal.say_commands(NEXT[:1]), "")
+    assert one == "  lrtune lr 256  ask for another size\n"
+
+
 def test_a_command_line_quotes_its_words() -> None:
     assert terminal.command("status", "runs/my run; ls").endswith("status 'runs/my run; ls'")

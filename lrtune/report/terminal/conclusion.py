@@ -31,7 +31,8 @@ def _answers(found: Outlook, study: Study) -> list[str]:
     enough = sum(answer.supported for answer in answers)
     worst = max((a for a in answers if not a.supported), key=lambda a: a.regret or 0.0, default=answers[-1])
     shown = answers[-1:] if worst is answers[-1] else (answers[-1], worst)
-    return [*(_answer(answer, found.wanted) for answer in shown), f"good enough at {enough} of {len(answers)} sizes"]
+    what = "sizes" if all(set(answer.scales) == {"hidden_size"} for answer in answers) else "combinations of scales"
+    return [*(_answer(answer, found.wanted) for answer in shown), f"good enough at {enough} of {len(answers)} {what}"]
 
 
 def _answer(answer: Recommendation, wanted: float) -> str:
