@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -314,6 +315,18 @@ def test_a_chart_puts_marks_where_they_belong() -> None:
     assert rows[7].startswith("a")
     (middle,) = [row for row in rows if "b" in row]
     assert middle.index("b") == pytest.approx((len(rows[0]) - 1) / 2, abs=1)
+
+
+def test_a_curve_far_beyond_the_chart_ends_near_it() -> None:
+    """A fit to losses that are all the same rises without end on the scale of their differences."""
+    chart = Chart(width=30, height=10, x=Axis(low=1, high=100, log=True), y=Axis(low=0, high=1))
+    chart.curve([(1, 0.5), (10, math.inf)], "")
+    assert re.search("[\u2801-\u28ff]", str(chart.render()))
+
+
+def test_losses_that_are_all_the_same_have_an_axis_of_their_size() -> None:
+    same = [replace(run, loss=1 + (run.trial % 2) * 2.0**-52) for run in RECORDS]
+    assert "1.1┤" in text_of(loss_chart(same, None, 80), 80)
 
 
 def text_of(renderable: object, width: int) -> str:

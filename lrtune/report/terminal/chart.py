@@ -37,6 +37,9 @@ class Axis:
         return []
 
 
+_FAR = 3.0  # charts beyond an edge, where lines that leave the chart end
+
+
 def log_ticks(low: float, high: float, most: int) -> list[float]:
     """At most `most` round values of a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -94,9 +97,9 @@ class Chart:
         self._cells[column, row] = (glyph, style)
 
     def _dot(self, x: float, y: float) -> tuple[int, int]:
-        column = round(self.x.place(x) * (self._columns * 2 - 1))
-        row = self._rows * 4 - 1 - round(self.y.place(y) * (self._rows * 4 - 1))
-        return column, row
+        """The dot's column and row; of a point far outside of the chart, those of a nearer one."""
+        across, up = (min(max(share, -_FAR), 1 + _FAR) for share in (self.x.place(x), self.y.place(y)))
+        return round(across * (self._columns * 2 - 1)), self._rows * 4 - 1 - round(up * (self._rows * 4 - 1))
 
     def _set_dot(self, column: int, row: int, style: str) -> None:
         if 0 <= column < self._columns * 2 and 0 <= row < self._rows * 4:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., str]
 _HEIGHT = 14
+_EQUAL = 1e-9  # relative difference of losses that are the same
 _WIDEST = 100
 _GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the maximum width of a column
 
@@ -41,7 +42,8 @@ def loss_chart(
     if not finished:
         return Text("no run finished: nothing to draw")
     losses = sorted(record.loss or 0.0 for record in finished)
-    span = losses[int(0.8 * (len(losses) - 1))] - losses[0] or 0.1 * abs(losses[0]) or 1.0
+    span = losses[int(0.8 * (len(losses) - 1))] - losses[0]
+    span = span if span > _EQUAL * abs(losses[0]) else 0.1 * abs(losses[0]) or 1.0
     rates = [record.learning_rate for record in records]
     chart = Chart(
         width=min(width, _WIDEST),
