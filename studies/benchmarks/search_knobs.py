@@ -1,159 +1,130 @@
-"""How much compute does a second knob cost? A search over rate and ratio beside one over the rate alone, and others.
+"""How much compute does a second knob cost? A search over two knobs beside one over one of them, and others.
 
     python studies/benchmarks/search_knobs.py --seeds 20 --coupling 0
     python studies/benchmarks/search_knobs.py --seeds 20 --coupling 0.5 --contenders ours "ours, rate alone"
+    python studies/benchmarks/search_knobs.py --seeds 20 --recorded
 
-Drawn surfaces over three widths: a power law and a deviation of 0.1 octave (sd) at each width for both knobs, curvature
-and asymmetry drawn for each, and a product term of `--coupling` times its largest size. Noise of 0.3% of loss. "Rate
-alone" searches the same surface with the second knob at its best. The others search each width by itself in two
-dimensions, over the same ranges. Compute is width² for a run; columns: median over seeds of the compute from which on
-the worst regret over widths stays under 1% (0.5%), in runs of the largest width; of the share of seeds that got there
-within the limit; for ours, compute at its end, true and said regret there.
+Drawn surfaces over three widths: a power law and a deviation of 0.1 octave (sd) at each width for rate and ratio,
+curvature and asymmetry drawn for each, and a product term of `--coupling` times its largest size; noise of 0.3%,
+compute of width² for a run. Recorded: the runs of `studies/muon`, interpolated with their noise and compute. "Alone"
+searches one knob on the same surface, the other held: at its best (drawn) or at the middle of its range (recorded); its
+regret is above the best there. The others search each width by itself in two dimensions, over the same ranges. Columns:
+median over seeds of the compute, in runs of the largest width, from which the worst regret over widths stays under 1%
+(0.5%); the share of seeds that got there within the limit; for ours, compute at its end, true and said regret there.
 """
 
 import argparse
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
 from drawn import make_record
+from knob_surfaces import Point, Surface, drawn, recorded
 
 from lrtune.records.record import TrialRecord
-from lrtune.rule.knob import Coordinate
 from lrtune.search.adaptive import AdaptiveDesign
-from lrtune.study.knob import Knob
 from lrtune.study.study import Budget, Study
+from lrtune.trainer.trial import Facts
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", module="optuna")
 
-WIDTHS = (32, 64, 128)
-RATES, RATIOS = (1e-4, 1.0), (0.02, 4.0)
-NOISE = 0.003
 LIMIT = 40.0  # runs of the largest width
 BOUNDS = (0.01, 0.005)
-
-Point = tuple[float, float]  # log2 of rate and ratio
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surface:
-    """A drawn truth: log2 of the best (rate, ratio) by width, curvatures below and above, and the product term."""
-
-    best: Mapping[int, Point]
-    low: Point
-    high: Point
-    product: float
-
-    def height(self, width: int, at: Point) -> float:
-        """Relative loss above the best."""
-        u = [x - o for x, o in zip(at, self.best[width], strict=True)]
-        rise = sum(d * d * (above if d > 0 else below) for d, below, above in zip(u, self.low, self.high, strict=True))
-        return min(max(rise + self.product * u[0] * u[1], 0.0), 0.5)
-
-    def loss(self, width: int, at: Point, rng: np.random.Generator) -> float:
-        """The final loss of a run."""
-        return 3 * math.exp(self.height(width, at) + rng.normal(0, NOISE))
-
-    def worst(self, advice: Mapping[int, Point]) -> float:
-        """The largest regret over widths; 1 where nothing is advised."""
-        return max(self.height(w, advice[w]) if w in advice else 1.0 for w in WIDTHS)
-
-
-def drawn(seed: int, coupling: float) -> Surface:
-    """One surface."""
-    rng = np.random.default_rng([seed, 23])
-    slopes, start = (rng.normal(-1, 0.3), rng.normal(0, 0.3)), (rng.uniform(-8, -4), rng.uniform(-4, 0.5))
-    low = (0.02 * math.exp(rng.normal(0, 0.4)), 0.01 * math.exp(rng.normal(0, 0.6)))
-    skew = (math.exp(rng.normal(0.7, 0.4)), math.exp(rng.normal(0.3, 0.5)))
-    best = {
-        w: tuple(p + s * math.log2(w / 64) + rng.normal(0, 0.1) for p, s in zip(start, slopes, strict=True))
-        for w in WIDTHS
-    }
-    return Surface(
-        best={w: (p[0], p[1]) for w, p in best.items()},
-        low=low,
-        high=(low[0] * skew[0], low[1] * skew[1]),
-        product=coupling * 2 * math.sqrt(low[0] * low[1]) * float(rng.choice([-1, 1])),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Compute so far, in runs of the largest width; advice by width; what is said, and whether the search would end."""
+    """Compute so far, in runs of the largest width; the worst true regret over widths, what is said, and the end."""
 
     cost: float
-    advice: Mapping[int, Point]
+    regret: float
     said: float = math.nan
     enough: bool = False
 
 
-def ours(surface: Surface, seed: int, knobs: bool = True) -> Iterator[Step]:
-    """The adaptive design; without `knobs` at the best ratio."""
-    ratio = Knob(low=RATIOS[0], high=RATIOS[1], coordinate=Coordinate(times="learning_rate"))
-    study = Study(
-        widths=WIDTHS,
-        lr_min=1e-3,
-        lr_max=0.3,
-        seed=seed,
-        knobs={"adam_lr": ratio} if knobs else {},
-        budget=Budget(tolerance=BOUNDS[0]),
-    )
+Contender = Callable[[Surface, int], Iterator[Step]]
+
+
+def ours(surface: Surface, seed: int, alone: int | None = None) -> Iterator[Step]:
+    """The adaptive design over both knobs; or over one `alone`, the other held where the surface says."""
+    widths, knob = surface.widths, surface.knob
+    (low, high), knobs = surface.lr_range, {"second": knob}
+    if alone is not None:
+        knobs = {}
+    if alone == 1:
+        low, high = knob.low, knob.high
+    budget = Budget(tolerance=BOUNDS[0])
+    study = Study(widths=tuple(widths), lr_min=low, lr_max=high, seed=seed, knobs=knobs, budget=budget)
     design, records, rng, spent = AdaptiveDesign(study), list[TrialRecord](), np.random.default_rng([seed, 1]), 0.0
+    rest = {width: 0.0 if alone is None else surface.height(width, surface.held(width, alone)) for width in widths}
+
+    def point(width: int, x: float, second: float | None) -> Point:
+        if alone is None:
+            return x, second or 0.0
+        held = surface.held(width, alone)
+        return (x, held[1]) if alone == 0 else (held[0], x)
+
     while True:
         (task,) = design.propose(records, [], 1) or (None,)
         if task is None:
             return
-        w = task.hidden_size
-        ratio_at = math.log2(task.knobs["adam_lr"] / task.learning_rate) if knobs else surface.best[w][1]
-        loss = surface.loss(w, (math.log2(task.learning_rate), ratio_at), rng)
-        record = make_record(len(records), w, task.learning_rate, task.seed, "finished", loss, {})
-        records.append(TrialRecord(**{**vars(record), "knobs": task.knobs}))
-        spent += (w / WIDTHS[-1]) ** 2
+        width, rate = task.hidden_size, task.learning_rate
+        values = {"learning_rate": rate, **task.knobs}
+        other = math.log2(knob.coordinate.at(values["second"], values)) if alone is None else None
+        loss = surface.loss(width, point(width, math.log2(rate), other), rng)
+        record = make_record(len(records), width, rate, task.seed, "finished", loss, {})
+        facts = Facts(parameters=round(1e6 * surface.costs[width]))
+        records.append(replace(record, knobs=task.knobs, facts=facts))
+        spent += surface.costs[width]
         ended = design.verdict(records, []) is not None
-        fit = design.model.fit(design.space()) if knobs else None
-        advice = {}
-        for width in WIDTHS:
-            place = (float(width),)
-            if fit is not None:
-                found = [fit.posteriors[name].advice[place].x for name in ("learning_rate", "adam_lr")]
-                advice[width] = (found[0], found[1])
-            else:
-                posterior = design.model.plain.posterior(design.space())
-                advice[width] = (posterior.advice[place].x, surface.best[width][1])
-        said = design.assessment.regret_90 if design.assessment else math.nan
-        yield Step(cost=spent, advice=advice, said=said, enough=ended)
+        fit = design.model.fit(design.space()) if alone is None else None
+        posterior = fit.posteriors["learning_rate"] if fit else design.model.plain.posterior(design.space())
+        advised = {w: posterior.advice[(float(w),)].x for w in widths}
+        beside = {w: fit.posteriors["second"].advice[(float(w),)].x if fit else None for w in widths}
+        regret = max(surface.height(w, point(w, advised[w], beside[w])) - rest[w] for w in widths)
+        yield Step(
+            cost=spent,
+            regret=regret,
+            said=design.assessment.regret_90 if design.assessment else math.nan,
+            enough=ended,
+        )
 
 
-def rate_alone(surface: Surface, seed: int) -> Iterator[Step]:
-    """The adaptive design over the rate, with the ratio at its best."""
-    return ours(surface, seed, knobs=False)
+def first_alone(surface: Surface, seed: int) -> Iterator[Step]:
+    """The adaptive design over the rate alone."""
+    return ours(surface, seed, alone=0)
 
 
-def by_width(make: Callable[[int], optuna.samplers.BaseSampler], how: str) -> Callable[[Surface, int], Iterator[Step]]:
+def second_alone(surface: Surface, seed: int) -> Iterator[Step]:
+    """The adaptive design over the second knob alone."""
+    return ours(surface, seed, alone=1)
+
+
+def by_width(make: Callable[[int], optuna.samplers.BaseSampler], how: str) -> Contender:
     """One Optuna study a width, one trial at each in turn; advice by the best run or the parabola of the ten best."""
 
     def contender(surface: Surface, seed: int) -> Iterator[Step]:
         rng, spent = np.random.default_rng([seed, 1]), 0.0
-        studies = {w: optuna.create_study(sampler=make(1000 * seed + i)) for i, w in enumerate(WIDTHS)}
-        seen: dict[int, list[tuple[float, Point]]] = {w: [] for w in WIDTHS}
+        studies = {w: optuna.create_study(sampler=make(1000 * seed + i)) for i, w in enumerate(surface.widths)}
+        seen: dict[int, list[tuple[float, Point]]] = {w: [] for w in surface.widths}
+        rates, seconds = surface.ranges
         while True:
             for width, study in studies.items():
                 trial = study.ask()
-                rate = trial.suggest_float("learning_rate", *RATES, log=True)
-                at = (math.log2(rate), math.log2(trial.suggest_float("ratio", *RATIOS, log=True)))
+                rate = trial.suggest_float("learning_rate", *rates, log=True)
+                at = (math.log2(rate), math.log2(trial.suggest_float("second", *seconds, log=True)))
                 loss = surface.loss(width, at, rng)
                 study.tell(trial, loss)
                 seen[width].append((loss, at))
-                spent += (width / WIDTHS[-1]) ** 2
-            yield Step(
-                cost=spent, advice={w: min(runs)[1] if how == "argmin" else parabola(runs) for w, runs in seen.items()}
-            )
+                spent += surface.costs[width]
+            advice = {w: min(runs)[1] if how == "argmin" else parabola(runs) for w, runs in seen.items()}
+            yield Step(cost=spent, regret=max(surface.height(w, at) for w, at in advice.items()))
 
     return contender
 
@@ -175,7 +146,7 @@ def parabola(runs: list[tuple[float, Point]]) -> Point:
     return float(a), float(b)
 
 
-def _contenders() -> dict[str, Callable[[Surface, int], Iterator[Step]]]:
+def _contenders() -> dict[str, Contender]:
     samplers: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
         "TPE": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
         "TPE, joint": lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, multivariate=True),
@@ -183,7 +154,7 @@ def _contenders() -> dict[str, Callable[[Surface, int], Iterator[Step]]]:
         "CMA-ES": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=1),
     }
     made = {f"{name}, {how}": by_width(make, how) for name, make in samplers.items() for how in ("argmin", "parabola")}
-    return {"ours": ours, "ours, rate alone": rate_alone, **made}
+    return {"ours": ours, "ours, rate alone": first_alone, "ours, second alone": second_alone, **made}
 
 
 CONTENDERS = _contenders()
@@ -197,16 +168,17 @@ class Trace:
     end: tuple[float, float, float]
 
 
-def trace(task: tuple[str, int, float]) -> Trace:
-    """Let a contender run to the limit, or to its end."""
+def trace(task: tuple[str, int, float | None]) -> Trace:
+    """Let a contender run to the limit, or to its end; on the recorded surface if there is no coupling to draw."""
     name, seed, coupling = task
-    surface, costs, regrets = drawn(seed, coupling), [], []
+    surface: Surface = recorded() if coupling is None else drawn(seed, coupling)
+    costs, regrets = list[float](), list[float]()
     end = (math.inf, math.nan, math.nan)
     for step in CONTENDERS[name](surface, seed):
         costs.append(step.cost)
-        regrets.append(surface.worst(step.advice))
+        regrets.append(step.regret)
         if step.enough:
-            end = (step.cost, regrets[-1], step.said)
+            end = (step.cost, step.regret, step.said)
             break
         if step.cost >= LIMIT:
             break
@@ -222,15 +194,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--coupling", type=float, default=0.0)
+    parser.add_argument("--recorded", action="store_true", help="the Muon study's surface instead of drawn ones")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS))
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    coupling = None if arguments.recorded else arguments.coupling
     print("| search | 1% | there | 0.5% | there | at its end | true | most | said |")
     print("|---|---|---|---|---|---|---|---|---|")
     with ProcessPoolExecutor(arguments.workers) as pool:
         for name in arguments.contenders:
-            traces = list(pool.map(trace, [(name, seed, arguments.coupling) for seed in range(arguments.seeds)]))
+            traces = list(pool.map(trace, [(name, seed, coupling) for seed in range(arguments.seeds)]))
             cells = []
             for i in range(len(BOUNDS)):
                 values = np.array([one.reached[i] for one in traces])
