@@ -550,6 +550,20 @@ BREAKAGES = (
         ("rule/test_rule_knobs.py",),
     ),
     Breakage(
+        "rule file: an unknown packaged rule is taken for a file",
+        "lrtune/rule/file.py",
+        'name.startswith("packaged:")',
+        'name.startswith("packaged::")',
+        ("rule/test_packaged.py",),
+    ),
+    Breakage(
+        "rule file: lists inside its texts are rewritten",
+        "lrtune/rule/file.py",
+        '_ROW = re.compile(r"\\[\\n[',
+        '_ROW = re.compile(r"\\[[',
+        ("rule/test_packed.py",),
+    ),
+    Breakage(
         "rule file: packed numbers are read without their high bytes",
         "lrtune/rule/packed.py",
         "for i in range(width):\n        data",

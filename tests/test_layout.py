@@ -205,7 +205,8 @@ def test_the_tuner_knows_no_model() -> None:
 # Where lrtune may speak of the model that comes with it: published rules, which name their models; the study and the
 # template that train it.
 MAY_NAME_THE_MODEL = {
-    *("rule/ask.py", "rule/published.py", "rule/packaged-rule.json", "study/quick.toml", "study/study-template.toml"),
+    *("rule/ask.py", "rule/published.py", "rule/packaged-rule.json", "rule/packaged-muon.json"),
+    *("study/quick.toml", "study/study-template.toml"),
 }
 
 
@@ -344,5 +345,6 @@ def test_the_wheel_holds_both_packages_and_no_studies(wheel: set[str]) -> None:
     assert {name for name in tops if not name.endswith(".dist-info")} == set(PACKAGES)
     ours = {file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.is_file()}
     names = {str(file.relative_to(ROOT)) for file in ours if "__pycache__" not in file.parts}
-    assert {"lrtune/py.typed", "lrtune/study/quick.toml", "lrtune/rule/packaged-rule.json", "bitnet/train.py"} <= names
+    rules = {"lrtune/rule/packaged-rule.json", "lrtune/rule/packaged-muon.json"}
+    assert {"lrtune/py.typed", "lrtune/study/quick.toml", "bitnet/train.py", *rules} <= names
     assert names <= wheel, names - wheel

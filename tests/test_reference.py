@@ -7,7 +7,6 @@ import pytest
 
 from bitnet.train import prepare
 from lrtune.records.jsonl import read_records
-from lrtune.rule.file import PACKAGED
 from lrtune.search.run import run_fixed
 from lrtune.study.task import Task
 from lrtune.study.toml import load_study
@@ -31,7 +30,3 @@ def test_a_small_run_of_the_study_comes_out_again(tmp_path: Path) -> None:
     [now] = run_fixed(study, [task], tmp_path / "run", engine="inline").records
     assert now.loss == pytest.approx(then.loss, rel=TOLERANCE)
     assert (now.status, now.steps_done) == ("finished", then.steps_done)
-
-
-def test_the_packaged_rule_is_the_studys() -> None:
-    assert Path(PACKAGED).read_bytes() == (FOLDER / "rule.json").read_bytes()

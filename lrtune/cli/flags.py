@@ -220,7 +220,7 @@ Rule = Annotated[
     typer.Option(
         "--rule",
         help="Rule file or run; else $LRTUNE_RULE, lrtune-rule.json up to the project's root, the packaged rule.",
-        metavar="FILE|RUN|packaged",
+        metavar="FILE|RUN|packaged[:muon]",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of stdout.", metavar="FILE")]

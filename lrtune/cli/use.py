@@ -17,4 +17,5 @@ def use(
 
     rule = load_rule(source)
     run = source if source.is_dir() else source.parent
-    result(activate(rule, [run] if (run / "study.toml").is_file() else [], force=True)[1])
+    is_of_run = source.exists() and (run / "study.toml").is_file()  # not so a packaged rule
+    result(activate(rule, [run] if is_of_run else [], force=True)[1])

@@ -53,7 +53,7 @@ def get_learning_rate(
     Args:
         hidden_size: the model's width.
         knob: what to give, ``"adam_lr"`` say, for a rule with knobs beside the learning rate.
-        rule: a `Rule`, a path, ``"packaged"``, or None for the one that `find_rule` finds.
+        rule: a `Rule`, a path, ``"packaged"``, ``"packaged:muon"``, or None for the one that `find_rule` finds.
         stage: 1 or 2; stage 2 is the rate that the two-stage schedule steps down to.
         **scales: further scales of the rule (``tokens=2e9``).
 
@@ -98,7 +98,7 @@ def recommend(
 
     Args:
         hidden_size: the model's width; None only for a rule that has no such scale.
-        rule: a `Rule`, a path, ``"packaged"``, or None for the one that `find_rule` finds.
+        rule: a `Rule`, a path, ``"packaged"``, ``"packaged:muon"``, or None for the one that `find_rule` finds.
         at: another rate; the answer then gives its cost.
         **scales: further scales of the rule.
 

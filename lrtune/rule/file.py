@@ -16,15 +16,17 @@ from lrtune.rule.parse import SCHEMA, parse_rule
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
-PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "packaged-rule.json")
-PACKAGED_NAME = "packaged"  # asks for the packaged rule wherever a rule file is named
+_HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGED = os.path.join(_HERE, "packaged-rule.json")
+# The rules that come with lrtune, by the names that ask for them wherever a rule file is named.
+PACKAGED_RULES = {"packaged": PACKAGED, "packaged:muon": os.path.join(_HERE, "packaged-muon.json")}
 _MAX_BYTES = 4 * MIB
 _WHOLE = re.compile(r"\.0(?=[,\]])")
-_ROW = re.compile(r"\[[-\d.e+,\snul]+\]")
+_ROW = re.compile(r"\[\n[-\d.e+,\snul]+\]")  # strings hold no line breaks
 
 
 def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
-    """Read a rule: a file, a run folder, ``packaged``, or without a path the one that `find_rule` finds.
+    """Read a rule: a file, a run folder, a name of `PACKAGED_RULES`, or without a path the one that `find_rule` finds.
 
     Raises:
         InputError: the file is missing or not a rule; one line with the file, the field and the remedy.
@@ -46,8 +48,10 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
 def _file_named(path: "str | os.PathLike[str]") -> str:
     """The file behind a name: that of a run folder is its rule.json."""
     name = os.fspath(path)
-    if name == PACKAGED_NAME:
-        return PACKAGED
+    if name in PACKAGED_RULES:
+        return PACKAGED_RULES[name]
+    if name.startswith("packaged:"):
+        raise InputError(f"rule: expected {' or '.join(PACKAGED_RULES)}, but got {name!r:.60}")
     return os.path.join(name, "rule.json") if os.path.isdir(name) else name
 
 

@@ -134,3 +134,9 @@ def test_answers_of_the_file_are_those_of_the_fit() -> None:
         assert recommend(width, steps=150, batch_tokens=300, rule=read) == recommend(
             width, steps=150, batch_tokens=300, rule=joint()
         )
+
+
+def test_a_list_in_a_text_stays_as_it_is() -> None:
+    rule = joint()._replace(study="[scales]\nhidden_size = [1.0, 2.0]\n", provenance={"note": "[1.0, 2.0]"})
+    read = parse_rule(rule_to_json(rule))
+    assert (read.study, read.provenance) == (rule.study, rule.provenance)
