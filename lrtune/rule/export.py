@@ -64,7 +64,8 @@ def register_resolver(rule: Rule | str | None = None, *, name: str = "lrtune") -
     ``${lrtune:${model.hidden_size},{stage:2,steps:${train.steps}}}``, ``${lrtune:768,{knob:adam_lr}}``.
 
     Args:
-        rule: a `Rule`, a path, ``"packaged:muon"``, or None for the one that `lrtune.rule.find_rule` finds at each resolution.
+        rule: a `Rule`, a path, ``"packaged:muon"``, or None for the one that `lrtune.rule.find_rule` finds at each
+            resolution.
         name: of the resolver.
 
     Raises:
