@@ -317,6 +317,12 @@ def test_a_chart_puts_marks_where_they_belong() -> None:
     assert middle.index("b") == pytest.approx((len(rows[0]) - 1) / 2, abs=1)
 
 
+def test_ticks_that_differ_little_have_names_that_differ() -> None:
+    chart = Chart(width=30, height=14, x=Axis(low=1, high=100, log=True), y=Axis(low=3.0001, high=3.0009))
+    names = [line.partition("┤")[0].strip() for line in str(chart.render()).splitlines() if "┤" in line]
+    assert len(set(names)) == len(names) > 2
+
+
 def test_a_curve_far_beyond_the_chart_ends_near_it() -> None:
     """A fit to losses that are all the same rises without end on the scale of their differences."""
     chart = Chart(width=30, height=10, x=Axis(low=1, high=100, log=True), y=Axis(low=0, high=1))

@@ -1,7 +1,7 @@
 """Charts in a terminal: curves in braille dots, points as marks, ticks on both axes."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -57,19 +57,18 @@ class Chart:
 
     Attributes:
         x, y: the axes.
-        y_format: the format of a tick on the y axis.
     """
 
     width: int
     height: int
     x: Axis
     y: Axis
-    y_format: Callable[[float], str] = "{:.3g}".format
     _cells: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
     _dots: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._labels = {self._row(tick): self.y_format(tick) for tick in self.y.ticks(max(2, self.height // 3))}
+        ticks = self.y.ticks(max(2, self.height // 3))
+        self._labels = {self._row(tick): name for tick, name in zip(ticks, _names(ticks), strict=True)}
         self._margin = max((len(label) for label in self._labels.values()), default=0) + 1
         self._columns, self._rows = max(8, self.width - self._margin - 1), max(3, self.height - 2)
 
@@ -139,6 +138,12 @@ class Chart:
             free = start + len(name) + 1
         pad = " " * self._margin
         return f"{pad}└{''.join(line)}\n{pad} {''.join(labels).rstrip()}"
+
+
+def _names(ticks: Sequence[float]) -> list[str]:
+    """The ticks in as few digits, three or more, as tell them apart."""
+    every = [[f"{tick:.{digits}g}" for tick in ticks] for digits in range(3, 17)]
+    return next((names for names in every if len(set(names)) == len(names)), every[-1])
 
 
 def _between(start: tuple[int, int], end: tuple[int, int]) -> Iterable[tuple[int, int]]:

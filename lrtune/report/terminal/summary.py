@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., str]
 _HEIGHT = 14
-_EQUAL = 1e-9  # relative difference of losses that are the same
+_EQUAL = 1e-6  # relative difference of losses that are the same
 _WIDEST = 100
 _GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the maximum width of a column
 
