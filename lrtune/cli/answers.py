@@ -16,7 +16,9 @@ _HEADLINE = ("model", "optimizer", "schedule", "data")
 def one(hidden: float, advice: Answer, rule: Rule) -> str:
     """The rate, interval and basis in one line, the conditions in the next, then the rest."""
     rows = _rest(advice)
-    rows.append(("why", advice.why))
+    rows.append(("why", advice.why.partition("; ")[0]))
+    rows += [("" if index else "law", text) for index, text in enumerate(_law(rule.reason))]
+    rows.append(("rests on", _measured(rule)))
     if advice.source:
         rows.append(("rule", advice.source))
     rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
@@ -46,7 +48,8 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
     if knobs and max(map(len, table(rows, header).splitlines())) > _COLUMNS:
         header, *rows = ([*line[:2], *line[3:]] for line in (header, *rows))  # without the interval
     lines = [table(rows, header), _holds_for(some, rule)]
-    lines += [f"  {'' if index else 'law':14}{law}" for index, law in enumerate(law_lines(rule))]
+    laws = [text for law in law_lines(rule) for text in _law(law)]
+    lines += [f"  {'' if index else 'law':14}{text}" for index, text in enumerate(laws)]
     lines += [f"  {'rule':14}{some.source}"] if some.source else []
     notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
     lines += [f"  {'note' if index == 0 else '':14}{text}" for index, text in enumerate(notes)]
@@ -74,15 +77,37 @@ def _basis(advice: Answer, rule: Rule) -> str:
     if advice.basis == "extrapolated":
         text = f"extrapolated {advice.extrapolation:.3g}×"
         sizes = rule.scales.get("hidden_size")
-        if sizes:
+        if sizes and len(rule.scales) == 1:
             text = f"measured {f'from {sizes.low:g} to' if sizes.low < sizes.high else 'at'} {sizes.high:g}, {text}"
     return text if advice.supported else f"{text}, not supported by the data"
+
+
+def _law(reason: str) -> list[str]:
+    """A law and the remarks on it, a line each; of several scales, a line for each factor."""
+    law, *remarks = reason.split("; ")
+    level, *factors = law.split(" · ")
+    if len(factors) < 2:
+        return [law, *remarks]
+    return [f"{level} · {factors[0]}", *(f"· {factor}" for factor in factors[1:]), *remarks]
+
+
+def _measured(rule: Rule) -> str:
+    """The runs of a rule, and the range of each scale."""
+    spans = (f"{name} {_span(scale.low, scale.high)}" for name, scale in rule.scales.items())
+    runs, cells = sum(cell.trials for cell in rule.cells), len(rule.cells)
+    many = f"{runs:,} run{'s' if runs != 1 else ''}"
+    return f"{many} at {', '.join(spans)}" + (f" ({cells} combinations)" if len(rule.scales) > 1 else "")
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:,.10g}" if low == high else f"{low:,.10g} … {high:,.10g}"
 
 
 def _holds_for(advice: Answer, rule: Rule) -> str:
     """The horizon, and the conditions that move the best rate most."""
     conditions = [str(rule.conditions[name]) for name in _HEADLINE if name in rule.conditions]
-    batch = rule.conditions.get("tokens_per_step")
+    asked = advice.scales if isinstance(advice, Recommendation) else {}
+    batch = asked.get("batch_tokens", rule.conditions.get("tokens_per_step"))
     if isinstance(batch, int | float):
         conditions.append(f"batches of {batch:,.0f} tokens")
     tokens, steps = getattr(advice, "horizon_tokens", None), getattr(advice, "horizon_steps", None)
@@ -101,7 +126,7 @@ def _rest(advice: Answer) -> list[tuple[str, str]]:
     if advice.regret is not None and advice.regret_90 is not None:
         rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
     for name, one in advice.knobs.items():
-        rows += [(name, knob_text(one)), *([("", one.law)] if one.matters else [])]
+        rows += [(name, knob_text(one)), *(("", text) for text in (_law(one.law) if one.matters else ()))]
     if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
         cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
         rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))

@@ -1,0 +1,28 @@
+"""The screen of `lrtune lr`: a line for each factor of the law, and what the answer rests on."""
+
+import pytest
+
+from lrtune import load_rule
+from lrtune.cli import run as run_cli
+
+
+def test_a_law_over_several_scales_has_a_line_for_each_factor(capsys: pytest.CaptureFixture[str]) -> None:
+    rule = load_rule("packaged")
+    assert len(rule.scales) > 1
+    scales = [word for name, scale in rule.scales.items() if name != "hidden_size" for word in (name, scale.high)]
+    flags = [f"--{word.replace('_', '-')}" if isinstance(word, str) else f"{word}" for word in scales]
+    assert run_cli(["lr", "200", *flags, "--rule", "packaged"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.strip().startswith("· (") for line in lines) == len(rule.scales) - 1
+    [rests_on] = [line for line in lines if line.strip().startswith("rests on")]
+    assert f"{sum(cell.trials for cell in rule.cells):,} runs" in rests_on
+    assert all(name in rests_on for name in rule.scales) and f"({len(rule.cells)} combinations)" in rests_on
+    assert "batches of 1,024 tokens" in lines[1] or "batches of 4,096 tokens" in lines[1]
+    assert all(len(line) <= 80 for line in lines if "lr ≈" in line or "· (" in line)
+
+
+def test_one_scale_keeps_its_law_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["lr", "64", "--rule", "packaged:muon"]) == 0
+    out = capsys.readouterr().out
+    assert "rests on      146 runs at hidden_size 32 … 128\n" in out
+    assert "law           lr ≈ 0.00143 · (hidden_size/32)^-0.25 (-0.85 … 0.27)\n" in out
