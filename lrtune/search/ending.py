@@ -16,7 +16,9 @@ class Ending(Enum):
     ENOUGH = "the rule reached the requested tolerance"
     EXHAUSTED = "more runs of this kind do not help: allow a larger tolerance, or train more steps"
     NO_SIGNAL = "the loss does not depend on the learning rate: check that the trainer uses it, with check-trainer"
-    NO_OPTIMUM = "the loss falls up to the last possible rate: check the trainer's schedule and units of the rate"
+    NO_OPTIMUM = (
+        "the loss falls up to the last possible value: widen a knob's range, or check the trainer's schedule and units"
+    )
     COMPLETE = "every run of the design is done"
     SECONDS_SPENT = "to continue, run the same command again with more time"
     TRIALS_SPENT = "to continue, run the same command again with more trials"

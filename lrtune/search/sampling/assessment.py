@@ -62,6 +62,7 @@ class Assessment:
         exhausted: so many runs ended that more of the same do not help: noise hides the rest, or no run finishes.
         no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
         no_optimum: targets whose best rate lies beyond the rates that may be run.
+        no_optimum_of: the knob of `no_optimum`, or "rate".
         lacking: places with too few finished runs.
         ahead: (scales, learning_rate) of the most informative next runs.
         regret_ahead: expected worst regret before them and after each; one longer than `ahead`.
@@ -74,6 +75,7 @@ class Assessment:
     exhausted: bool = False
     no_signal: tuple[float, float] | None = None
     no_optimum: tuple[Scales, ...] = ()
+    no_optimum_of: str = "rate"
     lacking: tuple[Scales, ...] = ()
     ahead: tuple[tuple[Scales, float], ...] = ()
     regret_ahead: tuple[float, ...] = ()
@@ -86,7 +88,8 @@ class Assessment:
             return f"no signal: all losses at rates from {low:.3g} to {high:.3g} are nearly the same"
         if self.no_optimum:
             return (
-                f"no optimum found: at {_list(self.no_optimum)} the loss still falls at the last rate that may be run"
+                f"no optimum found: at {_list(self.no_optimum)} the loss still falls "
+                f"at the last {self.no_optimum_of} that may be run"
             )
         text = f"the predicted regret at {where} is below {bound} of loss (wanted: {self.tolerance * 100:.3g}%)"
         if not all(known.trials for known in self.known):
@@ -134,13 +137,13 @@ def by_rule(
     """
     answers = [recommend(rule=rule, **place) for place in places]
     lost = {target: np.array(_by_draw(rule, given)) for target, given in zip(space.targets, answers, strict=True)}
+    enough = said.enough and suffices(space, lost, said.tolerance, confidence) and all(a.supported for a in answers)
     return replace(
         said,
         known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
         regret_90=float(np.quantile(np.max([*lost.values()], axis=0), confidence)),
-        enough=said.enough
-        and suffices(space, lost, said.tolerance, confidence)
-        and all(given.supported for given in answers),
+        enough=enough,
+        no_optimum=() if enough else said.no_optimum,
     )
 
 

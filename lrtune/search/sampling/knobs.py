@@ -6,7 +6,7 @@ most. Its other knobs are near their best.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -178,6 +178,12 @@ class KnobsModel:
             at = space.places[int(np.argmin(space.costs))] if place is None else place
             found = {name: self._near_best(fit, name, at, rng) for name in fit.models if name != zero}
             return at, 2.0 ** found[FIRST], {**self.values(found), zero: 0.0}
+        if place is None and suffices(space, self._regret(fit, space), space.tolerance, 0.9):
+            for name, target in self._edges(fit, space):
+                model, own = fit.models[name], [(where, x[name]) for where, x in under if name in x]
+                chosen = choice(model, fit.spaces[name], fit.posteriors[name], own, rng, place=target)
+                best = (math.inf, 0.0), name, target, free(model, target, chosen.x, fit.spaces[name], own)
+                break
         assert best is not None
         _, explored, at, x = best
         found = {name: x if name == explored else self._near_best(fit, name, at, rng) for name in (FIRST, *self.knobs)}
@@ -187,6 +193,15 @@ class KnobsModel:
         """Knobs that may be zero and have too few runs there."""
         logs = [*(self.logs(run.learning_rate, run.knobs) for run in self._runs.values()), *(x for _, x in under)]
         return [n for n, knob in self.knobs.items() if knob.zero and sum(n not in x for x in logs) < _ZEROS]
+
+    def _edges(self, fit: Fit, space: Space) -> Iterator[tuple[str, Place]]:
+        """Further knobs and trained targets whose best value may lie beyond the runs there, where the range goes on."""
+        for name in self.knobs:
+            model, own, posterior = fit.models[name], fit.spaces[name], fit.posteriors[name]
+            closed = model.beyond(own, posterior)
+            for target in space.targets:
+                if target in space.places and target not in closed and model.at_edge(own, posterior, target):
+                    yield name, target
 
     def _near_best(self, fit: Fit, name: str, place: Place, rng: np.random.Generator) -> float:
         """A log2 coordinate near the best one at a place, the further the less is known."""
@@ -216,6 +231,11 @@ class KnobsModel:
             for one, t in zip(rate.known, space.targets, strict=True)
         )
         runs = len(self._runs)
+        if enough:  # the rule's word decides whether that matters
+            beyond = {name: fit.models[name].beyond(fit.spaces[name], fit.posteriors[name]) for name in self.knobs}
+            name, places = max(beyond.items(), key=lambda each: len(each[1]))
+            scales = tuple(dict(zip(self.scales, place, strict=True)) for place in places)
+            rate = replace(rate, no_optimum=scales, no_optimum_of=name)
         return replace(
             rate,
             known=known,

@@ -159,7 +159,7 @@ class SearchModel:
             tolerance=tolerance,
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
-            no_optimum=() if enough else tuple(self._scales(target) for target in self._beyond(space, posterior)),
+            no_optimum=() if enough else tuple(self._scales(target) for target in self.beyond(space, posterior)),
             exhausted=len(self.records) >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
         )
@@ -173,7 +173,7 @@ class SearchModel:
             first, last = cell.data.sampled
         return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
 
-    def _beyond(self, space: Space, posterior: Posterior) -> list[Place]:
+    def beyond(self, space: Space, posterior: Posterior) -> list[Place]:
         """Targets with their best rate at an edge of their runs that is a bound of the possible rates, too."""
         found = []
         for target in space.targets:

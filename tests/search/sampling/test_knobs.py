@@ -9,6 +9,7 @@ from builders import finished_run
 
 from lrtune.records.record import TrialRecord
 from lrtune.search.adaptive import AdaptiveDesign
+from lrtune.search.ending import Ending
 from lrtune.study.study import Study
 from lrtune.study.task import Task
 from lrtune.study.toml import parse_study
@@ -91,6 +92,18 @@ def test_proposals_depend_on_records_and_pending_tasks_alone() -> None:
 def test_the_range_of_a_knob_is_not_left(rise: float) -> None:
     _, records = _searched(rise)
     assert all(0.0099 <= record.knobs["adam_lr"] / record.learning_rate <= 4.01 for record in records)
+
+
+@pytest.mark.slow
+def test_a_search_whose_knob_is_best_beyond_its_range_ends_and_says_so() -> None:
+    design, records = AdaptiveDesign(parse_study(_TOML.replace("4*", "0.15*"))), list[TrialRecord]()
+    rng = np.random.default_rng(1)
+    while len(records) < 60 and design.verdict(records, []) is None:
+        (task,) = design.propose(records, [], 1)
+        records.append(_record(task, len(records), _loss(task, 0.02, rng.normal(0, 0.002))))
+    verdict = design.verdict(records, [])
+    assert verdict is not None and verdict.ending is Ending.NO_OPTIMUM
+    assert "the loss still falls at the last adam_lr that may be run" in verdict.text
 
 
 def test_zero_is_tried_as_a_value_of_its_own() -> None:
