@@ -1175,7 +1175,7 @@ BREAKAGES = (
     Breakage(
         "search: a rule that does not support its answers is enough",
         "lrtune/search/sampling/assessment.py",
-        "        and all(given.supported for given in answers),\n",
+        " and all(a.supported for a in answers)",
         "",
         ("search/sampling/test_model.py",),
     ),
