@@ -24,11 +24,13 @@ class Question(NamedTuple):
 
 
 def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> dict[str, float]:
-    """All scales of a question, validated; tokens and steps default to the measured horizon."""
+    """All scales of a question, validated; tokens, steps and a batch that it names default to the measured horizon."""
     given = dict(scales) if hidden_size is None else {"hidden_size": hidden_size, **scales}
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e30:
             raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
+    if "batch_tokens" in rule.scales and "batch_tokens" in rule.horizon:
+        given.setdefault("batch_tokens", rule.horizon["batch_tokens"])
     given = in_units_of(rule, given)
     for name in given:
         if name not in rule.scales and name not in rule.conditions and name not in ("hidden_size", "tokens", "steps"):
@@ -39,7 +41,7 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
             if name not in ("tokens", "steps"):
                 wanted = ", ".join(rule.scales)
                 raise InputError(f"{name}: this rule needs {wanted}; give {name} (measured {_span(scale)})")
-            given[name] = scale.high
+            given[name] = rule.horizon.get(name, scale.high)
     return {name: float(value) for name, value in given.items()}
 
 

@@ -1,6 +1,6 @@
 """The best rate of every cell of the joint grid, and how it moves with width, steps and batch.
 
-    python -m studies.joint.optima [--figure studies/joint/optima.svg]
+    python -m studies.joint.optima [--figures studies/joint]
 
 A cell's optimum is the minimum of a parabola through log loss over log2 rate, by least squares through the rates
 within 1.25 octaves of the best. Its error comes from the two seeds: each cell is fitted again to rates and seeds drawn
@@ -14,14 +14,17 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 STUDIES = Path(__file__).parents[1]
 REACH = 1.25  # octaves to either side of the best rate
 DRAWS = 400
+BASE = (64, 800, 1024)  # hidden size, steps and batch to which the figures relate the best rates
 Cell = tuple[int, int, int]  # hidden size, steps, batch in tokens
 Runs = list[tuple[float, float]]  # (log2 rate, log loss)
+Best = Mapping[Cell, tuple[float, float]]  # log2 of the best rate, and its standard error
 
 
 def cells() -> dict[Cell, Runs]:
@@ -72,7 +75,7 @@ def exponents(design: np.ndarray, y: np.ndarray, error: np.ndarray) -> tuple[np.
     return coefficient, np.sqrt(np.diag(covariance)), scatter
 
 
-def laws(best: Mapping[Cell, tuple[float, float]]) -> Sequence[str]:
+def laws(best: Best) -> Sequence[str]:
     """Rows: which cells, the exponent of each scale with its 90% interval."""
     rows = []
     at_fixed = {"steps": lambda h, s, b: s, "tokens": lambda h, s, b: s * b}
@@ -98,30 +101,77 @@ def laws(best: Mapping[Cell, tuple[float, float]]) -> Sequence[str]:
     return rows
 
 
-def figure(best: Mapping[Cell, tuple[float, float]], path: Path) -> None:
-    """Best rate against batch, a panel for each width, a line for each number of steps."""
+def changes(best: Best, scale: int, *, fixed_tokens: bool = False) -> list[dict[str, Any]]:
+    """How the best rate changes along one scale: a row a cell, against the cell of its line with the scale's `BASE`.
+
+    Cells of one line agree in the other scales; with `fixed_tokens`, in hidden size and tokens.
+    """
+
+    def line(cell: Cell) -> tuple[int, ...]:
+        return (cell[0], cell[1] * cell[2]) if fixed_tokens else cell[:scale] + cell[scale + 1 :]
+
+    base = {line(cell): x for cell, (x, _) in best.items() if cell[scale] == BASE[scale]}
+    return [
+        {
+            "value": cell[scale],
+            "ratio": 2 ** (x - base[line(cell)]),
+            "line": str(line(cell)),
+            "hidden": cell[0],
+            "batch": cell[2],
+        }
+        for cell, (x, _) in best.items()
+        if line(cell) in base
+    ]
+
+
+def figure(
+    rows: Sequence[dict[str, Any]], slopes: Mapping[str, float], *, base: float, title: str, colour: tuple[str, str]
+) -> Any:
+    """The best rate as a multiple of that at `base`, a line for the cells that differ in this scale alone.
+
+    Args:
+        slopes: published exponents, drawn dashed. colour: the row's name that colours a line, and its title.
+    """
     import altair
 
-    rows = [
-        {"hidden": h, "steps": s, "batch": b, "rate": 2**x, "low": 2 ** (x - 1.645 * e), "high": 2 ** (x + 1.645 * e)}
-        for (h, s, b), (x, e) in best.items()
+    values = sorted({row["value"] for row in rows})
+    published = [
+        {"value": value, "ratio": (value / base) ** slope, "name": name}
+        for name, slope in slopes.items()
+        for value in (values[0], values[-1])
     ]
-    base = altair.Chart(altair.Data(values=rows)).encode(
-        x=altair.X("batch:Q", title="batch, tokens").scale(type="log", base=2, domain=[200, 5200]),
-        color=altair.Color("steps:O", title="steps").scale(scheme="viridis"),
+    x = altair.X("value:Q", title=title, axis=altair.Axis(values=values, format=",d")).scale(type="log", base=2)
+    y = altair.Y("ratio:Q", title=f"best rate / best rate at {base:,}").scale(type="log", base=2)
+    key = altair.Color(f"{colour[0]}:O", title=colour[1], legend=altair.Legend(orient="bottom"))
+    drawn = altair.Chart(altair.Data(values=list(rows))).mark_line(point=True, opacity=0.8)
+    measured = drawn.encode(x=x, y=y, detail="line:N", color=key.scale(scheme="viridis"))
+    lines = altair.Chart(altair.Data(values=published))
+    dashed = lines.mark_line(strokeDash=[5, 4], color="#c0392b").encode(x=x, y=y, detail="name:N")
+    ends = lines.transform_filter(altair.datum.value == values[-1])
+    names = ends.mark_text(align="left", dx=6, color="#c0392b").encode(x=x, y=y, text="name:N")
+    return (dashed + measured + names).properties(width=360, height=260)
+
+
+def figures(best: Best, folder: Path) -> None:
+    """One picture for each scale: `width.svg`, `batch.svg`, `steps.svg`, with published exponents beside."""
+    batch, hidden = ("batch", "batch, tokens"), ("hidden", "hidden size")
+    width = {"1/width (µP)": -1.0, "nanochat": -0.5, "Marin": -0.37, "Step Law": -1.43}
+    figure(changes(best, 0), width, base=BASE[0], title="hidden size", colour=batch).save(folder / "width.svg")
+    power = {"batch": 1.0, "√batch": 0.5}
+    at_steps = figure(changes(best, 2), power, base=BASE[2], title="batch, tokens (steps fixed)", colour=hidden)
+    at_tokens = figure(
+        changes(best, 2, fixed_tokens=True), power, base=BASE[2], title="batch, tokens (tokens fixed)", colour=hidden
     )
-    rate = altair.Y("rate:Q", title="best peak rate").scale(type="log", nice=False)
-    lines = base.mark_line(point=True).encode(y=rate)
-    bars = base.mark_rule(opacity=0.5).encode(y=altair.Y("low:Q"), y2="high:Q")
-    chart = (
-        (lines + bars).properties(width=170, height=220).facet(column=altair.Column("hidden:O", title="hidden size"))
+    (at_steps | at_tokens).save(folder / "batch.svg")
+    horizon = {"Bjorck et al.": -0.32, "Marin": -0.28, "Step Law": 0.31}
+    figure(changes(best, 1), horizon, base=BASE[1], title="steps (batch fixed)", colour=hidden).save(
+        folder / "steps.svg"
     )
-    chart.resolve_scale(y="independent").save(str(path))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--figures", type=Path, help="the folder for width.svg, batch.svg and steps.svg")
     flags = parser.parse_args()
     draw = np.random.default_rng(0)
     best, found = {}, cells()
@@ -137,8 +187,8 @@ def main() -> None:
             print(f"| {' | '.join(f'{value:,}' for value in cell)} | {len(runs)} | no minimum | |")
     print("\n| held fixed | cells | n | width | horizon | batch | scatter, octaves |\n|---|---|---|---|---|---|---|")
     print("\n".join(laws(best)))
-    if flags.figure:
-        figure(best, flags.figure)
+    if flags.figures:
+        figures(best, flags.figures)
 
 
 if __name__ == "__main__":

@@ -362,3 +362,10 @@ def test_no_sentence_of_an_answer_contradicts_its_numbers() -> None:
                 assert told.regret <= rule.tolerance or not told.supported
             for said in re.findall(r"the interval is (\S+) … (\S+);", " ".join(told.warnings)):
                 assert said == (f"{told.low:.3g}", f"{told.high:.3g}")
+
+
+def test_the_packaged_rule_names_the_batch_that_it_assumes() -> None:
+    assumed = recommend(256, rule="packaged")
+    assert (assumed.scales["batch_tokens"], assumed.horizon_steps) == (1024, 3200)
+    larger = recommend(256, rule="packaged", tokens=1e7, batch_tokens=4096)
+    assert larger.horizon_steps == 2442 and larger.learning_rate > assumed.learning_rate and larger.supported
