@@ -7,7 +7,7 @@ from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts
 from lrtune.report.advice import sentence
-from lrtune.report.outlook import again, nearer, outlook
+from lrtune.report.outlook import again, nearer, outlook, verify_words
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.display import knob_text, law_lines
@@ -106,8 +106,8 @@ def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str
         if run.study is None:
             return "Ask for the rate in your training script.", ""
         largest = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else run.study.widths[-1]
-        study = str(run.folder / "study.toml")
-        return "Check the answer on full-length runs.", _line("verify", f"{largest:g}", "--study", study)
+        words = verify_words(rule, largest, run.folder / "study.toml")
+        return "Check the answer on full-length runs.", _line(*words)
     command = _resumed(run)
     beyond = nearer(run.study, doubtful.scales) if run.study is not None else None
     if beyond is not None:

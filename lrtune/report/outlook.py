@@ -115,6 +115,13 @@ def again(
     return words
 
 
+def verify_words(rule: Rule, size: float, study: Path) -> list[str]:
+    """The words of the command that verifies a rule at a size and its largest other scales, at the study's length."""
+    others = {name: at.high for name, at in rule.scales.items() if name not in ("hidden_size", "steps", "tokens")}
+    flags = [word for name, value in others.items() for word in ("--scale", f"{name}={value:g}")]
+    return ["verify", f"{size:g}", "--study", str(study), *flags]
+
+
 def nearer(study: Study, place: Mapping[str, float]) -> tuple[str, tuple[float, ...]] | None:
     """The scale in which a place lies furthest above the trained values, and these with one nearer to it; else None."""
     trained = {"hidden_size": study.widths, **study.scales}

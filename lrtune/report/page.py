@@ -159,7 +159,8 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
     rows = [("run folder", str(run.folder)), ("repeat with", shlex.join(again))]
     if run.study is not None:
         trainer = "a command line" if run.study.command else run.study.trainer
-        rows += [("trainer", trainer), ("steps of a run", str(run.study.steps)), ("seed", str(run.study.seed))]
+        steps = ", ".join(f"{value:g}" for value in run.study.scales.get("steps", (run.study.steps,)))
+        rows += [("trainer", trainer), ("steps of a run", steps), ("seed", str(run.study.seed))]
     if run.rule is not None:
         conditions = {name: value for name, value in run.rule.conditions.items() if name != "data_fingerprint"}
         rows += [(name, shown(value)) for name, value in conditions.items()]

@@ -13,9 +13,10 @@ from lrtune.errors import InputError
 from lrtune.law.fit import LawFit, fit_law
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.findings import findings
+from lrtune.report.outlook import verify_words
 from lrtune.report.page import write_images, write_report
 from lrtune.report.plots import figures, vega_lite
-from lrtune.report.plots.theme import SHAPES
+from lrtune.report.plots.theme import SHAPES, trial_row
 from lrtune.report.run import load_run
 from lrtune.search.ending import Ending, StopReason
 from lrtune.study.study import Budget, Study
@@ -146,6 +147,15 @@ def test_a_measure_is_drawn_as_it_was_reported_with_the_best_at_the_top() -> Non
     shown = next(layer for layer in spec["layer"] if layer["mark"].get("type") == "point")["encoding"]["y"]
     assert shown["title"] == "measure" and shown["scale"]["reverse"] and "-datum.value" in shown["axis"]["labelExpr"]
     assert "best measure 0.86" in drawn["loss"].says and "The measure and diversity" in drawn["courses"].says
+
+
+def test_a_run_over_several_scales_names_them_in_its_tooltips_and_commands() -> None:
+    found = [replace(record, scales={**record.scales, "batch": b}) for record in swept() for b in (8.0, 16.0)]
+    rule = fit_law(found, scales=("hidden_size", "steps", "batch")).rule
+    words = " ".join(verify_words(rule, 64, Path("runs/x/study.toml")))
+    assert words == "verify 64 --study runs/x/study.toml --scale batch=16"
+    places = {trial_row(record)["place"] for record in found}
+    assert len(places) == len({tuple(record.place.items()) for record in found}) == 18
 
 
 def test_many_places_are_drawn_at_the_largest_other_scales() -> None:

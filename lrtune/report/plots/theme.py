@@ -10,6 +10,7 @@ from lrtune.errors import plain
 from lrtune.records.record import STATUSES, TrialRecord
 from lrtune.report.terminal.chart import log_ticks
 from lrtune.study.knob import beside
+from lrtune.study.task import place_name
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart; each verdict has its own shape, too.
 COLOURS = {
@@ -103,7 +104,7 @@ def loss_axis(field: str, domain: Sequence[float], maximize: bool) -> alt.Y:
 
 TRIAL_TOOLTIP = [
     alt.Tooltip("trial:Q", title="trial"),
-    alt.Tooltip("hidden_size:Q", title="hidden size"),
+    alt.Tooltip("place:N", title="at"),
     alt.Tooltip("rate:N", title="learning rate"),
     alt.Tooltip("seed:Q", title="seed"),
     alt.Tooltip("status:N", title="verdict"),
@@ -118,6 +119,7 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
     return {
         "trial": record.trial,
         "hidden_size": record.hidden_size,
+        "place": place_name(record.place),
         "learning_rate": record.learning_rate,
         "rate": beside(f"{record.learning_rate:.3g}", record.knobs),
         "seed": record.seed,

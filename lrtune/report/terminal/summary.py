@@ -12,6 +12,7 @@ from lrtune.errors import plain
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import ENDED_EARLY
 from lrtune.report.advice import fitted_curve
+from lrtune.report.outlook import verify_words
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.display import AdviceRow, advice_head, advice_rows, law_lines
@@ -227,13 +228,11 @@ def next_commands(
     if targets:
         place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
     flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:g}")]
-    known = {name: at.high for name, at in rule.scales.items() if name not in ("hidden_size", "steps", "tokens")}
-    here = [part for name, value in known.items() for part in ("--scale", f"{name}={value:g}")]
-    asked, study = f"{place['hidden_size']:g}", ("--study", str(out / "study.toml"))
-    there = [(command("verify", asked, *study, *flags), f"check it there{f': {cost}' if cost else ''}")]
+    asked, study = f"{place['hidden_size']:g}", out / "study.toml"
+    there = [(command("verify", asked, "--study", str(study), *flags), f"check it there{f': {cost}' if cost else ''}")]
     return [
         (command("lr", asked, *flags), what),
-        (command("verify", f"{size:g}", *study, *here), "check the answer on whole runs"),
+        (command(*verify_words(rule, size, study)), "check the answer on whole runs"),
         *(there if targets else []),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
