@@ -1205,7 +1205,7 @@ BREAKAGES = (
         "lrtune/search/sampling/knobs.py",
         "posterior, own, rng, place=place)",
         "posterior, own, rng)",
-        ("search/sampling/test_sampler.py",),
+        ("search/sampling/test_knobs.py",),
     ),
     Breakage(
         "sampler: pruned trials say nothing",

@@ -8,7 +8,7 @@ import numpy as np
 
 from lrtune.law.atoms import Array
 from lrtune.rule import Recommendation, Rule, recommend
-from lrtune.rule.doubt import WORST_FACTOR
+from lrtune.rule.doubt import WORST_FACTOR, Doubt
 from lrtune.rule.drawn import locate, regrets
 from lrtune.rule.knobs import along_knobs, together
 from lrtune.search.sampling.space import Place, Space
@@ -143,7 +143,7 @@ def by_rule(
         known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
         regret_90=float(np.quantile(np.max([*lost.values()], axis=0), confidence)),
         enough=enough,
-        no_optimum=() if enough else said.no_optimum,
+        no_optimum=said.no_optimum if any(a.doubt is Doubt.ONE_SIDED for a in answers) else (),
     )
 
 

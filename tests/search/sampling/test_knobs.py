@@ -67,6 +67,10 @@ def test_a_ratio_is_not_expected_to_fall_with_the_width_as_a_rate_is() -> None:
     ]
     for number, task in enumerate(tasks):
         design.model.take(number, _record(task, number, _loss(task, 0.02, 0.0)))
+    for width in (32.0, 64.0, 96.0):
+        assert design.model.next_run(design.space(), [], number=9, place=(width,))[0] == (width,), (
+            "a given place is kept"
+        )
     fit = design.model.fit(design.space())
     moved = {name: at.advice[(64.0,)].x - at.advice[(32.0,)].x for name, at in fit.posteriors.items()}
     assert abs(moved["adam_lr"]) < 0.25 < -moved["learning_rate"]
