@@ -143,7 +143,11 @@ def by_rule(
         known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
         regret_90=float(np.quantile(np.max([*lost.values()], axis=0), confidence)),
         enough=enough,
-        no_optimum=said.no_optimum if any(a.doubt is Doubt.ONE_SIDED for a in answers) else (),
+        no_optimum=tuple(
+            one.scales
+            for one, given in zip(said.known, answers, strict=True)
+            if given.doubt is Doubt.ONE_SIDED and one.scales in said.no_optimum
+        ),
     )
 
 
