@@ -181,8 +181,10 @@ class SearchModel:
             if cell is None or cell.data is None or cell.finished < _LEAST:
                 continue
             first, last = cell.data.sampled
-            at_bound = last > space.high - _AT_BOUND or first < space.low + _AT_BOUND
-            if at_bound and self.at_edge(space, posterior, target):
+            optimum = posterior.draws.optimum[:, posterior.places.index(target)]
+            below = first < space.low + _AT_BOUND and float(np.mean(optimum < first)) > _EDGE
+            above = last > space.high - _AT_BOUND and float(np.mean(optimum > last)) > _EDGE
+            if below or above:
                 found.append(target)
         return found
 

@@ -101,6 +101,12 @@ def test_thousands_of_runs_are_merged_and_make_the_answer_more_certain():
     assert many.trials == 3000
 
 
+def test_a_best_rate_above_the_runs_is_not_missing_because_the_runs_reach_the_lower_bound():
+    model = fed([*sweep(64, -6.0, rates=range(-13, -7))])
+    said = model.assess(space([64]))
+    assert said.known[0].at_edge and not said.no_optimum
+
+
 def test_an_optimum_beyond_the_bounds_is_advised_at_the_bound_and_is_never_enough():
     model = fed(sweep(64, 2.0, rates=range(-10, 1)))
     said = model.assess(space((64,), tolerance=0.5))
