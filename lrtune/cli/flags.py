@@ -203,7 +203,9 @@ Storage = Annotated[str | None, _flag("--storage", "Where workers meet: a databa
 Device = Annotated[str, _flag("--device", "auto, cpu, cuda, cuda:0 or mps.", _RUN)]
 TrialTimeout = Annotated[str | None, _flag("--trial-timeout", "Abort a run after this time.", _RUN, metavar="TIME")]
 AcceptChangedTrainer = Annotated[
-    bool, _flag("--accept-changed-trainer", "Add runs although the trainer's source changed.", _RUN)
+    # Its variable is too long a word for 80 columns.
+    bool,
+    _flag("--accept-changed-trainer", "Add runs although the trainer's source changed.", _RUN, show_envvar=False),
 ]
 
 Activate = Annotated[

@@ -48,7 +48,7 @@ def test_hovering_tells_the_trial(page: Page) -> None:
     page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] - 3, y=box[1] - 3)
     page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
     text = page.wait_for("document.querySelector('#vg-tooltip-element.visible')?.textContent")
-    assert "trial" in text and "hidden size" in text and "learning rate" in text
+    assert "trial" in text and "hidden 32" in text and "learning rate" in text
 
 
 @pytest.mark.parametrize("width", [360, 800])
