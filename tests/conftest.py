@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,13 +33,26 @@ def _folders_of_tests_are_a_project(tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test without the mark `slow` may not start a process, nor may its fixtures: that keeps `make check` fast."""
+    with _no_process(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    with _no_process(item):
+        return (yield)
+
+
+@contextmanager
+def _no_process(item: pytest.Item) -> Iterator[None]:
+    """Not while a test is torn down: the last one of a session stops the servers of others."""
     with pytest.MonkeyPatch.context() as patched:
         if not item.get_closest_marker("slow"):
             patched.setattr(subprocess.Popen, "__init__", _refuse)
             patched.setattr(os, "fork", _refuse)
-        return (yield)
+        yield
 
 
 def _refuse(*arguments: object, **more: object) -> None:
