@@ -22,7 +22,7 @@ _PUBLISHED_ASK = ("depth", "parameters")
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked beside the hidden size."""
+    """The flags that ask: all but the hidden size."""
 
     steps: Annotated[float | None, typer.Option("--steps", help="Optimizer steps of your run.")] = None
     tokens: Annotated[float | None, typer.Option("--tokens", help="Training tokens of your run (2e9, say).")] = None

@@ -43,17 +43,29 @@ def cells() -> dict[Cell, Runs]:
     return dict(sorted(found.items()))
 
 
-def optimum(runs: Runs) -> float:
-    """log2 of the best rate; nan where the parabola has no minimum within the rates it was fitted to."""
+def means(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    """The log2 rates of a sweep, rising, and the mean log loss of each."""
     x, y = np.array(runs).T
     rates = np.unique(x)
-    mean = np.array([y[x == rate].mean() for rate in rates])
-    near = np.abs(x - rates[mean.argmin()]) <= REACH
-    if len(np.unique(x[near])) < 3:
+    return rates, np.array([y[x == rate].mean() for rate in rates])
+
+
+def near(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    """log2 rates and log losses of the runs within `REACH` of the best rate."""
+    x, y = np.array(runs).T
+    rates, mean = means(runs)
+    chosen = np.abs(x - rates[mean.argmin()]) <= REACH
+    return x[chosen], y[chosen]
+
+
+def optimum(runs: Runs) -> float:
+    """log2 of the best rate; nan where the parabola has no minimum within the rates it was fitted to."""
+    x, y = near(runs)
+    if len(np.unique(x)) < 3:
         return np.nan
-    a, b, _ = np.polyfit(x[near], y[near], 2)
+    a, b, _ = np.polyfit(x, y, 2)
     best = -b / (2 * a)
-    return best if a > 0 and x[near].min() <= best <= x[near].max() else np.nan
+    return best if a > 0 and x.min() <= best <= x.max() else np.nan
 
 
 def spread(runs: Runs, draw: np.random.Generator) -> float:

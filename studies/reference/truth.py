@@ -10,7 +10,7 @@ import numpy as np
 
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
-from studies.joint.optima import REACH, Cell, Runs, optimum, spread
+from studies.joint.optima import Cell, Runs, means, near, optimum, spread
 
 STUDIES = Path(__file__).parents[1]
 SWEEPS = (
@@ -49,15 +49,13 @@ class Measured:
 
         Within the parabola that gives the optimum it is read from that, further out from the mean loss of each rate.
         """
-        x, y = np.array(self.runs).T
-        at, rates = math.log2(rate), np.unique(x)
-        mean = np.array([y[x == each].mean() for each in rates])
-        near = np.abs(x - rates[mean.argmin()]) <= REACH
-        parabola = np.polyfit(x[near], y[near], 2)
-        if x[near].min() <= at <= x[near].max():
-            rise = float(np.polyval(parabola, at) - np.polyval(parabola, self.best))
+        at, (x, y) = math.log2(rate), near(self.runs)
+        parabola = np.polyfit(x, y, 2)
+        if x.min() <= at <= x.max():
+            level = np.polyval(parabola, at)
         else:
-            rise = float(np.interp(at, rates, mean, left=np.nan, right=np.nan) - np.polyval(parabola, self.best))
+            level = np.interp(at, *means(self.runs), left=np.nan, right=np.nan)
+        rise = float(level - np.polyval(parabola, self.best))
         return math.expm1(max(rise, 0.0)) if math.isfinite(rise) else math.nan
 
 

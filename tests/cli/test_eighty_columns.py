@@ -109,5 +109,5 @@ def test_no_line_is_longer_and_no_word_broken(line: str, folder: Path, monkeypat
         shown(line, width, monkeypatch) for width in (80, 80, 400)
     )  # what trains has more to say first
     assert first and [text for text in (*first, *again) if len(text) > 80] == []
-    # Only there: a command that goes on in the next line, a shorter heading, the unit of another time.
+    # Only a narrow screen has the mark of a continued command, the shorter heading, or the unit of another time.
     assert set(words(again)) - set(words(wide)) <= {"\\", "LR", "s"}

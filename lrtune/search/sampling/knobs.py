@@ -195,7 +195,7 @@ class KnobsModel:
         return [n for n, knob in self.knobs.items() if knob.zero and sum(n not in x for x in logs) < _ZEROS]
 
     def _edges(self, fit: Fit, space: Space) -> Iterator[tuple[str, Place]]:
-        """Further knobs and trained targets whose best value may lie beyond the runs there, where the range goes on."""
+        """Each further knob and trained target whose best value may lie outside the runs but inside the range."""
         for name in self.knobs:
             model, own, posterior = fit.models[name], fit.spaces[name], fit.posteriors[name]
             closed = model.beyond(own, posterior)

@@ -55,8 +55,8 @@ def next_choice(
 ) -> Choice:
     """The first runs along the range, then outward while rates make no difference, then the one that teaches most."""
     started = len(running) + len(model.records)
+    cheapest = space.places[int(np.argmin(space.costs))] if place is None else place
     if started < len(_FIRST):
-        cheapest = space.places[int(np.argmin(space.costs))] if place is None else place
         low, high = space.focus
         x = min(max((low + high) / 2 + _FIRST[started] * (high - low), space.low), space.high)
         return Choice(place=posterior.places.index(cheapest), x=x, gain=0.0)
@@ -66,8 +66,7 @@ def next_choice(
         outward = (max(tried) + _WIDEN, min(tried) - _WIDEN)[:: 1 if started % 2 else -1]
         within = [at for at in outward if space.low <= at <= space.high]
         if within:
-            where = space.places[int(np.argmin(space.costs))] if place is None else place
-            return Choice(place=posterior.places.index(where), x=within[0], gain=0.0)
+            return Choice(place=posterior.places.index(cheapest), x=within[0], gain=0.0)
     if place is None and suffices(space, posterior.regrets, space.tolerance, 0.9):
         edges = (t for t in space.targets if t in space.places and model.at_edge(space, posterior, t))
         place = next(iter(model.lacking(space, running)), next(edges, None))
