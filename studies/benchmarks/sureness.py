@@ -111,10 +111,12 @@ class Named:
     noise: float = 0.0
     path: Path | None = None
     columns: tuple[tuple[str, object], ...] = ()
+    tolerance: float = quick_study().budget.tolerance
 
     def draw(self, seed: int) -> tuple[Study, Problem]:
         """The study and the surface of one search."""
-        quick = replace(quick_study(), seed=1000 * seed)  # no two searches share a run's noise
+        budget = replace(quick_study().budget, tolerance=self.tolerance)
+        quick = replace(quick_study(), budget=budget, seed=1000 * seed)  # no two searches share a run's noise
         if self.path is None:
             shape = SHAPES[seed % len(SHAPES)] if self.name == "synthetic" else self.name
             problem = synthetic(shape, -1.5, quick.widths, seed)
@@ -211,12 +213,11 @@ def named(args: argparse.Namespace) -> list[Named]:
     found = []
     for name in [*args.surfaces, *(shape for shape in args.shapes.split(",") if shape)]:
         if name == "synthetic" or name in SHAPES:
-            found.append(Named(name=name, noise=args.noise))
+            found.append(Named(name=name, noise=args.noise, tolerance=args.tolerance))
         else:
             path = known.get(name, Path(name))
-            found.append(
-                Named(name=path.stem if name not in known else name, path=path, columns=tuple(columns.items()))
-            )
+            title = name if name in known else path.stem
+            found.append(Named(name=title, path=path, columns=tuple(columns.items()), tolerance=args.tolerance))
     return found
 
 
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--shapes", default="", help=f"synthetic surfaces of one shape each, of {', '.join(SHAPES)}")
     parser.add_argument("--noise", type=float, default=0.017, help="of synthetic surfaces: sd of a run's log loss")
     parser.add_argument("--searches", type=int, default=40)
+    parser.add_argument("--tolerance", type=float, default=Named.tolerance, help="the regret at which a search may end")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rule", action="store_true", help="fit the rule too, and judge it: slow")
     parser.add_argument("--width", default="width", help="column of a table")
