@@ -5,11 +5,11 @@ Computed from the rule's draws (`lrtune.rule.data.Draws`). Standard library only
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from lrtune.named import NamedTuple
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, SAME, Draws, Rule
 
-_COARSE, _FINE = 13, 9  # points of the search for the least expected regret
+_GRID, _STRIDE = 48, 8  # steps of the range in which the least expected regret is searched; of the first search
 _SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
 _HALVINGS = 18
 _TOP = 1.0  # largest regret of a rate, as a share of loss
@@ -104,24 +104,30 @@ def _beside(
 
 
 def normal(share: float) -> float:
-    """The quantile of the standard normal distribution; `statistics` would take a third of the time of an answer."""
-    start, end = -9.0, 9.0
-    for _ in range(56):
-        middle = (start + end) / 2
-        start, end = (middle, end) if 0.5 + 0.5 * math.erf(middle / math.sqrt(2)) < share else (start, middle)
-    return (start + end) / 2
+    """The quantile of the standard normal distribution; `statistics` would take a third of the time of an answer.
+
+    By Newton's method: from 0 it comes ever nearer, since the distribution is convex below 0 and concave above.
+    """
+    x = 0.0
+    for _ in range(50):
+        step = (0.5 + 0.5 * math.erf(x / math.sqrt(2)) - share) * math.sqrt(2 * math.pi) * math.exp(x * x / 2)
+        x -= step
+        if abs(step) < 1e-9:
+            break
+    return x
 
 
 def curve(shape: Sequence[float], u: float) -> float:
     """Height of a loss curve `u` octaves above its best, 1 an octave away on average."""
     kind, low, high, power, bend, wall, wall_at, scale = shape
-    u = max(-14.0, min(14.0, u))
+    if not -14.0 <= u <= 14.0:
+        u = math.copysign(14.0, u)
     if kind > 0.5:
         size = abs(u)
-        rise = math.pow(size, power) / math.pow(1 + size / bend, power - 1) * (high if u > 0 else low)
+        rise: float = size**power / (1 + size / bend) ** (power - 1) * (high if u > 0 else low)
     else:
         base = math.expm1(min(high * u, 20)) / high + math.expm1(min(-low * u, 20)) / low
-        rise = bend * math.log1p(math.pow(max(base, 0.0), power) / bend)
+        rise = bend * math.log1p(max(base, 0.0) ** power / bend)
     return rise * scale + (wall * (u - wall_at) if u > wall_at else 0.0)
 
 
@@ -139,13 +145,13 @@ def advise(place: Place, low: float, high: float) -> float:
     order = sorted(place.optimum)
     start, end = order[len(order) // 40], order[-1 - len(order) // 40]
     start, end = max(min(start, high), low), max(min(end, high), low)
-    best = start
-    for points in (_COARSE, _FINE):
-        tries = [start + (end - start) * i / (points - 1) for i in range(points)]
-        cost = [sum(regrets(place, x)) for x in tries]
-        at = cost.index(min(cost))
-        best, start, end = tries[at], tries[max(at - 1, 0)], tries[min(at + 1, points - 1)]
-    return best
+    cost: dict[int, float] = {}
+    stride, nearby = _STRIDE, [*range(0, _GRID + 1, _STRIDE)]
+    while stride:
+        cost |= {i: sum(regrets(place, start + (end - start) * i / _GRID)) for i in nearby if 0 <= i <= _GRID}
+        best, stride = min(cost, key=cost.__getitem__), stride // 2
+        nearby = [best - stride, best + stride]
+    return start + (end - start) * best / _GRID
 
 
 def interval(values: Sequence[float], level: float, *, smooth: bool) -> tuple[float, float]:
