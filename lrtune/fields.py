@@ -4,12 +4,17 @@ A *kind* takes the field's name and its value. It returns the converted value or
 ``where: expected …, but got …``. Kinds of containers are built from kinds of items.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from lrtune.errors import InputError, plain
 
-Kind = Callable[[str, object], Any]
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
+if TYPE_CHECKING:
+    from typing import Any
+
+Kind = Callable[[str, object], "Any"]
 
 LARGEST = 1e300  # sums and squares of larger numbers overflow
 _LONGEST = 60  # characters of a name or value in a message
@@ -66,13 +71,14 @@ def number(
 ) -> Kind:
     """A finite number from `low` (exclusive with `above`) to `high`, as a float unless `whole` or `as_given`."""
     noun = "whole number" if whole else "number"
+    types = (int,) if whole else (int, float)
     if above and low == 0:
         words = f"a positive {noun}"
     else:
         words = f"a {noun}" + (f" {'above' if above else 'of at least'} {low:g}" if low > -LARGEST else "")
 
     def read(where: str, value: object) -> float:
-        if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
+        if not isinstance(value, types) or isinstance(value, bool):
             raise unexpected(where, what or words, value)
         if not low <= value or (above and value == low):
             raise unexpected(where, what or words, value)

@@ -559,15 +559,15 @@ BREAKAGES = (
     Breakage(
         "rule file: lists inside its texts are rewritten",
         "lrtune/rule/file.py",
-        '_ROW = re.compile(r"\\[\\n[',
-        '_ROW = re.compile(r"\\[[',
+        '_ROW = r"\\[\\n[',
+        '_ROW = r"\\[[',
         ("rule/test_packed.py",),
     ),
     Breakage(
         "rule file: packed numbers are read without their high bytes",
         "lrtune/rule/packed.py",
-        "for i in range(width):\n        data",
-        "for i in range(1):\n        data",
+        "for i in range(width):\n        byte",
+        "for i in range(1):\n        byte",
         ("rule/test_packed.py",),
     ),
     Breakage(

@@ -90,6 +90,7 @@ STDLIB_ONLY = [
     "errors",
     "files",
     "diversity",
+    "named",
     "fields",
     "rule",
     "study",

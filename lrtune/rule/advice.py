@@ -1,8 +1,8 @@
 """The answers of a rule as data."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from lrtune.named import NamedTuple
 from lrtune.rule.doubt import Doubt
 
 

@@ -4,9 +4,10 @@ Named tuples import faster than dataclasses: ``from lrtune import get_learning_r
 `lrtune.rule.export` copies this file and those that answer into a standalone module.
 """
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from lrtune.named import NamedTuple
 from lrtune.rule.advice import Recommendation
 from lrtune.rule.knob import Coordinate
 
@@ -20,6 +21,11 @@ WIDEST = 100.0  # limit of an interval's factor from the rate: wider intervals c
 RATE_UNIT, HEIGHT_UNIT = 0.005, 0.05  # octaves that one unit of a drawn whole number is worth
 
 Condition = str | bool | float | tuple[float, float]
+
+
+def exponential(value: float) -> float:
+    """e^value, finite and positive for any finite value."""
+    return math.exp(max(-300.0, min(300.0, value)))
 
 
 class Scale(NamedTuple):
@@ -40,6 +46,11 @@ class Polynomial(NamedTuple):
     exponents: tuple[tuple[int, ...], ...]
     coefficients: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
+
+    def terms(self, scales: Mapping[str, Scale], at: Mapping[str, float]) -> list[float]:
+        """Its terms at a place, without their coefficients."""
+        z = [math.log(at[name] / scale.centre) for name, scale in scales.items()]
+        return [math.prod(v**p for v, p in zip(z, exponents, strict=True)) for exponents in self.exponents]
 
 
 class Step(NamedTuple):

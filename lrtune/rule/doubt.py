@@ -1,7 +1,8 @@
 """Why the data do not support an answer: `Doubt` for programs, a line of text for people."""
 
 from enum import Enum
-from typing import NamedTuple
+
+from lrtune.named import NamedTuple
 
 SUPPORTED_FACTOR = 2.0  # schema 1: limit of an interval's factor from the rate
 WORST_FACTOR = 3.0  # limit of the 90% quantile of regret, in tolerances

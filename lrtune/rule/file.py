@@ -3,16 +3,21 @@
 `os.path` imports faster than pathlib (see `lrtune.rule.data`).
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
-from typing import Any
 
 from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.files import MIB, read_bytes, write_whole
 from lrtune.rule.data import Rule
 from lrtune.rule.packed import by_columns, pack_draws, pack_runs
 from lrtune.rule.parse import SCHEMA, parse_rule
+
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
+if TYPE_CHECKING:
+    from typing import Any
 
 RULE_NAME = "lrtune-rule.json"
 ENVIRONMENT = "LRTUNE_RULE"
@@ -21,11 +26,11 @@ PACKAGED = os.path.join(_HERE, "packaged-rule.json")
 # The rules that come with lrtune, by the names that ask for them wherever a rule file is named.
 PACKAGED_RULES = {"packaged": PACKAGED, "packaged:muon": os.path.join(_HERE, "packaged-muon.json")}
 _MAX_BYTES = 4 * MIB
-_WHOLE = re.compile(r"\.0(?=[,\]])")
-_ROW = re.compile(r"\[\n[-\d.e+,\snul]+\]")  # strings hold no line breaks
+# A list of numbers and nulls; strings hold no line breaks.
+_ROW = r"\[\n[-\d.e+,\snul]+\]"
 
 
-def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
+def load_rule(path: str | os.PathLike[str] | None = None) -> Rule:
     """Read a rule: a file, a run folder, a name of `PACKAGED_RULES`, or without a path the one that `find_rule` finds.
 
     Raises:
@@ -45,7 +50,7 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
         raise NoActiveRuleError(f"{name}: {error}; name another rule with --rule") from None
 
 
-def _file_named(path: "str | os.PathLike[str]") -> str:
+def _file_named(path: str | os.PathLike[str]) -> str:
     """The file behind a name: that of a run folder is its rule.json."""
     name = os.fspath(path)
     if name in PACKAGED_RULES:
@@ -55,7 +60,7 @@ def _file_named(path: "str | os.PathLike[str]") -> str:
     return os.path.join(name, "rule.json") if os.path.isdir(name) else name
 
 
-def save_rule(rule: Rule, path: "str | os.PathLike[str]", *, backup: bool = False, follow_links: bool = False) -> None:
+def save_rule(rule: Rule, path: str | os.PathLike[str], *, backup: bool = False, follow_links: bool = False) -> None:
     """Write a rule file atomically; with `backup`, the previous one is kept as ``NAME.bak``.
 
     The file replaces a link at `path`; with `follow_links`, the link's target is written instead.
@@ -131,7 +136,7 @@ def rule_to_json(rule: Rule) -> str:
             law["coordinate"] = law["coordinate"]._asdict()
             law["zero"] = law["zero"] and law["zero"]._asdict()
     try:
-        return _ROW.sub(_on_one_line, json.dumps(data, allow_nan=False, indent=1)) + "\n"
+        return re.sub(_ROW, _on_one_line, json.dumps(data, allow_nan=False, indent=1)) + "\n"
     except ValueError as error:
         raise InputError("rule: expected finite numbers, but got NaN or an infinity") from error
 
@@ -150,6 +155,6 @@ def _data(rule: Rule) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value not in (None, "", {})}
 
 
-def _on_one_line(row: "re.Match[str]") -> str:
+def _on_one_line(row: re.Match[str]) -> str:
     """A list of numbers and nulls on one line without blanks."""
-    return _WHOLE.sub("", "".join(row.group().split()))
+    return re.sub(r"\.0(?=[,\]])", "", "".join(row.group().split()))

@@ -1,7 +1,8 @@
 """The coordinate of a knob: a quantity that a search chooses beside the learning rate."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from lrtune.named import NamedTuple
 
 FIRST = "learning_rate"  # the knob of every search
 

@@ -5,9 +5,9 @@ The knobs' draws are independent of each other: a run's regret is the sum of tho
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from lrtune.errors import InputError
+from lrtune.named import NamedTuple
 from lrtune.rule.advice import KnobAdvice, Recommendation, Transfer
 from lrtune.rule.data import WIDEST, KnobLaw, Rule, RuleCell, Zero
 from lrtune.rule.doubt import Doubt, too_costly

@@ -4,14 +4,19 @@ Packed numbers are whole and of 16 bits, little-endian: first the low bytes of a
 base64. A measured cell takes a third of its length as lists, and is read in a tenth of the time.
 """
 
+from __future__ import annotations
+
 import binascii
-import struct
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lrtune.errors import InputError
 from lrtune.rule.data import CellDraws, Draws, RuleCell
+
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST = 2**21  # packed numbers of a file: as many as its length allowed as lists
 _MARK = 3  # bytes of a run's mark
@@ -26,8 +31,8 @@ def pack(data: bytes, width: int) -> str:
     return binascii.b2a_base64(packed, newline=False).decode()
 
 
-def unpack(where: str, text: str, width: int, count: int) -> bytes:
-    """The inverse of `pack`.
+def unpack(where: str, text: str, width: int, count: int, order: str = "little") -> bytearray:
+    """The inverse of `pack`; `order` is that of the bytes in memory.
 
     Raises:
         InputError: the text is not `count` packed numbers.
@@ -41,8 +46,9 @@ def unpack(where: str, text: str, width: int, count: int) -> bytes:
         raise InputError(f"{where}: expected {count:,} packed numbers of {width} bytes")
     data = bytearray(size)
     for i in range(width):
-        data[i::width] = planes[i * count : (i + 1) * count]
-    return bytes(data)
+        byte = i if order == "little" else width - 1 - i
+        data[byte::width] = planes[i * count : (i + 1) * count]
+    return data
 
 
 def pack_runs(marks: str) -> dict[str, Any] | str:
@@ -67,6 +73,8 @@ def pack_draws(draws: Draws) -> dict[str, Any]:
     Raises:
         InputError: a number has more than 16 bits.
     """
+    import struct  # reading needs none
+
     decimals = [f"{value:.3e}".split("e") for shape in draws.shapes for value in shape]
     numbers = [int(digits.replace(".", "")) for digits, _ in decimals] + [3 - int(power) for _, power in decimals]
     columns = [draws.level, *draws.slopes, *draws.bends, *draws.wander_sd, *draws.steps_sd, draws.own_sd]
@@ -104,11 +112,13 @@ def unpack_draws(where: str, table: Mapping[str, Any]) -> Draws:
     total = 16 * rows + width * count
     if total > MOST:
         raise InputError(f"{where}: expected at most {MOST:,} numbers, but got {total:,}")
-    numbers = struct.unpack(f"<{total}h", unpack(f"{where}.numbers", table["numbers"], 2, total))
+    data = unpack(f"{where}.numbers", table["numbers"], 2, total, sys.byteorder)
+    numbers = tuple(memoryview(data).cast("h"))
     digits, powers = numbers[: 8 * rows], numbers[8 * rows : 16 * rows]
     if rows and not (min(powers) in _POWERS and max(powers) in _POWERS):
         raise InputError(f"{where}.shapes: expected numbers of four digits")
-    parameters = [digit / 10**power for digit, power in zip(digits, powers, strict=True)]
+    tens = {power: 10**power for power in set(powers)}
+    parameters = [digit / tens[power] for digit, power in zip(digits, powers, strict=True)]
     columns = iter([numbers[at : at + count] for at in range(16 * rows, total, count)])
 
     def take(many: int) -> tuple[tuple[int, ...], ...]:

@@ -3,9 +3,10 @@
 An error names the invalid field in one line.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
 
 from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.fields import Kind, choice, flag, mapping, number, optional, sequence, show, table, text, unexpected
@@ -28,6 +29,10 @@ from lrtune.rule.data import (
 )
 from lrtune.rule.knob import FIRST, Coordinate
 from lrtune.rule.packed import MOST, unpack_draws, unpack_runs
+
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
+if TYPE_CHECKING:
+    from typing import Any
 
 SCHEMA = 4
 _SCHEMAS = range(1, SCHEMA + 1)  # in 1 a law of one form stands for the draws; 3 has knobs; 4 packs draws and runs
@@ -126,14 +131,11 @@ def _check_draws(rule: Rule, draws: Draws) -> None:
         raise InputError(f"draws: expected heights from {-_HIGHEST} to {_HIGHEST}")
 
 
-_T = TypeVar("_T", Scale, Polynomial, Step, Boundary, RuleCell, CellDraws, Draws, Coordinate, Zero, KnobLaw)
-
-
-def _record(make: type[_T], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
+def _record(make: Callable[..., object], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
     """A table with the fields of a named tuple; all are required unless `needed` names fewer."""
     read = table(kinds, needed or tuple(kinds))
 
-    def record(where: str, value: object) -> _T:
+    def record(where: str, value: object) -> object:
         made = make(**read(where, value))
         if not getattr(made, "low", 0.0) <= getattr(made, "high", 0.0):
             raise InputError(f"{where}: expected low at most high")
@@ -154,31 +156,38 @@ def _polynomial(where: str, value: object) -> Polynomial:
 
 def _cell(where: str, value: object) -> RuleCell:
     cell: RuleCell = _CELL(where, value)
+    _check_order(where, cell)
+    return cell
+
+
+def _check_order(where: str, cell: RuleCell) -> None:
     if not cell.low <= cell.learning_rate <= cell.high:
         raise InputError(f"{where}: expected low ≤ learning_rate ≤ high")
-    return cell
 
 
 def _cells(where: str, value: object) -> tuple[RuleCell, ...]:
     if isinstance(value, Mapping):
-        value = _rows(where, value)
+        return _cells_by_columns(where, value)
     if not isinstance(value, list) or not 0 < len(value) <= 20_000:
         raise unexpected(where, "a list of 1 to 20,000 measured cells", value)
     return tuple(_cell(f"{where}[{i}]", item) for i, item in enumerate(value))
 
 
-def _rows(where: str, value: Mapping[str, object]) -> list[dict[str, object]]:
-    """The cells of a table by columns."""
-    scales = mapping(_CELLS_COLUMN, 8)(f"{where}.scales", value.get("scales"))
-    fields = {key: _CELLS_COLUMN(f"{where}.{key:.40}", column) for key, column in value.items() if key != "scales"}
-    columns = [*scales.values(), *fields.values()]
-    if len({len(column) for column in columns}) != 1:
+def _cells_by_columns(where: str, value: Mapping[str, object]) -> tuple[RuleCell, ...]:
+    columns = _CELL_COLUMNS(where, value)
+    scales = columns.pop("scales")
+    counts = {len(column) for column in (*scales.values(), *columns.values())}
+    if len(counts) != 1:
         raise InputError(f"{where}: expected columns of one length")
-    rows = []
-    for i in range(len(columns[0])):
-        row: dict[str, object] = {key: column[i] for key, column in fields.items() if column[i] is not None}
-        rows.append(row | {"scales": {name: column[i] for name, column in scales.items()}})
-    return rows
+    rows = zip(*columns.values(), strict=True)
+    places = zip(*scales.values(), strict=True) if scales else [()] * counts.pop()
+    cells = tuple(
+        RuleCell(scales=dict(zip(scales, place, strict=True)), **dict(zip(columns, row, strict=True)))
+        for place, row in zip(places, rows, strict=True)
+    )
+    for i, cell in enumerate(cells):
+        _check_order(f"{where}[{i}]", cell)
+    return cells
 
 
 def _scales(where: str, value: object) -> dict[str, Scale]:
@@ -219,20 +228,23 @@ _STEP = _record(
         **dict.fromkeys(("below_variance", "above_variance"), _VARIANCE),
     },
 )
-_CELL = _record(
-    RuleCell,
+_OF_CELL = {
+    **dict.fromkeys(("learning_rate", "low", "high"), _RATE),
+    "bound": choice(*BOUNDS),
+    "cut": choice(*CUTS),
+    **dict.fromkeys(("safe_low", "safe_high", "tried_low", "tried_high"), optional(_RATE)),
+    **dict.fromkeys(("loss", "sensitivity"), optional(number())),
+    "trials": number(0, 1e9, whole=True),
+}
+_NEEDED_OF_CELL = ("scales", "learning_rate", "low", "high")
+_CELL = _record(RuleCell, {"scales": mapping(_SIZE, key=_TEXT), **_OF_CELL}, needed=_NEEDED_OF_CELL)
+_CELL_COLUMNS = table(
     {
-        "scales": mapping(_SIZE, key=_TEXT),
-        **dict.fromkeys(("learning_rate", "low", "high"), _RATE),
-        "bound": choice(*BOUNDS),
-        "cut": choice(*CUTS),
-        **dict.fromkeys(("safe_low", "safe_high", "tried_low", "tried_high"), optional(_RATE)),
-        **dict.fromkeys(("loss", "sensitivity"), optional(number())),
-        "trials": number(0, 1e9, whole=True),
+        "scales": mapping(sequence(_SIZE, 20_000, least=1), 8, key=_TEXT),
+        **{name: sequence(kind, 20_000, least=1) for name, kind in _OF_CELL.items()},
     },
-    needed=("scales", "learning_rate", "low", "high"),
+    _NEEDED_OF_CELL,
 )
-_CELLS_COLUMN = sequence(lambda where, value: value, 20_000, least=1)
 _COLUMN = sequence(number(-1e5, 1e5, whole=True), 1024, least=2)
 _SIZES = sequence(number(0, 1e5, whole=True), 1024, least=2)
 _ALONG = sequence(sequence(_COLUMN, 20_000, least=1), 8)

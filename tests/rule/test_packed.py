@@ -96,7 +96,7 @@ def test_the_cells_can_be_read_by_eye() -> None:
         (("cells", "tries"), [1] * 12, "unknown key 'tries'"),
         (("cells", "scales"), {}, "expected the scales"),
         (("cells", "scales"), None, "cells.scales: expected a table"),
-        (("cells", "low"), [1.0] * 12, "expected low at most high"),
+        (("cells", "low"), [1.0] * 12, "expected low ≤ learning_rate"),
     ],
 )
 def test_a_damaged_part_is_named(part: tuple[str, str], value: object, said: str) -> None:
