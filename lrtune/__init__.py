@@ -7,9 +7,7 @@ Each name is imported when first used: ``import lrtune`` costs nothing, and ``ge
 nor optuna nor numpy.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
 if TYPE_CHECKING:
     from lrtune.errors import InputError as InputError
     from lrtune.errors import LrtuneError as LrtuneError
@@ -82,7 +80,7 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'lrtune' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(__import__(home, fromlist=[name]), name)
     globals()[name] = value
     return value
 

@@ -1,12 +1,11 @@
 """Safe reads of untrusted files, and atomic writes.
 
 A run folder, cache, table or token folder may come from a stranger. Reads accept only regular files of bounded size
-and refuse links that lead out of the folder.
+and refuse links that lead out of the folder. `contextlib` and `fcntl` are imported by the writers alone: a script that
+asks for a rate only reads.
 """
 
-import contextlib
 import errno
-import fcntl
 import io
 import os
 import stat
@@ -101,6 +100,8 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
         OSError: the disk is full, the folder is read-only, `path` is a device or a pipe. The error names `path`; the
             old file is unchanged.
     """
+    import contextlib
+
     target = os.path.realpath(path) if follow else os.fspath(path)
     data = content.encode() if isinstance(content, str) else content
     folder, name = os.path.split(target)
@@ -130,6 +131,8 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
 
 def remove_leftovers(folder: Name) -> None:
     """Remove temporary files that a killed `write_whole` left in a folder; keep those of running writers."""
+    import contextlib
+
     for name in os.listdir(folder):
         if name.startswith(".") and name.endswith(_TEMPORARY):
             path = os.path.join(folder, name)
@@ -140,6 +143,8 @@ def remove_leftovers(folder: Name) -> None:
 
 def _lock(handle: int) -> bool:
     """Lock an open file; False if another process holds the lock or the file system has no locks."""
+    import fcntl
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -168,6 +173,8 @@ def is_private(path: Name) -> bool:
 
 def _sync_folder(folder: str) -> None:
     """Make a rename durable, on systems that can sync folders."""
+    import contextlib
+
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

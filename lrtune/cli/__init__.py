@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lrtune.cli.rates import print_rate
 from lrtune.errors import LrtuneError, redact
 
 _MOST_CHARACTERS = 2000  # of an error message
@@ -25,9 +24,10 @@ def run(arguments: Sequence[str]) -> int:
         match [argument for argument in arguments if argument != "--debug"]:
             # Scripts call this often; building the command line takes ten times as long as the answer.
             case ["lr", hidden, "--plain"] | ["lr", "--plain", hidden] if hidden.isdecimal():
-                from lrtune.rule import recommend
+                from lrtune.cli.rates import print_rate
+                from lrtune.rule.ask import recommend_briefly
 
-                print_rate(recommend(int(hidden)))
+                print_rate(recommend_briefly(int(hidden)))
                 return 0
             case words:
                 from lrtune.cli.app import application

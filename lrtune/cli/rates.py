@@ -1,12 +1,10 @@
 """Print a learning rate. A separate module, so that ``lrtune lr HIDDEN --plain`` imports little."""
 
-import contextlib
 import sys
-from typing import TYPE_CHECKING
 
 from lrtune.rule.ask import NOT_YOURS
-from lrtune.rule.knobs import value_of
 
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
 if TYPE_CHECKING:
     from lrtune.rule import Recommendation, Transfer
 
@@ -21,8 +19,16 @@ def print_rate(advice: "Recommendation | Transfer", knob: str | None = None) -> 
 
     Goes with a line on stderr if the rule is not of this project or the data do not support the answer.
     """
-    print(rate(advice.learning_rate if knob is None else value_of(advice, knob)))
+    if knob is None:
+        value = advice.learning_rate
+    else:
+        from lrtune.rule.knobs import value_of
+
+        value = value_of(advice, knob)
+    print(rate(value))
     first = next(iter(advice.warnings), "")
     if sys.stderr is not None and (not advice.supported or first == NOT_YOURS):
-        with contextlib.suppress(OSError):
+        try:
             print(f"lrtune: warning: {first}", file=sys.stderr)
+        except OSError:
+            return  # nobody reads it

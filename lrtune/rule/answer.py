@@ -6,17 +6,14 @@ this package that it imports, into a standalone module.
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from lrtune.errors import InputError
-from lrtune.rule.advice import Recommendation
-from lrtune.rule.data import WIDEST, Rule, RuleCell
+from lrtune.named import NamedTuple
+from lrtune.rule.advice import KnobAdvice, Recommendation
+from lrtune.rule.data import WIDEST, Rule, RuleCell, exponential
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
-from lrtune.rule.former import exponential, log_interval, predict, row
-from lrtune.rule.horizon import lengths
-from lrtune.rule.knobs import Along, along_knobs, together
-from lrtune.rule.question import Question, all_scales, beyond_range, departures, placed
+from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed
 
 _CUT = "all runs above its best rate were ended early, and none that went on shows that they could not win late"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
@@ -36,9 +33,16 @@ class _Verdict(NamedTuple):
 
 
 def answer(
-    rule: Rule, hidden_size: float | None, scales: Mapping[str, float], at: float | None = None
+    rule: Rule,
+    hidden_size: float | None,
+    scales: Mapping[str, float],
+    at: float | None = None,
+    *,
+    with_safe_range: bool = True,
 ) -> Recommendation:
     """What `rule` says at this hidden size and these further scales; `at` is another rate to judge.
+
+    The safe range takes half of the time.
 
     Raises:
         InputError: a scale is missing, unknown or not positive.
@@ -57,10 +61,12 @@ def answer(
         notes.append(_CUT)
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
-    verdict = _drawn(rule, place, collapse_10, at) if rule.draws else _former(rule, place, collapse_10, collapse_50)
-    along = along_knobs(rule, place.scales, verdict.rate)
-    lost = together([verdict.lost, *(one.lost for one in along.values())]) if verdict.lost else None
-    doubt = far or _doubt_of_knobs(rule, along, lost) or verdict.doubt
+    if rule.draws:
+        verdict = _drawn(rule, place, collapse_10, at, with_safe_range)
+    else:
+        verdict = _former(rule, place, collapse_10, collapse_50)
+    knobs, lost, doubt = _with_knobs(rule, place, verdict) if rule.knobs else ({}, verdict.lost, verdict.doubt)
+    doubt = far or doubt
     if doubt:
         notes.insert(0, str(doubt))
     if rule.provisional:
@@ -83,7 +89,7 @@ def answer(
         collapse_10=collapse_10,
         collapse_50=collapse_50,
         stage2_learning_rate=None if ratio is None else verdict.rate * ratio,
-        weight_decay=along["weight_decay"].advice.value if "weight_decay" in along else rule.advice.get("weight_decay"),
+        weight_decay=knobs["weight_decay"].value if "weight_decay" in knobs else rule.advice.get("weight_decay"),
         weight_decay_stage2=rule.advice.get("weight_decay_stage2"),
         warmup_steps=_warmup(rule, steps),
         horizon_tokens=tokens,
@@ -97,21 +103,32 @@ def answer(
         at_regret=verdict.at[0] if verdict.at else None,
         at_regret_90=verdict.at[1] if verdict.at else None,
         doubt=doubt.doubt if doubt else None,
-        knobs={name: one.advice for name, one in along.items()},
+        knobs=knobs,
     )
 
 
-def _doubt_of_knobs(rule: Rule, along: Mapping[str, Along], lost: list[float] | None) -> Unsupported | None:
-    """The doubt about an answer with knobs: one of them lies to one side of its runs, or all together cost too much."""
-    if not along or lost is None:
-        return None
-    beside = [name for name, one in along.items() if one.advice.doubt is Doubt.ONE_SIDED]
+def _with_knobs(
+    rule: Rule, place: Question, verdict: _Verdict
+) -> tuple[dict[str, KnobAdvice], list[float] | None, Unsupported | None]:
+    """The answer for each knob, the regret of all together, and the doubt.
+
+    The knobs raise one if one of them lies to one side of its runs, or all together cost too much.
+    """
+    from lrtune.rule.knobs import along_knobs, together
+
+    along = along_knobs(rule, place.scales, verdict.rate)
+    knobs = {name: one.advice for name, one in along.items()}
+    if verdict.lost is None:
+        return knobs, None, verdict.doubt
+    lost = together([verdict.lost, *(one.lost for one in along.values())])
+    beside = [name for name, one in knobs.items() if one.doubt is Doubt.ONE_SIDED]
     if beside:
-        return Unsupported(Doubt.ONE_SIDED, f"runs lie on one side of the best {beside[0]} only")
-    return too_costly("its knobs together", sum(lost) / len(lost), quantile(lost, 0.9), rule.tolerance)
+        return knobs, lost, Unsupported(Doubt.ONE_SIDED, f"runs lie on one side of the best {beside[0]} only")
+    cost = too_costly("its knobs together", sum(lost) / len(lost), quantile(lost, 0.9), rule.tolerance)
+    return knobs, lost, cost or verdict.doubt
 
 
-def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | None) -> _Verdict:
+def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | None, with_safe_range: bool) -> _Verdict:
     """From the draws: the rate with the least expected regret, at most the rate at which 1 run in 10 collapses."""
     assert rule.draws is not None
     draws = locate(rule, rule.draws, place.scales)
@@ -136,7 +153,7 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
         doubt = Unsupported(Doubt.ONE_SIDED, "runs lie on one side of the optimum only")
     if not doubt and not (cell and cell.tried_low) and rule.left_out is not None:
         doubt = unpredictable(rule.left_out, rule.tolerance)
-    safe = safe_range(draws, best, rule.tolerance) if not doubt else None
+    safe = safe_range(draws, best, rule.tolerance) if with_safe_range and not doubt else None
     if safe and collapse_10 is not None:
         safe = safe[0], max(min(safe[1], math.log2(collapse_10)), best)
     other = regrets(draws, math.log2(at)) if at is not None else None
@@ -154,6 +171,8 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
 
 def _former(rule: Rule, place: Question, collapse_10: float | None, collapse_50: float | None) -> _Verdict:
     """From the single law of a rule of schema 1."""
+    from lrtune.rule.former import log_interval, predict
+
     cell = place.cell
     if cell:
         rate, low, high = cell.learning_rate, cell.low, cell.high
@@ -196,7 +215,7 @@ def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, fl
     if rule.boundary is None:
         return None, None
     line = rule.boundary.line
-    middle = sum(c * t for c, t in zip(line.coefficients, row(line, rule.scales, scales), strict=True))
+    middle = sum(c * t for c, t in zip(line.coefficients, line.terms(rule.scales, scales), strict=True))
     return exponential(middle - math.log(9) * rule.boundary.width), exponential(middle)
 
 

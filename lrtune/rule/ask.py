@@ -1,7 +1,6 @@
 """The functions that a training configuration calls: a learning rate, its interval, and a rate scaled between sizes."""
 
 import os
-import warnings
 from collections.abc import Mapping
 
 from lrtune.errors import InputError
@@ -10,8 +9,6 @@ from lrtune.rule.answer import PROVISIONAL, answer
 from lrtune.rule.data import Rule
 from lrtune.rule.file import find_rule, load_rule
 from lrtune.rule.knob import FIRST
-from lrtune.rule.knobs import value_of
-from lrtune.rule.transfer import carry
 
 RuleLike = Rule | str | os.PathLike[str] | None
 NOT_YOURS = "packaged BitNet rule, not your model"
@@ -64,15 +61,20 @@ def get_learning_rate(
     Warns once at each call site whose answer is extrapolated or not supported, or not from a rule of this project.
     """
     loaded, is_default = read_rule(rule)
-    advice = recommend(hidden_size, rule=loaded, **scales)
-    if is_default:
-        text = f"lrtune: {NOT_YOURS}; measure yours with `lrtune search`, or pass rule='packaged'"
-        warnings.warn(text, PackagedRuleWarning, stacklevel=2)
-    for sentence in advice.warnings:
-        if sentence == PROVISIONAL:
-            continue
-        warnings.warn(f"lrtune: {sentence} (rule: {advice.source or 'given'})", ExtrapolationWarning, stacklevel=2)
+    advice = answer(loaded, hidden_size, scales, with_safe_range=False)
+    if is_default or advice.warnings:
+        import warnings
+
+        if is_default:
+            text = f"lrtune: {NOT_YOURS}; measure yours with `lrtune search`, or pass rule='packaged'"
+            warnings.warn(text, PackagedRuleWarning, stacklevel=2)
+        for sentence in advice.warnings:
+            if sentence != PROVISIONAL:
+                text = f"lrtune: {sentence} (rule: {advice.source or 'given'})"
+                warnings.warn(text, ExtrapolationWarning, stacklevel=2)
     if knob != FIRST:
+        from lrtune.rule.knobs import value_of
+
         return value_of(advice, knob)
     if stage == 1:
         return advice.learning_rate
@@ -110,6 +112,13 @@ def recommend(
     return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
 
 
+def recommend_briefly(hidden_size: float) -> Recommendation:
+    """As `recommend` by the rule that `find_rule` finds, but without the safe range: for scripts that want a number."""
+    loaded, is_default = read_rule(None)
+    found = answer(loaded, hidden_size, {}, with_safe_range=False)
+    return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
+
+
 def transfer_learning_rate(
     learning_rate: float,
     from_size: float,
@@ -139,6 +148,8 @@ def transfer_learning_rate(
     Raises:
         InputError: as `recommend`, or the given rate is not a positive number.
     """
+    from lrtune.rule.transfer import carry
+
     start, end = {"hidden_size": from_size, **(from_scales or {})}, {"hidden_size": to_size, **scales}
     loaded, is_default = read_rule(rule)
     found = carry(loaded, learning_rate, start, end)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lrtune.errors import InputError
 from lrtune.extras import import_extra
-from lrtune.rule import advice, doubt, drawn, former, horizon, knob, knobs, question
+from lrtune.rule import advice, doubt, drawn, former, knob, knobs, question
 from lrtune.rule import answer as answer_module
 from lrtune.rule import data as ruledata
 from lrtune.rule.answer import answer
@@ -125,9 +125,9 @@ def get_learning_rate(
 
 def _python(rule: Rule) -> str:
     """The definitions that an answer needs, the rule as a literal, and two functions."""
-    imports: set[str] = set()
+    imports = {"from typing import NamedTuple"}
     definitions = []
-    for module in (doubt, knob, advice, ruledata, former, drawn, horizon, question, knobs, answer_module):
+    for module in (doubt, knob, advice, ruledata, former, drawn, question, knobs, answer_module):
         source = inspect.getsource(module)
         lines, begin = source.splitlines(), 0
         for node in ast.parse(source).body:
@@ -135,8 +135,9 @@ def _python(rule: Rule) -> str:
                 begin = node.end_lineno or begin
                 if not ast.unparse(node).startswith("from lrtune"):
                     imports.add(ast.unparse(node))
-            for method in _methods(node):
-                lines[method.lineno - 1 : method.end_lineno] = [""] * ((method.end_lineno or 0) - method.lineno + 1)
+            for left_out in (*_methods(node), *_imports(node)):
+                for number in range(left_out.lineno - 1, left_out.end_lineno or left_out.lineno):
+                    lines[number] = ""
         kept = "\n".join(lines[begin:]).strip("\n")
         definitions.append(re.sub(r"\n{3,}", "\n\n\n", kept))
     return _MODULE.substitute(
@@ -162,6 +163,12 @@ def _methods(node: ast.stmt) -> list[ast.FunctionDef]:
     """The methods of a class that need the rest of lrtune."""
     methods = [each for each in getattr(node, "body", []) if isinstance(each, ast.FunctionDef)]
     return [each for each in methods if any(isinstance(inner, ast.ImportFrom) for inner in each.body)]
+
+
+def _imports(node: ast.stmt) -> list[ast.stmt]:
+    """The imports inside of a function: what they import stands in the module."""
+    inside = ast.walk(node) if isinstance(node, ast.FunctionDef) else ()
+    return [each for each in inside if isinstance(each, ast.ImportFrom)]
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from lrtune.rule.data import WIDEST, Polynomial, Rule, RuleCell, Scale, Step
+from lrtune.rule.data import WIDEST, Rule, RuleCell, Step, exponential
 
 _SLOPE_VARIANCE = 0.5  # of d ln(LR)/d ln(scale) outside a table: published slopes span −1 … +0.3
 _GAP_VARIANCE = 0.05  # of the same slope between two cells of a table
@@ -23,7 +23,7 @@ def predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
         return _predict_step(rule.step, value, rule.discrepancy + _STEP_DRIFT * beyond**2)
     if rule.law is None:
         return _predict_table(rule, scales)
-    terms = row(rule.law, rule.scales, scales)
+    terms = rule.law.terms(rule.scales, scales)
     mean = sum(c * term for c, term in zip(rule.law.coefficients, terms, strict=True))
     return mean, quadratic(rule.law.covariance, terms) + rule.discrepancy
 
@@ -63,12 +63,6 @@ def _cell_variance(cell: RuleCell, rule: Rule) -> float:
     return (math.log(cell.high / cell.low) / (2 * rule.quantile)) ** 2
 
 
-def row(line: Polynomial, scales: Mapping[str, Scale], at: Mapping[str, float]) -> list[float]:
-    """The terms of a polynomial at a place."""
-    z = [math.log(at[name] / scale.centre) for name, scale in scales.items()]
-    return [math.prod(v**p for v, p in zip(z, exponents, strict=True)) for exponents in line.exponents]
-
-
 def quadratic(covariance: tuple[tuple[float, ...], ...], terms: list[float]) -> float:
     """The variance of a polynomial whose terms have these values."""
     size = range(len(terms))
@@ -79,7 +73,7 @@ def ratio_variance(rule: Rule, start: Mapping[str, float], end: Mapping[str, flo
     """Variance of the log of the ratio between the rates at two places."""
     if rule.law is None:
         return predict(rule, start)[1] + predict(rule, end)[1]
-    rows = [row(rule.law, rule.scales, place) for place in (end, start)]
+    rows = [rule.law.terms(rule.scales, place) for place in (end, start)]
     return quadratic(rule.law.covariance, [a - b for a, b in zip(*rows, strict=True)]) + 2 * rule.discrepancy
 
 
@@ -87,8 +81,3 @@ def log_interval(log_rate: float, variance: float, quantile: float) -> tuple[flo
     """A rate with its interval, at most a factor of `WIDEST` on either side."""
     half = min(quantile * math.sqrt(variance), math.log(WIDEST))
     return exponential(log_rate), exponential(log_rate - half), exponential(log_rate + half)
-
-
-def exponential(value: float) -> float:
-    """e^value, finite and positive for any finite value."""
-    return math.exp(max(-300.0, min(300.0, value)))

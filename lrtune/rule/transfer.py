@@ -9,8 +9,7 @@ from lrtune.rule.data import Rule
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
-from lrtune.rule.horizon import lengths
-from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, placed
+from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed
 
 _Ratio = tuple[float, float, float, Unsupported | None]
 
