@@ -161,7 +161,10 @@ def main() -> None:
         for kind in args.kinds:
             found = list(pool.map(one, [(kind, seed) for seed in range(args.seeds)]))
             bound, end, regret = (np.array(column) for column in zip(*found, strict=True))
-            ratios = " | ".join(f"{np.median(r):.2f} ({r.min():.2f} … {r.max():.2f})" for r in (bound, end))
+            ratios = " | ".join(
+                f"{np.median(r):.2f} ({r.min():.2f} … {r.max():.2f})" if np.isfinite(r).all() else "–"
+                for r in (bound, end)
+            )
             print(f"| {kind} | {len(found)} | {ratios} | {np.median(regret):.2%}, {regret.max():.2%} |", flush=True)
     used = os.times()
     print(f"\n{used.children_user + used.children_system:.0f} s of processor time")
