@@ -261,7 +261,7 @@ def fresh(code: str, folder: Path = ROOT, **environment: str) -> subprocess.Comp
     ],
 )
 def test_asking_for_a_learning_rate_loads_nothing_heavy(code: str) -> None:
-    heavy = ("torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet", "statistics", "inspect")
+    heavy = ("torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet", "statistics", "typing", "inspect")
     done = fresh(f"import sys\n{code}\nprint([name for name in {heavy} if name in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

@@ -5,6 +5,9 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from types import CodeType
 from typing import Annotated, Any
 
 import typer
@@ -33,8 +36,10 @@ _TRAINS = ("worker", "check-trainer")  # verbs that run a trainer in their proce
 def application(words: Sequence[str] = ()) -> typer.Typer:
     """The application of the verb that `words` begin with, or of all verbs: `lrtune lr` shall not wait for the others.
 
+    Nor does a list of all verbs wait for their imports: those that are not among `words` are described, and cannot run.
+
     Args:
-        words: the command line after ``lrtune``.
+        words: the command line after ``lrtune``; empty for all verbs with their flags.
     """
     app = typer.Typer(
         name="lrtune",
@@ -47,9 +52,21 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     app.callback()(_common)
     for verb in words[:1] if words and words[0] in _VERBS else _VERBS:
         name = verb.replace("-", "_")
+        if words and verb not in words:
+            app.command(verb, help=_docstring(name))(lambda: None)
+            continue
         function = getattr(import_module(f"lrtune.cli.{name}"), name)
         app.command(epilog=f"Example: {_VERBS[verb]}")(_with_groups(function))
     return app
+
+
+def _docstring(name: str) -> str | None:
+    """The docstring of a verb's function, from its compiled module, which is not run."""
+    spec = find_spec(f"lrtune.cli.{name}")
+    assert spec is not None and isinstance(spec.loader, InspectLoader)
+    module = spec.loader.get_code(spec.name)
+    functions = module.co_consts if module is not None else ()
+    return next(each.co_consts[0] for each in functions if isinstance(each, CodeType) and each.co_name == name)
 
 
 def _with_groups(verb: Callable[..., None]) -> Callable[..., None]:

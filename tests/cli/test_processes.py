@@ -57,12 +57,13 @@ def test_an_encoding_that_lacks_a_character_is_not_an_error(tmp_path: Path) -> N
         assert "256" in done.out or "Usage" in done.out
 
 
-def test_lr_loads_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("words", "also"), [(["lr", "256", "--json"], {"rich"}), (["--help"], {"lrtune.cli.lr"})])
+def test_lr_and_help_load_nothing_heavy(words: list[str], also: set[str], tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv = ['lrtune', 'lr', '256', '--json']\n"
+        f"import sys; sys.argv = ['lrtune', *{words}]\n"
         "from lrtune.__main__ import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'optuna', 'numpy', 'scipy', 'altair', 'datasets', 'rich'} & set(sys.modules)\n"
+        f"heavy = {{'torch', 'optuna', 'numpy', 'scipy', 'altair', 'datasets', *{also}}} & set(sys.modules)\n"
         "heavy |= {'lrtune.cli.search', 'lrtune.study', 'lrtune.records', 'lrtune.trainer'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
