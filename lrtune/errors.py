@@ -1,6 +1,6 @@
 """The errors that lrtune raises on purpose. Each message is one line: the problem and its fix."""
 
-import re
+# `re` is imported where it is used: a script that asks for a rate needs none.
 
 # Control characters except tab and line feed, bidirectional marks, line separators and undecodable bytes.
 _UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -12,7 +12,11 @@ _PASSWORD_FIELD = r"""(?i)(?<!\w)(?P<head>\w*?(?:password|passwd|pwd)\s*=\s*)(?:
 def plain(text: object) -> str:
     """Untrusted text without the control characters that could drive a terminal."""
     text = str(text)
-    return text if text.isprintable() else re.sub(_UNPRINTABLE, "", text)
+    if text.isprintable():
+        return text
+    import re
+
+    return re.sub(_UNPRINTABLE, "", text)
 
 
 def counted(count: int, what: str) -> str:
@@ -22,6 +26,8 @@ def counted(count: int, what: str) -> str:
 
 def redact(text: object) -> str:
     """Replace passwords in URLs and connection strings by ``***``."""
+    import re
+
     return re.sub(_PASSWORD_FIELD, r"\g<head>***", re.sub(_PASSWORD, r"\g<head>:***@", str(text)))
 
 

@@ -565,9 +565,9 @@ BREAKAGES = (
     ),
     Breakage(
         "rule file: lists inside its texts are rewritten",
-        "lrtune/rule/file.py",
-        '_ROW = r"\\[\\n[',
-        '_ROW = r"\\[[',
+        "lrtune/rule/written.py",
+        '_ROW = re.compile(r"\\[\\n[',
+        '_ROW = re.compile(r"\\[[',
         ("rule/test_packed.py",),
     ),
     Breakage(

@@ -25,7 +25,7 @@ from lrtune.study.study import Study, fingerprint
 from lrtune.study.toml import load_study, to_toml
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-PACKAGED = Path(__file__).resolve().parents[1] / "lrtune" / "rule" / "packaged-rule.json"
+REFERENCE = Path(__file__).resolve().parents[1] / "studies" / "reference" / "rule.json"
 READERS: dict[str, Callable[[Path], object]] = {
     "study.toml": load_study,
     "rule.json": load_rule,
@@ -85,7 +85,7 @@ NASTY = [
 SECRET = "-----BEGIN PRIVATE KEY-----"
 TEXTS = {
     "study.toml": to_toml(Study(options={"dataset": "stdlib"})),
-    "rule.json": PACKAGED.read_text(),
+    "rule.json": REFERENCE.read_text(),
     "records.jsonl": to_json(
         finished_run(32, 0.01, 3.0, trial=1, steps=10, curve={"step": [0, 10], "loss": [4.0, 3.0]})
     ),

@@ -206,7 +206,7 @@ def test_the_tuner_knows_no_model() -> None:
 # Where lrtune may speak of the model that comes with it: published rules, which name their models; the study and the
 # template that train it.
 MAY_NAME_THE_MODEL = {
-    *("rule/ask.py", "rule/published.py", "rule/packaged-rule.json", "rule/packaged-muon.json"),
+    *("rule/ask.py", "rule/published.py", "rule/packaged_rule.py", "rule/packaged_muon.py"),
     *("study/quick.toml", "study/study-template.toml"),
 }
 
@@ -261,7 +261,8 @@ def fresh(code: str, folder: Path = ROOT, **environment: str) -> subprocess.Comp
     ],
 )
 def test_asking_for_a_learning_rate_loads_nothing_heavy(code: str) -> None:
-    heavy = ("torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet", "statistics", "typing", "inspect")
+    packages = ["torch", "optuna", "numpy", "scipy", "typer", "rich", "sqlalchemy", "bitnet"]
+    heavy = (*packages, "json", "typing", "contextlib", "statistics", "inspect")
     done = fresh(f"import sys\n{code}\nprint([name for name in {heavy} if name in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
@@ -346,6 +347,6 @@ def test_the_wheel_holds_both_packages_and_no_studies(wheel: set[str]) -> None:
     assert {name for name in tops if not name.endswith(".dist-info")} == set(PACKAGES)
     ours = {file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.is_file()}
     names = {str(file.relative_to(ROOT)) for file in ours if "__pycache__" not in file.parts}
-    rules = {"lrtune/rule/packaged-rule.json", "lrtune/rule/packaged-muon.json"}
+    rules = {"lrtune/rule/packaged_rule.py", "lrtune/rule/packaged_muon.py"}
     assert {"lrtune/py.typed", "lrtune/study/quick.toml", "bitnet/train.py", *rules} <= names
     assert names <= wheel, names - wheel

@@ -60,13 +60,13 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
-def _docstring(name: str) -> str | None:
+def _docstring(name: str) -> str:
     """The docstring of a verb's function, from its compiled module, which is not run."""
     spec = find_spec(f"lrtune.cli.{name}")
     assert spec is not None and isinstance(spec.loader, InspectLoader)
     module = spec.loader.get_code(spec.name)
     functions = module.co_consts if module is not None else ()
-    return next(each.co_consts[0] for each in functions if isinstance(each, CodeType) and each.co_name == name)
+    return next(str(each.co_consts[0]) for each in functions if isinstance(each, CodeType) and each.co_name == name)
 
 
 def _with_groups(verb: Callable[..., None]) -> Callable[..., None]:

@@ -10,8 +10,12 @@ from lrtune.rule.ask import (
 )
 from lrtune.rule.data import Boundary, Polynomial, Rule, RuleCell, Scale, Step
 from lrtune.rule.doubt import Doubt
-from lrtune.rule.file import find_rule, load_rule, rule_to_json, save_rule
-from lrtune.rule.parse import parse_rule
+from lrtune.rule.file import find_rule, load_rule
+
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
+if TYPE_CHECKING:
+    from lrtune.rule.parse import parse_rule
+    from lrtune.rule.written import rule_to_json, save_rule
 
 __all__ = [
     "Boundary",
@@ -34,3 +38,11 @@ __all__ = [
     "save_rule",
     "transfer_learning_rate",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What reads and writes JSON, imported when first used."""
+    home = {"parse_rule": "parse", "rule_to_json": "written", "save_rule": "written"}.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lrtune.rule' has no attribute {name!r}")
+    return getattr(__import__(f"lrtune.rule.{home}", fromlist=[name]), name)

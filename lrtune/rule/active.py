@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from lrtune.errors import InputError, NoActiveRuleError, plain, redact
 from lrtune.files import write_whole
 from lrtune.rule.data import Rule
-from lrtune.rule.file import ENVIRONMENT, RULE_NAME, load_rule, project_rule, save_rule
+from lrtune.rule.file import ENVIRONMENT, RULE_NAME, load_rule, project_rule
 from lrtune.rule.parse import SCHEMA
+from lrtune.rule.written import save_rule
 
 ORIGIN = "fitted to"  # in a rule's provenance: its run folder or tables, in an active rule relative to its folder
 Name = str | os.PathLike[str]

@@ -145,18 +145,22 @@ def _python(rule: Rule) -> str:
         origin=_quoted("".join(f"    {key}: {value}\n" for key, value in rule.provenance.items())),
         imports="\n".join(sorted(imports)),
         definitions="\n\n\n".join(definitions) + "\n",
-        rule=_constructor(rule),
+        rule=as_code(rule._replace(study="", runs="")),
     )
 
 
-def _constructor(rule: Rule) -> str:
-    """The expression that makes the rule."""
-    content = rule._replace(source="", study="", runs="", knobs={})._asdict()
-    laws = {
-        name: f"KnobLaw({law.coordinate!r}, {_constructor(law.rule)}, {law.zero!r})" for name, law in rule.knobs.items()
-    }
-    knobs = ", ".join(f"{name!r}: {law}" for name, law in laws.items())
-    return f"Rule(**{content!r})" + (f"._replace(knobs={{{knobs}}})" if knobs else "")
+def as_code(rule: Rule) -> str:
+    """The expression that makes the rule, by the names of `lrtune.rule.data` and Coordinate."""
+    content = rule._replace(source="", knobs={})._asdict()
+    defaults = Rule._field_defaults
+    fields = [f"{name}={value!r}" for name, value in content.items() if value != defaults.get(name, rule)]
+    if rule.knobs:
+        laws = (
+            f"{name!r}: KnobLaw({law.coordinate!r}, {as_code(law.rule)}, {law.zero!r})"
+            for name, law in rule.knobs.items()
+        )
+        fields.append(f"knobs={{{', '.join(laws)}}}")
+    return f"Rule({', '.join(fields)})"
 
 
 def _methods(node: ast.stmt) -> list[ast.FunctionDef]:

@@ -20,8 +20,8 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import load_rule, recommend
 from lrtune.rule.advice import Recommendation
 from lrtune.rule.data import Rule
-from lrtune.rule.file import save_rule
 from lrtune.rule.opinions import published_rates
+from lrtune.rule.written import save_rule
 from studies.joint.optima import Cell
 from studies.reference.truth import STUDIES, Measured, cell_of, compute, measured, records_of
 

@@ -94,7 +94,7 @@ def test_init_writes_a_study_that_loads_with_the_defaults(cli: Cli, tmp_path: Pa
 def test_doctor_names_versions_device_and_rule(cli: Cli) -> None:
     done = cli("doctor")
     assert done.code == 0, done.out
-    for word in ("lrtune", "optuna", "device", "cores", "compiler", "packaged-rule.json"):
+    for word in ("lrtune", "optuna", "device", "cores", "compiler", "packaged_rule.py"):
         assert word in done.out
     assert {line["name"] for line in json.loads(cli("doctor", "--json").out)} >= {"core", "rule", "cores"}
 
