@@ -17,14 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 
-ANSWER = "from lrtune import get_learning_rate; get_learning_rate({}, rule='packaged')"
+ANSWER = "from lrtune import get_learning_rate; get_learning_rate({}, rule={!r})"
+FILE = str(Path(__file__).parents[1] / "reference" / "rule.json")  # the packaged rule as a file
 PROGRAMS = {
     "python -c pass": ["-c", "pass"],
-    "import json, typing": ["-c", "import json, typing"],
+    "import collections, enum": ["-c", "import collections, enum"],
+    "import json": ["-c", "import json"],
     "from lrtune import get_learning_rate": ["-c", "from lrtune import get_learning_rate"],
-    "… and ask at a measured size": ["-c", ANSWER.format(64)],
-    "… and ask between sizes": ["-c", ANSWER.format(48)],
-    "lrtune lr 64 --plain": ["-m", "lrtune", "lr", "64", "--plain", "--rule", "packaged"],
+    "… and ask at a measured size": ["-c", ANSWER.format(64, "packaged")],
+    "… and ask between sizes": ["-c", ANSWER.format(56, "packaged")],
+    "… and ask a rule file at a measured size": ["-c", ANSWER.format(64, FILE)],
+    "lrtune lr 256 --plain": ["-m", "lrtune", "lr", "256", "--plain"],
     "lrtune --help": ["-m", "lrtune", "--help"],
 }
 
