@@ -5,6 +5,8 @@ PYTHON ?= python3
 JOBS ?= logical
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Hundreds of processes load the same files: each file is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: search check test lint format docs install clean
