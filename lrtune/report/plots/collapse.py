@@ -54,7 +54,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
 
 def _boundary_layers(rule: Rule, widths: Sequence[int], x: alt.X, y: Any, top: float) -> list[Any]:
     rows = []
-    for size in geometric(widths[0], widths[-1], 40) if len(widths) > 1 else list(map(float, widths)):
+    for size in geometric(widths[0], widths[-1], 16) if len(widths) > 1 else list(map(float, widths)):
         answer = recommend(size, rule=rule)
         if answer.collapse_10 is not None and answer.collapse_50 is not None:
             rows.append({"hidden_size": size, "ten": answer.collapse_10, "half": answer.collapse_50, "top": top})

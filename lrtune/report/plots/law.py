@@ -55,7 +55,7 @@ def _panel(
     start, end = rule.scales[scale].low, rule.scales[scale].high
     reach = end * (4 if scale == "hidden_size" else 2)
     low, high = start / 1.1, reach
-    at = geometric(start * 1.001, reach, 60)  # beside measured values, where the interval is that of the runs
+    at = geometric(start * 1.001, reach, 30)  # beside measured values, where the interval is that of the runs
     answers = [(value, recommend(rule=rule, **{**top, scale: value})) for value in at]
     line = [
         {

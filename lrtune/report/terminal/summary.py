@@ -92,7 +92,8 @@ def law_chart(
     if len(measured) < 2:
         return Text("")
     # Next to the measured sizes: at a measured size, `recommend` gives the interval of its runs, not of the law.
-    shown = geometric(measured[0] * 1.001, measured[-1] * 2.002, 80)
+    last = measured[-1] * 1.001
+    shown = [*geometric(measured[0] * 1.001, last, 20), *geometric(last, last * 2, 8)[1:]]
     answers = [(size, recommend(rule=rule, **{**others, scale: size})) for size in shown]
     lows = [cell.low for cell in cells] + [answer.low for _, answer in answers]
     highs = [cell.high for cell in cells] + [answer.high for _, answer in answers]
@@ -102,8 +103,8 @@ def law_chart(
         x=Axis(low=shown[0] / 1.08, high=shown[-1] * 1.08, log=True),
         y=Axis(low=min(lows) / 1.1, high=max(highs) * 1.1, log=True),
     )
-    inside = [(size, answer) for size, answer in answers if size <= measured[-1] * 1.001]
-    beyond = [(size, answer) for size, answer in answers if size >= measured[-1] * 0.999]
+    inside = [(size, answer) for size, answer in answers if size < last * 1.001]
+    beyond = [(size, answer) for size, answer in answers if size > last / 1.001]
     chart.curve([(size, answer.low) for size, answer in answers], "dim", every=3)
     chart.curve([(size, answer.high) for size, answer in answers], "dim", every=3)
     chart.curve([(size, answer.learning_rate) for size, answer in inside], "bright_blue")
