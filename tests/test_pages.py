@@ -27,7 +27,7 @@ SMALL = {
     "LRTUNE_ENGINE": "inline",
     "LRTUNE_DESIGN": "grid",
     "LRTUNE_POINTS": "2",
-    "LRTUNE_TRIALS": "9",
+    "LRTUNE_TRIALS": "6",
     "OMP_NUM_THREADS": "1",
 }
 # A search without a trainer trains the bundled model once; later ones train the README's own mine.py.
@@ -36,7 +36,6 @@ REAL = {
     "LRTUNE_TRIALS": "2",
     "LRTUNE_OPTION": "vocabulary=512 context=32 batch=4 depth=1 final_tokens=2048",
 }
-SLOW = {"LRTUNE_TRIALS": "2"}  # programs that take seconds to start: two rates at one size are a rule
 QUICK = {"LRTUNE_TRAINER": "mine:train", "LRTUNE_LR_MIN": "1e-4", "LRTUNE_LR_MAX": "1e-2"}
 
 
@@ -60,27 +59,24 @@ def run(words: list[str], folder: Path, **more: str) -> subprocess.CompletedProc
 
 
 def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One command of a page, a tenth as long."""
+    """One command of a page, a twentieth as long."""
     # Any database will do where the page names one on another machine.
     line = line.replace("postgresql://me@db/lrtune", f"sqlite:///{folder / 'shared.db'}")
-    line = re.sub(r"--steps ([\d,]+)", lambda found: f"--steps {_tenth(found.group(1))}", line)
-    if "torchrun" in line:  # two processes of it are in test_api
-        line = line.replace("--widths 8,16", "--widths 8").replace("--nproc-per-node 2", "--nproc-per-node 1")
+    line = re.sub(r"--steps ([\d,]+)", lambda found: f"--steps {_twentieth(found.group(1))}", line)
     if line.startswith("python "):
         return run(shlex.split(line)[1:], folder)
     words = [re.sub(r"^python (?=[\w/]+\.py )", f"{shlex.quote(sys.executable)} ", word) for word in shlex.split(line)]
-    words = [re.sub(r"^torchrun ", f"{shlex.quote(sys.executable)} -m torch.distributed.run ", word) for word in words]
     own = {"LRTUNE_DESIGN": "scale-aware"} if "--knob" in line else {}  # a grid has no knobs
-    more = REAL if line == "lrtune search" else QUICK | (SLOW if "torchrun" in line else {})
+    more = REAL if line == "lrtune search" else QUICK | ({"LRTUNE_TRIALS": "9"} if "--target" in line else {})
     if line.startswith("lrtune verify"):
         more = {}  # the trainer and its settings are the rule's
-    if "--engine ray" in line:  # tests/faults has searches on Ray
+    if "--engine ray" in line or "torchrun" in line:  # tests/faults has searches on Ray, test_api a run by torchrun
         words.append("--dry-run")
     return run(["-m", *words], folder, **more, **own)
 
 
-def _tenth(steps: str) -> str:
-    return ",".join(str(max(2, int(number) // 10)) for number in steps.split(","))
+def _twentieth(steps: str) -> str:
+    return ",".join(str(max(2, int(number) // 20)) for number in steps.split(","))
 
 
 def needs(page: Path) -> None:
@@ -106,6 +102,8 @@ def test_a_page_runs_as_typed(page: Path, tmp_path: Path) -> None:
     for part in ("examples", "studies/phase4"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl"))
     (tmp_path / "mine.py").write_text(mine())
+    tuned = tmp_path / "examples" / "finetune.py"
+    tuned.write_text(tuned.read_text().replace("BASE_STEPS = 300", "BASE_STEPS = 3"))
     for kind, block in blocks(page):
         if kind == "python" and not block.startswith("# mine.py"):
             done = run(["-c", block], tmp_path)

@@ -9,11 +9,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from forked import Program
 
 from lrtune.errors import LrtuneError
 from lrtune.records.jsonl import read_records
@@ -45,32 +49,16 @@ def environment() -> dict[str, str]:
 
 def start(
     out: Path, trainer: str = "fast", *, script: str = "scene.py", limit: int | None = None, **settings: Any
-) -> "subprocess.Popen[str]":
+) -> Program:
     """Start a search; `limit` is the largest file it may write, in bytes."""
-    arguments = [sys.executable, str(HERE / script), str(out), json.dumps({"trainer": trainer, **settings})]
-
-    def restrict() -> None:
-        import resource
-
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.Popen(
-        arguments,
-        env=environment(),
-        cwd=HERE,
-        preexec_fn=restrict,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    words = [str(HERE / script), str(out), json.dumps({"trainer": trainer, **settings})]
+    return Program(words, HERE, environment(), limit)
 
 
-def finish(search: "subprocess.Popen[str]", timeout: float = 120) -> tuple[int, str]:
+def finish(search: Program, timeout: float = 120) -> tuple[int, str]:
     """Wait for the end; exit code and what it said."""
-    out, err = search.communicate(timeout=timeout)
-    return search.returncode, out + err
+    code, out, err = search.communicate(timeout)
+    return code, out + err
 
 
 def until(condition: Callable[[], Any], seconds: float = 30, what: str = "it") -> Any:
@@ -80,7 +68,7 @@ def until(condition: Callable[[], Any], seconds: float = 30, what: str = "it") -
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
@@ -107,6 +95,17 @@ def essence(found: Iterable[TrialRecord]) -> list[str]:
         data = {name: value for name, value in asdict(record).items() if name not in _INCIDENTAL}
         rows.append(json.dumps(data, sort_keys=True))
     return sorted(rows)
+
+
+@cache
+def untouched() -> list[str]:
+    """What a search leaves to which nothing is done."""
+    with tempfile.TemporaryDirectory() as folder:
+        code, said = finish(start(Path(folder, "run")))
+        assert code == 0, said
+        found = records(Path(folder, "run"))
+    assert len(found) == 21
+    return essence(found)
 
 
 def workers_of(parent: int) -> list[int]:

@@ -17,17 +17,7 @@ from lrtune.search.workers.storage import open_engine, sqlite_url
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    out = tmp_path_factory.mktemp("untouched") / "run"
-    code, said = scene.finish(scene.start(out))
-    assert code == 0, said
-    found = scene.records(out)
-    assert len(found) == 21
-    return scene.essence(found)
-
-
-def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched_one(untouched, tmp_path: Path):
+def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched_one(tmp_path: Path):
     out, dice = tmp_path / "run", random.Random(1)
     search = scene.start(out)
     for wanted, victims in ((2, "worker"), (6, "parent"), (12, "both")):
@@ -42,7 +32,7 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
             search = scene.start(out)
     code, said = scene.finish(search)
     assert code == 0, said
-    assert scene.essence(scene.records(out)) == untouched
+    assert scene.essence(scene.records(out)) == scene.untouched()
 
 
 def test_a_search_killed_during_its_check_of_early_ends_ends_as_an_untouched_one(tmp_path: Path):

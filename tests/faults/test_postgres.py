@@ -14,15 +14,7 @@ from lrtune.search.workers.storage import open_engine
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    out = tmp_path_factory.mktemp("untouched") / "run"
-    code, said = scene.finish(scene.start(out))
-    assert code == 0, said
-    return scene.essence(scene.records(out))
-
-
-def test_a_restart_and_cut_connections_lose_nothing(postgres, untouched, tmp_path: Path):
+def test_a_restart_and_cut_connections_lose_nothing(postgres, tmp_path: Path):
     out = tmp_path / "run"
     search = scene.start(out, storage=postgres.url, workers=4)
     scene.until(lambda: len(scene.records(out)) >= 3, 60, "a few records")
@@ -31,14 +23,14 @@ def test_a_restart_and_cut_connections_lose_nothing(postgres, untouched, tmp_pat
     postgres.control("restart", "-m", "immediate")
     code, said = scene.finish(search)
     assert code == 0, said
-    assert scene.essence(scene.records(out)) == untouched
+    assert scene.essence(scene.records(out)) == scene.untouched()
     assert "s3cret-word" not in said
     for path in out.rglob("*"):
         assert not path.is_file() or b"s3cret-word" not in path.read_bytes(), path
     assert "s3cret" not in str(postgres.sql("SELECT spec FROM lrtune_studies"))
 
 
-def test_a_failover_is_waited_out_like_a_restart(postgres, untouched, tmp_path: Path):
+def test_a_failover_is_waited_out_like_a_restart(postgres, tmp_path: Path):
     """The server that the connections lead to is read-only for some seconds; then new connections may write."""
     out = tmp_path / "run"
     search = scene.start(out, storage=postgres.url, workers=2, study={"name": "failover"})
@@ -53,7 +45,7 @@ def test_a_failover_is_waited_out_like_a_restart(postgres, untouched, tmp_path: 
         postgres.sql("ALTER DATABASE lrtune RESET default_transaction_read_only", "postgres")
     code, said = scene.finish(search)
     assert code == 0, said
-    assert scene.essence(scene.records(out)) == untouched
+    assert scene.essence(scene.records(out)) == scene.untouched()
 
 
 def test_workers_join_from_a_second_terminal(postgres, tmp_path: Path):
