@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,11 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(module: str) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(module: str) -> list[tuple[str, bool]]:
     """(what is imported, whether inside a function or for type checking only) of one module, as dotted names."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    yield from _imports(tree, module, lazy=False)
+    return list(_imports(tree, module, lazy=False))
 
 
 def _imports(node: ast.AST, module: str, lazy: bool) -> Iterator[tuple[str, bool]]:
