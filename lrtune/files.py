@@ -9,11 +9,17 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Name = str | os.PathLike[str]
 
 _TEMPORARY = ".lrtune-tmp"
 MIB = 2**20
+Writes = Callable[[io.BufferedWriter], object]
 
 
 def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = None, most: int | None = None) -> int:
@@ -90,11 +96,12 @@ def _size(count: int) -> str:
     return f"{count // MIB:,} MiB" if count >= MIB else f"{count:,} bytes"
 
 
-def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> None:
+def write_whole(path: Name, content: str | bytes | Writes, *, follow: bool = False, private: bool = False) -> None:
     """Write a file atomically: a reader sees the old content or the new one, never a part.
 
-    The mode of an existing file is kept. A link is replaced; `follow` writes to its target instead. Use `follow` only
-    for paths that the user named, never in a run folder.
+    `content` may be a function that writes it. The mode of an existing file is kept, unless others may not read it
+    (`private`). A link is replaced; `follow` writes to its target instead. Use `follow` only for paths that the user
+    named, never in a run folder.
 
     Raises:
         OSError: the disk is full, the folder is read-only, `path` is a device or a pipe. The error names `path`; the
@@ -103,20 +110,22 @@ def write_whole(path: Name, content: str | bytes, *, follow: bool = False) -> No
     import contextlib
 
     target = os.path.realpath(path) if follow else os.fspath(path)
-    data = content.encode() if isinstance(content, str) else content
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}{_TEMPORARY}")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o666)
         with os.fdopen(handle, "wb") as file:
             _lock(handle)
-            file.write(data)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(handle)
             with contextlib.suppress(FileNotFoundError):
                 former = os.lstat(target).st_mode
                 if stat.S_ISREG(former):
-                    os.fchmod(handle, stat.S_IMODE(former))
+                    os.fchmod(handle, 0o600 if private else stat.S_IMODE(former))
                 elif not stat.S_ISLNK(former) and not stat.S_ISDIR(former):
                     raise OSError(errno.EINVAL, "not a regular file", target)
             os.replace(temporary, target)
@@ -150,6 +159,19 @@ def _lock(handle: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def cache_folder() -> "Path":
+    """The folder for reproducible files: ``$LRTUNE_CACHE``, or the user's cache folder."""
+    from pathlib import Path
+
+    if named := os.environ.get("LRTUNE_CACHE"):
+        return Path(named).expanduser()
+    with contextlib.suppress(ImportError):
+        import platformdirs
+
+        return platformdirs.user_cache_path("lrtune")
+    return Path.home() / ".cache" / "lrtune"
 
 
 def make_private(path: Name) -> None:

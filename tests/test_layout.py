@@ -104,8 +104,9 @@ STDLIB_ONLY = [
     "search.pruning.verdict",
     "search.pruning.beaten",
 ]
-# Libraries that read or write one format, imported inside the function that does so.
+# Libraries for one format or one place, imported inside the function that needs them.
 FORMATS = {
+    "lrtune.files": {"platformdirs"},
     "lrtune.study.toml": {"tomli_w"},
     "lrtune.rule.export": {"tomli_w"},
 }
@@ -117,7 +118,7 @@ MAY_IMPORT_OPTUNA = {
     "lrtune.search.pruning.pruner",
     "lrtune.records.storages",
 }
-BITNET_MAY_IMPORT = {"lrtune.trainer", "lrtune.fields", "lrtune.diversity"}
+BITNET_MAY_IMPORT = {"lrtune.trainer", "lrtune.fields", "lrtune.files", "lrtune.diversity"}
 
 
 def package(module: str) -> str:

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitnet.cache import CACHE_VARIABLE, cache_folder, write_whole
 from bitnet.data.tokens import SCHEMA, Tokens, batch, check_length, decode, load_tokens, validation_contexts
 from bitnet.settings.options import Options
+from lrtune.files import cache_folder, write_whole
 from lrtune.trainer import InputError
 
 __all__ = [
@@ -85,7 +85,7 @@ def prepare_tokens(
         return _find_or_build(root, source, settings, tokenizer, vocabulary, progress)
     except OSError as error:
         raise InputError(
-            f"cache: cannot write tokens to {root}: {error.strerror or error}; set {CACHE_VARIABLE} to another folder"
+            f"cache: cannot write tokens to {root}: {error.strerror or error}; set LRTUNE_CACHE to another folder"
         ) from error
 
 
@@ -126,7 +126,7 @@ def _find_or_build(
             _progress_display(source.name, progress) as tell,
         ):
             folder = _build(root, Path(work), source, settings, tokenizer, vocabulary, tell)
-        write_whole(index, lambda file: file.write(folder.name.encode()))
+        write_whole(index, folder.name)
     return folder
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bitnet.cache import cache_folder
+from lrtune.files import cache_folder
 
 
 def describe() -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitnet.cache import cache_folder, write_whole
+from lrtune.files import cache_folder, write_whole
 
 _SCHEMA = 1
 _in_this_process: dict[str, dict[str, float]] = {}
@@ -60,11 +60,10 @@ def _keep(name: str, asked: str, answer: dict[str, float]) -> dict[str, float] |
     """Store the answer, or return the one that another process stored first; None if the disk fails."""
     text = json.dumps({"question": json.loads(asked), "answer": answer}, indent=1) + "\n"
     try:
-        with contextlib.suppress(OSError):  # this file system has no links
-            write_whole(_path(name), lambda file: file.write(text.encode()), first=True)
-        first = _on_disk(name, asked)
-        if first is None:
-            write_whole(_path(name), lambda file: file.write(text.encode()))
-        return first or answer
+        path = _path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _on_disk(name, asked) is None:
+            write_whole(path, text)
+        return _on_disk(name, asked) or answer
     except (OSError, RuntimeError):  # a read-only disk; no home folder
         return None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bitnet.cache import is_private, private_folder, write_whole
+from lrtune.files import cache_folder, is_private, make_private, write_whole
 from lrtune.trainer import InputError
 
 _log = logging.getLogger("bitnet")
@@ -161,14 +161,16 @@ def _built(compiler: str, options: tuple[str, ...], name: str) -> ctypes.CDLL:
     """Path of the library; compile it unless the cache has a valid copy that this user owns."""
     with tempfile.TemporaryDirectory() as own:
         with contextlib.suppress(OSError):
-            path = private_folder("kernels") / name
+            path = cache_folder() / "kernels" / name
+            make_private(path.parent)
             if is_private(path) and path.with_suffix(".sha256").read_text() == _sha256(path):
                 return ctypes.CDLL(str(path))
         _compile(compiler, options, Path(own) / name)
         with contextlib.suppress(OSError):
-            path = private_folder("kernels") / name
-            write_whole(path, lambda file: file.write((Path(own) / name).read_bytes()))
-            write_whole(path.with_suffix(".sha256"), lambda file: file.write(_sha256(path).encode()))
+            path = cache_folder() / "kernels" / name
+            make_private(path.parent)
+            write_whole(path, (Path(own) / name).read_bytes(), private=True)
+            write_whole(path.with_suffix(".sha256"), _sha256(path))
         return ctypes.CDLL(str(Path(own) / name))
 
 

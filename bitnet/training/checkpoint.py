@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from bitnet.cache import write_whole
 from bitnet.settings.config import ModelConfig
 from bitnet.training.population import Member, Population, State
+from lrtune.files import write_whole
 from lrtune.trainer import Trial
 
 _log = logging.getLogger("bitnet")

@@ -81,7 +81,7 @@ def _trainers() -> Iterator[Line]:
 
 
 def _cache() -> Line:
-    from lrtune.report.library import cache_folder
+    from lrtune.files import cache_folder
 
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0

@@ -2,12 +2,10 @@
 
 import contextlib
 import importlib.metadata
-import os
-from pathlib import Path
 from typing import Any
 
 from lrtune.extras import import_extra
-from lrtune.files import is_private, make_private, read_text, write_whole
+from lrtune.files import cache_folder, is_private, make_private, read_text, write_whole
 
 
 def vl_convert() -> Any:
@@ -29,16 +27,5 @@ def vega_script() -> str:
     script = str(converter.javascript_bundle()).replace("</script", "<\\/script")
     with contextlib.suppress(OSError):
         make_private(kept.parent)
-        write_whole(kept, script)
+        write_whole(kept, script, private=True)
     return script
-
-
-def cache_folder() -> Path:
-    """The cache folder: ``$LRTUNE_CACHE``, or the user's cache folder."""
-    if named := os.environ.get("LRTUNE_CACHE"):
-        return Path(named).expanduser()
-    with contextlib.suppress(ImportError):
-        import platformdirs
-
-        return platformdirs.user_cache_path("lrtune")
-    return Path.home() / ".cache" / "lrtune"
