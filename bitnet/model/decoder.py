@@ -21,6 +21,7 @@ from bitnet.settings.parametrization import Factors
 from bitnet.ternary.arithmetic import Arithmetic
 from bitnet.ternary.plain import rotations
 from bitnet.ternary.quantize import bit_linear, matmul, rms_norm
+from bitnet.ternary.reference import How
 
 
 class BitLinear(nn.Module):
@@ -96,9 +97,10 @@ def hidden_states(
     sequences, length = tokens.shape[1:]
     x = embed(parameters["embedding"], tokens.expand(members, -1, -1).reshape(members, -1))
     turns = rotations(length, config.head_size, x.device, x.dtype)
+    how = How(sequences, config.ffn, gradient, arithmetic.product)
     for layer in range(config.depth):
-        qkv, out, up, down = (parameters[f"{layer}.{name}"] for name in ("qkv", "out", "up", "down"))
-        x = arithmetic.layer(x, qkv, out, up, down, turns, sequences, config.ffn, gradient, arithmetic.product)
+        weights = [parameters[f"{layer}.{name}"] for name in ("qkv", "out", "up", "down")]
+        x = arithmetic.layer(x, weights, turns, how)
     return rms_norm(x)
 
 

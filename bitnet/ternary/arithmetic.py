@@ -5,22 +5,21 @@ All give the same values and gradients up to float rounding; `bitnet.ternary.ref
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from bitnet.settings.config import Ffn, Gradient
 from bitnet.ternary import fused, kernels, plain, reference, tiles
 from bitnet.ternary.digits import Digits
 from bitnet.ternary.floats import Floats
-from bitnet.ternary.quantize import Product
+from bitnet.ternary.reference import How, Product
 
-Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, Ffn, Gradient, Product], Tensor]
-"""One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, rotations from `plain.rotations`, B, kind
-of FFN, precision of the gradients, method of the forward products) → (K, N, D)."""
+Layer = Callable[[Tensor, Sequence[Tensor], Tensor, How], Tensor]
+"""One layer: (x (K, N, D), weights qkv, out, up, down (K, G, O, I) each, rotations from `plain.rotations`, how to
+compute it) → (K, N, D)."""
 
 CrossEntropy = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """(Scores (K, n, V), which may be overwritten, targets (K, n), smoothing (K,) or None) → the gradient of the

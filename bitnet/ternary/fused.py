@@ -7,19 +7,18 @@ Legend of shapes as in `bitnet.model.decoder`.
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from bitnet.settings.config import Ffn, Gradient
+from bitnet.settings.config import Gradient
 from bitnet.ternary import tiles
 from bitnet.ternary.kernels import run
 from bitnet.ternary.plain import feed_forward
-from bitnet.ternary.quantize import Product
-from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR, How
 
 _TILE = 2**19  # size of a tile; all its forms together fit a core's cache of about 2 MB
 _MOST_TOKENS = 2**16  # 128 · 127 · tokens stays below 2³¹
@@ -149,27 +148,15 @@ class Fused:
     product: IntegerProduct
     backward: Callable[[Gradient, int], Backward]  # from the requested precision and the hidden size
 
-    def __call__(
-        self,
-        x: Tensor,
-        qkv: Tensor,
-        out: Tensor,
-        up: Tensor,
-        down: Tensor,
-        turns: Tensor,
-        sequences: int,
-        ffn: Ffn,
-        gradient: Gradient,
-        product: Product = "float",
-    ) -> Tensor:
-        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`, and with it `product`."""
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How) -> Tensor:
+        """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`, and with it `how.product`."""
         if x.shape[1] > _MOST_TOKENS:
-            return tiles.layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, product)
-        by = self.backward(gradient, x.shape[2])
-        x = _each(lambda a, b, c: _Attend.apply(a, b, c, turns, sequences, self.product, by), x, qkv, out)
-        if ffn == "squared-relu":
+            return tiles.layer(x, weights, turns, how)
+        (qkv, out, up, down), by = weights, self.backward(how.gradient, x.shape[2])
+        x = _each(lambda a, b, c: _Attend.apply(a, b, c, turns, how.sequences, self.product, by), x, qkv, out)
+        if how.ffn == "squared-relu":
             return _each(lambda a, b, c: _Ffn.apply(a, b, c, self.product, by), x, up, down)
-        return feed_forward(x, up, down, ffn, gradient, product)
+        return feed_forward(x, up, down, how)
 
 
 def cross_entropy(scores: Tensor, targets: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:

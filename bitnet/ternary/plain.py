@@ -4,13 +4,15 @@ Legend of shapes as in `bitnet.model.decoder`.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bitnet.settings.config import Ffn, Gradient
-from bitnet.ternary.quantize import Product, bit_linear
+from bitnet.settings.config import Ffn
+from bitnet.ternary.quantize import bit_linear
+from bitnet.ternary.reference import How
 
 
 @functools.lru_cache(maxsize=8)
@@ -52,48 +54,26 @@ def attention(qkv: Tensor, turns: Tensor, *, low: bool = False, turned: Any = tu
     return mixed.transpose(1, 2).to(qkv.dtype)
 
 
-def layer(
-    x: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    up: Tensor,
-    down: Tensor,
-    turns: Tensor,
-    sequences: int,
-    ffn: Ffn,
-    gradient: Gradient,
-    product: Product = "float",
-    turned: Any = turned_as_complex,
-) -> Tensor:
+def layer(x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How, *, turned: Any = turned_as_complex) -> Tensor:
     """See `bitnet.ternary.arithmetic.Layer`; on a GPU, ``low`` also computes attention in bfloat16."""
+    qkv, out, up, down = weights
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
-    mixing = bit_linear(x, qkv, gradient=gradient, product=product)
-    mixing = mixing.view(members * sequences, -1, 3, width // head_size, head_size)
-    mixed = attention(mixing, turns, low=gradient == "low" and x.is_cuda, turned=turned)
-    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient, product=product)
-    return feed_forward(x, up, down, ffn, gradient, product)
+    mixing = bit_linear(x, qkv, gradient=how.gradient, product=how.product)
+    mixing = mixing.view(members * how.sequences, -1, 3, width // head_size, head_size)
+    mixed = attention(mixing, turns, low=how.gradient == "low" and x.is_cuda, turned=turned)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=how.gradient, product=how.product)
+    return feed_forward(x, up, down, how)
 
 
-def layer_as_real(
-    x: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    up: Tensor,
-    down: Tensor,
-    turns: Tensor,
-    sequences: int,
-    ffn: Ffn,
-    gradient: Gradient,
-    product: Product = "float",
-) -> Tensor:
+def layer_as_real(x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How) -> Tensor:
     """`layer` with real numbers only, for compilers."""
-    return layer(x, qkv, out, up, down, turns, sequences, ffn, gradient, product, turned_as_real)
+    return layer(x, weights, turns, how, turned=turned_as_real)
 
 
-def feed_forward(x: Tensor, up: Tensor, down: Tensor, ffn: Ffn, gradient: Gradient, product: Product) -> Tensor:
+def feed_forward(x: Tensor, up: Tensor, down: Tensor, how: How) -> Tensor:
     """x + BitLinear(activation(BitLinear(x)))."""
-    hidden = activation(bit_linear(x, up, gradient=gradient, product=product), ffn)
-    return x + bit_linear(hidden, down, gradient=gradient, product=product)
+    hidden = activation(bit_linear(x, up, gradient=how.gradient, product=how.product), how.ffn)
+    return x + bit_linear(hidden, down, gradient=how.gradient, product=how.product)
 
 
 def activation(up: Tensor, ffn: Ffn) -> Tensor:

@@ -17,15 +17,13 @@ Shapes: K members (models in one batch), N tokens, I inputs, O outputs, G weight
 (query, key and value; gate and up), each with its own scale.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitnet.settings.config import Gradient
-from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
-
-Product = Literal["int8", "bf16", "float"]
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR, Product
 
 
 class Quantized(NamedTuple):

@@ -6,6 +6,8 @@ faster; tests compare their values and gradients with this one in float64.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +16,17 @@ from bitnet.settings.config import Ffn, Gradient
 
 NORM_EPS = 1e-6
 SCALE_FLOOR = 1e-5
+Product = Literal["int8", "bf16", "float"]
+
+
+class How(NamedTuple):
+    """How to compute a layer: sequences of the batch, kind of FFN, precision of the gradients, method of the forward
+    products."""
+
+    sequences: int
+    ffn: Ffn
+    gradient: Gradient
+    product: Product = "float"
 
 
 def bit_linear(x: Tensor, w: Tensor) -> Tensor:
@@ -36,29 +49,16 @@ def attention(qkv: Tensor, turns: Tensor) -> Tensor:
     return torch.einsum("bhqk,bkhd->bqhd", scores.masked_fill(later, -math.inf).softmax(-1), v)
 
 
-def layer(
-    x: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    up: Tensor,
-    down: Tensor,
-    turns: Tensor,
-    sequences: int,
-    ffn: Ffn,
-    gradient: Gradient,
-    product: str = "float",
-) -> Tensor:
+def layer(x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How) -> Tensor:
     """See `bitnet.ternary.arithmetic.Layer`; products and gradients are always in the precision of x."""
-    return torch.stack([_layer(x[k], qkv[k], out[k], up[k], down[k], turns, sequences, ffn) for k in range(len(x))])
+    return torch.stack([_layer(x[k], [w[k] for w in weights], turns, how) for k in range(len(x))])
 
 
-def _layer(
-    x: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, turns: Tensor, sequences: int, ffn: Ffn
-) -> Tensor:
-    size = 2 * turns.shape[3]
-    heads = torch.stack([bit_linear(x, w).view(sequences, -1, x.shape[1] // size, size) for w in qkv], dim=2)
+def _layer(x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How) -> Tensor:
+    (qkv, out, up, down), size = weights, 2 * turns.shape[3]
+    heads = torch.stack([bit_linear(x, w).view(how.sequences, -1, x.shape[1] // size, size) for w in qkv], dim=2)
     x = x + bit_linear(attention(heads, turns).reshape(x.shape), out[0])
-    if ffn == "squared-relu":
+    if how.ffn == "squared-relu":
         hidden = bit_linear(x, up[0]).relu().square()
     else:
         hidden = torch.nn.functional.silu(bit_linear(x, up[0])) * bit_linear(x, up[1])

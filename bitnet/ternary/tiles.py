@@ -8,39 +8,30 @@ results equal those of `plain` up to float rounding.
 Legend of shapes as in `bitnet.model.decoder`; r is 1 / root mean square, s a scale of quantisation.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bitnet.settings.config import Ffn, Gradient
+from bitnet.settings.config import Gradient
 from bitnet.ternary.plain import feed_forward
-from bitnet.ternary.quantize import Product, bit_linear, integer_product, stored_as
-from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR
+from bitnet.ternary.quantize import bit_linear, integer_product, stored_as
+from bitnet.ternary.reference import NORM_EPS, SCALE_FLOOR, How, Product
 
 _TILE = 2**18  # numbers in one tile of the widest array: 1 MB in float32, half of a core's cache
 
 
-def layer(
-    x: Tensor,
-    qkv: Tensor,
-    out: Tensor,
-    up: Tensor,
-    down: Tensor,
-    turns: Tensor,
-    sequences: int,
-    ffn: Ffn,
-    gradient: Gradient,
-    product: Product = "float",
-) -> Tensor:
+def layer(x: Tensor, weights: Sequence[Tensor], turns: Tensor, how: How) -> Tensor:
     """See `bitnet.ternary.arithmetic.Layer`. SwiGLU uses `bitnet.ternary.plain`."""
+    qkv, out, up, down = weights
     members, width, head_size = x.shape[0], x.shape[2], 2 * turns.shape[3]
-    mixing = bit_linear(x, qkv, gradient=gradient, product=product)
-    mixed = attention(mixing.view(members * sequences, -1, 3, width // head_size, head_size), turns)
-    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=gradient, product=product)
-    if ffn == "squared-relu":
-        return squared_relu_ffn(x, up, down, gradient=gradient, product=product)
-    return feed_forward(x, up, down, ffn, gradient, product)
+    mixing = bit_linear(x, qkv, gradient=how.gradient, product=how.product)
+    mixed = attention(mixing.view(members * how.sequences, -1, 3, width // head_size, head_size), turns)
+    x = x + bit_linear(mixed.reshape(members, -1, width), out, gradient=how.gradient, product=how.product)
+    if how.ffn == "squared-relu":
+        return squared_relu_ffn(x, up, down, gradient=how.gradient, product=how.product)
+    return feed_forward(x, up, down, how)
 
 
 def squared_relu_ffn(

@@ -8,9 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from bitnet.settings.config import Gradient  # noqa: E402
 from bitnet.ternary import arithmetic, digits, fused, kernels  # noqa: E402
 from bitnet.ternary.arithmetic import AVX2_KERNELS, DEVICE, INT8_KERNELS, KERNELS, REFERENCE, TILES, Arithmetic  # noqa: E402
 from bitnet.ternary.plain import rotations  # noqa: E402
+from bitnet.ternary.reference import How  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +34,14 @@ def tensors(dtype: Any) -> list[Any]:
     return [tensor.to(dtype).requires_grad_(i < 5) for i, tensor in enumerate(made)]
 
 
-def layer(parts: list[Any], gradient: str = "fp32", way: Arithmetic = KERNELS) -> Any:
+def layer(parts: list[Any], gradient: Gradient = "fp32", way: Arithmetic = KERNELS) -> Any:
     turns = rotations(LENGTH, SIZE, torch.device("cpu"), parts[0].dtype)
-    return way.layer(*parts, turns, SEQUENCES, "squared-relu", gradient)  # type: ignore[call-arg]
+    return way.layer(parts[0], parts[1:], turns, How(SEQUENCES, "squared-relu", gradient))
 
 
-def value_and_gradients(dtype: Any, gradient: str = "fp32", size: float = 1.0, way: Arithmetic = KERNELS) -> list[Any]:
+def value_and_gradients(
+    dtype: Any, gradient: Gradient = "fp32", size: float = 1.0, way: Arithmetic = KERNELS
+) -> list[Any]:
     *parts, weights = tensors(dtype)
     y = layer(parts, gradient, way)
     return [y.detach(), *torch.autograd.grad((size * y * weights).sum(), parts)]
@@ -75,8 +79,8 @@ def test_every_form_is_the_reference(way: Arithmetic, ffn: Any, product: Any) ->
     parts[3] = normal_up(ffn, torch.float64)
     low = [part.detach().float().requires_grad_() for part in parts]
     turns = [rotations(LENGTH, SIZE, torch.device("cpu"), each[0].dtype) for each in (parts, low)]
-    wanted = REFERENCE.layer(*parts, turns[0], SEQUENCES, ffn, "fp32")  # type: ignore[call-arg]
-    got = way.layer(*low, turns[1], SEQUENCES, ffn, "fp32", product)  # type: ignore[call-arg]
+    wanted = REFERENCE.layer(parts[0], parts[1:], turns[0], How(SEQUENCES, ffn, "fp32"))
+    got = way.layer(low[0], low[1:], turns[1], How(SEQUENCES, ffn, "fp32", product))
     assert error(got.detach(), wanted.detach()) < 1e-5
     ours, exact = (torch.autograd.grad((y * y.detach()).sum(), each) for y, each in ((got, low), (wanted, parts)))
     for a, b in zip(ours, exact, strict=True):

@@ -12,6 +12,7 @@ from bitnet.model.loss import training_loss  # noqa: E402
 from bitnet.settings.config import ModelConfig  # noqa: E402
 from bitnet.settings.schedule import Schedule  # noqa: E402
 from bitnet.ternary import arithmetic, plain, tiles  # noqa: E402
+from bitnet.ternary.reference import How  # noqa: E402
 from bitnet.training import cpu, device_steps  # noqa: E402
 from bitnet.training.population import Member, Population  # noqa: E402
 
@@ -25,7 +26,7 @@ def test_ffn_in_tiles_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tiles, "_TILE", rows)
     x, up, down = normal(2, 150, 16, seed=0), normal(2, 1, 32, 16, seed=1), normal(2, 1, 16, 32, seed=2)
     weights = normal(2, 150, 16, seed=3).detach()
-    whole = plain.feed_forward(x, up, down, "squared-relu", "fp32", "float")
+    whole = plain.feed_forward(x, up, down, How(1, "squared-relu", "fp32"))
     tiled = tiles.squared_relu_ffn(x, up, down)
     assert torch.allclose(tiled, whole, rtol=1e-12)
     grads = [torch.autograd.grad((y * weights).sum(), (x, up, down)) for y in (whole, tiled)]
