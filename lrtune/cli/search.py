@@ -27,7 +27,7 @@ from lrtune.study.study import Study
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
-    from lrtune.search.run import SearchResult
+    from lrtune.search.options import SearchResult
 
 
 _TOLD = ("learning_rate", "low", "high", "basis", "supported", "regret", "regret_90")  # of a target, in JSON

@@ -24,9 +24,8 @@ from lrtune.search.ending import FILE, Ending, StopReason
 from lrtune.search.events import Event, LawChanged, OnEvent, TrialEnded, ignore
 from lrtune.search.inert import inert_knobs
 from lrtune.search.options import SearchOptions, SearchResult
-from lrtune.search.plan import Plan, check_budget, plan, shortfall
+from lrtune.search.plan import check_budget, shortfall
 from lrtune.search.session import Session
-from lrtune.search.status import Status, status
 from lrtune.search.target import Remaining, affordable, answers, outcome, verification
 from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
@@ -38,20 +37,6 @@ from lrtune.trainer.find import trainer_of
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
 
-__all__ = [
-    "Ending",
-    "NoRule",
-    "Plan",
-    "SearchOptions",
-    "SearchResult",
-    "Status",
-    "StopReason",
-    "Task",
-    "plan",
-    "run_fixed",
-    "run_search",
-    "status",
-]
 _LAW_SHARE = 0.01  # share of a search's time for the fits of the live view
 
 

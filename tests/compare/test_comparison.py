@@ -16,7 +16,8 @@ from lrtune.compare.tables import effect_table, sections, table, to_markdown
 from lrtune.errors import InputError, RunFailedError
 from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.summary import show_sections
-from lrtune.search.run import Ending, SearchResult, StopReason
+from lrtune.search.ending import Ending, StopReason
+from lrtune.search.options import SearchResult
 from lrtune.study.study import PruningPolicy, Study
 from lrtune.study.toml import to_toml
 from lrtune.trainer.trial import Facts

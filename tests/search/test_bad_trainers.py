@@ -12,7 +12,8 @@ from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.report.findings import findings
 from lrtune.report.run import load_run
-from lrtune.search.run import run_search, status
+from lrtune.search.run import run_search
+from lrtune.search.status import status
 from lrtune.study.study import Study
 from lrtune.trainer.trial import Trial
 

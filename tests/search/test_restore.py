@@ -16,9 +16,11 @@ from lrtune.records.jsonl import read_records, to_json
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.ending import Ending
 from lrtune.search.events import Event, Note, TrialEnded
+from lrtune.search.options import SearchResult
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
-from lrtune.search.run import SearchResult, run_search, status
+from lrtune.search.run import run_search
+from lrtune.search.status import status
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
@@ -119,7 +121,7 @@ def _restored(out: Path, tasks: int, ended: int, then: Callable[[Path], None]) -
     again = queue([])
     again.restore()
     for lease in [lease for _ in range(ended) for lease in again.leases.claim("w")]:
-        again.leases.finish(lease, to_json(_record(lease.trial, seed=lease.task["seed"])))
+        again.leases.finish(lease, to_json(_record(lease.trial, seed=lease.task.seed)))
     again.collect()
     again.leases.close()
     again.trials.close()

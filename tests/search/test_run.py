@@ -15,6 +15,7 @@ import pytest
 
 from lrtune.errors import InputError, NoActiveRuleError, RunFailedError
 from lrtune.law.fit import fit_run
+from lrtune.law.no_rule import NoRule
 from lrtune.records.identity import fitted_to
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
@@ -22,8 +23,9 @@ from lrtune.rule import load_rule, recommend
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.events import Event, Note, TrialEnded
 from lrtune.search.optuna_study import Trials
-from lrtune.search.plan import shortfall
-from lrtune.search.run import NoRule, plan, run_fixed, run_search, status
+from lrtune.search.plan import plan, shortfall
+from lrtune.search.run import run_fixed, run_search
+from lrtune.search.status import status
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine
