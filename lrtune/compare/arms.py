@@ -114,12 +114,7 @@ def outcome(record: TrialRecord, policy: PruningPolicy) -> RunOutcome:
 def was_collapsed(curve: Curve, policy: PruningPolicy) -> bool:
     """Whether the verdict at some report, ignoring later stage changes, is collapsed."""
     blind = replace(curve, regime_changes=())
-    for end in range(1, len(blind.steps)):
-        diversities = None if blind.diversities is None else blind.diversities[:end]
-        part = replace(blind, steps=blind.steps[:end], losses=blind.losses[:end], diversities=diversities)
-        if verdict(part, policy).kind == "collapsed":
-            return True
-    return False
+    return any(verdict(blind.until(end), policy).kind == "collapsed" for end in range(1, len(blind.steps)))
 
 
 def gather_arms(records: Iterable[TrialRecord], policy: PruningPolicy | None = None) -> list[ArmResult]:

@@ -6,7 +6,6 @@ run's rate or above it extrapolate nothing; they were right on all these curves 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from lrtune.search.pruning.beaten import Beaten, beaten, is_at_or_above
 from lrtune.search.pruning.curve import Curve
@@ -22,7 +21,7 @@ def first_beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) ->
     """The first *beaten* verdict on a run by all its peers, which would have ended it there; None if there is none."""
     peers = list(peers)
     for count in range(1, len(curve.reports)):
-        until = _until(curve, count)
+        until = curve.until(count)
         found = beaten(until, policy, peers) if until.reports[-1].loss is not None else None
         if found is not None:
             return found
@@ -35,14 +34,3 @@ def as_numbers(found: Beaten | None) -> Mapping[str, float]:
         return {}
     numbers = {"step": float(found.step), "loss": found.loss}
     return numbers if found.peer is None else {**numbers, "peer": found.peer}
-
-
-def _until(curve: Curve, count: int) -> Curve:
-    """The curve as it was after its first reports."""
-    diversities = curve.diversities
-    return replace(
-        curve,
-        steps=curve.steps[:count],
-        losses=curve.losses[:count],
-        diversities=None if diversities is None else diversities[:count],
-    )

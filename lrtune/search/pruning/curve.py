@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lrtune.errors import InputError
@@ -92,6 +92,11 @@ class Curve:
             unigram_entropy=facts.unigram_entropy,
             learning_rate=learning_rate,
         )
+
+    def until(self, count: int) -> "Curve":
+        """The curve as it was after its first `count` reports."""
+        diversities = None if self.diversities is None else self.diversities[:count]
+        return replace(self, steps=self.steps[:count], losses=self.losses[:count], diversities=diversities)
 
     @cached_property
     def reports(self) -> tuple["Point", ...]:

@@ -25,7 +25,7 @@ import contextlib
 import json
 import weakref
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.pruners import BasePruner
@@ -147,13 +147,10 @@ class CollapsePruner(BasePruner):
         diversities = trial.user_attrs.get(_DIVERSITY)
         diversities = diversities if isinstance(diversities, dict) else None  # else it is the user's own attribute
         rate = trial.params.get("learning_rate")
-        return Curve(
+        return replace(
+            self._empty,
             steps=list(reports),
             losses=list(reports.values()),
             diversities=[diversities.get(str(step)) for step in reports] if diversities else None,
-            planned_steps=self._empty.planned_steps,
-            vocabulary_size=self._empty.vocabulary_size,
-            unigram_entropy=self._empty.unigram_entropy,
-            regime_changes=self._empty.regime_changes,
             learning_rate=float(rate) if isinstance(rate, int | float) else None,
         )

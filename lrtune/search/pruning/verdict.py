@@ -132,7 +132,8 @@ def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     window = _low_since(curve, policy)
     where = f"{share} since step {window[0].step}"
     if entropy is not None:
-        where += f", loss {loss:.2f} {_against(loss, entropy)} the unigram entropy {entropy:.2f}"
+        against = "above" if loss > entropy * (1 + AT_UNIGRAM) else "at"
+        where += f", loss {loss:.2f} {against} the unigram entropy {entropy:.2f}"
     reprieve = _reprieve(curve, policy, window)
     if reprieve:
         return Verdict("suspect", f"{where}; {reprieve}", phase)
@@ -140,10 +141,6 @@ def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     if entropy is not None and window[0].loss is not None and loss < window[0].loss * (1 - AT_UNIGRAM):
         flat += f", loss falls too slowly to get below it by step {curve.planned_steps}"
     return Verdict("collapsed", f"{where}, {flat}", "collapsed")
-
-
-def _against(loss: float, entropy: float) -> str:
-    return "above" if loss > entropy * (1 + AT_UNIGRAM) else "at"
 
 
 def _low_since(curve: Curve, policy: PruningPolicy) -> list[Point]:
@@ -173,7 +170,7 @@ def _reprieve(curve: Curve, policy: PruningPolicy, window: list[Point]) -> str:
     if span < least * (1 - 1e-9):
         return f"low for {span} of {math.ceil(least)} steps"
     recent = _recent(curve, policy, window)
-    if _rises([(point.step, point.diversity or 0.0) for point in recent], policy.floor * _FLAT):
+    if _rises([point.diversity or 0.0 for point in recent], policy.floor * _FLAT):
         return f"diversity rises, {recent[0].diversity:.3f} → {last.diversity:.3f}"
     return _falling(curve, recent)
 
@@ -185,10 +182,9 @@ def _recent(curve: Curve, policy: PruningPolicy, window: list[Point]) -> list[Po
     return window[-count:]
 
 
-def _rises(points: Sequence[tuple[float, float]], least: float) -> bool:
+def _rises(values: Sequence[float], least: float) -> bool:
     """Whether the median of the later half exceeds that of the earlier half by more than `least`."""
-    half = max(1, len(points) // 2)
-    values = [value for _, value in points]
+    half = max(1, len(values) // 2)
     return median(values[-half:]) - median(values[:half]) > least
 
 
