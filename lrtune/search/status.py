@@ -82,12 +82,13 @@ class Status:
     def problems(self) -> list[str]:
         """The differences between records and storage, one line each."""
         lines = [f"records.jsonl, line {number}: {why}" for number, why in self.bad_lines]
-        for name, what in (("missing", "in the storage only"), ("unknown", "in records.jsonl only")):
-            numbers = getattr(self, name)
+        for numbers, what in (
+            (self.missing, "in the storage only"),
+            (self.unknown, "in records.jsonl only"),
+            (self.changed, "differ from the storage"),
+        ):
             if numbers:
                 lines.append(f"{len(numbers)} records {what}: trials {_some(numbers)}")
-        if self.changed:
-            lines.append(f"{len(self.changed)} records differ from the storage: trials {_some(self.changed)}")
         if self.why_no_storage:
             lines.append(f"cannot check the records: {self.why_no_storage}")
         elif not lines:
@@ -116,79 +117,54 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
     searching = is_writable and not folder.try_lock()
     try:
         file = folder.read()
-        url, why = _url(run, storage)
-        stored = None if url is None else _stored(url, study.name)
-        if url is not None and stored is None:
-            why = f"{redact(url)} has no study named {study.name!r}"
-        file_status = Status(
+        found = Status(
             out=run,
             study=study,
             records={record.trial: record for record in file.records},
             bad_lines=tuple(file.bad_lines),
             searching=searching,
-            why_no_storage=why,
         )
-        if url is None or stored is None:
-            return file_status
-        checked = _check(file_status, stored, redact(url))
-        if checked.is_whole or searching or not repair or not is_writable:
-            return checked
-        folder.project(checked.records.values(), file)
-        return replace(checked, repaired=True)
+        if storage is not None:
+            found = _compared(found, normalise(storage))
+        elif (run / "study.db").is_file():
+            found = _compared(found, sqlite_url(run))
+        else:
+            return replace(found, why_no_storage="the storage is not in this folder; give its URL with --storage")
+        if not found.storage or found.is_whole or searching or not repair or not is_writable:
+            return found
+        folder.project(found.records.values(), file)
+        return replace(found, repaired=True)
     finally:
         folder.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """A study's trials in a storage."""
-
-    records: Mapping[int, TrialRecord]
-    waiting: int
-    running: int
-
-
-def _check(file_status: Status, stored: _Stored, url: str) -> Status:
+def _compared(found: Status, url: str) -> Status:
     """The status of records.jsonl compared with the storage, whose records replace those of the file."""
-    file, storage = file_status.records, stored.records
-    return replace(
-        file_status,
-        records=dict(sorted({**file, **storage}.items())),
-        waiting=stored.waiting,
-        running=stored.running,
-        missing=tuple(sorted(storage.keys() - file.keys())),
-        changed=tuple(sorted(n for n in storage.keys() & file.keys() if storage[n] != file[n])),
-        unknown=tuple(sorted(file.keys() - storage.keys())),
-        storage=url,
-    )
-
-
-def _stored(url: str, name: str) -> _Stored | None:
-    """A study's trials in a storage; None if the storage lacks the study."""
+    name, file = found.study.name, found.records
     leases = Leases(open_to_read(url), name)
     try:
         if leases.spec() is None:
-            return None
-        records = {}
+            return replace(found, why_no_storage=f"{redact(url)} has no study named {name!r}")
+        stored = {}
         for number, result in leases.ended():
             with contextlib.suppress(InputError):  # the next search fails this trial
-                records[number] = from_json(result)
-        return _Stored(records=records, waiting=len(leases.waiting()), running=len(leases.running()))
+                stored[number] = from_json(result)
+        return replace(
+            found,
+            records=dict(sorted({**file, **stored}.items())),
+            waiting=len(leases.waiting()),
+            running=len(leases.running()),
+            missing=tuple(sorted(stored.keys() - file.keys())),
+            changed=tuple(sorted(n for n in stored.keys() & file.keys() if stored[n] != file[n])),
+            unknown=tuple(sorted(file.keys() - stored.keys())),
+            storage=redact(url),
+        )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"storage: cannot read study {name!r} in {redact(url)}: {error!s:.200}") from None
     except RunFailedError as error:
         raise InputError(str(error)) from None
     finally:
         leases.close()
-
-
-def _url(run: Path, storage: str | None) -> tuple[str | None, str]:
-    """The storage's URL, or None and the reason."""
-    if storage is not None:
-        return normalise(storage), ""
-    if (run / "study.db").is_file():
-        return sqlite_url(run), ""
-    return None, "the storage is not in this folder; give its URL with --storage"
 
 
 def _some(numbers: tuple[int, ...]) -> str:
