@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrtune.errors import plain, redact
+from lrtune.search.workers.engine import Engine
 from lrtune.search.workers.machine import shares
 from lrtune.search.workers.worker import Worker, WorkerSpec
 
@@ -40,7 +41,7 @@ class _Member:
         self.has_left.set()
 
 
-class InlineEngine:
+class InlineEngine(Engine):
     """See `lrtune.search.workers.engine.Engine`."""
 
     count = 1
@@ -56,7 +57,6 @@ class InlineEngine:
         self._member = _Member(self.spec)
 
     def replace_dead(self) -> list[tuple[str, str]]:
-        """See `Engine`."""
         member = self._member
         if member is None or not member.has_left.is_set():
             return []
@@ -65,33 +65,27 @@ class InlineEngine:
         return [(f":{member.spec.token}", member.how)]
 
     def end(self, owner: str) -> None:
-        """See `Engine`."""
         if self._member is not None and owner.endswith(f":{self._member.spec.token}"):
             self._member.give_up()
 
     def ask_to_stop(self) -> None:
-        """See `Engine`."""
         self._is_stopping = True
         if self._member is not None:
             self._member.stop.set()
 
     def wait(self, seconds: float) -> bool:
-        """See `Engine`."""
         return self._member is None or self._member.has_left.wait(seconds)
 
     def kill(self) -> None:
-        """See `Engine`."""
         self.ask_to_stop()
         if self._member is not None and self._member.worker is not None:
             self._member.worker.abandon()
         self._member = None
 
     def alive(self) -> int:
-        """See `Engine`."""
         return int(self._member is not None and not self._member.has_left.is_set())
 
     def tail(self) -> str:
-        """See `Engine`."""
         return self._last
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from lrtune.errors import InputError, RunFailedError, plain
 from lrtune.files import open_file, open_handle
 from lrtune.search.workers import process
+from lrtune.search.workers.engine import Engine
 from lrtune.search.workers.machine import Share, shares
 from lrtune.search.workers.signals import Stopping
 from lrtune.search.workers.storage import normalise
@@ -38,7 +39,7 @@ class _Member:
     token: str
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """See `lrtune.search.workers.engine.Engine`.
 
     Args:
@@ -106,17 +107,14 @@ class LocalEngine:
         return dead
 
     def end(self, owner: str) -> None:
-        """See `Engine`."""
         for member in self._members.values():
             if owner.endswith(f":{member.token}"):
                 supervisor.end(member.process, 0)
 
     def alive(self) -> int:
-        """See `Engine`."""
         return sum(member.process.poll() is None for member in self._members.values())
 
     def tail(self) -> str:
-        """See `Engine`."""
         if self.logs is None or not self.logs.is_dir():
             return ""
         newest = max(self.logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime, default=None)
@@ -129,21 +127,18 @@ class LocalEngine:
         return ""
 
     def ask_to_stop(self) -> None:
-        """See `Engine`."""
         self._is_stopping = True
         for member in self._members.values():
             if member.process.poll() is None:
                 member.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> bool:
-        """See `Engine`."""
         deadline = time.monotonic() + seconds
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.02)
         return not self.alive()
 
     def kill(self) -> None:
-        """See `Engine`."""
         self._is_stopping = True
         for member in self._members.values():
             supervisor.end(member.process, _KILL_SECONDS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, MissingExtraError, plain
+from lrtune.search.workers.engine import Engine
 from lrtune.search.workers.local import python
 from lrtune.search.workers.process import to_json
 from lrtune.search.workers.worker import WorkerSpec
@@ -36,7 +37,7 @@ class _Member:
     token: str
 
 
-class RayEngine:
+class RayEngine(Engine):
     """See `lrtune.search.workers.engine.Engine`. If a node is lost, its workers start again on another.
 
     Args:
@@ -87,7 +88,6 @@ class RayEngine:
         self._members.append(_Member(actor, actor.run.remote(to_json(spec)), spec.token))
 
     def replace_dead(self) -> list[tuple[str, str]]:
-        """See `Engine`."""
         dead = []
         for member in list(self._members):
             if not ray.wait([member.run], timeout=0)[0]:
@@ -108,24 +108,20 @@ class RayEngine:
         return "it ended"
 
     def end(self, owner: str) -> None:
-        """See `Engine`."""
         for member in self._members:
             if owner.endswith(f":{member.token}"):
                 ray.kill(member.actor)
 
     def ask_to_stop(self) -> None:
-        """See `Engine`."""
         self._is_stopping = True
         for member in self._members:
             member.actor.stop.remote()
 
     def wait(self, seconds: float) -> bool:
-        """See `Engine`."""
         runs = [member.run for member in self._members]
         return not runs or not ray.wait(runs, num_returns=len(runs), timeout=seconds)[1]
 
     def kill(self) -> None:
-        """See `Engine`."""
         self._is_stopping = True
         for member in self._members:
             ray.kill(member.actor)
@@ -138,11 +134,9 @@ class RayEngine:
             self._cluster = None
 
     def alive(self) -> int:
-        """See `Engine`."""
         return len(self._members)
 
     def tail(self) -> str:
-        """See `Engine`."""
         return self._last
 
 
