@@ -148,8 +148,7 @@ def cost(planned: Study, rule: Rule) -> str:
 
     path = Path(rule.source).parent / "records.jsonl" if rule.source else None
     records = read_records(path).records if path is not None and path.is_file() else []
-    free = Remaining(seconds=None, trials=None, tokens=None)
-    return f"{affordable(planned, tasks(planned), records, free, 1)[1]} ({planned.steps:,} steps each)"
+    return f"{affordable(planned, tasks(planned), records, Remaining(), 1)[1]} ({planned.steps:,} steps each)"
 
 
 def _asked(study: Study, rule: Rule, scales: Mapping[str, float]) -> dict[str, float]:
@@ -273,10 +272,5 @@ def rows(done: Verification) -> tuple[list[str], list[list[str]]]:
 
 def texts(done: Verification) -> Mapping[str, str]:
     """The texts of the first run at the recommended rate."""
-    return _texts(done.recommended) if done.recommended else {}
-
-
-def _texts(arm: ArmResult) -> Mapping[str, str]:
-    """The texts of the arm's first run."""
-    first = next(iter(arm.records.values()), None)
-    return first.texts if first else {}
+    runs = done.recommended.records.values() if done.recommended else ()
+    return next((record.texts for record in runs), {})

@@ -12,7 +12,7 @@ from lrtune.records.tally import best_of
 from lrtune.rule import recommend
 from lrtune.search.cost import StepCost
 from lrtune.search.ending import Ending
-from lrtune.study.knob import Knob, coordinates
+from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import Task, cells, group_name, steps_of, targets
 
@@ -20,21 +20,9 @@ _LEAST, _MOST, _PER_CELL = 60, 150, 4  # limits of the number of runs played
 _LOSS, _RISE = 4.0, 0.03  # of the analytic law: 0.75% of loss an octave off
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Losses:
-    """What the losses of a search may be like.
-
-    Attributes:
-        noise: deviation between two seeds, as a share of loss.
-        at: where in the range searched first the best rate lies: 0 at its lowest rate, 1 at its highest.
-    """
-
-    noise: float
-    at: float
-
-
-_SMOOTH = _Losses(noise=0.001, at=0.5)
-_NOISY = (_Losses(noise=0.015, at=0.25), _Losses(noise=0.015, at=0.75))  # the noise of the quick study's 300 steps
+# Deviation of loss between two seeds, and where in the range searched first the best rate lies: 0 lowest, 1 highest.
+_SMOOTH = (0.001, 0.5)
+_NOISY = ((0.015, 0.25), (0.015, 0.75))  # the noise of the quick study's 300 steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +78,9 @@ def foresee(study: Study, cost: StepCost | None, workers: int, *, noisy: bool = 
     )
 
 
-def _play(study: Study, cost: StepCost | None, workers: int, losses: _Losses) -> tuple[list[TrialRecord], str]:
+def _play(
+    study: Study, cost: StepCost | None, workers: int, losses: tuple[float, float]
+) -> tuple[list[TrialRecord], str]:
     """The runs of a search, and what ended it before it knew enough."""
     from lrtune.search.designs import design_of
 
@@ -106,7 +96,7 @@ def _play(study: Study, cost: StepCost | None, workers: int, losses: _Losses) ->
             break
         task = pending.pop(0)
         records.append(_played(study, task, records, losses, draw))
-        each = cost.at({"hidden_size": task.hidden_size, **task.scales}) if cost else None
+        each = cost.at(task.place) if cost else None
         left -= (each or 0.0) * records[-1].steps_done
     if reason is not None:
         return records, "" if reason.ending is Ending.ENOUGH else reason.ending.value
@@ -115,17 +105,18 @@ def _play(study: Study, cost: StepCost | None, workers: int, losses: _Losses) ->
 
 
 def _played(
-    study: Study, task: Task, records: Sequence[TrialRecord], losses: _Losses, draw: random.Random
+    study: Study, task: Task, records: Sequence[TrialRecord], losses: tuple[float, float], draw: random.Random
 ) -> TrialRecord:
     """A run; in the middle of its steps it is beaten if it will end clearly above the best one of its place."""
-    peak = study.lr_min * (study.lr_max / study.lr_min) ** losses.at
+    noise, at = losses
+    peak = study.lr_min * (study.lr_max / study.lr_min) ** at
     centre = math.exp(sum(math.log(width) for width in study.widths) / len(study.widths))
     octaves = math.log2(task.learning_rate * task.hidden_size / (peak * centre))
     steps = steps_of(task, study)
-    squares = octaves**2 + sum(
-        math.log2(value / math.sqrt(knob.low * knob.high)) ** 2 for knob, value in _coordinates(study, task) if value
-    )
-    loss = _LOSS * (1 + draw.gauss(0.0, losses.noise)) + _RISE * squares
+    values = {"learning_rate": task.learning_rate, **task.knobs}
+    of_knobs = [(knob, knob.coordinate.at(task.knobs[name], values)) for name, knob in study.knobs.items()]
+    squares = octaves**2 + sum(math.log2(at / math.sqrt(knob.low * knob.high)) ** 2 for knob, at in of_knobs if at)
+    loss = _LOSS * (1 + draw.gauss(0.0, noise)) + _RISE * squares
     best = best_of(record for record in records if task_of(record).group == task.group)
     is_beaten = best is not None and study.pruner != "none" and loss > (best.loss or 0.0) * (1 + study.pruning.regret)
     is_cut = is_beaten and not task.lenient
@@ -142,11 +133,6 @@ def _played(
         loss=loss,
         beaten={"peer": best.learning_rate} if best is not None and is_beaten else {},
     )
-
-
-def _coordinates(study: Study, task: Task) -> list[tuple[Knob, float]]:
-    values = {"learning_rate": task.learning_rate, **task.knobs}
-    return [(knob, knob.coordinate.at(task.knobs[name], values)) for name, knob in study.knobs.items()]
 
 
 def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, float | None]:

@@ -14,7 +14,7 @@ from lrtune.search.options import SearchOptions
 from lrtune.search.target import FACTORS, Remaining, affordable
 from lrtune.search.workers.machine import shares
 from lrtune.study.study import Study
-from lrtune.study.task import LR_FLOOR, Task, cells, place_name, steps_of, targets
+from lrtune.study.task import LR_FLOOR, Task, cells, place_name, steps_of, targets, task_at
 
 _LOST_AT_THE_LOWEST = 5
 _LEAST = 3  # runs for each knob, the learning rate among them: a curve with a lowest point has three coefficients
@@ -133,8 +133,9 @@ def plan(study: Study, out: Path | None = None, *, noisy: bool = True, **options
     if len(timed) < len(rows):
         notes.append("time: unknown before the first runs at two sizes; the search then shows it")
     if study.verify_at_target:
-        free = Remaining(seconds=None, trials=None, tokens=None)
-        notes.append(f"at the target: {affordable(study, _at_targets(study), records, free, workers)[1]}")
+        # As many runs as a verification makes; their rates are still unknown.
+        wanted = [task_at(target) for target in targets(study) for _ in FACTORS]
+        notes.append(f"at the target: {affordable(study, wanted, records, Remaining(), workers)[1]}")
     return Plan(
         study=study.name,
         rows=rows,
@@ -154,19 +155,6 @@ def plan(study: Study, out: Path | None = None, *, noisy: bool = True, **options
         workers=workers,
         notes=tuple(notes),
     )
-
-
-def _at_targets(study: Study) -> list[Task]:
-    """As many runs as a verification makes; their rates are still unknown."""
-    return [
-        Task(
-            hidden_size=round(target["hidden_size"]),
-            learning_rate=factor,
-            scales={name: value for name, value in target.items() if name != "hidden_size"},
-        )
-        for target in targets(study)
-        for factor in FACTORS.values()
-    ]
 
 
 def _row(

@@ -11,7 +11,7 @@ from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.knobs import values_at
 from lrtune.search.cost import span, step_cost
 from lrtune.study.study import Study
-from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, place_name, steps_of, targets, tidy
+from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, place_name, steps_of, targets, task_at, tidy
 
 FACTORS = {"the advice": 1.0, "half": 0.5, "double": 2.0}
 _SAME_RATE = 0.25  # octaves from a run to a rate that it stands for
@@ -21,9 +21,9 @@ _SAME_RATE = 0.25  # octaves from a run to a rate that it stands for
 class Remaining:
     """What is left of a budget; None means no limit."""
 
-    seconds: float | None
-    trials: int | None
-    tokens: float | None
+    seconds: float | None = None
+    trials: int | None = None
+    tokens: float | None = None
 
     @classmethod
     def of(cls, study: Study, records: Sequence[TrialRecord], elapsed: float) -> "Remaining":
@@ -64,16 +64,10 @@ def verification(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> li
     """
     tasks = []
     for target, answer in zip(targets(study), answers(study, rule, records), strict=False):
-        scales = {name: value for name, value in target.items() if name != "hidden_size"}
         for factor in FACTORS.values():
             rate = tidy(min(max(answer.learning_rate * factor, LR_FLOOR), LR_CEILING))
-            task = Task(
-                hidden_size=round(target["hidden_size"]),
-                learning_rate=rate,
-                seed=study.seed,
-                scales=scales,
-                knobs={name: tidy(value) for name, value in values_at(rule, answer.scales, rate).items()},
-            )
+            knobs = {name: tidy(value) for name, value in values_at(rule, answer.scales, rate).items()}
+            task = task_at(target, rate, seed=study.seed, knobs=knobs)
             if not any(_stands_for(record, task) for record in records):
                 tasks.append(task)
     return tasks
@@ -93,7 +87,7 @@ def affordable(
     cost, per_step = step_cost(records), max((r.facts.tokens_per_step or 0 for r in records), default=0)
     count, seconds, tokens, limit = 0, 0.0, 0.0, ""
     for number, task in enumerate(tasks):
-        each = cost.at({"hidden_size": task.hidden_size, **task.scales}) if cost else None
+        each = cost.at(task.place) if cost else None
         steps = steps_of(task, study)
         tokens += steps * per_step
         seconds += math.nan if each is None else each * steps
@@ -112,18 +106,15 @@ def affordable(
 
 def verification_cost(study: Study, target: Recommendation, records: Sequence[TrialRecord]) -> str:
     """What `lrtune verify` costs at a target, in words: three rates over two seeds or more."""
-    scales = {name: value for name, value in target.scales.items() if name != "hidden_size"}
-    task = Task(hidden_size=round(target.scales["hidden_size"]), learning_rate=1.0, scales=scales)
-    free = Remaining(seconds=None, trials=None, tokens=None)
-    return affordable(study, [task] * (len(FACTORS) * max(2, study.seeds)), records, free, 1)[1]
+    tasks = [task_at(target.scales)] * (len(FACTORS) * max(2, study.seeds))
+    return affordable(study, tasks, records, Remaining(), 1)[1]
 
 
 def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:
     """How the runs at each target ended, in words."""
     texts = []
     for target in targets(study):
-        scales = {name: value for name, value in target.items() if name != "hidden_size"}
-        group = Task(hidden_size=round(target["hidden_size"]), learning_rate=1.0, scales=scales).group
+        group = task_at(target).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
         ends = [f"{r.learning_rate:.3g} {'' if r.measure is None else f'{r.measure:.4g} '}{r.status}" for r in here]
         texts.append(f"at {place_name(target)}: {'; '.join(ends) or 'no run'}")

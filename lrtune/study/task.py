@@ -31,6 +31,11 @@ class Task:
     knobs: Mapping[str, float] = field(default_factory=dict)
     lenient: bool = False
 
+    @property
+    def place(self) -> dict[str, float]:
+        """The hidden size and the other scales."""
+        return {"hidden_size": self.hidden_size, **self.scales}
+
     @cached_property
     def group(self) -> str:
         """Key of the comparable runs: same width, scales and options, any rate, knobs and seed."""
@@ -41,6 +46,12 @@ class Task:
         """Key of this run within its study."""
         knobs = f" {json.dumps(dict(sorted(self.knobs.items())))}" if self.knobs else ""
         return f"{self.group} {self.learning_rate!r} {self.seed}{knobs}"
+
+
+def task_at(place: Mapping[str, float], learning_rate: float = 1.0, **more: Any) -> Task:
+    """The task at a place: its hidden size and other scales."""
+    scales = {name: value for name, value in place.items() if name != "hidden_size"}
+    return Task(hidden_size=round(place["hidden_size"]), learning_rate=learning_rate, scales=scales, **more)
 
 
 def group_name(

@@ -16,7 +16,7 @@ from lrtune.study.study import Budget, Study
 from lrtune.trainer.trial import Facts
 
 STUDY = Study(widths=(64, 128), steps=100, targets=({"hidden_size": 256},), verify_at_target=True)
-FREE = Remaining(seconds=None, trials=None, tokens=None)
+FREE = Remaining()
 
 
 def run(width: int, rate: float = 0.01, *, seconds: float = 2.0, batch: float | None = None) -> TrialRecord:
