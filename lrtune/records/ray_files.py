@@ -8,8 +8,9 @@ from typing import Any
 
 from lrtune.errors import plain
 from lrtune.records.columns import is_size
-from lrtune.records.table import Row, flat
+from lrtune.records.table import Row
 from lrtune.records.tables import read_bytes
+from lrtune.trainer.measures import flat
 
 _STEP = "training_iteration"
 
@@ -29,11 +30,11 @@ def ray_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         elif state == "TERMINATED" and not is_whole:
             state = "pruned"
         cells = {**result, "config": result.get("config") or {}, "state": state.lower()}
-        yield Row(plain(trial.relative_to(folder)), dict(flat(cells)))
+        yield Row(plain(trial.relative_to(folder)), flat(cells))
 
 
 def _size(result: dict[str, Any]) -> Hashable:
-    return tuple(str(value) for name, value in flat({"config": result.get("config") or {}}) if is_size(name))
+    return tuple(str(value) for name, value in flat({"config": result.get("config") or {}}).items() if is_size(name))
 
 
 def _states(folder: Path, places: Iterable[Path]) -> dict[str, str]:

@@ -10,8 +10,9 @@ from lrtune.fields import unknown_key
 from lrtune.files import open_file
 from lrtune.records.sqlite_files import connector, table_names
 from lrtune.records.states import State, state_of
-from lrtune.records.table import Row, Table, flat, table_of
+from lrtune.records.table import Row, Table, table_of
 from lrtune.records.tables import read_bytes
+from lrtune.trainer.measures import flat
 
 STATE = "state"
 VALUE = "value"
@@ -77,7 +78,7 @@ def _objectives(study: Any) -> dict[str, bool]:
 def _cells(trial: Any, objectives: list[str]) -> Mapping[str, Any]:
     """The cells of a trial. A parameter or user attribute overrides a study value of the same name."""
     values = dict(zip(objectives, trial.values or (), strict=False))
-    cells = {**values, **dict(flat(trial.user_attrs)), **trial.params}
+    cells = {**values, **flat(trial.user_attrs), **trial.params}
     state = trial.state.name.lower()
     if state == "complete" and any(excess > 0 for excess in trial.constraints.values()):
         state = "infeasible"

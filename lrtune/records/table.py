@@ -1,6 +1,6 @@
 """The common result of all readers: rows of named cells, each with its position in the source."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,7 +9,6 @@ from lrtune.errors import InputError
 MOST_ROWS = 1_000_000
 MOST_CELLS = 20_000_000
 MOST_NAMES = 20_000
-_DEEPEST = 8
 
 
 class Row(NamedTuple):
@@ -73,14 +72,3 @@ def check_size(source: str, rows: int, cells: int, names: int = 0) -> None:
         raise InputError(f"{source}: expected at most {MOST_NAMES:,} columns, but it has more")
     if rows > MOST_ROWS or cells > MOST_CELLS:
         raise InputError(f"{source}: expected at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells, but it has more")
-
-
-def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Nested objects as dotted columns: ``{"config": {"lr": 1}}`` has the column ``config.lr``."""
-    for name, value in data.items():
-        if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-            value = dict(value)  # an Arrow map
-        if isinstance(value, Mapping) and depth < _DEEPEST:
-            yield from flat(value, f"{prefix}{name}.", depth + 1)
-        else:
-            yield f"{prefix}{name}", value

@@ -13,7 +13,8 @@ from typing import Any
 from lrtune import files
 from lrtune.errors import InputError, plain
 from lrtune.extras import import_extra
-from lrtune.records.table import Row, Table, check_size, flat, table_of
+from lrtune.records.table import Row, Table, check_size, table_of
+from lrtune.trainer.measures import flat
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _MOST_BYTES = 2**28
@@ -65,7 +66,7 @@ def frame_table(frame: Any) -> Table:
         if hasattr(frame, method):
             frame = getattr(frame, method)()
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
-        return table_of("rows", (Row(f"row {n}", dict(flat(row))) for n, row in enumerate(frame)))
+        return table_of("rows", (Row(f"row {n}", flat(row)) for n, row in enumerate(frame)))
     raise InputError(
         f"source: expected a path, a URL, a DataFrame or a list of mappings, but got {type(frame).__name__}"
     )
@@ -163,7 +164,7 @@ def _named(source: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence
                 twice.add(name)
             row.setdefault(name, cell)
         row.pop("", None)
-        kept.append(Row(place, dict(flat({name: _unpacked(cell) for name, cell in row.items()}))))
+        kept.append(Row(place, flat({name: _unpacked(cell) for name, cell in row.items()})))
         check_size(source, len(kept), len(kept) * len(names))
     if not kept:
         raise InputError(f"{source}: expected a table with at least one row, but it is empty")
@@ -221,7 +222,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _object(where: str, data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a JSON object, but got {type(data).__name__}")
-    return dict(flat(data))
+    return flat(data)
 
 
 def _parquet(path: Path) -> Table:
@@ -250,7 +251,7 @@ def _batches(path: Path, file: Any) -> Iterator[Row]:
         _check_unpacked(path, size)
         for row in batch.to_pylist():
             number += 1
-            yield Row(f"row {number}", dict(flat(row)))
+            yield Row(f"row {number}", flat(row))
 
 
 def _unpacked_size(column: Any) -> int:

@@ -12,9 +12,10 @@ from lrtune.errors import InputError, plain
 from lrtune.records.columns import is_rate
 from lrtune.records.mlflow_files import mlflow_rows, read_yaml
 from lrtune.records.ray_files import ray_rows
-from lrtune.records.table import Row, Table, flat, table_of
+from lrtune.records.table import Row, Table, table_of
 from lrtune.records.tables import read_bytes
 from lrtune.records.wandb_files import wandb_rows
+from lrtune.trainer.measures import flat
 from lrtune.trainer.rows import events, log_history, scalars
 
 _MOST_FILES = 200_000
@@ -70,7 +71,7 @@ def _huggingface_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
         ended = state.get("global_step", 0) >= (state.get("max_steps") or math.inf)
         configs = (path for path in (run / "config.json", file.parent / "config.json") if path.is_file())
         config = next((_json(path, folder) for path in configs), {})
-        cells = {**dict(flat({"config": config})), **dict(flat(metrics)), "state": "finished" if ended else "stopped"}
+        cells = {**flat({"config": config}), **flat(metrics), "state": "finished" if ended else "stopped"}
         yield Row(plain(run.relative_to(folder)), cells)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lrtune.errors import plain
-from lrtune.records.table import Row, flat
+from lrtune.records.table import Row
 from lrtune.records.tables import read_bytes
+from lrtune.trainer.measures import flat
 
 _HEAD = 7
 _BLOCK = 2**15
@@ -37,7 +38,7 @@ def wandb_rows(folder: Path, files: list[Path]) -> Iterator[Row]:
     for file in files:
         cells = _logged(read_bytes(file, folder))
         run = file.stem.removeprefix("run-")
-        yield Row(plain(file.parent.relative_to(folder)), {"run_id": run, **dict(flat(cells))})
+        yield Row(plain(file.parent.relative_to(folder)), {"run_id": run, **flat(cells)})
 
 
 def _logged(data: bytes) -> dict[str, Any]:

@@ -53,10 +53,10 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     repeat = _check_repeat(first, short_run(trainer, study, small))
     yield repeat
     quarter = short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4)
-    yield _check_rate(first, quarter)
+    yield _check_reads("learning rate", "trial.learning_rate", first, quarter)
     for name, value in first.trial.knobs.items():
         other = short_run(trainer, study, small, knobs={**first.trial.knobs, name: value / 4})
-        yield _check_knob(name, first, other)
+        yield _check_reads(name, f'trial.knobs["{name}"]', first, other)
     yield from _check_direction((first, quarter), maximize=study.maximize)
     yield _check_stop(short_run(trainer, study, small, keep=2), study)
     runs = [first]
@@ -66,7 +66,10 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
             yield Finding("wrong", f"hidden {widths[1]}: {large.error}")
             return
         runs.append(large)
-        yield _check_size(first, large)
+        if first.losses == large.losses:
+            yield Finding("wrong", "hidden size: both sizes gave the same losses; is trial.hidden_size used?")
+        else:
+            yield Finding("right", "hidden size: another one gives another loss")
     if repeat.level == "right":
         yield from check_acting(trainer, study, widths)
     for run in runs:
@@ -89,11 +92,10 @@ def _check_reports(run: ShortRun, study: Study) -> Iterator[Finding]:
         ignored = f"; lrtune ignores its return value {run.returned!r:.40}" if run.returned is not None else ""
         yield Finding("wrong", f"reports: the trainer never called trial.report(step, loss=…){ignored}")
         return
-    losses = [report.loss for report in run.reports]
-    if not all(map(math.isfinite, losses)):
-        step = next(report.step for report in run.reports if not math.isfinite(report.loss))
-        rate = run.trial.learning_rate
-        yield Finding("wrong", f"loss: expected a finite number, but got {losses[-1]} at step {step} (rate {rate:.3g})")
+    bad = next((report for report in run.reports if not math.isfinite(report.loss)), None)
+    if bad is not None:
+        at = f"at step {bad.step} (rate {run.trial.learning_rate:.3g})"
+        yield Finding("wrong", f"loss: expected a finite number, but got {bad.loss} {at}")
         return
     last = run.reports[-1].step
     if last == study.steps:
@@ -153,19 +155,12 @@ def _check_repeat(first: ShortRun, second: ShortRun) -> Finding:
     )
 
 
-def _check_rate(first: ShortRun, other: ShortRun) -> Finding:
+def _check_reads(name: str, field: str, first: ShortRun, other: ShortRun) -> Finding:
+    """Whether a quarter of the rate or of a knob, in `field` of the trial, gave other losses."""
     if other.error:
-        return Finding("wrong", f"at a quarter of the learning rate: {other.error}")
-    if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
-        return Finding("wrong", "learning rate: a quarter of it gave the same losses; is trial.learning_rate used?")
-    return Finding("right", "learning rate: another one gives another loss")
-
-
-def _check_knob(name: str, first: ShortRun, other: ShortRun) -> Finding:
-    if other.error:
-        return Finding("wrong", f"at a quarter of {name}: {other.error}")
-    if [report.loss for report in other.reports] == [report.loss for report in first.reports]:
-        return Finding("wrong", f'{name}: a quarter of it gave the same losses; is trial.knobs["{name}"] used?')
+        return Finding("wrong", f"{name}: at a quarter of it: {other.error}")
+    if other.losses == first.losses:
+        return Finding("wrong", f"{name}: a quarter of it gave the same losses; is {field} used?")
     return Finding("right", f"{name}: another one gives another loss")
 
 
@@ -198,12 +193,6 @@ def _check_stop(run: ShortRun, study: Study) -> Finding:
     if len(run.reports) < 2:
         return Finding("missing", f"keep: not tested, with {len(run.reports)} report in {study.steps} steps")
     return Finding("right", "keep: stops when report gives False")
-
-
-def _check_size(small: ShortRun, large: ShortRun) -> Finding:
-    if [report.loss for report in small.reports] == [report.loss for report in large.reports]:
-        return Finding("wrong", "hidden size: both sizes gave the same losses; is trial.hidden_size used?")
-    return Finding("right", "hidden size: another one gives another loss")
 
 
 def _estimate(largest: ShortRun, search: Study) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.study.log import STEP_NAMES, Log
 from lrtune.trainer.command import running
-from lrtune.trainer.measures import as_number, flat, measure_of_line
+from lrtune.trainer.measures import as_number, flat, is_number, measure_of_line
 from lrtune.trainer.metrics import TEXTS, change_of, files_in
 from lrtune.trainer.places import fill, places
 from lrtune.trainer.rows import EVENTS, Row, json_row, kind_of, read_lines, read_rows
@@ -93,7 +93,7 @@ def _in_rows(rows: Sequence[Row]) -> Iterator[FoundLog]:
     """A log for each column of losses."""
     cells = [flat(row) for row in rows]
     for metric in dict.fromkeys(name for row in cells for name in row):
-        own = [row for row in cells if _is_number(row.get(metric))]
+        own = [row for row in cells if is_number(as_number(row.get(metric)))]
         if own and _LOSS.search(metric):
             column = _step_column(own, metric)
             has_steps = column or any(name in own[0] for name in STEP_NAMES)
@@ -105,7 +105,7 @@ def _step_column(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     if any(name in rows[0] for name in STEP_NAMES):
         return ""
     for name in rows[0]:
-        values = [float(row[name]) for row in rows if _is_number(row.get(name))]
+        values = [float(row[name]) for row in rows if is_number(as_number(row.get(name)))]
         counts = len(values) == len(rows) > 1 and all(value.is_integer() for value in values)
         if name != metric and counts and all(one < two for one, two in pairwise(values)):
             return name
@@ -117,7 +117,7 @@ def _own_places(command: Sequence[str], arguments: Sequence[str]) -> dict[Path, 
     own = {}
     for word, filled in zip(command, arguments, strict=True):
         name, value = word.rpartition("=")[2], filled.rpartition("=")[2]
-        if places(name) & {"id", "output", "learning_rate"} and not _is_number(value):
+        if places(name) & {"id", "output", "learning_rate"} and not is_number(as_number(value)):
             own[Path(value).resolve()] = name
     return own
 
@@ -138,7 +138,3 @@ def _place(file: Path, own: Mapping[Path, str], name: str, *, whole: bool) -> st
 def _short(name: str) -> str:
     """The name of a file, of TensorBoard's without time, host and process."""
     return f"{EVENTS}…" if name.startswith(EVENTS) else name
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(as_number(value), int | float) and not isinstance(value, bool)

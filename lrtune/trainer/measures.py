@@ -14,6 +14,7 @@ from lrtune.trainer.trial import Trial, too_long
 _STEP = re.compile(r"(?i)\b(?:global[ _]?step|step|iter(?:ation)?)\b\W{0,3}(\d+)")
 _OWN = ("step", "loss", "diversity", "self")  # parameters of `Trial.report`
 _SHOWN = 12
+_DEEPEST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def measure_of_row(row: Mapping[str, Any], log: Log) -> Measure | None:
         step=as_number(step),
         loss=math.nan if cells[name] is None else as_number(cells[name]),
         diversity=None if diversity == "" else as_number(diversity),
-        numbers={each: value for each, value in row.items() if each not in _OWN and _is_number(value)}
+        numbers={each: value for each, value in row.items() if each not in _OWN and is_number(value)}
         if log == Log()
         else {},
     )
@@ -145,14 +146,18 @@ def as_number(value: Any) -> Any:
         return value
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(row: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
     """Nested objects as dotted names: ``{"val": {"loss": 4}}`` has ``val.loss``."""
     cells: dict[str, Any] = {}
     for name, value in row.items():
-        is_nested = isinstance(value, dict) and len(prefix) < 200
-        cells |= flat(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
+        if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+            value = dict(value)  # an Arrow map
+        if isinstance(value, Mapping) and depth < _DEEPEST:
+            cells |= flat(value, f"{prefix}{name}.", depth + 1)
+        else:
+            cells[f"{prefix}{name}"] = value
     return cells

@@ -29,6 +29,10 @@ class ShortRun:
     times: list[float] = field(default_factory=list)  # of the reports
 
     @property
+    def losses(self) -> list[float]:
+        return [report.loss for report in self.reports]
+
+    @property
     def step_seconds(self) -> float:
         """Seconds per step: between the first and the last report, or else of the whole run."""
         steps = self.reports[-1].step - self.reports[0].step
