@@ -133,8 +133,6 @@ def losses_by_rate(records: Iterable[TrialRecord]) -> dict[float, float]:
     """Mean final loss of each rate; infinite if one of its runs did not finish."""
     losses: dict[float, list[float]] = {}
     for record in records:
-        done = record.status == "finished" and record.loss is not None
-        losses.setdefault(record.learning_rate, []).append(
-            record.loss if done and record.loss is not None else math.inf
-        )
+        loss = record.loss if record.status == "finished" and record.loss is not None else math.inf
+        losses.setdefault(record.learning_rate, []).append(loss)
     return {rate: math.fsum(values) / len(values) for rate, values in losses.items()}

@@ -50,4 +50,4 @@ def _alike(records: Sequence[TrialRecord]) -> Iterator[tuple[str, TrialRecord, T
 
 
 def _chosen(record: TrialRecord) -> Mapping[str, float]:
-    return {"hidden_size": record.hidden_size, **record.scales, **record.knobs}
+    return {**record.place, **record.knobs}

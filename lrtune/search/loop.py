@@ -20,7 +20,7 @@ from lrtune.trainer.trial import TOO_LONG, Trainer
 
 _POLL = 0.05
 _HOLD_SECONDS = 5.0
-_SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
+SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
 _GRACE = 30.0
 _FAILURES_IN_A_ROW = 5
 _GPU_MEMBERS = 8
@@ -147,7 +147,7 @@ class Loop:
         return members_wanted(self.options.members, self.leases.members() if asks else (), is_gpu=engine.is_gpu)
 
     def _hold(self) -> None:
-        holder = self.leases.hold(self.me, _SILENCE)
+        holder = self.leases.hold(self.me, SILENCE)
         if holder is not None:
             raise RunFailedError(f"storage: another search ({holder}) took over the study while this one was silent")
         self.held = time.monotonic()
@@ -157,7 +157,7 @@ class Loop:
         budget, records = self.study.budget, self.queue.folder.records
         if self.stopping.is_asked:
             return StopReason(Ending.INTERRUPTED, f"interrupted; {Ending.INTERRUPTED.value}")
-        failed = self.queue.failures_in_a_row()
+        failed = self.queue.failures
         if failed and failed[-1].why.startswith(TOO_LONG):
             raise RunFailedError(f"trainer: {failed[-1].why}")
         if len(failed) >= _FAILURES_IN_A_ROW:
@@ -173,7 +173,7 @@ class Loop:
             return StopReason(Ending.SECONDS_SPENT, f"the budget of {budget.seconds:g} s is spent")
         if budget.trials is not None and len(records) >= budget.trials:
             return StopReason(Ending.TRIALS_SPENT, f"the budget of {budget.trials} trials is spent")
-        if budget.tokens is not None and self.queue.tokens() >= budget.tokens:
+        if budget.tokens is not None and self.queue.tokens >= budget.tokens:
             return StopReason(Ending.TOKENS_SPENT, f"the budget of {budget.tokens:g} tokens is spent")
         return None
 

@@ -49,7 +49,7 @@ class PairedDesign:
     ) -> Iterator[tuple[str, Task]]:
         """What the task could show, and as which task."""
         for other in before:
-            name = _only(_place(task), _place(other))
+            name = _only(task.place, other.place)
             if name in unseen and task.options == other.options:
                 yield name, replace(task, learning_rate=other.learning_rate, seed=other.seed, knobs=other.knobs)
         best = next((twin for record in done if (twin := task_of(record)).group == task.group), None)
@@ -77,14 +77,10 @@ def _seen(tasks: Sequence[Task]) -> set[str]:
     for task in tasks:
         groups.setdefault((task.learning_rate, task.seed, repr(task.options)), []).append(task)
     pairs = ((one, other) for group in groups.values() for i, one in enumerate(group) for other in group[:i])
-    return {_only({**_place(one), **one.knobs}, {**_place(other), **other.knobs}) for one, other in pairs}
+    return {_only({**one.place, **one.knobs}, {**other.place, **other.knobs}) for one, other in pairs}
 
 
 def _only(ours: Mapping[str, float], theirs: Mapping[str, float]) -> str:
     """The only name whose values differ; empty if there is none or several."""
     names = [name for name in ours if ours[name] != theirs.get(name)]
     return names[0] if len(names) == 1 and ours.keys() == theirs.keys() else ""
-
-
-def _place(task: Task) -> Mapping[str, float]:
-    return {"hidden_size": task.hidden_size, **task.scales}

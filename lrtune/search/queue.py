@@ -8,8 +8,7 @@ missing lease. A record goes to Optuna first, then to records.jsonl, then its le
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 from lrtune.errors import InputError
 from lrtune.records.folder import RunFolder
@@ -29,7 +28,13 @@ _LOOK_SECONDS = 1.0  # between two reads of an unchanged storage, which measure 
 
 
 class TaskQueue:
-    """The search's view of its trials. `pending` holds the waiting and running ones by trial number."""
+    """The search's view of its trials.
+
+    Attributes:
+        pending: the waiting and running ones, by trial number.
+        failures: the failed runs since the last success.
+        tokens: trained so far, in all runs whose trainer reports tokens per step.
+    """
 
     def __init__(
         self, leases: Leases, trials: Trials, folder: RunFolder, study: Study, attempts: int, emit: OnEvent
@@ -38,8 +43,8 @@ class TaskQueue:
         self.attempts, self.emit = attempts, emit
         self.pending: dict[int, Task] = {}
         self._retried: set[int] = set()
-        self._failures: list[TrialRecord] = []
-        self._tokens = 0.0
+        self.failures: list[TrialRecord] = []
+        self.tokens = 0.0
         self._planned: Planned | None = None
         self.running = RunningTrials(study, emit, trials.begin)
         self._looked = -math.inf
@@ -63,7 +68,7 @@ class TaskQueue:
             self.emit(Note(text=note))
         # Failed runs of an earlier search run again: the user may have fixed the cause.
         self._retried = {record.trial for record in records.values() if record.status == "failed"}
-        self._tokens = sum(_tokens(record) for record in records.values())
+        self.tokens = sum(_tokens(record) for record in records.values())
         self._adopt(stored.unfinished)
         for lease in self.leases.running():
             if is_gone(lease.owner) and self.leases.release(lease):
@@ -95,7 +100,7 @@ class TaskQueue:
             number = record.trial if record.trial in same else same[0] if same else self.trials.add(task)
             unfinished.pop(number, None)
             records[number] = replace(record, trial=number)
-            self.leases.add(number, task.group, _task_json(task))
+            self.leases.add(number, task)
             self.leases.put_in(number, to_json(records[number]))
             self.trials.tell(records[number], self.study.pruning.floor)
         if strays:
@@ -110,7 +115,7 @@ class TaskQueue:
                 self.trials.drop(number)
                 continue
             keys.add(task.key)
-            self.leases.add(number, task.group, _task_json(task))
+            self.leases.add(number, task)
             self.pending[number] = task
 
     def add(self, tasks: Sequence[Task]) -> None:
@@ -118,7 +123,7 @@ class TaskQueue:
         for task in tasks:
             number = self._new_trial(task)
             if number is not None:
-                self.leases.add(number, task.group, _task_json(task))
+                self.leases.add(number, task)
                 self.pending[number] = task
         self._emit_plan()
 
@@ -154,22 +159,14 @@ class TaskQueue:
         self.folder.append(record for _, record in ended)
         for trial, record in ended:
             self.leases.told(trial)
-            self._tokens += _tokens(record)
-            self._failures = [*self._failures, record] if record.status == "failed" else []
+            self.tokens += _tokens(record)
+            self.failures = [*self.failures, record] if record.status == "failed" else []
             self.emit(TrialEnded(record=record))
         if not was_defied and (text := defiance(record for _, record in ended)):
             self.emit(Note(text=text))
         if ended:
             self._emit_plan()
         return len(ended)
-
-    def failures_in_a_row(self) -> list[TrialRecord]:
-        """The failed runs since the last success."""
-        return self._failures
-
-    def tokens(self) -> float:
-        """Tokens trained so far, in all runs whose trainer reports tokens per step."""
-        return self._tokens
 
     def take_back(self, mark: str, how: str) -> int:
         """Release the trials of a dead worker, whose name contains `mark`; returns their number."""
@@ -195,7 +192,7 @@ class TaskQueue:
             f"gave up after {lease.attempt} attempts: its worker was lost each time (the last: {how}); usually memory "
             "ran out (use fewer workers or a smaller hidden size) or the trainer ends its process"
         )
-        record = self._failed(lease.trial, Task(**lease.task), why)
+        record = self._failed(lease.trial, lease.task, why)
         self.leases.finish(lease, to_json(replace(record, worker=lease.owner, attempt=lease.attempt)))
 
     def _failed(self, number: int, task: Task, why: str) -> TrialRecord:
@@ -245,7 +242,3 @@ def _is_of(record: TrialRecord | None, task: Task) -> bool:
 def _content(record: TrialRecord) -> str:
     """The record without its number, to find a copy under another number."""
     return to_json(replace(record, trial=0))
-
-
-def _task_json(task: Task) -> dict[str, Any]:
-    return {field.name: getattr(task, field.name) for field in fields(task)}

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from lrtune.search.events import OnEvent, TrialReported, TrialStarted
 from lrtune.search.workers.leases import Lease
 from lrtune.study.study import Study
-from lrtune.study.task import Task, steps_of
-from lrtune.trainer.trial import Report
+from lrtune.study.task import steps_of
 
 _LONGEST_LOOK = 5.0  # the most seconds of silence to count between two looks
 
@@ -39,8 +38,11 @@ class RunningTrials:
             before = self._emitted.get(lease.trial)
             if before is None or before[0] != lease.attempt:
                 self._emit_start(lease)
-            if lease.last and before != (lease.attempt, step):
-                self._emit_report(lease, lease.last)
+            if (last := lease.last) and before != (lease.attempt, step):
+                steps = steps_of(lease.task, self.study)
+                self.emit(
+                    TrialReported(trial=lease.trial, step=step, steps=steps, loss=last.loss, diversity=last.diversity)
+                )
             self._emitted[lease.trial] = (lease.attempt, step)
 
     def silence(self, lease: Lease) -> float:
@@ -55,7 +57,7 @@ class RunningTrials:
             self._silences[lease.trial] = sign, silent + passed if sign == last else 0.0
 
     def _emit_start(self, lease: Lease) -> None:
-        task = Task(**lease.task)
+        task = lease.task
         if lease.trial not in self._emitted:
             self.on_begin(lease.trial)
         self.emit(
@@ -71,10 +73,4 @@ class RunningTrials:
                 worker=lease.owner,
                 attempt=lease.attempt,
             )
-        )
-
-    def _emit_report(self, lease: Lease, last: Report) -> None:
-        steps = steps_of(Task(**lease.task), self.study)
-        self.emit(
-            TrialReported(trial=lease.trial, step=last.step, steps=steps, loss=last.loss, diversity=last.diversity)
         )

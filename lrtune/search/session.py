@@ -13,7 +13,7 @@ from lrtune.records.folder import RunFolder
 from lrtune.records.record import TrialRecord
 from lrtune.search.designs import Design
 from lrtune.search.events import Note, OnEvent, ignore
-from lrtune.search.loop import Loop
+from lrtune.search.loop import SILENCE, Loop
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.optuna_study import Trials
 from lrtune.search.queue import TaskQueue
@@ -27,8 +27,6 @@ from lrtune.study.toml import to_toml
 from lrtune.trainer.find import trainer_of
 from lrtune.trainer.function import PREFIX, packed
 from lrtune.trainer.trial import Trainer
-
-_SILENCE = 60.0  # seconds without a heartbeat after which another search may take over
 
 
 class Session:
@@ -109,7 +107,7 @@ class Session:
                 )
             spec = self._spec(mark)
             leases.create(spec)
-            holder = leases.hold(me, _SILENCE)
+            holder = leases.hold(me, SILENCE)
             if holder is not None:
                 raise InputError(
                     f"storage: another search ({holder}) is running study {name!r}; "
@@ -126,21 +124,18 @@ class Session:
             leases.close()
 
     def _spec(self, mark: str) -> StudySpec:
-        """The study's specification for workers."""
+        """The study's specification for workers. They get a function that they cannot import as text."""
+        is_sent = self.study.trainer.startswith(PREFIX) and not self.study.command and self.options.engine != "inline"
         return StudySpec(
             study=to_toml(self.study),
             fingerprint=mark,
-            function=packed(self.study.trainer) if self._is_sent() else "",
+            function=packed(self.study.trainer) if is_sent else "",
             checkpoints=str(self.folder.checkpoints.resolve()),
             members=self.options.members,
             trial_timeout=self.options.trial_timeout,
             lease_seconds=self.options.lease_seconds,
             checkpoint_seconds=self.options.checkpoint_seconds,
         )
-
-    def _is_sent(self) -> bool:
-        """Whether the trainer is a function that workers in other processes cannot import."""
-        return self.study.trainer.startswith(PREFIX) and not self.study.command and self.options.engine != "inline"
 
 
 def study_fingerprint(study: Study, trainer: Trainer) -> str:

@@ -47,7 +47,7 @@ def _what(running: Sequence[Lease], waiting: int, workers: int) -> str:
         return f"waiting for {who} to start {counted(waiting, 'trial')}; see logs in the run folder"
     first, *others = running
     more = f" and {counted(len(others), 'other')}" if others else ""
-    place = place_name({"hidden_size": first.task["hidden_size"], **first.task.get("scales", {})})
+    place = place_name(first.task.place)
     where = f"trial {first.trial} ({place}) at step {max(0, _step(first))}{more}"
     return f"waiting for a report of {where}; --trial-timeout ends a run that hangs"
 

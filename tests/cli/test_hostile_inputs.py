@@ -17,6 +17,7 @@ from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.spec import StudySpec
 from lrtune.search.workers.storage import open_engine, sqlite_url
 from lrtune.study.study import Study
+from lrtune.study.task import Task
 from lrtune.study.toml import load_study, to_toml
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def search_database(statement: str, *values: object) -> Make:
         run_folder()(folder)
         leases = Leases(open_engine(sqlite_url(folder / "run")), "x")
         leases.create(StudySpec(study=to_toml(Study(name="x")), fingerprint="f"))
-        leases.add(0, "group", {"hidden_size": 32, "learning_rate": 0.01})
+        leases.add(0, Task(hidden_size=32, learning_rate=0.01))
         leases.close()
         with closing(sqlite3.connect(folder / "run" / "study.db")) as database, database:
             database.execute(statement, values)

@@ -61,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for width, rate in ((w, r) for w in (32, 64) for r in (0.003, 0.01, 0.03)):
         task = Task(hidden_size=width, learning_rate=rate)
         number = trials.add(task)
-        leases.add(number, task.group, {"hidden_size": width, "learning_rate": rate})
+        leases.add(number, task)
         records.append(finished_run(width, rate, 4 + abs(rate - 0.01) * 10, trial=number, steps=10))
         leases.put_in(number, to_json(records[-1]))
         trials.tell(records[-1], 0.1)

@@ -124,7 +124,6 @@ def efficiency(url: str, folder: Path) -> bool:
 
 def size(url: str | None, trials: int, folder: Path) -> bool:
     """A study of many trials: what joining it, asking and telling cost."""
-    from dataclasses import fields
 
     from lrtune.records.jsonl import from_json, to_json
     from lrtune.records.record import TrialRecord
@@ -146,7 +145,7 @@ def size(url: str | None, trials: int, folder: Path) -> bool:
         began = time.process_time() if url is None else time.perf_counter()
         task = Task(hidden_size=32, learning_rate=1e-3 * 1.0001**number)
         trial = optuna_side.add(task)
-        leases.add(trial, task.group, {field.name: getattr(task, field.name) for field in fields(task)})
+        leases.add(trial, task)
         (lease,) = leases.claim(owner)
         record = TrialRecord(
             trial=trial, hidden_size=32, learning_rate=task.learning_rate, seed=0, status="finished", steps=12,

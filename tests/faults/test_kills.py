@@ -43,7 +43,7 @@ def test_a_search_killed_during_its_check_of_early_ends_ends_as_an_untouched_one
     code, said = scene.finish(scene.start(whole, "late", **settings))
     assert code == 0, said
     search = scene.start(cut, "late", **settings)
-    scene.until(lambda: [one for one in scene.running(cut) if one.task["lenient"] and one.last], 90, "the check")
+    scene.until(lambda: [one for one in scene.running(cut) if one.task.lenient and one.last], 90, "the check")
     scene.kill(search.pid)
     scene.finish(search)
     code, said = scene.finish(scene.start(cut, "late", **settings))

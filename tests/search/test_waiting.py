@@ -2,12 +2,13 @@
 
 from lrtune.search.waiting import FIRST_SECONDS, Waiting
 from lrtune.search.workers.leases import Lease
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Report
 
 
 def lease(step: int | None, trial: int = 3) -> Lease:
     last = None if step is None else Report(step, 3.0, None, {})
-    task = {"hidden_size": 64, "scales": {"batch": 8.0}}
+    task = Task(hidden_size=64, learning_rate=0.01, scales={"batch": 8.0})
     return Lease(trial=trial, attempt=1, owner="me", peers="", task=task, last=last)
 
 

@@ -18,7 +18,7 @@ from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.study.study import Study
-from lrtune.study.task import Task, steps_of
+from lrtune.study.task import steps_of
 from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
 
 _SAVE_SECONDS = 1.0
@@ -48,8 +48,7 @@ class Attempt:
         self, lease: Lease, study: Study, leases: Leases, setting: WorkerSettings, micro_batch: int | None
     ) -> None:
         self.lease, self.study, self.leases, self.setting = lease, study, leases, setting
-        self.task = Task(**lease.task)
-        self.steps = steps_of(self.task, study)
+        self.task, self.steps = lease.task, steps_of(lease.task, study)
         self.micro_batch = micro_batch
         self.members = 1
         self.began = time.monotonic()

@@ -10,13 +10,14 @@ a trial completes once, however often it starts. During training, the worker app
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from lrtune.search.workers.study_row import StudyRow
 from lrtune.search.workers.tables import LEASES, MEMBERS, REPORTS
+from lrtune.study.task import Task
 from lrtune.trainer.trial import Report
 
 _COLUMNS = tuple(LEASES.c[name] for name in ("trial", "attempt", "owner", "peers", "task", "renewed", "progress"))
@@ -35,7 +36,7 @@ class Lease:
     attempt: int
     owner: str
     peers: str
-    task: Mapping[str, Any]
+    task: Task
     renewed: float = 0.0
     last: Report | None = None
 
@@ -132,8 +133,12 @@ class Leases(StudyRow):
     def results(self, peers: str, unlike: Sequence[int] = ()) -> list[tuple[int, str]]:
         """The records of one group's trials, except those in `unlike`."""
         c = LEASES.c
-        ended = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told")), c.peers == peers)
-        return [(int(row[0]), str(row[1])) for row in self._run(ended.where(c.trial.not_in(list(unlike))))]
+        return self._results(c.state.in_(("done", "told")), c.peers == peers, c.trial.not_in(list(unlike)))
+
+    def _results(self, *conditions: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
+        c = LEASES.c
+        rows = self._run(sa.select(c.trial, c.result).where(self._mine, *conditions).order_by(c.trial))
+        return [(int(trial), str(result)) for trial, result in rows]
 
     # For the search
 
@@ -143,9 +148,9 @@ class Leases(StudyRow):
         rows = self._run(sa.select(c.members).where(c.study == self.study).order_by(c.members))
         return [int(row[0]) for row in rows]
 
-    def add(self, trial: int, peers: str, task: Mapping[str, Any]) -> None:
+    def add(self, trial: int, task: Task) -> None:
         """Queue a trial; one that has a row keeps it."""
-        row = {"state": "queued", "attempt": 0, "peers": peers, "task": json.dumps(task)}
+        row = {"state": "queued", "attempt": 0, "peers": task.group, "task": json.dumps(asdict(task))}
         self._run(self._insert(LEASES).values(study=self.study, trial=trial, **row).on_conflict_do_nothing())
 
     def running(self) -> list[Lease]:
@@ -173,9 +178,7 @@ class Leases(StudyRow):
 
     def done(self) -> list[tuple[int, str]]:
         """The workers' records that the Optuna study lacks."""
-        c = LEASES.c
-        rows = self._run(sa.select(c.trial, c.result).where(self._mine, c.state == "done").order_by(c.trial))
-        return [(int(row[0]), str(row[1])) for row in rows]
+        return self._results(LEASES.c.state == "done")
 
     def told(self, trial: int, result: str | None = None) -> None:
         """Mark a record as stored in Optuna and the records file, or replace an unreadable one by `result`."""
@@ -184,9 +187,7 @@ class Leases(StudyRow):
 
     def ended(self) -> list[tuple[int, str]]:
         """All records from workers."""
-        c = LEASES.c
-        query = sa.select(c.trial, c.result).where(self._mine, c.state.in_(("done", "told"))).order_by(c.trial)
-        return [(int(row[0]), str(row[1])) for row in self._run(query)]
+        return self._results(LEASES.c.state.in_(("done", "told")))
 
     def states(self) -> dict[int, str]:
         """The state of every trial with a row: ``queued``, ``running``, ``done``, ``told`` or ``cancelled``."""
@@ -206,7 +207,7 @@ def _lease(row: Any) -> Lease:
         attempt=int(attempt),
         owner=str(owner),
         peers=str(peers),
-        task=json.loads(task),
+        task=Task(**json.loads(task)),
         renewed=float(renewed or 0.0),
         last=_last(progress),
     )

@@ -87,8 +87,7 @@ class Scene:
         spec = {"study": to_toml(study), "fingerprint": "f", "checkpoints": str(self.folder / "checkpoints"), **more}
         self.leases.create(StudySpec(**spec))
         for number, rate in enumerate(rates or RATES):
-            task = Task(hidden_size=32, learning_rate=rate)
-            self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})
+            self.leases.add(number, Task(hidden_size=32, learning_rate=rate))
         logs = self.folder / "logs"
         self.engine = make_engine(self.name, url=self.url, study="study", workers=1, device="cpu", logs=logs)
         self.engine.start()

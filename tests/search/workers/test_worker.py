@@ -40,8 +40,7 @@ class Desk:
     def queue(self, *rates: float, **more: Any) -> None:
         self.leases.create(StudySpec(**{**self.spec, **more}))
         for number, rate in enumerate(rates or RATES):
-            task = Task(hidden_size=32, learning_rate=rate)
-            self.leases.add(number, task.group, {"hidden_size": 32, "learning_rate": rate})
+            self.leases.add(number, Task(hidden_size=32, learning_rate=rate))
 
     def steps(self, trial: int) -> list[int]:
         """The steps of the reports that its workers stored."""
@@ -251,8 +250,7 @@ class Crowd(Desk):
         self.leases.create(StudySpec(**{**self.spec, **more}))
         for number in range(12):
             task = Task(hidden_size=32 if number < 6 else 64, learning_rate=0.01 + 0.001 * number)
-            named = {"hidden_size": task.hidden_size, "learning_rate": task.learning_rate}
-            self.leases.add(number, task.group, named)
+            self.leases.add(number, task)
         self.leases.set_state("done")
         sizes.clear()
         Worker(WorkerSpec(url=self.url, study="study", device=device)).run()
@@ -383,7 +381,7 @@ def test_a_lenient_run_ends_early_by_peers_above_its_rate_only_and_keeps_the_ver
     desk = Desk(tmp_path, "test_worker:behind_until_late", steps=100, report_every=10)
     desk.queue(first)
     task = Task(hidden_size=32, learning_rate=0.04, lenient=True)
-    desk.leases.add(1, task.group, {"hidden_size": 32, "learning_rate": 0.04, "lenient": True})
+    desk.leases.add(1, task)
     record = desk.work()[1]
     assert record.beaten == {"step": 40.0, "loss": pytest.approx(3 * 1.02), "peer": first}
     if first > task.learning_rate:
@@ -534,8 +532,7 @@ def test_a_worker_of_the_search_itself_waits_however_long_that_is_stopped(tmp_pa
     worker.start()
     deadline = time.monotonic() + 20
     for number in range(3):
-        task = Task(hidden_size=32, learning_rate=0.1 + number)
-        desk.leases.add(9 + number, task.group, {"hidden_size": 32, "learning_rate": 0.1 + number})
+        desk.leases.add(9 + number, Task(hidden_size=32, learning_rate=0.1 + number))
         while len(desk.leases.ended()) < 2 + number:
             assert worker.is_alive() and time.monotonic() < deadline, "it went home"
             time.sleep(0.01)
