@@ -233,7 +233,7 @@ def test_json_lines_are_strict_json_of_every_event(rule: Rule) -> None:
 
 @pytest.mark.parametrize(
     ("quiet", "json_lines", "kind"),
-    [(False, True, "JsonLinesView"), (True, False, "QuietView"), (False, False, "PlainView")],
+    [(False, True, "JsonLinesView"), (True, False, "View"), (False, False, "PlainView")],
 )
 def test_the_view_follows_the_flags_and_the_lack_of_a_terminal(quiet: bool, json_lines: bool, kind: str) -> None:
     assert type(choose_view(Progress(), quiet=quiet, json_lines=json_lines)).__name__ == kind

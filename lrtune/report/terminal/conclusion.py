@@ -16,7 +16,9 @@ _MOST = 4  # targets with a line each
 def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[str]:
     """The lines, the answer first; `found` is the outlook at the end of the search."""
     lines = [*_answers(found, study), *_knobs(found.answers[-1])] if found is not None else []
-    lines.append(f"ended: {_reason(done)}")
+    # How to continue has a line of its own.
+    reason = f"{done.ending.value}: {done.stop_reason}" if done.ending is Ending.ENOUGH else done.stop_reason
+    lines.append(f"ended: {reason}")
     if text := defiance(done.records):
         lines.append(f"early ends: {text}")
     if found is not None and not found.is_enough:
@@ -50,11 +52,6 @@ def _knobs(answer: Recommendation) -> list[str]:
     return [f"{name} at {place_name(answer.scales)}: {knob_text(one)}" for name, one in answer.knobs.items()]
 
 
-def _reason(done: SearchResult) -> str:
-    """The ending's own sentence, and its numbers; how to continue has a line of its own."""
-    return f"{done.ending.value}: {done.stop_reason}" if done.ending is Ending.ENOUGH else done.stop_reason
-
-
 def _more(found: Outlook, done: SearchResult) -> str:
     if found.runs is None or found.then is None or found.cost is None or found.cost <= found.wanted:
         places: dict[str, list[str]] = {}
@@ -62,13 +59,9 @@ def _more(found: Outlook, done: SearchResult) -> str:
             if answer.doubt is not None:
                 places.setdefault(answer.doubt.value, []).append(place_name(answer.scales))
         return "; ".join(f"{advice} ({'; '.join(names[:_MOST])})" for advice, names in places.items())
-    time = "" if found.seconds is None else f" ({_workers(found.seconds, done.workers)})"
+    time = "" if found.seconds is None else f" ({duration(found.seconds)} on {counted(done.workers, 'worker')})"
     runs = counted(found.runs, "more run")
     return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
-
-
-def _workers(seconds: float, workers: int) -> str:
-    return f"{duration(seconds)} on {counted(workers, 'worker')}"
 
 
 def percent(share: float) -> str:

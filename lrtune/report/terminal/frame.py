@@ -40,7 +40,8 @@ def render_frame(progress: Progress, width: int, height: int, title: str = "") -
     if progress.rule is not None and lines > 0:
         parts.append(_fit(f"law  {describe_law(progress.rule)}", width, "bold"))
         lines -= 1
-    ends: list[Text] = [_verdict_line(record, width) for record in list(progress.verdicts)[-max(0, min(5, lines)) :]]
+    late = list(progress.verdicts)[-max(0, min(5, lines)) :]
+    ends: list[Text] = [_fit(describe_end(record), width, _STATUS_STYLE[record.status]) for record in late]
     notes = [_fit(text, width, "dim") for text in list(progress.notes)[-2:]] if lines > 7 else []
     return Group(*parts, *(ends if lines > 0 else []), *notes)
 
@@ -71,7 +72,7 @@ def _places_table(progress: Progress, width: int, height: int) -> Table:
         table.add_column(name, justify="left" if name == _EARLY else "right")
     for place in shown:
         state, others = progress.places[place], dict(place[1])
-        running = sum(place_of(trial.hidden_size, trial.scales) == place for trial in progress.running.values())
+        running = sum(place_of(t.start.hidden_size, t.start.scales) == place for t in progress.running.values())
         lost, best = state.cut + state.failed, state.best
         row = [str(place[0]), *(f"{others[name]:g}" if name in others else "" for name in scales), str(state.ended)]
         if middle:
@@ -97,21 +98,18 @@ def _early(verdicts: Iterable[TrialRecord], place: Place) -> str:
 
 
 def _running_line(trial: RunningTrial, width: int) -> Text:
-    share = trial.step / trial.steps if trial.steps else 0.0
+    start = trial.start
+    share = trial.step / start.steps if start.steps else 0.0
     loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
-    arm = f"{trial.arm}  " if trial.arm else ""
-    rate = f"{beside(f'{trial.learning_rate:.3g}', trial.knobs):<8}"
-    place = place_name({"hidden_size": trial.hidden_size, **trial.scales})
+    arm = f"{start.arm}  " if start.arm else ""
+    rate = f"{beside(f'{start.learning_rate:.3g}', start.knobs):<8}"
+    place = place_name({"hidden_size": start.hidden_size, **start.scales})
     text = f"{place} × {rate} {arm}{share:4.0%}  loss {loss:<5}"
     if width >= _NARROW:
         text += f" {sparkline(trial.losses, 12):<12}"
     if width >= _WIDE and trial.diversities:
         text += f"  diversity {trial.diversities[-1]:.2f} {sparkline(trial.diversities, 12, low=0.0, high=1.0)}"
     return _fit(text, width, "cyan")
-
-
-def _verdict_line(record: TrialRecord, width: int) -> Text:
-    return _fit(describe_end(record), width, _STATUS_STYLE[record.status])
 
 
 def _fit(text: str, width: int, style: str = "") -> Text:

@@ -8,45 +8,34 @@ import shutil
 import sys
 import textwrap
 import threading
-from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from lrtune.errors import plain
+from lrtune.records.jsonl import to_json
 from lrtune.report.terminal.frame import clock, describe_end, describe_law, render_frame
 from lrtune.report.terminal.progress import Progress
-from lrtune.rule import Rule
+from lrtune.rule import rule_to_json
 from lrtune.search.events import Event, LawChanged, Note, TrialEnded
 
 _LOOKS_PER_SECOND = 2  # of the clock and the reports: each costs about 2 ms
 
 
-class View(Protocol):
-    """A view of a search: a context manager, called with every event."""
+class View(contextlib.AbstractContextManager["View", None]):
+    """A view of a search: a context manager, called with every event. This one shows nothing.
 
-    def __call__(self, event: Event) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class _Base:
-    """A view without setup; its stream may close (``2>&1 | head``) while the search runs."""
+    Its stream may close (``2>&1 | head``) while the search runs.
+    """
 
     stream: IO[str] | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
 
     def write(self, line: str) -> None:
         """Write a line, unless the stream is closed."""
@@ -58,14 +47,7 @@ class _Base:
             self.stream = None
 
 
-class QuietView(_Base):
-    """Shows nothing."""
-
-    def __call__(self, event: Event) -> None:
-        return None
-
-
-class JsonLinesView(_Base):
+class JsonLinesView(View):
     """Every event as one JSON object per line: its fields, and its kind under ``event``."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
@@ -75,7 +57,7 @@ class JsonLinesView(_Base):
         self.write(event_json(event))
 
 
-class PlainView(_Base):
+class PlainView(View):
     """One line per ended trial, note and change of the law, for a log."""
 
     def __init__(self, progress: Progress, stream: IO[str] | None = None) -> None:
@@ -101,7 +83,7 @@ class PlainView(_Base):
         self.write(line)
 
 
-class LiveView(_Base):
+class LiveView(View):
     """The state of the search, redrawn in place twice a second."""
 
     def __init__(self, progress: Progress, console: Console, title: str = "") -> None:
@@ -129,9 +111,7 @@ class LiveView(_Base):
         self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone
             self.live.stop()
 
@@ -141,19 +121,11 @@ def event_json(event: Event) -> str:
     kind = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
     fields: dict[str, Any] = {name: value for name, value in vars(event).items() if not dataclasses.is_dataclass(value)}
     if isinstance(event, TrialEnded):
-        from lrtune.records.jsonl import to_json
-
         fields["record"] = json.loads(to_json(event.record))
     elif isinstance(event, LawChanged):
-        fields["rule"] = json.loads(_rule_json(event.rule))
+        fields["rule"] = json.loads(rule_to_json(event.rule))
     finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
     return json.dumps({"event": kind, **finite}, default=str, allow_nan=False)
-
-
-def _rule_json(rule: Rule) -> str:
-    from lrtune.rule import rule_to_json
-
-    return rule_to_json(rule)
 
 
 def choose_view(progress: Progress, *, quiet: bool, json_lines: bool, title: str = "") -> View:
@@ -161,7 +133,7 @@ def choose_view(progress: Progress, *, quiet: bool, json_lines: bool, title: str
     if json_lines:
         return JsonLinesView()
     if quiet:
-        return QuietView()
+        return View()
     console = Console(stderr=True, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveView(progress, console, title)

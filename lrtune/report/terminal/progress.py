@@ -20,13 +20,7 @@ _VERDICTS = 50
 class RunningTrial:
     """A trial that a worker is training, with its latest reports."""
 
-    trial: int
-    hidden_size: int
-    scales: Mapping[str, float]
-    learning_rate: float
-    knobs: Mapping[str, float]
-    steps: int
-    arm: str | None = None
+    start: TrialStarted
     step: int = 0
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=_CURVE))
     diversities: deque[float] = field(default_factory=lambda: deque(maxlen=_CURVE))
@@ -93,15 +87,7 @@ class Progress:
         match event:
             case TrialStarted():
                 self._place(event.hidden_size, event.scales)
-                self.running[event.trial] = RunningTrial(
-                    trial=event.trial,
-                    hidden_size=event.hidden_size,
-                    scales=dict(event.scales),
-                    learning_rate=event.learning_rate,
-                    knobs=dict(event.knobs),
-                    steps=event.steps,
-                    arm=event.arm,
-                )
+                self.running[event.trial] = RunningTrial(start=event)
             case TrialReported():
                 self._report(event)
             case TrialEnded():
@@ -130,7 +116,7 @@ class Progress:
         running = self.running.get(event.trial)
         if running is None:
             return
-        running.step, running.steps = event.step, event.steps or running.steps
+        running.step = event.step
         if event.loss is not None:
             running.losses.append(event.loss)
         if event.diversity is not None:

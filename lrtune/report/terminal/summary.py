@@ -73,20 +73,12 @@ def loss_chart(
     return Group(legend, chart.render())
 
 
-def law_chart(
-    rule: Rule,
-    width: int,
-    scale: str = "hidden_size",
-    others: Mapping[str, float] | None = None,
-    quantity: str = "learning rate",
-) -> Text:
-    """The law along one scale: its line, its interval as dots, the measured optima with their intervals.
+def law_chart(rule: Rule, width: int, scale: str = "hidden_size", quantity: str = "learning rate") -> Text:
+    """The law of a quantity along one scale: its line, its interval as dots, the measured optima with their intervals.
 
-    Args:
-        others: the values of the other scales, by default the largest measured ones.
-        quantity: what the law is of.
+    The other scales stand at their largest measured values.
     """
-    others = {name: (others or {}).get(name, rule.scales[name].high) for name in rule.scales if name != scale}
+    others = {name: at.high for name, at in rule.scales.items() if name != scale}
     cells = [cell for cell in rule.cells if all(cell.scales[name] == value for name, value in others.items())]
     measured = sorted({cell.scales[scale] for cell in rule.cells}) if scale in rule.scales else []
     if len(measured) < 2:
