@@ -78,8 +78,10 @@ def write_images(figures: "Sequence[Figure]", folder: Path) -> list[Path]:
 
 def page(run: Run, figures: "Sequence[Figure]") -> str:
     """The whole page."""
+    from lrtune.report.plots import vega_lite
+
     template = resources.files("lrtune.report").joinpath("report-template.html").read_text(encoding="utf-8")
-    specs = {f"{figure.name}-{n}": panel for figure in figures for n, panel in enumerate(_specs(figure))}
+    specs = {f"{figure.name}-{n}": vega_lite(chart) for figure in figures for n, chart in enumerate(figure.panels)}
     parts = {
         "TITLE": _escaped(f"{run.name}: learning rate by hidden size"),
         "NAME": _escaped(run.name),
@@ -172,12 +174,6 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
     rows += [("training time", f"{sum(r.seconds for r in run.records):,.0f} s over all runs")]
     rows += [(f"line {number} of records.jsonl", f"left out: {why}") for number, why in run.bad_lines[:10]]
     return rows
-
-
-def _specs(figure: "Figure") -> list[dict[str, Any]]:
-    from lrtune.report.plots import vega_lite
-
-    return [vega_lite(panel) for panel in figure.panels]
 
 
 def _packed(specs: Mapping[str, Any], library: str) -> str:

@@ -14,6 +14,7 @@ from lrtune.report.plots.theme import (
     rate_axis,
     status_colour,
     status_shape,
+    statuses,
     trial_row,
 )
 from lrtune.report.terminal.chart import geometric
@@ -28,7 +29,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
         return None
     widths = sorted({record.hidden_size for record in records})
     rates = [record.learning_rate for record in records]
-    present: set[str] = {record.status for record in records}
+    shown = statuses(records)
     x = alt.X(
         "hidden_size:Q",
         title="hidden size",
@@ -42,7 +43,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
     layers.append(
         alt.Chart(inline(trial_row(record) for record in records))
         .mark_point(filled=True, size=75, opacity=0.8)
-        .encode(x=x, y=y, color=status_colour(present), shape=status_shape(present), tooltip=TRIAL_TOOLTIP)
+        .encode(x=x, y=y, color=status_colour(shown), shape=status_shape(shown), tooltip=TRIAL_TOOLTIP)
     )
     lowest = min(record.learning_rate for record in bad)
     says = (

@@ -13,9 +13,9 @@ from lrtune.report.plots.theme import (
     Figure,
     inline,
     loss_axis,
-    present_statuses,
     status_colour,
     status_shape,
+    statuses,
     trial_row,
 )
 
@@ -40,11 +40,12 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     high = losses[int(0.9 * (len(losses) - 1))]
     domain = [losses[0] - 0.02 * abs(losses[0]), min(losses[-1], high + 0.15 * abs(high))]
     maximize = records[0].maximize
-    panels, drawn = [_course_panel(rows, "at_loss", loss_axis("at_loss", domain, maximize))], "Validation loss"
-    drawn = "The measure" if maximize else drawn
+    verdicts = statuses(shown)
+    panels = [_course_panel(rows, "at_loss", loss_axis("at_loss", domain, maximize), verdicts)]
+    drawn = "The measure" if maximize else "Validation loss"
     if any(row["at_diversity"] is not None for row in rows):
         axis = alt.Y("at_diversity:Q", title="diversity", scale=alt.Scale(domain=[0.0, 1.05], nice=False, zero=False))
-        panels.append(_course_panel(rows, "at_diversity", axis))
+        panels.append(_course_panel(rows, "at_diversity", axis, verdicts))
         drawn += " and diversity"
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
@@ -53,7 +54,7 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
         says=f"{drawn} over training steps, one line per run, coloured by verdict, which "
         f"the mark at its end also shows: {counts(records)}.{some}",
         panels=panels,
-        verdicts=present_statuses(records),
+        verdicts=statuses(records),
         minimum=340,
     )
 
@@ -68,14 +69,13 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
     return [{**base, "step": steps[i], "at_loss": losses[i], "at_diversity": diversities[i]} for i in kept]
 
 
-def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y) -> Any:
+def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y, verdicts: Sequence[str]) -> Any:
     hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
-    present = {row["status"] for row in rows}
     reported = [row for row in rows if row[field] is not None]
     base = alt.Chart(inline(reported)).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s", tickCount=6)),
         y=y,
-        color=status_colour(present),
+        color=status_colour(verdicts),
         detail="trial:N",
     )
     lines = base.mark_line(clip=True).encode(
@@ -88,13 +88,8 @@ def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y) -> Any:
         .add_params(hover)
     )
     ends = (
-        alt.Chart(inline(_last(reported)))
+        alt.Chart(inline({row["trial"]: row for row in reported}.values()))
         .mark_point(filled=True, clip=True, size=34, opacity=0.9)
-        .encode(x=base.encoding.x, y=base.encoding.y, color=base.encoding.color, shape=status_shape(present))
+        .encode(x=base.encoding.x, y=base.encoding.y, color=base.encoding.color, shape=status_shape(verdicts))
     )
     return alt.layer(lines, ends, points).properties(height=280)
-
-
-def _last(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of each trial."""
-    return list({row["trial"]: row for row in rows}.values())

@@ -16,10 +16,10 @@ from lrtune.report.plots.theme import (
     Figure,
     inline,
     loss_axis,
-    present_statuses,
     rate_axis,
     status_colour,
     status_shape,
+    statuses,
     trial_row,
 )
 from lrtune.rule import Rule, recommend
@@ -43,10 +43,10 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
     if not any(record.status == "finished" and record.loss is not None for record in records):
         return None
     rates = [record.learning_rate for record in records]
-    present: set[str] = {record.status for record in records}
+    verdicts = statuses(records)
     every = _by_place(records, rule)
     shown = _shown(every)
-    panels = [_loss_panel(own, dict(place), rates, present, rule, fit) for place, own in shown.items()]
+    panels = [_loss_panel(own, dict(place), rates, verdicts, rule, fit) for place, own in shown.items()]
     some = f" {len(shown)} of {len(every)} places are drawn." if len(shown) < len(every) else ""
     lowest = "; ".join(
         f"{place_name(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.3f} "
@@ -62,7 +62,7 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
         "where most runs collapse; runs that ended early, or worse than the panel shows, stand at its edge."
         f"{some} {sentence(lowest)}",
         panels=panels,
-        verdicts=present_statuses(records),
+        verdicts=verdicts,
         minimum=380 if len(panels) == 4 else 280,  # two rows of two
     )
 
@@ -87,7 +87,7 @@ def _loss_panel(
     own: Sequence[TrialRecord],
     place: Mapping[str, float],
     rates: Sequence[float],
-    present: set[str],
+    verdicts: Sequence[str],
     rule: Rule | None,
     fit: "LawFit | None",
 ) -> alt.LayerChart:
@@ -114,13 +114,7 @@ def _loss_panel(
     layers.append(
         alt.Chart(inline(rows))
         .mark_point(filled=True, size=70, opacity=0.85)
-        .encode(
-            x=x,
-            y=y,
-            color=status_colour(present),
-            shape=status_shape(present),
-            tooltip=TRIAL_TOOLTIP,
-        )
+        .encode(x=x, y=y, color=status_colour(verdicts), shape=status_shape(verdicts), tooltip=TRIAL_TOOLTIP)
     )
     return alt.layer(*layers).properties(title=place_name(place), height=220)
 

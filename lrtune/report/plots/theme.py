@@ -56,15 +56,14 @@ def inline(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=tuple(rows))
 
 
-def present_statuses(records: Iterable[TrialRecord]) -> list[str]:
+def statuses(records: Iterable[TrialRecord]) -> list[str]:
     """The statuses that occur, in the order of `STATUSES`."""
     present = {record.status for record in records}
     return [status for status in STATUSES if status in present]
 
 
-def status_colour(present: set[str]) -> alt.Color:
-    """Verdicts as colours; the legend names those present."""
-    shown = [status for status in STATUSES if status in present]
+def status_colour(shown: Sequence[str]) -> alt.Color:
+    """Verdicts as colours; the legend names those shown."""
     return alt.Color(
         "status:N",
         title="verdict",
@@ -73,9 +72,8 @@ def status_colour(present: set[str]) -> alt.Color:
     )
 
 
-def status_shape(present: set[str]) -> alt.Shape:
+def status_shape(shown: Sequence[str]) -> alt.Shape:
     """Verdicts as shapes."""
-    shown = [status for status in STATUSES if status in present]
     return alt.Shape(
         "status:N", title="verdict", scale=alt.Scale(domain=shown, range=[SHAPES[status] for status in shown])
     )
