@@ -9,17 +9,16 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Name = str | os.PathLike[str]
 
 _TEMPORARY = ".lrtune-tmp"
 MIB = 2**20
-Writes = Callable[[io.BufferedWriter], object]
 
 
 def open_handle(path: Name, flags: int = os.O_RDONLY, *, within: Name | None = None, most: int | None = None) -> int:
@@ -96,7 +95,13 @@ def _size(count: int) -> str:
     return f"{count // MIB:,} MiB" if count >= MIB else f"{count:,} bytes"
 
 
-def write_whole(path: Name, content: str | bytes | Writes, *, follow: bool = False, private: bool = False) -> None:
+def write_whole(
+    path: Name,
+    content: "str | bytes | Callable[[io.BufferedWriter], object]",
+    *,
+    follow: bool = False,
+    private: bool = False,
+) -> None:
     """Write a file atomically: a reader sees the old content or the new one, never a part.
 
     `content` may be a function that writes it. The mode of an existing file is kept, unless others may not read it
@@ -167,11 +172,11 @@ def cache_folder() -> "Path":
 
     if named := os.environ.get("LRTUNE_CACHE"):
         return Path(named).expanduser()
-    with contextlib.suppress(ImportError):
+    try:
         import platformdirs
-
-        return platformdirs.user_cache_path("lrtune")
-    return Path.home() / ".cache" / "lrtune"
+    except ImportError:
+        return Path.home() / ".cache" / "lrtune"
+    return platformdirs.user_cache_path("lrtune")
 
 
 def make_private(path: Name) -> None:
