@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -18,22 +18,21 @@ _FEW = 4  # values of a setting that any sweep may have
 
 
 @dataclass(frozen=True)
-class _Read(Generic[_T]):
-    """How to read runs of one kind.
+class _Candidate(Generic[_T]):
+    """One run of those that compete.
 
     Attributes:
-        place: the scales.
-        others: what runs that compete have in common.
-        value: of a setting, as written.
-        loss: infinite if the run did not finish.
-        remedy: what to do about a setting that is continuous.
+        place: its scales.
+        others: what the runs that compete have in common.
+        values: of the settings, as written.
+        loss: infinite if it did not finish.
     """
 
-    place: Callable[[_T], Mapping[str, float]]
-    others: Callable[[_T], Hashable]
-    value: Callable[[_T, str], str]
-    loss: Callable[[_T], float]
-    remedy: Callable[[str], str]
+    run: _T
+    place: Mapping[str, float]
+    others: Hashable
+    values: tuple[str, ...]
+    loss: float
 
 
 def best_runs(
@@ -44,19 +43,13 @@ def best_runs(
     Raises:
         InputError: a setting is continuous, or no size and rate has two settings to choose from.
     """
-
-    def loss(run: Run) -> float:
-        finished = run.status == "finished" and run.loss is not None
-        return math.inf if not finished or run.loss is None else -run.loss if maximize else run.loss
-
-    read = _Read[Run](
-        place=lambda run: run.reading.scales,
-        others=lambda run: run.reading.setting,
-        value=lambda run, column: str(run.reading.cells.get(column)),
-        loss=loss,
-        remedy=lambda column: f"what was searched continuously is a knob: --knob NAME={plain(column)}",
-    )
-    kept = _best(runs, over, read, lines)
+    found = []
+    for run in runs:
+        finite = math.inf if run.status != "finished" or run.loss is None else -run.loss if maximize else run.loss
+        values = tuple(str(run.reading.cells.get(column)) for column in over)
+        found.append(_Candidate(run, run.reading.scales, run.reading.setting, values, finite))
+    remedies = [f"what was searched continuously is a knob: --knob NAME={plain(column)}" for column in over]
+    kept = _best(found, over, remedies, lines)
     if len(kept) < len(runs):
         left_out.set_aside(f"not the best over {', '.join(over)}", len(runs) - len(kept))
     return kept
@@ -74,22 +67,16 @@ def best_records(records: Sequence[TrialRecord], over: Sequence[str], lines: lis
             raise InputError(f"--minimize-over {name:.60}: expected a setting of the records, but they have none")
         if name not in known:
             raise InputError(unknown_key("--minimize-over", name, known))
-
-    def place(record: TrialRecord) -> dict[str, float]:
-        return {"hidden_size": record.hidden_size, **without(record, over).scales}
-
-    read = _Read[TrialRecord](
-        place=place,
-        others=lambda record: (
-            *sorted(place(record).items()),
-            record.learning_rate,
-            *sorted(without(record, over).knobs.items()),
-        ),
-        value=lambda record, name: str(_settings(record).get(name)),
-        loss=lambda r: r.loss if r.status == "finished" and r.loss is not None else math.inf,
-        remedy=lambda name: f"the law has it as a {'knob' if name in records[0].knobs else 'scale'} without this flag",
-    )
-    kept = _best([record for record in records if record.status != "failed"], over, read, lines)
+    found = []
+    for record in records:
+        if record.status != "failed":
+            rest = without(record, over)
+            others = (*sorted(rest.place.items()), record.learning_rate, *sorted(rest.knobs.items()))
+            values = tuple(str(_settings(record).get(name)) for name in over)
+            finite = record.loss if record.status == "finished" and record.loss is not None else math.inf
+            found.append(_Candidate(record, rest.place, others, values, finite))
+    kinds = ["knob" if name in records[0].knobs else "scale" for name in over]
+    kept = _best(found, over, [f"the law has it as a {kind} without this flag" for kind in kinds], lines)
     lines.append(f"set aside, not the best over {', '.join(over)}: {len(records) - len(kept)} records")
     return kept
 
@@ -105,25 +92,27 @@ def _settings(record: TrialRecord) -> dict[str, object]:
     return {**record.facts.conditions, **record.options, **record.scales, **record.knobs}
 
 
-def _best(runs: Sequence[_T], over: Sequence[str], read: _Read[_T], lines: list[str]) -> list[_T]:
-    for name in over:
-        _refuse_continuous(name, [read.value(run, name) for run in runs], read.remedy(name))
-    groups: dict[Hashable, dict[tuple[str, ...], list[_T]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        groups[read.others(run)][tuple(read.value(run, name) for name in over)].append(run)
-    if runs and all(len(settings) < 2 for settings in groups.values()):
+def _best(found: Sequence[_Candidate[_T]], over: Sequence[str], remedies: Sequence[str], lines: list[str]) -> list[_T]:
+    """The runs of the best settings; `remedies` say what to do about a setting that is continuous."""
+    for i, name in enumerate(over):
+        _refuse_continuous(name, [each.values[i] for each in found], remedies[i])
+    groups: dict[Hashable, dict[tuple[str, ...], list[_Candidate[_T]]]] = defaultdict(lambda: defaultdict(list))
+    for each in found:
+        groups[each.others][each.values].append(each)
+    if found and all(len(settings) < 2 for settings in groups.values()):
         raise InputError(
             f"--minimize-over {plain(', '.join(over))}: expected several values at one size and rate, but each has "
             "one; a setting that changes with the rate cannot be separated from the rate, unless as --knob"
         )
 
-    def mean(group: Sequence[_T]) -> float:
-        losses = [loss for run in group if math.isfinite(loss := read.loss(run))]
+    def mean(group: Sequence[_Candidate[_T]]) -> float:
+        losses = [each.loss for each in group if math.isfinite(each.loss)]
         return sum(losses) / len(losses) if losses else math.inf
 
     best = [min(settings.values(), key=mean) for settings in groups.values()]
-    lines += [_moved(name, sorted(best, key=mean), read) for name in over]
-    return [run for group in best for run in group]
+    lowest = [group[0] for group in sorted(best, key=mean)]
+    lines += [_moved(name, [(each.place, each.values[i]) for each in lowest]) for i, name in enumerate(over)]
+    return [each.run for group in best for each in group]
 
 
 def _refuse_continuous(name: str, values: Sequence[str], remedy: str) -> None:
@@ -136,19 +125,17 @@ def _refuse_continuous(name: str, values: Sequence[str], remedy: str) -> None:
         )
 
 
-def _moved(name: str, best: Sequence[Sequence[_T]], read: _Read[_T]) -> str:
+def _moved(name: str, best: Sequence[tuple[Mapping[str, float], str]]) -> str:
     """The value of the best run at each place: ``best wd: 0.1 at hidden_size 64, 128; 0.03 at 256``.
 
-    Args:
-        best: runs of one place and setting each, those of the lowest loss first.
+    `best` holds places and values, those of the lowest loss first.
     """
     at: dict[tuple[tuple[str, float], ...], str] = {}
-    for group in best:
-        at.setdefault(tuple(read.place(group[0]).items()), read.value(group[0], name))
+    for where, value in best:
+        at.setdefault(tuple(where.items()), value)
     places: dict[str, list[str]] = defaultdict(list)
     for place in sorted(at):
-        names = ", ".join(f"{scale} {value:g}" for scale, value in place)
-        places[at[place]].append(names)
+        places[at[place]].append(", ".join(f"{scale} {value:g}" for scale, value in place))
     if len(places) == 1:
         return f"best {name}: {next(iter(places))} at every size"
-    return f"best {name}: " + "; ".join(f"{value} at {', '.join(where)}" for value, where in places.items())
+    return f"best {name}: " + "; ".join(f"{value} at {', '.join(names)}" for value, names in places.items())
