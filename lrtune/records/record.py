@@ -219,14 +219,14 @@ def negated(record: TrialRecord) -> TrialRecord:
     return replace(record, loss=None if record.loss is None else -record.loss, curve=curve, beaten=ruled_out)
 
 
+_OF_TASK = ("hidden_size", "learning_rate", "seed", "arm", "scales", "options", "knobs")
+
+
 def task_of(record: TrialRecord) -> Task:
     """The task that a record belongs to."""
-    return Task(
-        hidden_size=record.hidden_size,
-        learning_rate=record.learning_rate,
-        seed=record.seed,
-        arm=record.arm,
-        scales=record.scales,
-        options=record.options,
-        knobs=record.knobs,
-    )
+    return Task(**{name: getattr(record, name) for name in _OF_TASK})
+
+
+def record_of_task(task: Task, **ended: Any) -> TrialRecord:
+    """The record of a task's run, with what else a record holds."""
+    return TrialRecord(**{name: getattr(task, name) for name in _OF_TASK}, **ended)

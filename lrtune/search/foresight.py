@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrtune.law.no_rule import NoRuleError
-from lrtune.records.record import TrialRecord, task_of
+from lrtune.records.record import TrialRecord, record_of_task, task_of
 from lrtune.records.tally import best_of
 from lrtune.rule import recommend
 from lrtune.search.cost import StepCost
@@ -120,13 +120,9 @@ def _played(
     best = best_of(record for record in records if task_of(record).group == task.group)
     is_beaten = best is not None and study.pruner != "none" and loss > (best.loss or 0.0) * (1 + study.pruning.regret)
     is_cut = is_beaten and not task.lenient
-    return TrialRecord(
+    return record_of_task(
+        task,
         trial=len(records),
-        hidden_size=task.hidden_size,
-        learning_rate=task.learning_rate,
-        seed=task.seed,
-        scales=task.scales,
-        knobs=task.knobs,
         status="beaten" if is_cut else "finished",
         steps=steps,
         steps_done=steps // 2 if is_cut else steps,

@@ -109,7 +109,7 @@ class Trials:
                 return self._next
         return self._remembering.get_trial_number_from_id(trial_id)
 
-    def read(self) -> "StoredTrials":
+    def read(self) -> StoredTrials:
         """All trials in the storage."""
         records: dict[int, TrialRecord] = {}
         tasks: dict[int, Task] = {}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from lrtune.errors import InputError
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json, to_json
-from lrtune.records.record import TrialRecord, task_of
+from lrtune.records.record import TrialRecord, record_of_task, task_of
 from lrtune.records.trust import defiance, is_defied
 from lrtune.search.events import Note, OnEvent, Planned, TrialEnded
 from lrtune.search.optuna_study import Trials
@@ -197,20 +197,14 @@ class TaskQueue:
 
     def _failed(self, number: int, task: Task, why: str) -> TrialRecord:
         """The failed record of a run without a readable record."""
-        return TrialRecord(
+        return record_of_task(
+            task,
             trial=number,
-            hidden_size=task.hidden_size,
-            learning_rate=task.learning_rate,
-            seed=task.seed,
             status="failed",
             why=why,
             steps=steps_of(task, self.study),
             steps_done=0,
             loss=None,
-            scales=dict(task.scales),
-            knobs=dict(task.knobs),
-            arm=task.arm,
-            options=dict(task.options),
             fingerprint=self.leases.fingerprint() or "",
         )
 

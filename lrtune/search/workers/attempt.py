@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from lrtune.errors import InputError
 from lrtune.records.jsonl import from_json, hand_in
-from lrtune.records.record import Status, TrialRecord
+from lrtune.records.record import Status, TrialRecord, record_of_task
 from lrtune.search.pruning.check import as_numbers, first_beaten, judges
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Verdict, verdict
@@ -235,11 +235,9 @@ class Attempt:
         plan = {"threads": self.setting.threads, "members": self.members}
         if self.micro_batch is not None:
             plan["micro_batch"] = self.micro_batch
-        return TrialRecord(
+        return record_of_task(
+            self.task,
             trial=self.lease.trial,
-            hidden_size=self.task.hidden_size,
-            learning_rate=self.task.learning_rate,
-            seed=self.task.seed,
             status=status,
             why=why,
             steps=self.steps,
@@ -247,13 +245,9 @@ class Attempt:
             tokens=per_step * self.steps if per_step else None,
             loss=last.loss if last and is_finite(last.loss) else None,
             diversity=last.diversity if last and is_finite(last.diversity) else None,
-            scales=dict(self.task.scales),
-            knobs=dict(self.task.knobs),
             curve=_columns(rows),
             facts=self.facts,
             beaten=self.beaten(status),
-            arm=self.task.arm,
-            options=dict(self.task.options),
             plan={**plan, **self.facts.plan},
             texts=dict(self.texts),
             seconds=round(time.monotonic() - self.began, 3),
