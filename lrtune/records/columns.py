@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrtune.errors import InputError, plain
 from lrtune.fields import unknown_key
@@ -156,7 +156,7 @@ def find_columns(table: Table, columns: Columns) -> Found:
         conditions={},
         notes=(),
     )
-    return Found(**{**found.__dict__, "conditions": _conditions(table, found), "notes": tuple(notes)})
+    return replace(found, conditions=_conditions(table, found), notes=tuple(notes))
 
 
 def is_rate(name: str) -> bool:
@@ -193,8 +193,7 @@ def _knob_column(table: Table, text: str, knobs: Collection[str], notes: list[st
     form = re.fullmatch(r"(.+?)\s*([*/])\s*(\w+)", text)
     if text in table.names or form is None or form[3] not in {"learning_rate", *knobs}:
         return _column(table, "--knob", text, [], notes), AS_IT_IS
-    times = form[2] == "*"
-    coordinate = Coordinate(times=form[3] if times else "", over="" if times else form[3])
+    coordinate = Coordinate(times=form[3]) if form[2] == "*" else Coordinate(over=form[3])
     return _column(table, "--knob", form[1], [], notes), coordinate
 
 

@@ -112,8 +112,7 @@ class RunFolder:
         changed = [name for name in names if getattr(other, name) != getattr(study, name)]
         if not changed or fingerprint(other) == fingerprint(study):
             return "the trainer's data differ"
-        was = ", ".join(f"{name} was {getattr(other, name)!r:.60}" for name in changed[:3])
-        return was
+        return ", ".join(f"{name} was {getattr(other, name)!r:.60}" for name in changed[:3])
 
     def settle(self, study: Study, mark: str) -> None:
         """Write the files that identify the study, and forget why an earlier search ended."""

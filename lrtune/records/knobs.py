@@ -30,7 +30,7 @@ def range_of(name: str, coordinate: Coordinate, readings: Sequence[Reading]) -> 
     text = f"--knob {name}: {tried[0]:.3g} … {tried[-1]:.3g}"
     if coordinate != AS_IT_IS:
         every = [{"learning_rate": reading.learning_rate, **reading.knobs} for reading in readings]
-        other = coordinate.times or coordinate.over
+        other = coordinate.relative
         at = sorted(coordinate.at(each[name], each) for each in every if each[name] and each[other])
         what = f"ratio to {other}" if coordinate.times else f"product with {other}"
         text += f", its {what} {at[0]:.3g} … {at[-1]:.3g}" if at else ""

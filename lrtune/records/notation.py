@@ -51,7 +51,7 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):
-        text = value.translate(_MINUS).translate(_BLANKS).strip()
+        text = _clean(value)
         if text.lower() in _NOT_FINITE:
             return _NOT_FINITE[text.lower()]
         value = text

@@ -160,10 +160,6 @@ def _path(options: Mapping[str, Any]) -> Path:
     return Path(path)
 
 
-def _loaded(options: Mapping[str, Any]) -> Replay:
-    return _load(_path(options).resolve(), options.get("arm"))
-
-
 @lru_cache(maxsize=4)
 def _load(path: Path, arm: str | None) -> Replay:
     return replay_records(read_records(path).records, arm)
@@ -174,7 +170,7 @@ def check(study: Any) -> None:
     for option in study.options:
         if option not in ("records", "arm"):
             raise InputError(unknown_key("[options]", option, ("records", "arm")))
-    replay = _loaded(study.options)
+    replay = _load(_path(study.options).resolve(), study.options.get("arm"))
     known = replay.widths
     missing = [width for width in study.widths if width not in known]
     if missing:
@@ -197,7 +193,7 @@ def prepare(study: Any) -> Mapping[str, str]:
 
 def train(trial: Trial) -> None:
     """Replay the run of this width, rate and seed."""
-    replay = _loaded(trial.options)
+    replay = _load(_path(trial.options).resolve(), trial.options.get("arm"))
     facts = replay.facts.get(trial.hidden_size, Facts())
     trial.describe(
         parameters=facts.parameters,

@@ -53,12 +53,8 @@ def _knob(where: str, value: object) -> Knob:
         raise InputError(f"{where}: expected LO below HI, but got {low}..{high}")
     if not _LOWEST <= float(low) < float(high) <= _HIGHEST:
         raise InputError(f"{where}: expected a range within {_LOWEST:g} … {_HIGHEST:g}, but got {low}..{high}")
-    return Knob(
-        low=float(low),
-        high=float(high),
-        zero=zero is not None,
-        coordinate=Coordinate(times=other if sign == "*" else "", over=other if sign == "/" else ""),
-    )
+    coordinate = Coordinate(times=other) if sign == "*" else Coordinate(over=other or "")
+    return Knob(low=float(low), high=float(high), zero=zero is not None, coordinate=coordinate)
 
 
 KNOBS: Kind = mapping(_knob, MOST, key=text(100, printable=True, least=1))
@@ -88,7 +84,7 @@ def check_knobs(coordinates: Mapping[str, Coordinate], taken: Collection[str], z
             raise InputError(f"knobs.{name}: expected a name of its own, but a scale or setting has it")
         if not name.isidentifier():
             raise InputError(f"knobs.{name:.100}: expected a name of letters, digits and underscores")
-        other = coordinate.times or coordinate.over
+        other = coordinate.relative
         if other and other != "learning_rate":
             if other not in coordinates or other == name:
                 raise InputError(
