@@ -10,7 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from bitnet.data.prepare import load_tokens, prepare_tokens
+from bitnet.data.prepare import prepare_tokens
+from bitnet.data.tokens import load_tokens
 from lrtune.errors import InputError
 
 

@@ -16,21 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitnet.data.tokens import SCHEMA, Tokens, batch, check_length, decode, load_tokens, validation_contexts
+from bitnet.data.tokens import SCHEMA, Tokens, load_tokens
 from bitnet.settings.options import Options
 from lrtune.files import cache_folder, write_whole
 from lrtune.trainer import InputError
-
-__all__ = [
-    "Tokens",
-    "batch",
-    "check_length",
-    "decode",
-    "load_tokens",
-    "open_tokens",
-    "prepare_tokens",
-    "validation_contexts",
-]
 
 
 def prepare_tokens(

@@ -35,20 +35,14 @@ _SURELY_SHORT = 1e11  # floating-point operations that any device finishes withi
 
 def members_worth_training(shape: Shape) -> int:
     """Number of models of this shape to train at once; 1 even if one does not fit."""
-    each = memory.bytes_each(shape.config, tokens=_tokens(shape), device=shape.device)
-    free = memory.free_bytes(shape.device)
+    each, free = _bytes_each(shape), memory.free_bytes(shape.device)
     seconds = measured({"what": "members", **shape.facts()}, lambda: time_members(shape, each, free))
-    wanted = fastest({int(count): value for count, value in seconds.items()})
-    fit = memory.most_that_fit(wanted, each, free)
-    if fit < wanted:
-        _warn_halved(shape, wanted, fit)
-    return fit
+    return members_that_fit(shape, fastest({int(count): value for count, value in seconds.items()}))
 
 
 def members_that_fit(shape: Shape, members: int) -> int:
     """`members`, halved until they should fit into free memory; logs a warning if halved."""
-    each = memory.bytes_each(shape.config, tokens=_tokens(shape), device=shape.device)
-    fit = memory.most_that_fit(members, each, memory.free_bytes(shape.device))
+    fit = memory.most_that_fit(members, _bytes_each(shape), memory.free_bytes(shape.device))
     if fit < members:
         _warn_halved(shape, members, fit)
     return fit
@@ -149,8 +143,9 @@ def _time_compiled(shape: Shape, members: int, plain: float) -> dict[str, float]
     return {"step": found.step, "cost": max(found.before, plain)}
 
 
-def _tokens(shape: Shape) -> int:
-    return min(shape.micro_batch or shape.batch, shape.batch) * shape.context
+def _bytes_each(shape: Shape) -> int:
+    tokens = min(shape.micro_batch or shape.batch, shape.batch) * shape.context
+    return memory.bytes_each(shape.config, tokens=tokens, device=shape.device)
 
 
 def _warn_halved(shape: Shape, members: int, fit: int) -> None:

@@ -48,11 +48,6 @@ class BitLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def is_ternary(name: str) -> bool:
-    """Whether the forward pass quantises the parameter of that name."""
-    return name not in ("embedding", "head")
-
-
 def initial_parameters(config: ModelConfig, *, seed: int, std: float = 0.02, factors: Factors | None = None) -> Tensor:
     """Initial parameters of one member as one vector: normal with deviation `std`, determined by (shape, seed)."""
     factors = factors or Factors()
@@ -118,4 +113,4 @@ def logits(states: Tensor, head: Tensor) -> Tensor:
 
 def ternary_views(parameters: dict[str, Tensor]) -> Iterator[Tensor]:
     """The latent weights (K, G, O, I) of all quantised layers."""
-    return (value for name, value in parameters.items() if is_ternary(name))
+    return (value for name, value in parameters.items() if name not in ("embedding", "head"))

@@ -4,10 +4,10 @@ All give the same values and gradients up to float rounding; `bitnet.ternary.ref
 """
 
 import functools
-import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -111,11 +111,6 @@ def _int8_pays() -> bool:
         return False
 
 
-def _quickest(call: Any, repeats: int = 5) -> float:
+def _quickest(call: Callable[[], Tensor]) -> float:
     call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(timeit.repeat(call, number=1, repeat=5))

@@ -14,16 +14,10 @@ import numpy as np
 import pytest
 
 from bitnet.data import corpus, tokenise
-from bitnet.data.prepare import (
-    batch,
-    check_length,
-    decode,
-    load_tokens,
-    prepare_tokens,
-    validation_contexts,
-)
+from bitnet.data.prepare import prepare_tokens
 from bitnet.data.source import Source
 from bitnet.data.tokenise import END_OF_TEXT
+from bitnet.data.tokens import batch, check_length, decode, load_tokens, validation_contexts
 from lrtune.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
