@@ -9,7 +9,8 @@ and runs are those of studies/muon. Decay is a knob.
 from pathlib import Path
 
 from studies.muon.record import REPORTS, STEPS
-from studies.mup.record import BASE, rate
+from studies.mup.record import BASE
+from studies.pruning.record import rate
 from studies.recording import Run, arguments, main
 
 SEEDS = (0, 1)

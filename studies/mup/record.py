@@ -6,10 +6,10 @@ AdamW. Both parametrizations are the same at hidden 32, the base width. Rates âˆ
 those of studies/muon.
 """
 
-import math
 from pathlib import Path
 
 from studies.muon.record import OPTIONS, REPORTS, STEPS
+from studies.pruning.record import rate
 from studies.recording import Run, arguments, main
 
 BASE = {**OPTIONS, "optimizer": "adamw"}
@@ -25,11 +25,6 @@ CENTRES = {
     ("mup", 256): 4,
 }
 REACH = 4  # half octaves to either side
-
-
-def rate(half_octaves: int) -> float:
-    """0.01 Â· 2^(n/2)."""
-    return float(f"{0.01 * math.sqrt(2.0) ** half_octaves:.4g}")
 
 
 def runs(tokens: Path) -> list[Run]:
