@@ -64,10 +64,10 @@ def test_weight_decay_in_the_gradient_decides_and_the_rate_does_not(recorded):
     arms = gather_arms([record for record in recorded if record.arm in study.arms])
     found = {(effect.before, effect.after): effect for effect in effects(arms, study.options)}
     for changed in ("no-decay", "adamw"):
-        on_loss = found["base", changed].on_loss
+        on_loss = found["base", changed].loss.counted
         assert on_loss is not None and on_loss < -3.5
     for pair in (("no-decay", "adamw-no-decay"), ("base", "smoothing"), ("base", "clip"), ("base", "adaptive-warmup")):
-        assert found[pair].on_loss is None
+        assert found[pair].loss.counted is None
     ended = {arm.name: set(arm.outcomes.values()) for arm in arms}
     assert ended["lower-rate"] == {"collapsed"}
     assert ended["adamw"] == ended["adamw-lower-rate"] == {"healthy"}

@@ -8,11 +8,29 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lrtune.compare.arms import ArmResult, Spread, gather_arms
 from lrtune.records.record import TrialRecord
 from lrtune.study.study import Study
+
+
+@dataclass(frozen=True)
+class Difference(Spread):
+    """A mean difference over paired seeds, and its standard deviation.
+
+    `noise` is half the smallest difference that counts: the deviation or, if larger, the median deviation of all
+    effects (two or three seeds can agree by chance).
+    """
+
+    noise: float | None
+
+    @property
+    def counted(self) -> float | None:
+        """The mean; None below twice its noise or with fewer than two paired seeds."""
+        if self.mean is None or self.count < 2 or self.noise is None or abs(self.mean) <= 2 * self.noise:
+            return None
+        return self.mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,29 +41,15 @@ class Effect:
         factor: the setting that changes, or several joined by ``+`` if no arm changes one alone.
         change: its values before and after.
         before, after: the arms' names.
-        loss, diversity: mean difference and its standard deviation over the paired seeds.
-        loss_noise, diversity_noise: half the smallest difference that counts: its standard deviation or, if larger,
-            the median deviation of all effects (two or three seeds can agree by chance).
+        loss, diversity: at the end of the runs.
     """
 
     factor: str
     change: str
     before: str
     after: str
-    loss: Spread
-    diversity: Spread
-    loss_noise: float | None
-    diversity_noise: float | None
-
-    @property
-    def on_loss(self) -> float | None:
-        """The effect on the final loss; None below twice its noise or with fewer than two paired seeds."""
-        return _beyond(self.loss, self.loss_noise)
-
-    @property
-    def on_diversity(self) -> float | None:
-        """The effect on the final diversity, likewise."""
-        return _beyond(self.diversity, self.diversity_noise)
+    loss: Difference
+    diversity: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +94,7 @@ def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) ->
     pairs = [(a, b) for a, b in itertools.combinations(arms, 2) if len(_changed(a, b, base)) == 1]
     paired = {id(arm) for pair in pairs for arm in pair}
     pairs += [(arms[0], arm) for arm in arms[1:] if id(arm) not in paired]
-    rows = [(_differences(a, b, "loss"), _differences(a, b, "diversity")) for a, b in pairs]
-    typical = [_typical([row[i] for row in rows]) for i in (0, 1)]
+    losses, diversities = (_differences(pairs, column) for column in ("loss", "diversity"))
     measured = [
         Effect(
             factor="+".join(_changed(a, b, base)) or "none",
@@ -100,21 +103,10 @@ def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) ->
             after=b.name,
             loss=loss,
             diversity=diversity,
-            loss_noise=_noise(loss, typical[0]),
-            diversity_noise=_noise(diversity, typical[1]),
         )
-        for (a, b), (loss, diversity) in zip(pairs, rows, strict=True)
+        for (a, b), loss, diversity in zip(pairs, losses, diversities, strict=True)
     ]
-    return sorted(measured, key=lambda effect: -abs(effect.on_loss or 0.0))
-
-
-def _typical(spreads: Sequence[Spread]) -> float:
-    """The median of the spreads' deviations, without None."""
-    return statistics.median([spread.deviation for spread in spreads if spread.deviation is not None] or [0.0])
-
-
-def _noise(spread: Spread, typical: float) -> float | None:
-    return None if spread.deviation is None else max(spread.deviation, typical)
+    return sorted(measured, key=lambda effect: -abs(effect.loss.counted or 0.0))
 
 
 def _changed(a: ArmResult, b: ArmResult, base: Mapping[str, Any] | None) -> dict[str, tuple[Any, Any]]:
@@ -125,16 +117,12 @@ def _changed(a: ArmResult, b: ArmResult, base: Mapping[str, Any] | None) -> dict
     return {name: (before, after) for name, (before, after) in values.items() if before != after}
 
 
-def _differences(a: ArmResult, b: ArmResult, column: Literal["loss", "diversity"]) -> Spread:
-    """b − a over the common seeds."""
-    values = []
-    for seed in sorted(set(a.records) & set(b.records)):
-        before, after = getattr(a.records[seed], column), getattr(b.records[seed], column)
-        values.append(None if before is None or after is None else after - before)
-    return Spread.of(values)
-
-
-def _beyond(difference: Spread, noise: float | None) -> float | None:
-    if difference.mean is None or difference.count < 2 or noise is None or abs(difference.mean) <= 2 * noise:
-        return None
-    return difference.mean
+def _differences(pairs: Sequence[tuple[ArmResult, ArmResult]], column: str) -> list[Difference]:
+    """b − a of each pair over the common seeds."""
+    spreads = []
+    for a, b in pairs:
+        ends = [(getattr(a.records[n], column), getattr(b.records[n], column)) for n in {*a.records} & {*b.records}]
+        spreads.append(Spread.of(after - before for before, after in ends if None not in (before, after)))
+    typical = statistics.median([one.deviation for one in spreads if one.deviation is not None] or [0.0])
+    noises = [None if one.deviation is None else max(one.deviation, typical) for one in spreads]
+    return [Difference(**vars(one), noise=noise) for one, noise in zip(spreads, noises, strict=True)]

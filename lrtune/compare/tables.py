@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lrtune.compare.arms import QUARTERS, ArmResult
-from lrtune.compare.effects import ArmsComparison, Effect
+from lrtune.compare.effects import ArmsComparison, Difference, Effect
 
 TITLE = "Arms compared"
 
@@ -51,21 +51,21 @@ def effect_table(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]
             effect.change,
             f"{effect.before} → {effect.after}",
             str(effect.loss.count),
-            _effect(effect.on_loss, effect.loss.mean, effect.loss_noise),
-            _effect(effect.on_diversity, effect.diversity.mean, effect.diversity_noise),
+            _effect(effect.loss),
+            _effect(effect.diversity),
         ]
         for effect in effects
     ]
     return header, rows
 
 
-def _effect(counted: float | None, difference: float | None, noise: float | None) -> str:
-    if difference is None:
+def _effect(difference: Difference) -> str:
+    if difference.mean is None:
         return "unknown"
-    if noise is None:
-        return f"not repeated ({difference:+.3f})"
-    text = f"{difference:+.3f} ± {noise:.2g}"
-    return text if counted is not None else f"none ({text})"
+    if difference.noise is None:
+        return f"not repeated ({difference.mean:+.3f})"
+    text = f"{difference.mean:+.3f} ± {difference.noise:.2g}"
+    return text if difference.counted is not None else f"none ({text})"
 
 
 @dataclass(frozen=True)

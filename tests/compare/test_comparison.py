@@ -76,12 +76,12 @@ def test_blame_falls_on_the_factor_that_decides_and_on_no_other(compared):
     found = {(effect.before, effect.after): effect for effect in comparison.effects}
     decisive = found["base", "adamw"]
     assert (decisive.factor, decisive.change) == ("optimizer", "l2 → adamw")
-    assert decisive.on_loss == pytest.approx(-2.0)
-    assert decisive.on_diversity == pytest.approx(0.48)
-    assert found["base", "stages"].on_loss == pytest.approx(-2.0)
-    assert found["base", "smooth"].on_loss is None
+    assert decisive.loss.counted == pytest.approx(-2.0)
+    assert decisive.diversity.counted == pytest.approx(0.48)
+    assert found["base", "stages"].loss.counted == pytest.approx(-2.0)
+    assert found["base", "smooth"].loss.counted is None
     assert found["adamw", "short"].factor == "steps"
-    assert found["adamw", "short"].on_loss is None
+    assert found["adamw", "short"].loss.counted is None
     row = next(row for row in effect_table(comparison.effects)[1] if row[2] == "base → smooth")
     assert row[-2].startswith("none (")
     text = (out / "compare.md").read_text()
@@ -210,9 +210,9 @@ def test_effects_are_paired_by_seed_and_need_two():
     (effect,) = effects([base, lower])
     assert (effect.factor, effect.change) == ("learning_rate", "0.0015 → 0.0005")
     assert effect.loss.mean == pytest.approx(4.8 - 7.05)
-    assert effect.on_loss is not None
+    assert effect.loss.counted is not None
     (once,) = effects([base, replace(lower, records={0: lower.records[0]})])
-    assert once.on_loss is None
+    assert once.loss.counted is None
     assert effect_table([once])[1][0][-2].startswith("not repeated")
     (apart,) = effects([base, replace(lower, records={7: lower.records[0]})])
     assert effect_table([apart])[1][0][-2] == "unknown"
