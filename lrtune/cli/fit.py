@@ -118,15 +118,15 @@ def _study_of(sources: Sequence[str]) -> str:
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
     """The records of all sources; a summary goes to stderr."""
     from lrtune.cli.values import parse_knobs
-    from lrtune.records import importers
-    from lrtune.records.columns import parse_scale_columns
+    from lrtune.records import columns as named
+    from lrtune.records.importers import read_sources
 
-    imported = importers.read_sources(
+    imported = read_sources(
         sources,
-        importers.Columns(
+        named.Columns(
             learning_rate=columns.lr,
             loss=columns.loss,
-            scales=parse_scale_columns(columns.scale) if columns.scale else None,
+            scales=named.parse_scale_columns(columns.scale) if columns.scale else None,
             seed=columns.seed,
             knobs=parse_knobs(columns.knob) if columns.knob else None,
             minimize_over=tuple(columns.minimize_over or ()),

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lrtune.errors import InputError, plain
@@ -18,12 +17,9 @@ from lrtune.records.readings import Readings, readings_of
 from lrtune.records.record import TrialRecord
 from lrtune.records.sources import Recorded, open_source
 from lrtune.records.table import Table
-from lrtune.records.tables import read_file
 from lrtune.rule.knob import Coordinate
 from lrtune.study.knob import AS_IT_IS
 from lrtune.trainer.trial import Facts
-
-__all__ = ["Columns", "Imported", "read_sources", "read_table"]
 
 _UPDATES = ("update_ratio", "relative_update")
 
@@ -74,16 +70,6 @@ def read_sources(sources: Sequence[Any], columns: Columns | None = None) -> Impo
         summary=lines,
         warnings=tuple(line for part in ordered for line in part.warnings),
     )
-
-
-def read_table(path: str | Path, columns: Columns) -> Imported:
-    """Read one table.
-
-    Raises:
-        InputError: it cannot be read, a column is missing, or most rows are not usable.
-    """
-    part = readings_of(read_file(Path(path)), columns)
-    return _records(part, {})
 
 
 def _imported(found: Recorded, columns: Columns) -> Imported:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator
 
-from lrtune.records.importers import Columns, read_sources
+from lrtune.records.columns import Columns
+from lrtune.records.importers import read_sources
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
 from lrtune.records.surface import smooth

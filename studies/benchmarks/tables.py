@@ -21,7 +21,8 @@ from sweeps import LINES, SIZE, Key, Line, Sweep, Truth, own_sweeps, public_swee
 
 from lrtune.errors import LrtuneError
 from lrtune.law.fit import fit_law
-from lrtune.records.importers import Columns, read_sources
+from lrtune.records.columns import Columns
+from lrtune.records.importers import read_sources
 from lrtune.rule import recommend, transfer_learning_rate
 
 

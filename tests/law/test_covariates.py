@@ -10,7 +10,8 @@ from builders import finished_run
 
 from lrtune.law.covariates import variance
 from lrtune.law.fit import fit_law
-from lrtune.records.importers import Columns, read_sources
+from lrtune.records.columns import Columns
+from lrtune.records.importers import read_sources
 from lrtune.records.record import TrialRecord
 from lrtune.rule import recommend
 from lrtune.trainer.trial import Facts

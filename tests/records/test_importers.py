@@ -8,8 +8,8 @@ import pytest
 from builders import finished_run
 
 from lrtune.errors import InputError
-from lrtune.records.columns import parse_scale_columns
-from lrtune.records.importers import Columns, Imported, read_sources, read_table
+from lrtune.records.columns import Columns, parse_scale_columns
+from lrtune.records.importers import Imported, read_sources
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
 
@@ -53,7 +53,7 @@ def _essence(imported: Imported) -> list[tuple[int, float, float | None, str]]:
     ids=["csv", "semicolons", "tsv", "jsonl", "parquet"],
 )
 def test_every_format_gives_the_same_records(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    imported = read_table(make(tmp_path), COLUMNS)
+    imported = read_sources([make(tmp_path)], COLUMNS)
     assert _essence(imported) == [(w, lr, loss, "finished") for w, lr, loss in ROWS]
     assert imported.summary == (f"{next(tmp_path.iterdir())}: 6 rows read, 6 used",)
 
@@ -113,7 +113,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
     path.write_text(
         "width,lr,loss\n64,0.1,3\n64,0.2,6.x\n64,0.3,nan\n64,0.4,inf\n64,0,3\n64,,3\n,0.1,3\n64,x,3\n64,0.5,soon\n64,0.6,9\n"
     )
-    imported = read_table(path, Columns(scales={"hidden_size": "width"}, failed_when="loss > 5 and lr >= 0.6"))
+    imported = read_sources([path], Columns(scales={"hidden_size": "width"}, failed_when="loss > 5 and lr >= 0.6"))
     assert [(r.learning_rate, r.status) for r in imported.records] == [
         (0.1, "finished"),
         (0.3, "diverged"),
@@ -141,10 +141,10 @@ def test_the_best_over_another_setting_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("width,lr,bs,loss\n64,0.1,8,3\n64,0.1,8,3.2\n64,0.1,16,2.9\n64,0.1,16,4\n64,0.2,8,5\n64,0.2,16,2\n")
     columns = Columns(scales={"hidden_size": "width"}, minimize_over=("bs",))
-    imported = read_table(path, columns)
+    imported = read_sources([path], columns)
     assert [(r.learning_rate, r.loss) for r in imported.records] == [(0.1, 3.0), (0.1, 3.2), (0.2, 2.0)]
     assert "set aside, not the best over bs: 3 rows" in imported.summary
-    plain = read_table(path, Columns(scales={"hidden_size": "width"}))
+    plain = read_sources([path], Columns(scales={"hidden_size": "width"}))
     assert len(plain.records) == 6 and any(line.startswith("bs vary") for line in plain.summary)
 
 
@@ -207,7 +207,7 @@ def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path
     path = tmp_path / "a.jsonl"
     path.write_text('{"model": {"N": 6e7}, "lr": "1e-3", "score": 20, "D": 1e9, "seed": 3, "relative_update": 0.01}\n')
     scales = {"parameters": "model.N", "tokens": "D"}
-    imported = read_table(path, Columns(loss="score", scales=scales, maximize=True, seed="seed"))
+    imported = read_sources([path], Columns(loss="score", scales=scales, maximize=True, seed="seed"))
     (record,) = imported.records
     assert (record.loss, record.learning_rate, record.seed) == (-20.0, 1e-3, 3)
     assert record.scale("parameters") == 6e7 and record.scale("tokens") == 1e9
@@ -226,7 +226,7 @@ def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path
 )
 def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path, columns: Columns, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_table(_csv(tmp_path / "a.csv"), columns)
+        read_sources([_csv(tmp_path / "a.csv")], columns)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

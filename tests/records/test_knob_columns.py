@@ -7,7 +7,8 @@ import pytest
 from builders import finished_run
 
 from lrtune.errors import InputError
-from lrtune.records.importers import Columns, Imported, read_sources
+from lrtune.records.columns import Columns
+from lrtune.records.importers import Imported, read_sources
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import Coordinate
