@@ -58,7 +58,7 @@ def write_report(
 
 def write_images(figures: "Sequence[Figure]", folder: Path) -> list[Path]:
     """Each figure as SVG and PNG."""
-    from lrtune.report.plots import image_spec
+    from lrtune.report.plots import whole_chart
 
     if folder.is_symlink():
         raise InputError(f"{folder}: cannot write figures there: it is a link")
@@ -66,7 +66,7 @@ def write_images(figures: "Sequence[Figure]", folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for figure in figures:
-        spec = image_spec(figure)
+        spec = {**whole_chart(figure).to_dict(), "description": figure.says}
         for ending, content in (
             ("svg", converter.vegalite_to_svg(spec)),
             ("png", converter.vegalite_to_png(spec, scale=2.0)),

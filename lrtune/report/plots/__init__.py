@@ -54,10 +54,3 @@ def whole_chart(figure: Figure) -> alt.TopLevelMixin:
     lines = textwrap.wrap(figure.title, _TITLE)
     title = alt.Title(lines if len(lines) > 1 else figure.title, anchor="start", fontSize=15)
     return whole.properties(title=title, background="white")
-
-
-def image_spec(figure: Figure) -> dict[str, Any]:
-    """The Vega-Lite of `whole_chart`, for an image file."""
-    spec: dict[str, Any] = whole_chart(figure).to_dict()
-    spec["description"] = figure.says
-    return spec
