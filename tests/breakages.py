@@ -1014,8 +1014,8 @@ BREAKAGES = (
     Breakage(
         "tables: a ratio is taken for a product",
         "lrtune/records/columns.py",
-        'times = form[2] == "*"',
-        'times = form[2] == "/"',
+        'if form[2] == "*"',
+        'if form[2] == "/"',
         ("records/test_knob_columns.py",),
     ),
     Breakage(
