@@ -46,7 +46,7 @@ def unexpected(where: str, expected: str, value: object) -> InputError:
     return InputError(f"{where}: expected {expected}, but got {show(value)}")
 
 
-def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
+def unknown_key(where: str, key: object, known: Iterable[str], what: str = "key") -> str:
     """One line about an unknown key. Suggests the nearest known key, or lists the nearest ten."""
     import difflib
     import itertools
@@ -56,8 +56,8 @@ def unknown_key(where: str, key: object, known: Iterable[str]) -> str:
     if near and difflib.SequenceMatcher(None, near[0], name).ratio() >= 0.4:
         hint = f"did you mean {near[0]!r}?"
     else:
-        hint = f"known keys: {', '.join(sorted(near))}{', …' if len(names) > len(near) else ''}"
-    return f"{where}: unknown key {name!r}; {hint}"
+        hint = f"known {what}s: {', '.join(sorted(near))}{', …' if len(names) > len(near) else ''}"
+    return f"{where}: unknown {what} {name!r}; {hint}"
 
 
 def number(

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from lrtune.errors import LrtuneError, redact
 
 _MOST_CHARACTERS = 2000  # of an error message
+# Typer words a wrong number as pydantic does; these are the kinds of its errors.
+_NUMBERS = {"int": "a whole number", "float": "a number"}
 _NOT_USABLE = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -67,7 +69,12 @@ def _usage_message(error: Exception) -> str | None:
         return ""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "lrtune"
-    return f"{' '.join(write().split())} (see: {command} --help)"
+    message = " ".join(write().split())
+    [wrong, *_] = getattr(error.__context__, "errors", list)() or [{"type": ""}]
+    if kind := _NUMBERS.get(wrong["type"].partition("_")[0]):
+        flag = message.partition("'")[2].partition("'")[0]
+        message = f"{flag}: expected {kind}, but got {wrong['input']!r:.40}"
+    return f"{message} (see: {command} --help)"
 
 
 def _complain(error: BaseException, message: str, code: int, debug: bool) -> int:

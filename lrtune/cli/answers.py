@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import table
-from lrtune.rule import Recommendation, Rule, Transfer
-from lrtune.rule.display import knob_text, law_lines
+from lrtune.rule import Doubt, Recommendation, Rule, Transfer
+from lrtune.rule.display import basis_text, knob_text, law_lines
+from lrtune.rule.doubt import cost_text
+from lrtune.rule.question import EXTRAPOLATED, span
 
 Answer = Recommendation | Transfer
 _COLUMNS = 80
@@ -15,15 +17,17 @@ _HEADLINE = ("model", "optimizer", "schedule", "data")
 
 def one(hidden: float, advice: Answer, rule: Rule) -> str:
     """The rate, interval and basis in one line, the conditions in the next, then the rest."""
-    rows = _rest(advice)
-    rows.append(("why", advice.why.partition("; ")[0]))
+    rows = _rest(advice, rule)
+    if advice.basis != "extrapolated" or len(rule.scales) > 1 or isinstance(advice, Transfer):
+        rows.append(("why", advice.why.partition("; ")[0]))
     rows += [("" if index else "law", text) for index, text in enumerate(_law(rule.reason))]
     rows.append(("rests on", _measured(rule)))
     if advice.source:
         rows.append(("rule", advice.source))
-    rows += [("note" if index == 0 else "", text) for index, text in enumerate(advice.warnings)]
+    notes = [text for text in advice.warnings if not text.startswith(EXTRAPOLATED)]  # the first line says it
+    rows += [("note" if index == 0 else "", text) for index, text in enumerate(notes)]
     first = f"{rate(advice.learning_rate)} at hidden {hidden:g} ({_interval(advice)}, {advice.level:.0%} interval)"
-    lines = [f"{first}, {_basis(advice, rule)}", _holds_for(advice, rule)]
+    lines = [f"{first}, {basis_text(advice)}", _holds_for(advice, rule)]
     width = max(14, *(len(name) + 2 for name, _ in rows))
     return "\n".join([*filter(None, lines), *(f"  {name:{width}}{text}" for name, text in rows)])
 
@@ -71,17 +75,6 @@ def _short_basis(advice: Answer) -> str:
     return text if advice.supported else f"{text}, not supported"
 
 
-def _basis(advice: Answer, rule: Rule) -> str:
-    """``measured``, ``interpolated``, or the factor beyond the measured range."""
-    text = advice.basis
-    if advice.basis == "extrapolated":
-        text = f"extrapolated {advice.extrapolation:.3g}×"
-        sizes = rule.scales.get("hidden_size")
-        if sizes and len(rule.scales) == 1:
-            text = f"measured {f'from {sizes.low:g} to' if sizes.low < sizes.high else 'at'} {sizes.high:g}, {text}"
-    return text if advice.supported else f"{text}, not supported by the data"
-
-
 def _law(reason: str) -> list[str]:
     """A law and the remarks on it, a line each; of several scales, a line for each factor."""
     law, *remarks = reason.split("; ")
@@ -93,14 +86,10 @@ def _law(reason: str) -> list[str]:
 
 def _measured(rule: Rule) -> str:
     """The runs of a rule, and the range of each scale."""
-    spans = (f"{name} {_span(scale.low, scale.high)}" for name, scale in rule.scales.items())
+    spans = (f"{name} {span(scale.low, scale.high)}" for name, scale in rule.scales.items())
     runs, cells = sum(cell.trials for cell in rule.cells), len(rule.cells)
     many = f"{runs:,} run{'s' if runs != 1 else ''}"
     return f"{many} at {', '.join(spans)}" + (f" ({cells} combinations)" if len(rule.scales) > 1 else "")
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:,.10g}" if low == high else f"{low:,.10g} … {high:,.10g}"
 
 
 def _holds_for(advice: Answer, rule: Rule) -> str:
@@ -116,27 +105,32 @@ def _holds_for(advice: Answer, rule: Rule) -> str:
     return f"for {', '.join(conditions)}" if conditions else ""
 
 
-def _rest(advice: Answer) -> list[tuple[str, str]]:
+def _rest(advice: Answer, rule: Rule) -> list[tuple[str, str]]:
     """The rest of an answer, as names and texts."""
     if isinstance(advice, Transfer):
         return [("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")]
     rows = []
     if _safe(advice):
-        rows.append(("safe range", _safe(advice)))
-    if advice.regret is not None and advice.regret_90 is not None:
-        rows.append(("may cost", f"{advice.regret:.2%} of loss, {advice.regret_90:.2%} in one case of ten"))
+        rows.append(("safe range", f"{_safe(advice)}, within {rule.tolerance * 100:g}% of loss"))
+    if advice.regret is not None and advice.regret_90 is not None and advice.doubt is not Doubt.COSTLY:
+        rows.append(("may cost", cost_text(advice.regret, advice.regret_90)))
     for name, one in advice.knobs.items():
         rows += [(name, knob_text(one)), *(("", text) for text in (_law(one.law) if one.matters else ()))]
     if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
-        cost = f"{advice.at_regret:.2%} of loss, {advice.at_regret_90:.2%} in one case of ten"
+        cost = cost_text(advice.at_regret, advice.at_regret_90)
         rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))
     if advice.collapse_10 is not None and advice.collapse_50 is not None:
         rows.append(("collapse", f"1 run in 10 at {rate(advice.collapse_10)}, 1 in 2 at {rate(advice.collapse_50)}"))
-    if advice.stage2_learning_rate is not None:
+    if advice.stage2_learning_rate not in (None, advice.learning_rate):
         rows.append(("stage 2", rate(advice.stage2_learning_rate)))
     if advice.weight_decay is not None and "weight_decay" not in advice.knobs:
         later = advice.weight_decay_stage2
-        rows.append(("weight decay", f"{advice.weight_decay:g}" + (f", then {later:g}" if later is not None else "")))
+        rows.append(
+            (
+                "weight decay",
+                f"{advice.weight_decay:g}" + (f", then {later:g}" if later not in (None, advice.weight_decay) else ""),
+            )
+        )
     if advice.warmup_steps is not None:
-        rows.append(("warm-up", f"{advice.warmup_steps:g} steps"))
+        rows.append(("warm-up", f"{advice.warmup_steps:,.10g} steps"))
     return rows

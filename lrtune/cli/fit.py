@@ -117,7 +117,7 @@ def _study_of(sources: Sequence[str]) -> str:
 
 def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
     """The records of all sources; a summary goes to stderr."""
-    from lrtune.cli.values import parse_knobs
+    from lrtune.cli.values import parse_pairs
     from lrtune.records import columns as named
     from lrtune.records.importers import read_sources
 
@@ -128,17 +128,16 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
             loss=columns.loss,
             scales=named.parse_scale_columns(columns.scale) if columns.scale else None,
             seed=columns.seed,
-            knobs=parse_knobs(columns.knob) if columns.knob else None,
+            knobs=parse_pairs(columns.knob, flag="--knob", form="NAME=COL") if columns.knob else None,
             minimize_over=tuple(columns.minimize_over or ()),
             maximize=columns.maximize,
             failed_when=columns.failed_when,
             drop_when=columns.drop_when,
         ),
     )
+    sign = "warning: " if imported.warnings else ""  # they name the rows that were left out
     for line in imported.summary:
-        say(line)
-    for line in imported.warnings:
-        say(f"warning: {line}")
+        say(f"{sign}{line}" if line.startswith("left out") else line)
     return imported
 
 

@@ -24,13 +24,13 @@ def parse_budget(text: str) -> float:
     return parse_seconds(text, field="--budget")
 
 
-def parse_pairs(pairs: Sequence[str], *, flag: str) -> dict[str, str]:
-    """``NAME=VALUE`` items as a mapping."""
+def parse_pairs(pairs: Sequence[str], *, flag: str, form: str = "NAME=VALUE") -> dict[str, str]:
+    """``NAME=VALUE`` items as a mapping; `form` says what is expected."""
     found = {}
     for pair in pairs:
         name, _, value = (part.strip() for part in pair.partition("="))
         if not (name and value):
-            raise InputError(f"{flag}: expected NAME=VALUE, but got {pair!r:.60}")
+            raise InputError(f"{flag}: expected {form}, but got {pair!r:.60}")
         found[name] = value
     return found
 
@@ -38,7 +38,7 @@ def parse_pairs(pairs: Sequence[str], *, flag: str) -> dict[str, str]:
 def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
     """``NAME=NUMBER`` items as a mapping."""
     found = {}
-    for name, text in parse_pairs(pairs, flag=flag).items():
+    for name, text in parse_pairs(pairs, flag=flag, form="NAME=NUMBER").items():
         try:
             found[name] = float(text)
         except ValueError:
@@ -48,14 +48,13 @@ def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
 
 def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Values of further scales from ``NAME=V1,V2`` items."""
-    return {
-        name: parse_values(text, flag=f"--scale {name}") for name, text in parse_pairs(pairs, flag="--scale").items()
-    }
+    texts = parse_pairs(pairs, flag="--scale", form="NAME=V1,V2")
+    return {name: parse_values(text, flag=f"--scale {name}") for name, text in texts.items()}
 
 
 def parse_knobs(pairs: Sequence[str]) -> dict[str, str]:
     """The ranges of knobs from ``NAME=LO..HI`` items; the study reads them."""
-    return parse_pairs(pairs, flag="--knob")
+    return parse_pairs(pairs, flag="--knob", form="NAME=LO..HI")
 
 
 def parse_values(text: str, *, flag: str) -> tuple[float, ...]:

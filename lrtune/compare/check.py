@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from lrtune.law.no_rule import NoRuleError
 from lrtune.records.identity import fitted_to
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -82,14 +83,20 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
     has_verdict = any(record.loss is not None for record in fresh)
     from lrtune.law.fit import fit_law  # loads scipy
 
-    fitted = fit_law(
-        fresh if has_verdict else given,
-        scales=scales,
-        tolerance=rule.tolerance,
-        level=rule.level,
-        every_scale=True,
-        knobs={name: law.coordinate for name, law in rule.knobs.items()},
-    )
+    try:
+        fitted = fit_law(
+            fresh if has_verdict else given,
+            scales=scales,
+            tolerance=rule.tolerance,
+            level=rule.level,
+            every_scale=True,
+            knobs={name: law.coordinate for name, law in rule.knobs.items()},
+        )
+    except NoRuleError as error:
+        if not (used and has_verdict):
+            raise
+        others = f"the rule was fitted to {len(used)} of these runs; the other {len(fresh)} give no verdict"
+        raise NoRuleError(error.no_rule, f"{others}: {error.text}") from None
     rows = []
     for measured in fitted.cells:
         predicted = answer(rule, None, measured.scales)

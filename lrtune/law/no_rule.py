@@ -21,4 +21,4 @@ class NoRuleError(RunFailedError):
 
     def __init__(self, no_rule: NoRule, text: str) -> None:
         super().__init__(f"{text}; {no_rule.value}")
-        self.no_rule = no_rule
+        self.no_rule, self.text = no_rule, text

@@ -204,7 +204,7 @@ def _wrapped(table: Table, flag: str, name: str) -> str:
         return found[0]
     if found:
         raise InputError(f"{table.source}: {flag}: {name!r:.60} may be {_listed(found)}; give the full name")
-    raise InputError(unknown_key(f"{table.source}: {flag}", name, table.names))
+    raise InputError(unknown_key(f"{table.source}: {flag}", name, table.names, "column"))
 
 
 def _guess(table: Table, flag: str, guesses: Sequence[str]) -> str:

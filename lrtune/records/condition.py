@@ -152,7 +152,9 @@ class _Parser:
             return lambda row: value[1:-1] or _NOTHING
         name = value.strip("`")
         if name not in self.columns:
-            raise InputError(f"{unknown_key(self.flag, name, self.columns)}; write text in quotes: '{name:.40}'")
+            raise InputError(
+                f"{unknown_key(self.flag, name, self.columns, 'column')}; write text in quotes: '{name:.40}'"
+            )
         self.named.append(name)
         return lambda row: row.get(name)
 

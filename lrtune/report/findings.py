@@ -10,7 +10,8 @@ from lrtune.report.advice import sentence
 from lrtune.report.outlook import again, nearer, outlook, verify_words
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
-from lrtune.rule.display import knob_text, law_lines
+from lrtune.rule.display import basis_text, knob_text, law_lines
+from lrtune.rule.question import number
 from lrtune.search.ending import Ending
 from lrtune.search.target import in_scales_of
 from lrtune.study.task import targets
@@ -89,11 +90,10 @@ def _answers(run: Run, rule: Rule) -> list[Recommendation]:
 
 
 def _use(answer: Recommendation) -> Use:
-    basis = answer.basis if answer.supported else f"{answer.basis}, not supported by the data"
     return Use(
         rate=f"{answer.learning_rate:.3g}",
-        place=", ".join(f"{name.replace('_', ' ')} {value:,g}" for name, value in answer.scales.items()),
-        certainty=f"{answer.low:.3g} … {answer.high:.3g}, {answer.level:.0%} interval; {basis}",
+        place=", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in answer.scales.items()),
+        certainty=f"{answer.low:.3g} … {answer.high:.3g}, {answer.level:.0%} interval; {basis_text(answer)}",
         supported=answer.supported,
         knobs=tuple((name, knob_text(one)) for name, one in answer.knobs.items()),
     )

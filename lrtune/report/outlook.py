@@ -118,7 +118,7 @@ def again(
 def verify_words(rule: Rule, size: float, study: Path) -> list[str]:
     """The words of the command that verifies a rule at a size and its largest other scales, at the study's length."""
     others = {name: at.high for name, at in rule.scales.items() if name not in ("hidden_size", "steps", "tokens")}
-    flags = [word for name, value in others.items() for word in ("--scale", f"{name}={value:g}")]
+    flags = [word for name, value in others.items() for word in ("--scale", f"{name}={value:.10g}")]
     return ["verify", f"{size:g}", "--study", str(study), *flags]
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lrtune.errors import plain
-from lrtune.rule.advice import KnobAdvice, Recommendation
+from lrtune.rule.advice import KnobAdvice, Recommendation, Transfer
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule
+from lrtune.rule.question import EXTRAPOLATED, number
 
 _SHOWN_VALUES = 5
 
@@ -54,7 +55,7 @@ def _row(scales: Mapping[str, float], rule: Rule) -> AdviceRow:
     basis = told.basis if told.supported else f"{told.basis}, unsupported"
     interval = f"{told.low:.2g} … {told.high:.2g}"
     knobs = (f"{one.value:.3g}" for one in told.knobs.values())
-    places = (f"{value:g}" for value in scales.values())
+    places = (f"{value:.10g}" for value in scales.values())
     return AdviceRow((*places, f"{told.learning_rate:.3g}", interval, *knobs, safe_range, basis), told.supported)
 
 
@@ -87,12 +88,17 @@ def knob_text(one: KnobAdvice) -> str:
     return text + (f", safe {safe[0]:.3g} … {safe[1]:.3g}" if safe else "")
 
 
+def basis_text(told: Recommendation | Transfer) -> str:
+    """``measured``, ``interpolated``, or how far beyond the measured scales; and whether it is supported."""
+    text = next((line for line in told.warnings if line.startswith(EXTRAPOLATED)), told.basis)
+    return text if told.supported else f"{text}; not supported by the data"
+
+
 def answer_sentence(told: Recommendation) -> str:
     """The rate, its interval and its basis."""
-    place = ", ".join(f"{name} {value:g}" for name, value in told.scales.items())
-    basis = told.basis if told.supported else f"{told.basis}, not supported by the data"
+    place = ", ".join(f"{name} {number(value)}" for name, value in told.scales.items())
     interval = f"{told.low:.3g} … {told.high:.3g}, {told.level:.0%} interval"
-    return f"{told.learning_rate:.3g} at {place} ({interval}), {basis}"
+    return f"{told.learning_rate:.3g} at {place} ({interval}), {basis_text(told)}"
 
 
 def law_sentence(rule: Rule | None, why_none: str) -> str:

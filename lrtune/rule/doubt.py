@@ -33,8 +33,7 @@ def too_costly(what: str, mean: float, worst: float, tolerance: float) -> Unsupp
     """The doubt about an answer of this expected regret and its 90% quantile, or None if both are within limits."""
     if mean <= tolerance and worst <= WORST_FACTOR * tolerance:
         return None
-    cost = f"{_share(mean)} of loss, {_share(worst)} in one case of ten (tolerance: {tolerance:.2%})"
-    return Unsupported(Doubt.COSTLY, f"{what} may cost {cost}")
+    return Unsupported(Doubt.COSTLY, f"{what} may cost {cost_text(mean, worst)} (tolerance: {tolerance:.2%})")
 
 
 def too_wide(what: str, middle: float, low: float, high: float) -> Unsupported | None:
@@ -49,6 +48,11 @@ def unpredictable(lost: float, tolerance: float) -> Unsupported | None:
     if lost <= tolerance:
         return None
     return Unsupported(Doubt.UNPREDICTABLE, f"predicting sizes left out of the fit cost {_share(lost)} of loss")
+
+
+def cost_text(mean: float, worst: float) -> str:
+    """A regret and its 90% quantile in words."""
+    return f"{_share(mean)} of loss on average, {_share(worst)} in one case of ten"
 
 
 def _share(value: float) -> str:

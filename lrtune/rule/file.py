@@ -36,11 +36,13 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
     try:
         data = read_bytes(name, most=_MAX_BYTES)
     except OSError as error:
+        if path is not None and os.path.isdir(path) and isinstance(error, FileNotFoundError):
+            raise InputError(f"{os.fspath(path)}: expected a rule file, or a run folder with a rule.json") from error
         raise InputError(f"{name}: cannot read the rule: {error.strerror}") from error
     try:
         return parse_rule(data, source=name)
     except InputError as error:
-        raise InputError(f"{name}: {error}; run `lrtune fit` to write it again") from None
+        raise InputError(f"{name}: {error}; `lrtune fit RUNS -o FILE` writes one") from None
     except NoActiveRuleError as error:
         raise NoActiveRuleError(f"{name}: {error}; name another rule with --rule") from None
 

@@ -50,8 +50,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     try:
         data = json.loads(content, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"expected a rule in JSON, but {what:.80}") from error
+        raise InputError(f"expected a rule file in JSON, but {_not_json(error)}") from error
     if not isinstance(data, dict):
         raise InputError(f"expected a JSON object with a rule, but got {type(data).__name__}")
     schema = data.pop("schema", None)
@@ -64,6 +63,15 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     rule = Rule(**_RULE("", data), source=source)
     _check_whole(rule)
     return rule
+
+
+def _not_json(error: Exception) -> str:
+    """What is wrong with a text that is not JSON, in few words."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno} is not JSON"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    return "it is nested too deep" if isinstance(error, RecursionError) else f"{error!s:.80}"
 
 
 def _no_constant(name: str) -> float:

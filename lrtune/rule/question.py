@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 from lrtune.errors import InputError
 from lrtune.named import NamedTuple
-from lrtune.rule.data import SAME, Rule, RuleCell, Scale
+from lrtune.rule.data import SAME, Rule, RuleCell
 from lrtune.rule.doubt import Doubt, Unsupported
 
+_LENGTHS = ("steps", "tokens", "batch_tokens")  # scales with a flag of their own
+EXTRAPOLATED = "extrapolated: "  # begins the note about an extrapolation
 HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from its only measured horizon
 _ROUNDING = 0.005  # relative difference of tokens that comes from rounding
 
@@ -24,7 +26,7 @@ class Question(NamedTuple):
     cell: RuleCell | None
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value:g}" for name, value in self.scales.items())
+        return ", ".join(f"{name} {number(value)}" for name, value in self.scales.items())
 
 
 def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float]) -> dict[str, float]:
@@ -32,7 +34,7 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
     given = dict(scales) if hidden_size is None else {"hidden_size": hidden_size, **scales}
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e30:
-            raise InputError(f"{name}: expected a positive number, but got {value!r:.40}")
+            raise InputError(f"{name}: expected a positive number up to 1e30, but got {value!r:.40}")
     if "batch_tokens" in rule.scales and "batch_tokens" in rule.horizon:
         given.setdefault("batch_tokens", rule.horizon["batch_tokens"])
     given = in_units_of(rule, given)
@@ -41,11 +43,14 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
             names = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
             raise InputError(f"{name}: this rule has no such scale; it has {', '.join(names)}")
     for name, scale in rule.scales.items():
-        if name not in given:
-            if name not in ("tokens", "steps"):
-                wanted = ", ".join(rule.scales)
-                raise InputError(f"{name}: this rule needs {wanted}; give {name} (measured {_span(scale)})")
-            given[name] = rule.horizon.get(name, scale.high)
+        if name in ("tokens", "steps"):
+            given.setdefault(name, rule.horizon.get(name, scale.high))
+    missing = [name for name in rule.scales if name not in given]
+    if missing:
+        words = asking({**{name: scale.high for name, scale in rule.scales.items()}, **given})
+        raise InputError(
+            f"{', '.join(missing)}: expected a value, since {_over(rule)}; as in `lrtune lr {' '.join(words)}`"
+        )
     return {name: float(value) for name, value in given.items()}
 
 
@@ -62,13 +67,40 @@ def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
 
 
 def beyond_range(rule: Rule, asked: Question) -> str:
-    """The note about an extrapolation."""
-    measured = ", ".join(f"{name} {_span(scale)}" for name, scale in rule.scales.items())
-    return f"extrapolated by a factor of {asked.factor:.3g} beyond what was measured ({measured})"
+    """The note about an extrapolation: how far the scales lie beyond the measured ones."""
+    far = []
+    for name, value in asked.scales.items():
+        scale = rule.scales[name]
+        if value > scale.high * (1 + SAME):
+            far.append(f"{name} is {value / scale.high:.3g}× the largest measured ({number(scale.high)})")
+        elif value < scale.low * (1 - SAME):
+            far.append(f"{name} is {value / scale.low:.3g}× the smallest measured ({number(scale.low)})")
+    return EXTRAPOLATED + ", ".join(far)
 
 
-def _span(scale: Scale) -> str:
-    return f"{scale.low:g}" if scale.low == scale.high else f"{scale.low:g} … {scale.high:g}"
+def number(value: float) -> str:
+    """A scale's value for a sentence: 3,276,800."""
+    return f"{value:,.10g}"
+
+
+def span(low: float, high: float) -> str:
+    """The measured range of a scale."""
+    return number(low) if low == high else f"{number(low)} … {number(high)}"
+
+
+def _over(rule: Rule) -> str:
+    places = (f"{name} {span(scale.low, scale.high)}" for name, scale in rule.scales.items())
+    return f"this rule was measured over {', '.join(places)}"
+
+
+def asking(place: Mapping[str, float]) -> list[str]:
+    """The words after ``lrtune lr`` that ask for a place."""
+    words = []
+    for name in sorted(place, key=lambda name: name != "hidden_size"):
+        text = f"{place[name]:.10g}"
+        flag = [f"--{name.replace('_', '-')}", text] if name in _LENGTHS else ["--scale", f"{name}={text}"]
+        words += [text] if name == "hidden_size" else flag
+    return words
 
 
 def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsupported | None]:
@@ -81,7 +113,9 @@ def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsup
         measured = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
         if measured is not None:
             if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / measured <= HORIZON_FACTOR:
-                text = f"{name} {value:.3g} is {value / measured:.3g} times the measured horizon of {measured:.3g}"
+                text = (
+                    f"{name} {number(value)} is {value / measured:.3g} times the measured length of {number(measured)}"
+                )
                 far = Unsupported(Doubt.FAR_HORIZON, text)
             continue
         condition = rule.conditions.get(name)
@@ -90,10 +124,12 @@ def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsup
             if name != "hidden_size" or rule.conditions:
                 notes.append(f"the rule does not record the {name} of its runs")
         elif not low * (1 - SAME) <= value <= high * (1 + SAME):
-            span = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            notes.append(f"measured at {name} {span}, asked for {value:g}: the effect of {name} was not measured")
+            there = span(low, high)
+            notes.append(
+                f"measured at {name} {there}, asked for {number(value)}: the effect of {name} was not measured"
+            )
             if value > high * HORIZON_FACTOR or value < low / HORIZON_FACTOR:
-                text = f"{name} {value:g} is more than a factor of {HORIZON_FACTOR:g} from the measured {span}"
+                text = f"{name} {number(value)} is more than a factor of {HORIZON_FACTOR:g} from the measured {there}"
                 far = Unsupported(Doubt.FAR_CONDITION, text)
     return notes, far
 

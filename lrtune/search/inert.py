@@ -18,7 +18,7 @@ def inert_scale(records: Sequence[TrialRecord], study: Study) -> str | None:
         if name not in one.knobs:
             ours, theirs = one.scale(name) or 0.0, other.scale(name) or 0.0
             return (
-                f"scales.{name}: the trainer ignores it: runs at {ours:g} and {theirs:g} have the same "
+                f"scales.{name}: the trainer seems to ignore it: runs at {ours:g} and {theirs:g} have the same "
                 f"losses (trials {one.trial} and {other.trial}); use it in the trainer, or continue with "
                 "--allow-inert-scale"
             )

@@ -8,6 +8,7 @@ from typing import Any
 from lrtune.errors import InputError, counted
 from lrtune.records.jsonl import read_records
 from lrtune.records.record import TrialRecord
+from lrtune.rule.doubt import cost_text
 from lrtune.search.cost import StepCost, span, step_cost
 from lrtune.search.foresight import foresee, foresee_grid
 from lrtune.search.options import SearchOptions
@@ -102,7 +103,7 @@ class Plan:
             hours = self.seconds * self.workers / 3600
             lines.append(f"  about {hours:.2g} device-hours: {span(self.seconds)} with {self.workers} workers")
         if self.regret is not None and self.regret_90 is not None:
-            costs = f"{self.regret:.2%} of loss, {self.regret_90:.2%} in one case of ten"
+            costs = cost_text(self.regret, self.regret_90)
             wanted = f"wanted: {self.tolerance * 100:.3g}%" + (f"; {self.short_of}" if self.short_of else "")
             lines.append(f"  at its end the worst answer costs about {costs} ({wanted})")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
@@ -186,8 +187,9 @@ def _row(
 
 def _budget(study: Study) -> list[str]:
     budget = study.budget
-    limits = [(budget.seconds, "s"), (budget.trials, "trials"), (budget.tokens, "tokens")]
-    return [f"at most {value:g} {name}" for value, name in limits if value is not None]
+    limits = [(budget.trials, "trials"), (budget.tokens, "tokens")]
+    counts = [f"at most {value:,.10g} {name}" for value, name in limits if value is not None]
+    return [*([] if budget.seconds is None else [f"at most {span(budget.seconds)}"]), *counts]
 
 
 def check_budget(study: Study) -> None:

@@ -74,7 +74,7 @@ class Status:
             lines.append(f"  {self.waiting} waiting, {self.running} running")
         lines.append(f"  {'a' if self.searching else 'no'} search is running here")
         for record in self.best:
-            name, best = "measure" if record.maximize else "loss", beside(f"{record.learning_rate:g}", record.knobs)
+            name, best = "measure" if record.maximize else "loss", beside(f"{record.learning_rate:.3g}", record.knobs)
             lines.append(f"  {place_name(record.place)}: best so far {best} ({name} {record.measure:.4f})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
@@ -110,7 +110,7 @@ def status(run: Path, *, storage: str | None = None, repair: bool = True) -> Sta
         InputError: this is not a run folder, or the storage cannot be read.
     """
     if not (run / "study.toml").is_file():
-        raise InputError(f"run: expected the folder of a search, but {run} has no study.toml")
+        raise InputError(f"{run}: expected the folder of a search, with study.toml in it")
     study = load_study(run / "study.toml", within=run)
     folder = RunFolder(run)
     is_writable = os.access(run, os.W_OK)

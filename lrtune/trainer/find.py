@@ -48,8 +48,9 @@ def resolve_trainer(target: str) -> Trainer:
     installed = installed_trainers()
     if target not in installed:
         names = ", ".join(sorted(installed)) or "none installed"
+        more = "; a command line needs {learning_rate} in it" if " " in target else ""
         raise InputError(
-            f"trainer: expected module:function or one of the installed names ({names}), but got {target!r}"
+            f"trainer: expected module:function or one of the installed names ({names}), but got {target!r}{more}"
         )
     point = installed[target]
     module_name, _, name = point.value.partition(":")

@@ -41,7 +41,7 @@ def test_a_knob_is_searched_and_shown_beside_the_rate(capfd: pytest.CaptureFixtu
     assert len(set(ratios)) > 3 and all(0.01 < ratio < 4 for ratio in ratios)
     best = min((record for record in records if record["hidden_size"] == 32), key=lambda record: record["loss"])
     run_cli(["status", "run"])
-    beside = f"hidden 32: best so far {best['learning_rate']:g}, adam_lr {best['knobs']['adam_lr']:.3g} (loss"
+    beside = f"hidden 32: best so far {best['learning_rate']:.3g}, adam_lr {best['knobs']['adam_lr']:.3g} (loss"
     assert beside in capfd.readouterr().out
     run_cli(["status", "run", "--json"])
     assert json.loads(capfd.readouterr().out)["best"][0]["knobs"] == best["knobs"]
@@ -50,7 +50,7 @@ def test_a_knob_is_searched_and_shown_beside_the_rate(capfd: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--knob", "adam_lr"], "--knob: expected NAME=VALUE"),
+        (["--knob", "adam_lr"], "--knob: expected NAME=LO..HI"),
         (["--knob", "adam_lr=2..1"], "knobs.adam_lr: expected LO below HI"),
         (["--knob", "adam_lr=1..1"], "knobs.adam_lr: expected LO below HI"),
         (["--knob", "wd=0..1"], "knobs.wd: a range in log cannot start at 0; write 0,LO..1"),

@@ -97,7 +97,8 @@ def test_lr_prints_the_rate_in_one_line_and_its_conditions_in_the_next(in_search
     assert re.match(r"0\.00\d+ at hidden 256 \(0\.00\d+ … 0\.00\d+, 90% interval\), (measured|interpolated)$", number)
     assert re.match(r"for [\d,]+ tokens in [\d,]+ steps, bitnet-b1.58, adamw, .*batches of 1,024 tokens$", setting)
     own = in_searched("lr", 256).out.splitlines()
-    assert "measured from 32 to 128, extrapolated 2×" in own[0]
+    assert "90% interval), extrapolated: hidden_size is 2× the largest measured (128)" in own[0]
+    assert sum("2× the largest" in line for line in own) == 1
 
 
 def test_lr_carries_a_tuned_rate_and_compares(in_searched: Cli) -> None:

@@ -9,6 +9,7 @@ from lrtune.compare.check import check_rule
 from lrtune.compare.setting import run_differences, study_differences
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
+from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord
 from lrtune.study.study import Study
 from lrtune.study.toml import to_toml
@@ -64,5 +65,7 @@ def test_the_runs_of_the_fit_give_no_verdict_and_others_give_theirs() -> None:
     assert not check_rule(rule, [replace(run, seed=5, trial=9, scales={"a": 1.0}) for run in own]).has_verdict
     mixed = check_rule(rule, [*own, *others])
     assert (mixed.fitted, mixed.has_verdict) == (15, True)
+    with pytest.raises(NoRuleError, match="the other 1 give no verdict: only one learning rate"):
+        check_rule(rule, [*own, others[0]])
     assert all(row.held and row.trials == 5 for row in mixed.rows)
     assert "without 15 runs that the rule was fitted to" in str(mixed)

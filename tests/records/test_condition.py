@@ -81,5 +81,5 @@ def test_what_is_not_of_the_grammar_is_one_line(text: str) -> None:
 
 
 def test_text_without_quotes_is_distinguished() -> None:
-    with pytest.raises(InputError, match=r"--drop-when: unknown key 'finished'.*write text in quotes: 'finished'"):
+    with pytest.raises(InputError, match=r"--drop-when: unknown column 'finished'.*write text in quotes: 'finished'"):
         parse_condition("state != finished", ["state", "lr"], flag="--drop-when")

@@ -217,10 +217,13 @@ def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (Columns(learning_rate="lrr", scales={"hidden_size": "width"}), "--lr: unknown key 'lrr'; did you mean 'lr'?"),
-        (Columns(loss="los", scales={"hidden_size": "width"}), "--loss: unknown key 'los'; did you mean 'loss'?"),
+        (
+            Columns(learning_rate="lrr", scales={"hidden_size": "width"}),
+            "--lr: unknown column 'lrr'; did you mean 'lr'?",
+        ),
+        (Columns(loss="los", scales={"hidden_size": "width"}), "--loss: unknown column 'los'; did you mean 'loss'?"),
         (Columns(scales={"hidden_size": "wdith"}), "did you mean 'width'?"),
-        (Columns(scales={"hidden_size": "width"}, minimize_over=("bs",)), "--minimize-over: unknown key 'bs'"),
+        (Columns(scales={"hidden_size": "width"}, minimize_over=("bs",)), "--minimize-over: unknown column 'bs'"),
         (Columns(scales={}), "--scale: expected at least one NAME=COLUMN"),
     ],
 )

@@ -53,8 +53,8 @@ def test_a_column_may_have_a_sign_in_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("knobs", "why"),
     [
-        ({"adam_lr": "alr"}, "--knob: unknown key 'alr'"),
-        ({"adam_lr": "adam_lr*muon_lr"}, "--knob: unknown key 'adam_lr*muon_lr'"),
+        ({"adam_lr": "alr"}, "--knob: unknown column 'alr'"),
+        ({"adam_lr": "adam_lr*muon_lr"}, "--knob: unknown column 'adam_lr*muon_lr'"),
         ({"hidden_size": "wd"}, "a name of its own"),
         ({"a": "wd*b", "b": "adam_lr*learning_rate"}, "b is relative itself"),
     ],

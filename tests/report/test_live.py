@@ -383,6 +383,7 @@ def test_next_commands_ask_at_the_target(rule: Rule) -> None:
     assert first == ("lr 512", "ask at the target")
     told = target._replace(scales={"hidden_size": 512.0, "steps": 4800.0})
     commands = next_commands(rule, Path("runs/x"), lambda *words: " ".join(words), [told], "6 runs take 3.4 h")
+    assert commands[0][0] == "lr 512 --steps 4800"
     assert commands[2] == (
         "verify 512 --study runs/x/study.toml --scale steps=4800",
         "check it there: 6 runs take 3.4 h",

@@ -47,7 +47,7 @@ def test_the_python_module_runs_alone_and_answers_the_same(tmp_path: Path, name:
     answers, complaint = done.stdout.splitlines()
     found = [recommend(width, rule=RULES[name]) for width in (64, 100, 180, 512, 4096)]
     assert json.loads(answers) == [[a.learning_rate, a.low, a.high, a.stage2_learning_rate, a.supported] for a in found]
-    assert complaint == "hidden_size: expected a positive number, but got -1"
+    assert complaint == "hidden_size: expected a positive number up to 1e30, but got -1"
 
 
 def test_the_python_module_imports_the_standard_library_alone() -> None:

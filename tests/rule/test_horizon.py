@@ -41,13 +41,15 @@ def test_the_batch_in_question_converts_where_the_law_has_one():
     assert (advice.horizon_tokens, advice.horizon_steps) == (4e5, 200)
     with pytest.raises(InputError, match="tokens: expected batch_tokens too"):
         recommend(512, rule=rule(batch=True), tokens=4e5)
+    with pytest.raises(InputError, match=r"^batch_tokens: expected .* `lrtune lr 512 --steps 200 --batch-tokens 4000`"):
+        recommend(512, rule=rule(batch=True), steps=200)
 
 
 def test_a_batch_that_no_run_had_is_reported():
     known = rule(tokens_per_step=1000.0)
     advice = recommend(128, rule=known, tokens=6e5, batch_tokens=4000)
     assert advice.scales["steps"] == 150 and not advice.supported
-    assert "tokens_per_step 4000 is more than a factor of 2 from the measured 1000" in advice.warnings[0]
+    assert "tokens_per_step 4,000 is more than a factor of 2 from the measured 1,000" in advice.warnings[0]
     assert recommend(128, rule=known, tokens=2e5, batch_tokens=1000).scales["steps"] == 200
 
 

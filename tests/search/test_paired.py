@@ -50,5 +50,5 @@ def test_an_adaptive_search_stops_at_a_scale_that_the_trainer_ignores(tmp_path: 
         lr_max=0.1,
         budget=Budget(trials=40),
     )
-    with pytest.raises(RunFailedError, match=r"scales\.depth: the trainer ignores it"):
+    with pytest.raises(RunFailedError, match=r"scales\.depth: the trainer seems to ignore it"):
         run_search(study, tmp_path / "run", engine="inline", write_rule=False)

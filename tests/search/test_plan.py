@@ -36,10 +36,10 @@ def run(number, *, depth=2.0, steps=100, loss=3.25, **changes):
 def test_a_scale_without_effect_is_named():
     message = inert_scale([run(0, loss=4.0), run(3), run(5, depth=4.0)], STUDY)
     assert message is not None
-    assert message.startswith("scales.depth: the trainer ignores it: runs at 2 and 4 have the same losses")
+    assert message.startswith("scales.depth: the trainer seems to ignore it: runs at 2 and 4 have the same losses")
     assert "trials 3 and 5" in message and "--allow-inert-scale" in message
     said = inert_scale([run(3), run(5, hidden_size=64)], STUDY)
-    assert said is not None and said.startswith("scales.hidden_size: the trainer ignores it")
+    assert said is not None and said.startswith("scales.hidden_size: the trainer seems to ignore it")
     assert inert_scale([run(3), run(5, depth=4.0)], replace(STUDY, allow_inert_scale=True)) is None
 
 

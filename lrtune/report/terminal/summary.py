@@ -16,6 +16,7 @@ from lrtune.report.outlook import verify_words
 from lrtune.report.terminal.chart import MARKS, STYLES, Axis, Chart, geometric
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.display import AdviceRow, advice_head, advice_rows, law_lines
+from lrtune.rule.question import asking
 from lrtune.study.task import place_name
 
 if TYPE_CHECKING:
@@ -220,11 +221,11 @@ def next_commands(
         place, what = {"hidden_size": size, **{name: at.high for name, at in rule.scales.items()}}, "the rate again"
     if targets:
         place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
-    flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:g}")]
+    flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:.10g}")]
     asked, study = f"{place['hidden_size']:g}", out / "study.toml"
     there = [(command("verify", asked, "--study", str(study), *flags), f"check it there{f': {cost}' if cost else ''}")]
     return [
-        (command("lr", asked, *flags), what),
+        (command("lr", *asking(place)), what),
         (command(*verify_words(rule, size, study)), "check the answer on whole runs"),
         *(there if targets else []),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),

@@ -92,7 +92,7 @@ def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
     level, name = max(levels, default=(math.inf, ""))
     if last.loss <= level + policy.divergence:
         return None
-    reason = f"loss {last.loss:.2f} at step {last.step}, more than {policy.divergence:g} above {name} {level:.2f}"
+    reason = f"loss {last.loss:.4g} at step {last.step}, more than {policy.divergence:g} above {name} {level:.4g}"
     return Verdict("diverged", reason, "diverged")
 
 

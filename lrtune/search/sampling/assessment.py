@@ -81,7 +81,6 @@ class Assessment:
     regret_ahead: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        bound = f"{self.regret_90:.1%}" if self.regret_90 < 0.3 else "30% or more"
         where = "every target" if len(self.known) > 1 else named(self.known[0].scales)
         if self.no_signal is not None:
             low, high = (2**x for x in self.no_signal)
@@ -91,11 +90,14 @@ class Assessment:
                 f"no optimum found: at {_list(self.no_optimum)} the loss still falls "
                 f"at the last {self.no_optimum_of} that may be run"
             )
-        text = f"the predicted regret at {where} is below {bound} of loss (wanted: {self.tolerance * 100:.3g}%)"
-        if not all(known.trials for known in self.known):
-            mean = max(known.regret for known in self.known)
-            text = f"the expected regret at {where} is {mean:.1%} of loss, below {bound} in nine cases of ten"
-            text += f" (wanted: {self.tolerance * 100:.3g}%)"
+        bound, mean = f"less than {max(self.regret_90, 1e-4):.2%}", max(known.regret for known in self.known)
+        if self.regret_90 >= 0.3:  # only its order is known
+            text = f"the rate at {where} may cost 30% of loss or more"
+        elif all(known.trials for known in self.known):
+            text = f"the rate at {where} costs {bound} of loss in nine cases of ten"
+        else:
+            text = f"the rate at {where} costs {mean:.2%} of loss on average, {bound} in nine cases of ten"
+        text += f" (wanted: {self.tolerance * 100:.3g}%)"
         edges = [known for known in self.known if known.at_edge]
         if edges and self.regret_90 < self.tolerance:
             text += f", but the best rate may lie beyond the rates that were run at {_list(k.scales for k in edges)}"
