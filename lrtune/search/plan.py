@@ -96,7 +96,8 @@ class Plan:
         for row in self.rows:
             place = place_name({"hidden_size": row.hidden_size, **row.scales})
             time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
-            lines.append(f"  {place}: {counted(row.runs, 'run')} of {row.steps} steps{time}")
+            steps = "" if "steps" in row.scales else f" of {row.steps} steps"
+            lines.append(f"  {place}: {counted(row.runs, 'run')}{steps}{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""
         lines.append(f"  remaining: {tokens}compute {self.compute:.3g} ({self.unit})")
         if self.seconds is not None:

@@ -19,9 +19,13 @@ def test_a_table_from_elsewhere_becomes_a_rule(cli: Cli, tmp_path: Path) -> None
     rows = [
         f"{w},{lr},{4 + 0.1 * math.log2(lr * w / 0.3) ** 2}" for w in (32, 64, 128) for lr in (1e-3, 3e-3, 1e-2, 3e-2)
     ]
-    (tmp_path / "sweep.csv").write_text("width,lr,val\n" + "\n".join(rows) + "\n32,0.1,nan\n")
+    (tmp_path / "sweep.csv").write_text("width,lr,val\n" + "\n".join(rows) + "\n32,0.1,nan\n32,,4\n64,,4\n")
     done = cli("fit", "sweep.csv", "--loss", "val", "--scale", "hidden_size=width", "-o", "mine.json")
-    assert done.code == 0 and "13 rows" in done.err and done.err.count("1 row (line 14: 'nan')") == 1
+    assert done.code == 0 and "15 rows" in done.err
+    assert (
+        "warning: left out, no learning rate in 'lr': 2 rows" in done.err
+        and done.err.count("learning rate in 'lr'") == 1
+    )
     assert float(cli("lr", 256, "--rule", "mine.json", "--plain").out) == pytest.approx(0.3 / 256, rel=0.3)
     assert not (tmp_path / "lrtune-rule.json").exists()
 
