@@ -2,12 +2,12 @@
 
 #include "rows.h"
 
-/* Integers (rows, width) ÷ the scale of their row. */
-void values(const int8_t *integers, long rows, long width, const float *scale, float *out, int threads) {
+/* Integers (rows, width) ÷ the scale of their row, `stride` apart. */
+void values(const int8_t *integers, long rows, long width, const float *scale, long stride, float *out, int threads) {
     PARALLEL EACH(n, rows) {
         float step = 1.0f / scale[n];
         const int8_t *from = integers + n * width;
-        float *to = out + n * width;
+        float *to = out + n * stride;
         SIMD EACH(i, width) to[i] = (float)from[i] * step;
     }
 }
@@ -30,17 +30,18 @@ void norm_gradient(const float *g, long rows, long width, const float *x, const 
     }
 }
 
-/* Backward of RMSNorm(p²): gradient g of the output → gradient of p, which overwrites p. */
-void squared_relu_gradient(const float *g, long rows, long width, float *p, const float *rstd, int threads) {
+/* Backward of RMSNorm(p²): gradient of the output, rows `stride` apart → gradient of p, in the same place. */
+void squared_relu_gradient(float *g, long rows, long width, long stride, const float *p, const float *rstd,
+                           int threads) {
     PARALLEL EACH(n, rows) {
-        const float *from = g + n * width;
-        float *positive = p + n * width, inner = 0, r = rstd[n];
+        const float *positive = p + n * width;
+        float *at = g + n * stride, inner = 0, r = rstd[n];
 #pragma omp simd reduction(+ : inner)
-        for (long i = 0; i < width; i++) inner += from[i] * positive[i] * positive[i];
+        for (long i = 0; i < width; i++) inner += at[i] * positive[i] * positive[i];
         inner *= r * r / width;
         SIMD EACH(i, width) {
             float value = positive[i];
-            positive[i] = (from[i] * value - value * value * value * inner) * (2 * r);
+            at[i] = (at[i] * value - value * value * value * inner) * (2 * r);
         }
     }
 }

@@ -78,10 +78,10 @@ class Rows:
         run("norm_quantize", x, *x.shape, NORM_EPS, SCALE_FLOOR, self.integers, self.scale, self.rstd)
 
 
-def values(integers: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
+def values(integers: Tensor, scale: Tensor) -> Tensor:
     """Integers (R, C) ÷ the scale (R,) of their row, in float32."""
-    out = torch.empty(integers.shape) if out is None else out
-    run("values", integers, *integers.shape, scale, out)
+    out = torch.empty(integers.shape)
+    run("values", integers, *integers.shape, scale, integers.shape[1], out)
     return out
 
 
