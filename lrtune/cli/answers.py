@@ -56,6 +56,9 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
     lines += [f"  {'' if index else 'law':14}{text}" for index, text in enumerate(laws)]
     lines += [f"  {'rule':14}{some.source}"] if some.source else []
     notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
+    if len(rule.scales) > 1:  # the table does not say which scale a factor is of
+        far = ((size, text) for size, advice in answers.items() for text in advice.warnings)
+        notes += [f"{size}: {text}" for size, text in far if text.startswith(EXTRAPOLATED)]
     lines += [f"  {'note' if index == 0 else '':14}{text}" for index, text in enumerate(notes)]
     return "\n".join(filter(None, lines))
 

@@ -57,4 +57,6 @@ def cost_text(mean: float, worst: float) -> str:
 
 def _share(value: float) -> str:
     """A share of loss as a percentage; above 30% only its order is known."""
+    if value < 5e-5:
+        return "under 0.01%"
     return f"{value:.0%} or more" if value >= 0.3 else f"{value:.2%}" if value < 0.0995 else f"{value:.0%}"

@@ -115,6 +115,8 @@ def test_lr_answers_for_several_sizes_in_one_table(in_searched: Cli) -> None:
     assert lines[1].endswith("measured") and lines[3].endswith("not supported")
     assert any(line.strip().startswith("law ") for line in lines)
     assert sum("100000: not supported by the data" in line for line in lines) == 1
+    far = in_searched("lr", 64, 1024, "--rule", "packaged", "--tokens", "1e8").out
+    assert "64: extrapolated: tokens is 7.63× the largest measured (13,107,200)" in far
     both = in_searched("lr", 64, 128, "--plain").out.split()
     assert both == [in_searched("lr", size, "--plain").out.strip() for size in (64, 128)]
     assert [each["basis"] for each in json.loads(in_searched("lr", 64, 256, "--json").out)] == [

@@ -14,7 +14,7 @@ from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import predict, predict_from_priors
 from lrtune.law.tables import tabulate
 from lrtune.records.record import Status, TrialRecord
-from lrtune.search.sampling.assessment import by_rule
+from lrtune.search.sampling.assessment import Assessment, Known, by_rule
 from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.proposals import next_run
 from lrtune.search.sampling.space import Place, Space, cost_of
@@ -231,3 +231,26 @@ def test_a_run_that_finished_without_a_usable_loss_is_a_failure_at_its_rate(loss
     assert math.log2(said.learning_rate) == pytest.approx(-5.0, abs=0.5)
     assert said.high < 2**-3.0
     assert said.trials == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("regret_90", "trials", "said"),
+    [
+        (0.0, 3, "the rate at 64 costs less than 0.01% of loss in nine cases of ten (wanted: 1%)"),
+        (0.0058, 3, "the rate at 64 costs less than 0.58% of loss in nine cases of ten (wanted: 1%)"),
+        (0.0058, 0, "the rate at 64 costs 0.20% of loss on average, less than 0.58% in nine cases of ten (wanted: 1%)"),
+        (0.4, 3, "the rate at 64 may cost 30% of loss or more (wanted: 1%)"),
+    ],
+)
+def test_the_cost_of_an_answer_is_a_sentence(regret_90: float, trials: int, said: str) -> None:
+    known = Known(
+        scales={"hidden_size": 64.0},
+        learning_rate=0.01,
+        low=0.008,
+        high=0.012,
+        regret=0.002,
+        regret_90=regret_90,
+        trials=trials,
+        at_edge=False,
+    )
+    assert str(Assessment(known=(known,), regret_90=regret_90, tolerance=0.01, enough=True)) == said
