@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -55,9 +56,14 @@ def power(exponent: float) -> Callable[[float], float]:
     return lambda width: 0.01 * (width / 128) ** exponent
 
 
+@cache
+def fitted(exponent: float) -> LawFit:
+    return fit_law(sweep(power(exponent)))
+
+
 @pytest.mark.parametrize("exponent", [-1.5, -1.0, -0.5, 0.0, 0.5])
 def test_a_known_exponent_is_recovered(exponent: float) -> None:
-    fit = fit_law(sweep(power(exponent)))
+    fit = fitted(exponent)
     rule = fit.rule
     found = transfer_learning_rate(1.0, 32, 512, rule=rule)
     slopes = [math.log(value) / math.log(16) for value in (found.ratio_low, found.ratio, found.ratio_high)]
@@ -71,15 +77,15 @@ def test_a_known_exponent_is_recovered(exponent: float) -> None:
 
 
 def test_a_scale_without_effect_is_reported_as_such() -> None:
-    fit = fit_law(sweep(power(0.0)))
+    fit = fitted(0.0)
     assert re.search(
         r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size here", fit.reason
     )
-    assert "does not depend" not in fit_law(sweep(power(-0.5))).reason
+    assert "does not depend" not in fitted(-0.5).reason
 
 
 def test_the_rule_file_answers_as_the_fit_does() -> None:
-    fit = fit_law(sweep(power(-0.7)))
+    fit = fitted(-0.7)
     read = parse_rule(rule_to_json(fit.rule))
     assert read == fit.rule and len(rule_to_json(fit.rule)) < 20_000
     for cell in fit.cells:
@@ -89,7 +95,7 @@ def test_the_rule_file_answers_as_the_fit_does() -> None:
 
 def test_the_cost_of_another_rate_is_given() -> None:
     """An octave above the best costs 4%, an octave below 2%."""
-    rule = fit_law(sweep(power(0.0))).rule
+    rule = fitted(0.0).rule
     above, below = (recommend(128, rule=rule, at=0.01 * factor) for factor in (2, 0.5))
     assert above.at_regret == pytest.approx(0.04, rel=0.35) and below.at_regret == pytest.approx(0.02, rel=0.35)
     assert recommend(128, rule=rule).at_regret is None
@@ -235,8 +241,7 @@ def test_a_size_at_which_every_run_diverged_has_an_upper_bound() -> None:
 
 @pytest.mark.slow
 def test_one_wrecked_run_does_not_move_the_law() -> None:
-    records = sweep(power(-1.0))
-    before = fit_law(records).rule
+    records, before = sweep(power(-1.0)), fitted(-1.0).rule
     worst = min((r for r in records if r.hidden_size == 128), key=lambda r: r.loss or 0)
     wrecked = [run(128, r.learning_rate, 9.0) if r is worst else r for r in records]
     after = fit_law(wrecked).rule
@@ -270,7 +275,7 @@ def test_two_sizes_carry_a_slope_as_far_as_its_prior_is_sure() -> None:
 
 
 def test_sizes_that_do_not_predict_each_other_support_no_size_between_them() -> None:
-    rule = fit_law(sweep(power(-1.0))).rule
+    rule = fitted(-1.0).rule
     assert recommend(90, rule=rule).doubt is None
     erratic = rule._replace(left_out=0.02)
     assert recommend(90, rule=erratic).doubt is Doubt.UNPREDICTABLE
@@ -374,7 +379,7 @@ def test_the_boundary_lies_where_runs_begin_to_fail() -> None:
         truth = power(-1.0)(width)
         assert 2 < answer.collapse_10 / truth < 4.5 and 3 < answer.collapse_50 / truth < 6
         assert answer.learning_rate <= answer.collapse_10
-    assert fit_law(sweep(power(-1.0))).rule.boundary is None
+    assert fitted(-1.0).rule.boundary is None
 
 
 def test_a_run_that_fails_below_the_optimum_sets_no_boundary() -> None:
@@ -438,7 +443,7 @@ def test_the_order_of_the_records_does_not_matter() -> None:
     records = sweep(power(-1.0))
     shuffled = records.copy()
     random.Random(0).shuffle(shuffled)
-    a, b = fit_law(records).rule, fit_law(shuffled).rule
+    a, b = fitted(-1.0).rule, fit_law(shuffled).rule
     assert recommend(1024, rule=a).high == pytest.approx(recommend(1024, rule=b).high, rel=1e-6)
 
 
