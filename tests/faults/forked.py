@@ -16,7 +16,6 @@ _SERVER.set_forkserver_preload(
     [
         "pytest",
         "torch._dynamo",  # by the first optimizer
-        "transformers",
         "altair",
         "vl_convert",
         "optuna.storages._rdb.storage",
