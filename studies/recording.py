@@ -12,7 +12,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +231,19 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def tiny(runs: Sequence[Run]) -> list[Run]:
+    """One short run of a small model for each arm and batch."""
+    first = {(run.arm, run.options.get("batch")): run for run in runs[::-1]}
+    small = {"context": 32, "depth": 1}
+    return [
+        replace(run, steps=20, report_every=5, hidden_size=32, options={**run.options, **small})
+        for run in first.values()
+    ]
+
+
 def main(runs: Sequence[Run], flags: argparse.Namespace) -> int:
     """Record what is missing of `runs`, the most important first; returns how many records are still missing."""
+    runs = tiny(runs) if flags.tiny else runs
     numbers = {key_of(run): number for number, run in enumerate(runs)}
     if len(numbers) < len(runs):
         raise InputError("runs: expected each run once")

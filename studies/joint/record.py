@@ -59,14 +59,6 @@ def runs(tokens: Path) -> list[Run]:
     ]
 
 
-def tiny(tokens: Path) -> list[Run]:
-    """One short run of each batch."""
-    first = {run.options["batch"]: run for run in runs(tokens)[::-1]}
-    small = {"context": 32, "depth": 1}
-    change = {"steps": 20, "report_every": 5, "hidden_size": 32}
-    return [Run(**{**vars(run), **change, "options": {**run.options, **small}}) for run in first.values()]
-
-
 if __name__ == "__main__":
     flags = arguments("Record dense sweeps over width, steps and batch.").parse_args()
-    main((tiny if flags.tiny else runs)(flags.tokens), flags)
+    main(runs(flags.tokens), flags)

@@ -102,14 +102,6 @@ def blocks(study: Study, tokens: Path) -> dict[str, list[Run]]:
     }
 
 
-def tiny(runs: Sequence[Run]) -> list[Run]:
-    """Every fifth run at a twentieth of the size."""
-    small = {"context": 16, "depth": 1, "head_size": 16, "warmup_steps": 3, "report_tokens": 256, "ffn_size": 64}
-    return [
-        replace(run, hidden_size=32, steps=20, report_every=5, options={**run.options, **small}) for run in runs[::5]
-    ]
-
-
 if __name__ == "__main__":
     parser = arguments("Record the runs of the Phase 4 study.")
     parser.add_argument("--only", nargs="*", help="blocks to record, instead of all")
@@ -118,4 +110,4 @@ if __name__ == "__main__":
     if unknown := set(flags.only or ()) - set(found):
         parser.error(f"--only: expected blocks of {', '.join(found)}, but got {', '.join(sorted(unknown))}")
     wanted = [run for name, block in found.items() if not flags.only or name in flags.only for run in block]
-    main(tiny(wanted[:60]) if flags.tiny else wanted, flags)
+    main(wanted, flags)

@@ -62,19 +62,9 @@ def runs(tokens: Path, seeds: Sequence[int] = SEEDS, widths: Sequence[int] = tup
     return found
 
 
-def tiny(tokens: Path) -> list[Run]:
-    """One short run of each kind."""
-    first = {run.arm: run for run in runs(tokens)[::-1]}
-    small = {"batch": 4, "context": 32, "depth": 1}
-    return [
-        Run(**{**vars(run), "steps": 20, "report_every": 5, "hidden_size": 32, "options": {**run.options, **small}})
-        for run in first.values()
-    ]
-
-
 if __name__ == "__main__":
     parser = arguments("Record full curves for the comparison of pruners.")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--widths", type=int, nargs="*", default=tuple(BEST), choices=tuple(BEST))
     flags = parser.parse_args()
-    main(tiny(flags.tokens) if flags.tiny else runs(flags.tokens, flags.seeds, flags.widths), flags)
+    main(runs(flags.tokens, flags.seeds, flags.widths), flags)

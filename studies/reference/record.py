@@ -60,14 +60,6 @@ def runs(tokens: Path) -> list[Run]:
     ]
 
 
-def tiny(tokens: Path) -> list[Run]:
-    """One short run of each block."""
-    small = {"batch": 4, "context": 32, "depth": 1}
-    first = {run.arm: run for run in runs(tokens)[::-1]}
-    change = {"steps": 20, "report_every": 5, "hidden_size": 32}
-    return [Run(**{**vars(run), **change, "options": {**run.options, **small}}) for run in first.values()]
-
-
 if __name__ == "__main__":
     flags = arguments("Record dense sweeps to hold the reference rule against.").parse_args()
-    main((tiny if flags.tiny else runs)(flags.tokens), flags)
+    main(runs(flags.tokens), flags)
