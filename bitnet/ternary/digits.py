@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitnet.ternary.fused import Attended, FedForward, IntegerProduct, Weights, scratch, tiles_of
+from bitnet.ternary.fused import Attended, Backward, FedForward, IntegerProduct, Weights, scratch, tiles_of
 from bitnet.ternary.kernels import run
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(Backward):
     """See `bitnet.ternary.fused.Backward`.
 
     Attributes:
@@ -35,7 +35,6 @@ class Digits:
     product: IntegerProduct = "torch"
 
     def attend(self, x: Tensor, grad: Tensor, way: Attended) -> tuple[Tensor, Tensor, Tensor]:
-        """See `bitnet.ternary.fused.Backward.attend`."""
         planes, width = self.planes, x.shape[1]
         grad_mixed, grad_x = torch.empty_like(x), torch.empty_like(x)
 
@@ -54,7 +53,6 @@ class Digits:
         return grad_x, self._weights(mixing, way.rows.integers, way.rows.scale, columns), grad_out
 
     def ffn(self, x: Tensor, grad: Tensor, way: FedForward) -> tuple[Tensor, Tensor, Tensor]:
-        """See `bitnet.ternary.fused.Backward.ffn`."""
         planes, width, wide, p = self.planes, x.shape[1], len(way.up.integers), way.positive
         up_columns, grad_x = torch.zeros(wide + 1), torch.empty_like(x)
 

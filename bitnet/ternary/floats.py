@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bitnet.ternary.fused import Attended, FedForward, scratch, tiles_of, values
+from bitnet.ternary.fused import Attended, Backward, FedForward, scratch, tiles_of, values
 from bitnet.ternary.kernels import run
 
 # Numbers between the rows of a wide array. Rows a power of two apart share few places of the cache: the products over
@@ -11,11 +11,10 @@ from bitnet.ternary.kernels import run
 _GAP = 16
 
 
-class Floats:
+class Floats(Backward):
     """See `bitnet.ternary.fused.Backward`."""
 
     def attend(self, x: Tensor, grad: Tensor, way: Attended) -> tuple[Tensor, Tensor, Tensor]:
-        """See `bitnet.ternary.fused.Backward.attend`."""
         grad_mixed, grad_x = torch.empty_like(x), torch.empty_like(x)
         run("norm_gradient", grad @ way.out.values(), *x.shape, way.mixed, way.mixed_rows.rstd, None, grad_mixed)
         grad_out = grad.t() @ values(way.mixed_rows.integers, way.mixed_rows.scale)
@@ -24,7 +23,6 @@ class Floats:
         return grad_x, mixing.t() @ values(way.rows.integers, way.rows.scale), grad_out
 
     def ffn(self, x: Tensor, grad: Tensor, way: FedForward) -> tuple[Tensor, Tensor, Tensor]:
-        """See `bitnet.ternary.fused.Backward.ffn`."""
         up, down, p = way.up.values(), way.down.values(), way.positive
         count, width = p.shape
         grad_x, grad_up, grad_down = torch.empty_like(x), torch.empty_like(up), x.new_empty(width, x.shape[1])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bitnet.ternary.arithmetic import compiled
-from bitnet.training.population import Population
+from bitnet.training.population import Population, Stepper
 
 _log = logging.getLogger("bitnet")
 _AHEAD = 64
@@ -51,7 +51,7 @@ def adam_rows(
     parameters.sub_(first * (rate / bias1) / (second.sqrt() / bias2 + epsilon))
 
 
-class DeviceSteps:
+class DeviceSteps(Stepper):
     """See `bitnet.training.population.Stepper`.
 
     Args:
@@ -104,7 +104,6 @@ class DeviceSteps:
         ]
 
     def run(self, population: Population, count: int) -> None:
-        """See `bitnet.training.population.Stepper.run`."""
         while count > 0:
             ready = min(count, _AHEAD)
             self._stage(population, ready)

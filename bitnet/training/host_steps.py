@@ -4,16 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from bitnet.model.decoder import views
-from bitnet.training.population import Member, Population
+from bitnet.training.population import Member, Population, Stepper
 
 
-class HostSteps:
+class HostSteps(Stepper):
     """See `bitnet.training.population.Stepper`."""
 
     is_compiled = False
 
     def bind(self, population: Population) -> None:
-        """See `bitnet.training.population.Stepper.bind`."""
         state, config = population.state, population.config
         self._parameters, self._first, self._second = (
             [[view[k] for view in views(rows, config).values()] for k in range(len(population.members))]
@@ -27,7 +26,6 @@ class HostSteps:
         ]
 
     def run(self, population: Population, count: int) -> None:
-        """See `bitnet.training.population.Stepper.run`."""
         for _ in range(count):
             step = population.state.step
             gradients = population.gradients(population.tokens(step).to(population.device))

@@ -40,19 +40,15 @@ class AdaptiveDesign:
         """See `lrtune.search.designs.Design`; proposes only tasks that can start now."""
         self._learn(records)
         tasks: list[Task] = []
-        while not self._is_over and len(pending) + len(tasks) < at_once:
+        while _ending(self.assessment) is None and len(pending) + len(tasks) < at_once:
             tasks.append(self._next_task([*pending, *tasks]))
         return tasks
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
         """See `lrtune.search.designs.Design`: over when the model is certain enough, or cannot become so."""
         self._learn(records)
-        ending = None if self.assessment is None else _ending(self.assessment)
+        ending = _ending(self.assessment)
         return None if ending is None else StopReason(ending, str(self.assessment))
-
-    @property
-    def _is_over(self) -> bool:
-        return self.assessment is not None and _ending(self.assessment) is not None
 
     def _learn(self, records: Sequence[TrialRecord]) -> None:
         """Give the model the new records; after new ones, assess what it knows."""
@@ -117,8 +113,10 @@ def _same(one: Task, other: Task) -> bool:
     return (one.group, one.learning_rate, one.knobs) == (other.group, other.learning_rate, other.knobs)
 
 
-def _ending(said: Assessment) -> Ending | None:
+def _ending(said: Assessment | None) -> Ending | None:
     """How the search ends; None if more runs help."""
+    if said is None:
+        return None
     if said.no_signal is not None:
         return Ending.NO_SIGNAL
     if said.no_optimum:

@@ -20,7 +20,7 @@ from lrtune.study.study import Study
 from lrtune.study.task import Task, cells, group_name
 
 
-class CheckedDesign:
+class CheckedDesign(Design):
     """A design with lenient runs.
 
     Args:
@@ -35,7 +35,6 @@ class CheckedDesign:
         self._cheapest = group_name(width, scales)
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """See `lrtune.search.designs.Design`."""
         tasks = self._settled(records).propose(believed(records), pending, at_once)
         if self._is_loose:
             return [replace(task, lenient=True) for task in tasks]

@@ -17,7 +17,7 @@ from lrtune.study.task import Task, tidy
 _READ_BY_LRTUNE = ("steps", "tokens")
 
 
-class PairedDesign:
+class PairedDesign(Design):
     """A design whose first run at another value of a scale has the rate, knobs and seed of a run before it, and which
     has a pair of runs for each knob that differ in it alone."""
 
@@ -26,7 +26,6 @@ class PairedDesign:
         self.scales = {name for name, values in study.scales.items() if len(values) > 1} - {*_READ_BY_LRTUNE}
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
-        """See `lrtune.search.designs.Design`."""
         proposed = self.design.propose(records, pending, at_once)
         if not (self.scales or self.study.knobs) or not proposed:
             return proposed
@@ -67,7 +66,6 @@ class PairedDesign:
         return replace(best, knobs={**best.knobs, name: value})
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
-        """See `lrtune.search.designs.Design`."""
         return self.design.verdict(records, pending)
 
 

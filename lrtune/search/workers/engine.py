@@ -1,6 +1,7 @@
 """The interface of an engine, which starts a search's workers and replaces dead ones."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -62,31 +63,21 @@ class Engine(Protocol):
         ...
 
 
-class MakeEngine(Protocol):
-    """The function ``make`` of an engine's module."""
-
-    def __call__(
-        self, *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
-    ) -> Engine:
-        """Make an engine, without starting it.
-
-        Args:
-            url, study: the storage and the study's name in it.
-            workers: how many to keep running; None for as many as fit.
-            device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ``mps``.
-            logs: a folder for the workers' output; None for this process's standard error.
-            address: of a cluster.
-
-        Raises:
-            InputError: this engine does not support the arguments.
-            MissingExtraError: a required package is not installed.
-        """
-        ...
-
-
 def make_engine(
     name: str, *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
 ) -> Engine:
-    """Make an engine by its name in `ENGINES`; see `MakeEngine`."""
-    make: MakeEngine = importlib.import_module(f"{__package__}.{name}").make
-    return make(url=url, study=study, workers=workers, device=device, logs=logs, address=address)
+    """Make an engine by its name in `ENGINES`, without starting it, by the function `make` of its module.
+
+    Args:
+        url, study: the storage and the study's name in it.
+        workers: how many to keep running; None for as many as fit.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ``mps``.
+        logs: a folder for the workers' output; None for this process's standard error.
+        address: of a cluster.
+
+    Raises:
+        InputError: this engine does not support the arguments.
+        MissingExtraError: a required package is not installed.
+    """
+    make: Callable[..., Engine] = importlib.import_module(f"{__package__}.{name}").make
+    return make(url, study, workers, device, logs, address)

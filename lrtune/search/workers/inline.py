@@ -89,9 +89,7 @@ class InlineEngine(Engine):
         return self._last
 
 
-def make(
-    *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
-) -> InlineEngine:
-    """See `lrtune.search.workers.engine.MakeEngine`."""
+def make(url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None) -> Engine:
+    """See `lrtune.search.workers.engine.make_engine`."""
     (part,) = shares(1, device)
     return InlineEngine(WorkerSpec(url=url, study=study, device=part.device, threads=part.threads))

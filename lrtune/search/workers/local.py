@@ -145,10 +145,8 @@ class LocalEngine(Engine):
         self._members.clear()
 
 
-def make(
-    *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
-) -> LocalEngine:
-    """See `lrtune.search.workers.engine.MakeEngine`."""
+def make(url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None) -> Engine:
+    """See `lrtune.search.workers.engine.make_engine`."""
     return LocalEngine(WorkerSpec(url=url, study=study), shares(workers, device), logs)
 
 

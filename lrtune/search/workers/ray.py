@@ -196,10 +196,8 @@ class _Actor:
         self.halt.set()
 
 
-def make(
-    *, url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None = None
-) -> RayEngine:
-    """See `lrtune.search.workers.engine.MakeEngine`; by default one worker per core (or GPU) of the cluster."""
+def make(url: str, study: str, workers: int | None, device: str, logs: Path | None, address: str | None) -> Engine:
+    """See `lrtune.search.workers.engine.make_engine`; by default one worker per core (or GPU) of the cluster."""
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and url.startswith("sqlite"):
         raise InputError("storage: expected postgresql:// for a Ray cluster, whose nodes do not share files")
