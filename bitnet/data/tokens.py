@@ -87,7 +87,10 @@ def load_tokens(folder: str | Path) -> Tokens:
         parts = {}
         for name in ("train", "validation"):
             path, size = folder / f"{name}.bin", _size(folder / f"{name}.bin")
-            parts[name] = _map(path, np.dtype(meta["dtype"]), meta[name], size)
+            wanted = meta[name] * np.dtype(meta["dtype"]).itemsize
+            if size != wanted:
+                raise ValueError(f"{path.name} has {size} bytes, expected {wanted}")
+            parts[name] = np.memmap(path, dtype=meta["dtype"], mode="r", shape=(meta[name],))
             largest = _largest(path, os.stat(path).st_mtime_ns, size, meta["dtype"])
             if largest >= meta["vocabulary_size"]:
                 raise ValueError(f"{path.name} holds the id {largest}, which is outside the vocabulary")
@@ -113,12 +116,6 @@ def _size(path: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return found.st_size
-
-
-def _map(path: Path, dtype: np.dtype[Any], length: int, size: int) -> npt.NDArray[Any]:
-    if size != length * dtype.itemsize:
-        raise ValueError(f"{path.name} has {size} bytes, expected {length * dtype.itemsize}")
-    return np.memmap(path, dtype=dtype, mode="r", shape=(length,))
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ list        = "(" operand { "," operand } ")"
 operand     = number | 'text' | column | `column with spaces`
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,12 @@ _TOKEN = re.compile(
     r"|(?P<column>`[^`]+`|[^\W\d][\w./-]*)|(?P<operator><=|>=|==|!=|<|>)|(?P<bracket>[(),]))"
 )
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 
 

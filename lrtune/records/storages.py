@@ -14,8 +14,6 @@ from lrtune.records.table import Row, Table, table_of
 from lrtune.records.tables import read_bytes
 from lrtune.trainer.measures import flat
 
-STATE = "state"
-VALUE = "value"
 TABLES = (
     *("studies", "study_directions", "study_user_attributes", "study_system_attributes", "version_info"),
     *("trials", "trial_user_attributes", "trial_system_attributes", "trial_params", "trial_values"),
@@ -71,7 +69,7 @@ def read_study(place: str, name: str = "") -> Table:
 def _objectives(study: Any) -> dict[str, bool]:
     """Objective column → whether the study maximises it."""
     maximised = [direction.name == "MAXIMIZE" for direction in study.directions]
-    names = study.metric_names or ([VALUE] if len(maximised) == 1 else [f"values_{n}" for n in range(len(maximised))])
+    names = study.metric_names or (["value"] if len(maximised) == 1 else [f"values_{n}" for n in range(len(maximised))])
     return dict(zip(names, maximised, strict=True))
 
 
@@ -85,7 +83,7 @@ def _cells(trial: Any, objectives: list[str]) -> Mapping[str, Any]:
     verdict = trial.user_attrs.get("status")
     if state == "pruned" and state_of(verdict) in (State.COLLAPSED, State.DIVERGED):  # a search of lrtune itself
         state = str(verdict)
-    return {**cells, STATE: state}
+    return {**cells, "state": state}
 
 
 def _open(place: str) -> Any:

@@ -83,8 +83,7 @@ def step_name(scales: Mapping[str, float]) -> str:
 
 def scale_combinations(study: Study) -> list[dict[str, float]]:
     """Every combination of the swept scales other than the width; one empty mapping if only the width is swept."""
-    values = [[(name, value) for value in column] for name, column in study.scales.items()]
-    return [dict(combination) for combination in product(*values)]
+    return [dict(zip(study.scales, values, strict=True)) for values in product(*study.scales.values())]
 
 
 def place_name(place: Mapping[str, float]) -> str:
