@@ -26,11 +26,11 @@ def run(arguments: Sequence[str]) -> int:
         match [argument for argument in arguments if argument != "--debug"]:
             # Scripts call this often; building the command line takes ten times as long as the answer.
             case ["lr", hidden, "--plain"] | ["lr", "--plain", hidden] if hidden.isdecimal():
-                from lrtune.cli.rates import print_rate
-                from lrtune.rule.ask import recommend_briefly
-
-                print_rate(recommend_briefly(int(hidden)))
-                return 0
+                return _print_rate(int(hidden), None)
+            case ["lr", hidden, "--plain", "--rule", rule] | ["lr", hidden, "--rule", rule, "--plain"] if (
+                hidden.isdecimal() and rule
+            ):
+                return _print_rate(int(hidden), rule)
             case words:
                 from lrtune.cli.app import application
 
@@ -57,6 +57,14 @@ def run(arguments: Sequence[str]) -> int:
             return _complain(error, message, getattr(error, "exit_code", 2), debug)
         unexpected = f"unexpected {type(error).__name__}: {error!s:.500} (run again with --debug for the traceback)"
         return _complain(error, unexpected, 1, debug)
+
+
+def _print_rate(hidden: int, rule: str | None) -> int:
+    from lrtune.cli.rates import print_rate
+    from lrtune.rule.ask import recommend_briefly
+
+    print_rate(recommend_briefly(hidden, rule))
+    return 0
 
 
 def _usage_message(error: Exception) -> str | None:

@@ -112,9 +112,9 @@ def recommend(
     return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
 
 
-def recommend_briefly(hidden_size: float) -> Recommendation:
-    """As `recommend` by the rule that `find_rule` finds, but without the safe range: for scripts that want a number."""
-    loaded, is_default = read_rule(None)
+def recommend_briefly(hidden_size: float, rule: RuleLike = None) -> Recommendation:
+    """As `recommend`, but without the safe range: for scripts that want a number."""
+    loaded, is_default = read_rule(rule)
     found = answer(loaded, hidden_size, {}, with_safe_range=False)
     return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
 

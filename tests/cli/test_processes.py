@@ -42,8 +42,10 @@ def shell(line: str, folder: Path) -> Ran:
 
 def test_the_plain_answer_is_the_same_by_the_short_way_and_the_long(tmp_path: Path) -> None:
     short = lrtune("lr", "128", "--plain", folder=tmp_path)
-    long = lrtune("lr", "128", "--plain", "--rule", str(ROOT / "studies" / "reference"), folder=tmp_path)
+    rule = ROOT / "studies" / "reference"
+    long = lrtune("lr", "128", "--plain", f"--rule={rule}", folder=tmp_path)
     assert short.code == long.code == 0
+    assert lrtune("lr", "128", "--rule", str(rule), "--plain", folder=tmp_path) == long
     assert short.out == lrtune("lr", "--plain", "128", folder=tmp_path).out
     assert float(short.out) == pytest.approx(float(long.out))
 
