@@ -89,7 +89,8 @@ class TaskQueue:
     ) -> None:
         """Pass the records that only records.jsonl has to Optuna, whose storage was removed or is older (after a
         restored backup or a power cut). A record keeps its number if its task still has it; else it gets a new one."""
-        strays = [record for record in from_file if not _is_of(records.get(record.trial), task_of(record))]
+        keys = {number: task_of(record).key for number, record in records.items()}
+        strays = [record for record in from_file if keys.get(record.trial) != task_of(record).key]
         if not strays:
             return
         stored = {_content(record) for record in records.values()}
@@ -226,11 +227,6 @@ class TaskQueue:
 
 def _tokens(record: TrialRecord) -> float:
     return float(record.steps_done * (record.facts.tokens_per_step or 0))
-
-
-def _is_of(record: TrialRecord | None, task: Task) -> bool:
-    """Whether there is a record of this task."""
-    return record is not None and task_of(record).key == task.key
 
 
 def _content(record: TrialRecord) -> str:
