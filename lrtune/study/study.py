@@ -67,7 +67,7 @@ class Budget:
         seconds: wall time.
         trials: training runs, including those stopped early.
         tokens: training tokens over all runs.
-        tolerance: relative loss; the search ends when the predicted regret at every target width is below it.
+        tolerance: relative loss; the search ends when the rate at every target costs less, in nine cases of ten.
     """
 
     seconds: float | None = None
