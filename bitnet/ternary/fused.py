@@ -223,19 +223,17 @@ class _Attend(torch.autograd.Function):
         y = torch.empty_like(x)
         run("unscale", w_out.product(mixed_rows.integers), count, width, mixed_rows.scale, w_out.scale, x, y)
         ctx.save_for_backward(x)
-        ctx.by, ctx.way = (
-            by,
-            Attended(
-                rows=rows,
-                qkv=w_qkv,
-                turned=turned,
-                mixed=mixed,
-                largest=largest,
-                share=share,
-                turns=turns,
-                mixed_rows=mixed_rows,
-                out=w_out,
-            ),
+        ctx.by = by
+        ctx.way = Attended(
+            rows=rows,
+            qkv=w_qkv,
+            turned=turned,
+            mixed=mixed,
+            largest=largest,
+            share=share,
+            turns=turns,
+            mixed_rows=mixed_rows,
+            out=w_out,
         )
         return y
 
@@ -263,10 +261,8 @@ class _Ffn(torch.autograd.Function):
             sums = w_down.product(z[i])
             run("unscale", sums, *sums.shape, z_scale[i], w_down.scale, x[i], y[i])
         ctx.save_for_backward(x)
-        ctx.by, ctx.way = (
-            by,
-            FedForward(rows=rows, up=w_up, positive=positive, z=z, z_scale=z_scale, z_rstd=z_rstd, down=w_down),
-        )
+        ctx.by = by
+        ctx.way = FedForward(rows=rows, up=w_up, positive=positive, z=z, z_scale=z_scale, z_rstd=z_rstd, down=w_down)
         return y
 
     @staticmethod

@@ -28,11 +28,9 @@ class Design(Protocol):
         Returns:
             An empty list to start nothing now.
         """
-        ...
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
         """The stop reason, or None to continue; `pending` includes the last proposals."""
-        ...
 
 
 class FixedDesign:

@@ -28,7 +28,6 @@ class Engine(Protocol):
         Raises:
             InputError: they cannot start, for example without a cluster at the address.
         """
-        ...
 
     def replace_dead(self) -> list[tuple[str, str]]:
         """Replace every worker that has ended, unless all were asked to stop.
@@ -36,31 +35,24 @@ class Engine(Protocol):
         Returns:
             For each of them a pair: a part of its owner name, and how it ended in a few words.
         """
-        ...
 
     def end(self, owner: str) -> None:
         """End the worker of this owner name, which no longer answers; does nothing if it is another engine's."""
-        ...
 
     def ask_to_stop(self) -> None:
         """Ask every worker to release its trial at the next report and end; from now on replace none."""
-        ...
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for all workers to end; True if none is left."""
-        ...
 
     def kill(self) -> None:
         """End every worker and its child processes now. A worker in this process runs on, but loses its trials."""
-        ...
 
     def alive(self) -> int:
         """The number of live workers."""
-        ...
 
     def tail(self) -> str:
         """The last line of a worker's output, for an error message; may be empty."""
-        ...
 
 
 def make_engine(
