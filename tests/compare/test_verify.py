@@ -111,7 +111,7 @@ def test_scales_and_length_are_those_of_the_rule_and_there_are_two_seeds():
     assert {task.scales["rank"] for task in tasks(study)} == {8.0}
     assert verification_study(64, plain, rule, scales={"rank": 8.0, "steps": 150.0}).steps == 150
     assert verification_study(64, replace(plain, scales={}, steps=120), rule, scales={"rank": 8.0}).steps == 120
-    with pytest.raises(InputError, match="give rank"):
+    with pytest.raises(InputError, match="rank: expected a value, since this rule was measured over"):
         verification_study(64, plain, rule)
 
 
