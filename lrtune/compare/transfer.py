@@ -18,6 +18,7 @@ from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord
 from lrtune.rule import Rule
 from lrtune.rule.answer import answer
+from lrtune.rule.doubt import percent
 from lrtune.rule.drawn import interval, locate
 from lrtune.rule.knob import Coordinate
 from lrtune.search.events import OnEvent, ignore
@@ -223,7 +224,7 @@ def sentence(transfers: Transfers) -> str:
     """``transfer from hidden size 32 to 256 costs 0.1% under mup, 6% under standard``, the cheapest first."""
     ordered = sorted(transfers.found, key=lambda one: one.regret)
     small, large = ordered[0].sizes
-    costs = ", ".join(f"{_share(one.regret)} under {one.name}" for one in ordered)
+    costs = ", ".join(f"{percent(one.regret)} under {one.name}" for one in ordered)
     return f"transfer of the best rate from hidden size {small:g} to {large:g} costs {costs}"
 
 
@@ -246,8 +247,8 @@ def section(transfers: Transfers) -> Section:
             f"{one.carried:.3g}",
             f"{one.best:.3g}",
             "–" if one.loss is None else f"{one.loss:.4g}",
-            _share(one.regret),
-            _share(one.regret_90),
+            percent(one.regret),
+            percent(one.regret_90),
         ]
         for one in transfers.found
     ]
@@ -263,7 +264,3 @@ def to_markdown(transfers: Transfers) -> str:
     table = section(transfers)
     notes = "".join(f"{note}\n" for note in (table.note, *transfers.notes))
     return f"# {TITLE}\n\n{sentence(transfers)}\n\n{markdown(table.header, table.rows)}\n{notes}"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}" if value < 0.0995 else f"{value:.0%}"

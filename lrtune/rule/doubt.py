@@ -47,16 +47,16 @@ def unpredictable(lost: float, tolerance: float) -> Unsupported | None:
     """The doubt about an unmeasured size: the regret of predicting measured sizes without their runs is too large."""
     if lost <= tolerance:
         return None
-    return Unsupported(Doubt.UNPREDICTABLE, f"predicting sizes left out of the fit cost {_share(lost)} of loss")
+    return Unsupported(Doubt.UNPREDICTABLE, f"predicting sizes left out of the fit cost {percent(lost)} of loss")
 
 
 def cost_text(mean: float, worst: float) -> str:
     """A regret and its 90% quantile in words."""
-    return f"{_share(mean)} of loss on average, {_share(worst)} in one case of ten"
+    return f"{percent(mean)} of loss on average, {percent(worst)} in one case of ten"
 
 
-def _share(value: float) -> str:
-    """A share of loss as a percentage; above 30% only its order is known."""
-    if value < 5e-5:
+def percent(share: float) -> str:
+    """A share of loss; above 30% only its order is known."""
+    if share < 5e-5:
         return "under 0.01%"
-    return f"{value:.0%} or more" if value >= 0.3 else f"{value:.2%}" if value < 0.0995 else f"{value:.0%}"
+    return "30% or more" if share >= 0.3 else f"{share:.0%}" if share >= 0.0995 else f"{share:.2%}"

@@ -5,6 +5,7 @@ from lrtune.records.trust import defiance
 from lrtune.report.outlook import Outlook, duration
 from lrtune.rule import Recommendation
 from lrtune.rule.display import knob_text
+from lrtune.rule.doubt import percent
 from lrtune.search.ending import Ending
 from lrtune.search.options import SearchResult
 from lrtune.study.study import Study
@@ -62,8 +63,3 @@ def _more(found: Outlook, done: SearchResult) -> str:
     time = "" if found.seconds is None else f" ({duration(found.seconds)} on {counted(done.workers, 'worker')})"
     runs = counted(found.runs, "more run")
     return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
-
-
-def percent(share: float) -> str:
-    """A share of loss; above 30% only its order is known."""
-    return "30% or more" if share >= 0.3 else f"{share:.0%}" if share >= 0.0995 else f"{share:.2%}"
