@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from lrtune.errors import InputError, NoActiveRuleError
 from lrtune.fields import Kind, choice, flag, mapping, number, optional, sequence, show, table, text, unexpected
+from lrtune.rule.consistency import check_rule
 from lrtune.rule.data import (
     ADVICE,
     BOUNDS,
@@ -27,7 +28,7 @@ from lrtune.rule.data import (
     Step,
     Zero,
 )
-from lrtune.rule.knob import FIRST, Coordinate
+from lrtune.rule.knob import Coordinate
 from lrtune.rule.packed import MOST, unpack_draws, unpack_runs
 
 TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 SCHEMA = 4
 _SCHEMAS = range(1, SCHEMA + 1)  # in 1 a law of one form stands for the draws; 3 has knobs; 4 packs draws and runs
 _MOST_KNOBS = 8
-_HIGHEST = 1000  # of a height, in units
 
 
 def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
@@ -61,7 +61,7 @@ def parse_rule(content: str | bytes, *, source: str = "") -> Rule:
     if data.get("rule", data) is None:
         raise NoActiveRuleError(f"no rule: {_TEXT('reason', data.get('reason'))}")
     rule = Rule(**_RULE("", data), source=source)
-    _check_whole(rule)
+    check_rule(rule)
     return rule
 
 
@@ -76,67 +76,6 @@ def _not_json(error: Exception) -> str:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that a rule may hold")
-
-
-def _check_whole(rule: Rule) -> None:
-    """Check the constraints between fields."""
-    for cell in rule.cells:
-        if set(cell.scales) != set(rule.scales):
-            raise InputError(f"cells: expected the scales {sorted(rule.scales)} in each, but got {sorted(cell.scales)}")
-    for line in (rule.law, rule.boundary.line if rule.boundary else None):
-        if line and any(len(exponents) != len(rule.scales) for exponents in line.exponents):
-            raise InputError(f"law: expected {len(rule.scales)} exponents a term, one for each scale")
-    if rule.form == "step" and not (rule.step and rule.step.scale in rule.scales):
-        raise InputError("step: expected a threshold on one of the rule's scales")
-    for name, knob in rule.knobs.items():
-        _check_knob(rule, name, knob)
-    if rule.draws:
-        _check_draws(rule, rule.draws)
-    elif rule.form == "drawn":
-        raise InputError("draws: expected those of the posterior, but got null")
-    if rule.form not in ("drawn", "step", "table") and rule.law is None:
-        raise InputError(f"law: expected a polynomial for the form {rule.form!r}, but got null")
-
-
-def _check_knob(rule: Rule, name: str, knob: KnobLaw) -> None:
-    other = knob.coordinate.relative
-    fixed = {FIRST, *(each for each, law in rule.knobs.items() if not law.coordinate.relative and law.zero is None)}
-    if (other and other not in fixed) or (knob.coordinate.times and knob.coordinate.over):
-        raise InputError(
-            f"knobs.{name}: expected a coordinate relative to {FIRST} or to a knob that is neither relative nor zero"
-        )
-    if name == FIRST or name in rule.scales or set(knob.rule.scales) != set(rule.scales) or knob.rule.form != "drawn":
-        raise InputError(f"knobs.{name}: expected a name of its own, and a drawn law over the rule's scales")
-
-
-def _check_draws(rule: Rule, draws: Draws) -> None:
-    """Check that the columns have one length and match the rule's scales and cells."""
-    scales, sizes = len(rule.scales), [len(values) for values in draws.values]
-    lengths = (len(draws.slopes), len(draws.wander_sd), len(draws.inert), len(sizes), len(draws.steps_sd) or scales)
-    if (
-        set(lengths) != {scales}
-        or len(draws.bends) != scales * (scales + 1) // 2
-        or len(draws.cells) != len(rule.cells)
-    ):
-        raise InputError("draws: expected a column for each scale, pair of scales and cell of the rule")
-    along = (draws.wander, draws.steps) if draws.steps_sd else (draws.wander,)
-    if any([len(part) for part in parts] != sizes for parts in along):
-        raise InputError("draws: expected a deviation for each measured value of each scale")
-    curves = [draws.shape, *(cell.shape for cell in draws.cells)]
-    rest = [draws.level, draws.own_sd, draws.height, *draws.slopes, *draws.bends, *draws.wander_sd, *draws.steps_sd]
-    rest += [column for cell in draws.cells for column in (cell.off, cell.height)]
-    rest += [column for parts in along for part in parts for column in part]
-    if {len(column) for column in (*curves, *rest)} != {len(draws.level)}:
-        raise InputError(f"draws: expected {len(draws.level)} numbers in each column")
-    if min(map(min, curves)) < 0 or max(map(max, curves)) >= len(draws.shapes):
-        raise InputError(f"draws: expected indices of the {len(draws.shapes)} shapes")
-    if any(min(*shape[1:5], shape[7]) <= 0 for shape in draws.shapes):
-        raise InputError("draws.shapes: expected positive factors, powers, bends and scales")
-    if min(map(min, (draws.own_sd, *draws.wander_sd, *draws.steps_sd))) < 0:
-        raise InputError("draws: expected no negative standard deviation")
-    heights = [draws.height, *(cell.height for cell in draws.cells)]
-    if min(map(min, heights)) < -_HIGHEST or max(map(max, heights)) > _HIGHEST:
-        raise InputError(f"draws: expected heights from {-_HIGHEST} to {_HIGHEST}")
 
 
 def _record(make: Callable[..., object], kinds: Mapping[str, Kind], *, needed: tuple[str, ...] = ()) -> Kind:
@@ -341,7 +280,7 @@ _NEEDED = ("form", "reason", "scales", "cells")
 
 def _law_of_knob(where: str, value: object) -> Rule:
     rule = Rule(**table(_KINDS, _NEEDED)(where, value))
-    _check_whole(rule)
+    check_rule(rule)
     return rule
 
 
