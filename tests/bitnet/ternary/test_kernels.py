@@ -210,14 +210,14 @@ def test_arguments_that_a_kernel_does_not_take_are_refused() -> None:
         pytest.skip("no C compiler")
     x, y = torch.ones(2, 3), torch.empty(2, 3, dtype=torch.int8)
     scale = torch.ones(2)
-    with pytest.raises(AssertionError, match="expected 5 arguments"):
+    with pytest.raises(AssertionError, match="expected 6 arguments, but got 4"):
         kernels.run("values", y, 2, 3, scale)
     with pytest.raises(AssertionError, match="values"):
-        kernels.run("values", x, 2, 3, scale, x)  # floats where int8 is read
+        kernels.run("values", x, 2, 3, scale, 3, x)  # floats where int8 is read
     with pytest.raises(AssertionError, match="values"):
-        kernels.run("values", y, 2.0, 3, scale, x)
+        kernels.run("values", y, 2.0, 3, scale, 3, x)
     with pytest.raises(AssertionError, match="dense"):
-        kernels.run("values", y.t(), 3, 2, scale, x)
+        kernels.run("values", y.t(), 3, 2, scale, 2, x)
 
 
 @pytest.mark.parametrize("processor", ["generic", "neoverse-n1", "neoverse-v1"])
