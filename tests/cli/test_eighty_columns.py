@@ -46,9 +46,9 @@ VERBS = [
         "search --trainer nowhere:train",
         "dashboard none",
     ),
+    "verify 64 --study runs/own/study.toml --out runs/v",  # before a budget enters the study
     *(f"{SEARCH} --budget 0.5s", f"{SEARCH} --out runs/two --scale steps=40,80 --tolerance 0.001 --trials 8"),
     *("compare arms.toml --dry-run", "worker --storage sqlite:///x.db --study y", "check-trainer analytic:train"),
-    "verify 64 --study runs/own/study.toml --out runs/v",
     *(f"{verb} --help" for verb in ("search", "compare", "verify", "worker", "lr", "export", "fit", "check", "use")),
     *(f"{verb} --help" for verb in ("status", "report", "dashboard", "init", "check-trainer", "doctor")),
     "--help",
