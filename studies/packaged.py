@@ -1,4 +1,4 @@
-"""The rules that come with lrtune, as modules: written anew from those of their studies.
+"""Write the modules of the packaged rules from the rule files of their studies.
 
 python studies/packaged.py
 """

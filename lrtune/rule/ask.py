@@ -107,15 +107,19 @@ def recommend(
     Raises:
         InputError: no such rule, or a scale or the rate is missing, unknown or not positive.
     """
-    loaded, is_default = read_rule(rule)
-    found = answer(loaded, hidden_size, scales, at)
-    return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
+    return _recommend(rule, hidden_size, scales, at, with_safe_range=True)
 
 
 def recommend_briefly(hidden_size: float, rule: RuleLike = None) -> Recommendation:
     """As `recommend`, but without the safe range: for scripts that want a number."""
+    return _recommend(rule, hidden_size, {}, None, with_safe_range=False)
+
+
+def _recommend(
+    rule: RuleLike, hidden_size: float | None, scales: Mapping[str, float], at: float | None, *, with_safe_range: bool
+) -> Recommendation:
     loaded, is_default = read_rule(rule)
-    found = answer(loaded, hidden_size, {}, with_safe_range=False)
+    found = answer(loaded, hidden_size, scales, at, with_safe_range=with_safe_range)
     return found._replace(warnings=(NOT_YOURS, *found.warnings)) if is_default else found
 
 
