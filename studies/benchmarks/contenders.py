@@ -106,7 +106,7 @@ def ours(problem: Problem, seed: int, at_once: int = 1) -> Iterator[Step]:
         study.tell(trial, math.inf if math.isnan(loss) else loss)
         known = sampler.assessment(study, look_ahead=False)
         step = runs.step(model={k.hidden_size: k.learning_rate for k in known.known})
-        yield step._replace(said=known.regret_90, wanted=known.tolerance, enough=known.enough)
+        yield step._replace(said=known.bound, wanted=known.tolerance, enough=known.enough)
 
 
 def ours_four(problem: Problem, seed: int) -> Iterator[Step]:

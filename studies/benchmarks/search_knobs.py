@@ -91,7 +91,7 @@ def ours(surface: Surface, seed: int, alone: int | None = None) -> Iterator[Step
         yield Step(
             cost=spent,
             regret=regret,
-            said=design.assessment.regret_90 if design.assessment else math.nan,
+            said=design.assessment.bound if design.assessment else math.nan,
             enough=ended,
         )
 
