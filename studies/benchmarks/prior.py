@@ -2,8 +2,8 @@
 
     python studies/benchmarks/calibration.py --simulator prior:LawPrior --draws 1000
 
-The rates do not depend on where the optima lie, so some sizes show one side only, as the prior has it. Loss is made
-relative to a rough height that the fit estimates from the runs, so the prior of heights is met within that estimate.
+The rates do not depend on where the optima lie, so some sizes show one side only. A fit takes the optimum of a size with
+runs to lie at most `BEYOND` octaves outside of them, so other draws are not part of its prior. Loss is made relative to a rough height that the fit estimates from the runs, so the prior of heights is met within that estimate.
 """
 
 import math
@@ -17,6 +17,7 @@ from lrtune.law.atoms import atoms, height, kinship
 from lrtune.law.fit import fit_law
 from lrtune.law.geometry import Geometry, bends, stray_set
 from lrtune.law.posterior import kernels, prior_shared
+from lrtune.law.tables import BEYOND
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import RATE_UNIT
 from lrtune.rule.drawn import locate
@@ -33,6 +34,13 @@ class LawPrior:
 
     def simulate(self, seed: int) -> tuple[Mapping[str, float], list[TrialRecord]]:
         rng = np.random.default_rng([seed, 21])
+        slope, optima = self._optima(rng)
+        while np.abs(optima[:-1] - PLACE).max() > REACH + BEYOND:
+            slope, optima = self._optima(rng)
+        return {"slope": slope, "target": optima[-1]}, self._runs(rng, optima[:-1])
+
+    def _optima(self, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+        """The slope, and the optimum of each size and of the target."""
         z = np.log([*SIZES, TARGET])
         geometry = Geometry(scales=("hidden_size",), z=(z - z[:-1].mean())[:, None], place=PLACE)
         stray = stray_set(STRAYS, geometry).take(np.array([rng.integers(STRAYS)]))
@@ -43,7 +51,7 @@ class LawPrior:
         kin = np.linalg.cholesky(np.exp(-gap / priors.REACH) + 1e-9 * np.eye(len(z)))
         optima += stray.wander[0, 0] * (kin @ rng.standard_normal(len(z)))
         optima += np.hypot(stray.level[0, 0], stray.own[0]) * rng.standard_normal(len(z))
-        return {"slope": slope, "target": optima[-1]}, self._runs(rng, optima[:-1])
+        return slope, optima
 
     def _runs(self, rng: np.random.Generator, optima: np.ndarray) -> list[TrialRecord]:
         """One run at each rate of each size."""
