@@ -150,29 +150,29 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         mass = weight.sum(axis=1)
         mean_y = weight @ y / mass
         centred = y - mean_y[:, None]
-        rises = _at(data.x, grid, resolution)  # (n, S K G)
-        w = weight.astype(np.float32)
-        mean_h = (w @ rises) / mass[:, None].astype(np.float32)
-        cross = (w * centred.astype(np.float32)) @ rises
-        square = w @ np.square(rises)
-        quadratic = square - mass[:, None].astype(np.float32) * np.square(mean_h) - 2 * cross
         constant = 0.5 * np.log(weight).sum(axis=1) - 0.5 * np.log(mass) - 0.5 * (weight * centred**2).sum(axis=1)
         free = np.maximum(data.count - 1, 0).sum()
         scatter = data.squares.sum() / unit**2
         repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
         constant = constant + np.tile(repeats, len(MISFIT))
-        total = constant[:, None].astype(np.float32) - np.float32(0.5) * quadratic
+        rises = _at(data.x, grid, resolution)  # (n, S K G)
+        # Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: most of an ask's time.
+        factors = np.concatenate([-0.5 * weight, weight * centred, constant[:, None]], axis=1)
+        total = factors.astype(np.float32) @ np.concatenate([np.square(rises), rises, np.ones_like(rises[:1])])
+        mean = (weight / np.sqrt(2 * mass)[:, None]).astype(np.float32) @ rises
         middle = size[0] * size[1] // 2
-        floor = mean_y[middle] - mean_h[middle]  # the floor, above the cell's best
+        floor = mean_y[middle] - mean[middle] * np.sqrt(2 / mass[middle])  # the floor, above the cell's best
+        total += np.square(mean, out=mean)
     if len(data.early_x) and floor is not None:
-        total = total + _early(data, grid, floor, unit, resolution)[None].astype(np.float32)
+        total += _early(data, grid, floor, unit, resolution)[None].astype(np.float32)
     total = total.reshape(size)
     if data.failed_x is not None:
         bound = np.log(
             data.failed_doubt + (1 - data.failed_doubt) * np.exp(log_ndtr((data.failed_x - grid) / data.failed_spread))
         )
-        total = total + bound.astype(np.float32)
-    return CellTable(grid=grid, likelihood=np.exp(total - total.max()), unseen=_unseen(data))
+        total += bound.astype(np.float32)
+    total -= total.max()
+    return CellTable(grid=grid, likelihood=np.exp(total, out=total), unseen=_unseen(data))
 
 
 def _at(x: Array, grid: Array, resolution: Resolution) -> Array:
