@@ -9,7 +9,7 @@ from lrtune.law import priors
 from lrtune.law.atoms import Array, Indices, atoms, body, kinship
 from lrtune.law.geometry import Geometry, Strays, bends
 from lrtune.law.model import Model
-from lrtune.law.posterior import kernels, systematic
+from lrtune.law.posterior import kernels
 from lrtune.law.prediction import draw_curves, draw_optima, pick
 from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, CellDraws, Draws
 
@@ -40,7 +40,7 @@ def draw(model: Model, count: int, *, ratio: bool, values: Sequence[Sequence[flo
     """
     tables, posterior, geometry, unit = model.tables, model.posterior, model.geometry, model.unit
     rng = np.random.default_rng(20)
-    component = np.repeat(systematic(posterior.weight, count // 2), 2)
+    component = posterior.components(count)
     optima = draw_optima(tables, posterior, component, rng)
     latent = _latents(geometry, posterior.strays, component, optima, rng)
     law = latent.level[:, None] + latent.slopes @ geometry.z.T + latent.bends @ bends(geometry.z).T

@@ -32,7 +32,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
 from lrtune.rule.data import Rule, Scale
 from lrtune.rule.display import rule_html, rule_sentence
-from lrtune.rule.drawn import locate, regrets
+from lrtune.rule.drawn import EVERY_RATE, advise, locate, place_of, regrets
 from lrtune.rule.knob import FIRST, Coordinate
 
 __all__ = ["LawCell", "LawFit", "fit_law", "fit_run"]
@@ -239,14 +239,17 @@ def _digits(value: float, count: int = 4) -> float:
 
 
 def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
-    """Mean regret at each value of the first scale, predicted from all other values."""
+    """Mean regret at each value of the first scale of the rate that all other values advise there."""
     assert rule.draws is not None
     name = next(iter(rule.scales))
     by_value: dict[str, list[float]] = {}
     if len({cell.scales[name] for cell in cells}) < 3:
         return {}
-    for cell, x in zip(cells, left_out(model), strict=True):
-        lost = regrets(locate(rule, rule.draws, cell.scales), float(x))
+    draws = rule.draws
+    predicted = left_out(model, len(draws.level))
+    for cell, optimum in zip(cells, predicted.T.tolist(), strict=True):
+        x = advise(place_of(draws, optimum, draws.shape, draws.height, None), *EVERY_RATE)
+        lost = regrets(locate(rule, draws, cell.scales), x)
         by_value.setdefault(f"{name} {cell.scales[name]:g}", []).append(_mean(dict(enumerate(lost))))
     return {key: sum(values) / len(values) for key, values in by_value.items()}
 

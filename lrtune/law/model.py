@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
@@ -75,15 +76,18 @@ def pilot(data: Sequence[CellData], usual: float | None = None) -> float:
     return max(float(np.median(positive)), 1e-9) if positive else 1e-3
 
 
-def left_out(model: Model) -> Array:
-    """Each cell's optimum predicted by the cells with other values of the first scale, log2 rate, (n,).
+def left_out(model: Model, count: int) -> Array:
+    """Draws of each cell's optimum as the cells with other values of the first scale predict it, log2 rate, (N, n).
 
-    NaN if there are no such cells.
+    NaN if there are no such cells. `count` is N, even.
     """
     geometry, posterior = model.geometry, model.posterior
     size = geometry.z[:, 0]
     prior, mean = geometry.covariance(posterior.strays), geometry.mean(posterior.strays)
-    predicted = np.full(len(size), np.nan)
+    component = posterior.components(count)
+    drawn = np.full((count, len(size)), np.nan)
+    half = ndtri((np.arange(count // 2) * 0.6180339887 + 0.25) % 1)
+    normal = np.stack([half, -half], axis=1).reshape(-1, 1)
     for value in np.unique(size):
         own, rest = np.flatnonzero(size == value), np.flatnonzero(size != value)
         if not len(rest):
@@ -91,7 +95,9 @@ def left_out(model: Model) -> Array:
         noise = np.zeros((len(mean), len(rest), len(rest)))
         noise[:, np.arange(len(rest)), np.arange(len(rest))] = 1 / posterior.site_precision[:, rest]
         site = posterior.site_shift[:, rest] / posterior.site_precision[:, rest]
-        pull = np.linalg.solve(prior[:, rest[:, None], rest] + noise, (site - mean[:, rest])[..., None])
-        each = mean[:, own] + (prior[:, own[:, None], rest] @ pull)[..., 0]
-        predicted[own] = posterior.weight @ each
-    return predicted
+        cross = prior[:, own[:, None], rest]
+        gain = np.linalg.solve(prior[:, rest[:, None], rest] + noise, cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+        expected = mean[:, own] + (gain @ (site - mean[:, rest])[..., None])[..., 0]
+        variance = np.diagonal(prior, axis1=1, axis2=2)[:, own] - (gain * cross).sum(axis=2)
+        drawn[:, own] = expected[component] + normal * np.sqrt(np.maximum(variance, 0.0))[component]
+    return drawn

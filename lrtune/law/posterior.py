@@ -59,6 +59,10 @@ class Posterior:
     left_variance: Array
     tilted: tuple[Array, ...]
 
+    def components(self, count: int) -> Indices:
+        """The component of each of an even number of draws; the two of a pair have the same."""
+        return np.repeat(systematic(self.weight, count // 2), 2)
+
 
 def infer(tables: Sequence[CellTable], geometry: Geometry, size: Size) -> Posterior:
     """The posterior given all cells' tables."""

@@ -76,7 +76,7 @@ def predict(model: Model, data: Sequence[CellData], places: Array, count: int, r
         count: number of draws N, even.
     """
     posterior, geometry = model.posterior, model.geometry
-    component = np.repeat(systematic(posterior.weight, count // 2), 2)
+    component = posterior.components(count)
     shared = posterior.shared[component]
     optimum = draw_optima(model.tables, posterior, component, rng)
     further = _further(geometry, posterior.strays, component, optimum, places, rng)

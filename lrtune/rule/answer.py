@@ -12,7 +12,7 @@ from lrtune.named import NamedTuple
 from lrtune.rule.advice import KnobAdvice, Recommendation
 from lrtune.rule.data import WIDEST, Rule, RuleCell, exponential
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
-from lrtune.rule.drawn import advise, interval, locate, quantile, regrets, safe_range
+from lrtune.rule.drawn import EVERY_RATE, advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed
 
 _CUT = "all runs above its best rate were ended early, and none that went on shows that they could not win late"
@@ -132,7 +132,7 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
     """From the draws: the rate with the least expected regret, at most the rate at which 1 run in 10 collapses."""
     assert rule.draws is not None
     draws = locate(rule, rule.draws, place.scales)
-    low, high = -60.0, 60.0
+    low, high = EVERY_RATE
     cell = place.cell
     if cell and cell.tried_low and cell.tried_high:
         low, high = math.log2(cell.tried_low), math.log2(cell.tried_high)

@@ -12,6 +12,7 @@ from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, SAME, Draws, Rule
 _GRID, _STRIDE = 48, 8  # steps of the range in which the least expected regret is searched; of the first search
 _SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
 _HALVINGS = 18
+EVERY_RATE = (-60.0, 60.0)  # log2
 _TOP = 1.0  # largest regret of a rate, as a share of loss
 
 
@@ -33,7 +34,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
         if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
             own = draws.cells[index]
             optimum = [line + off * RATE_UNIT for line, off in zip(law, own.off, strict=True)]
-            return _place(draws, optimum, own.shape, own.height, index)
+            return place_of(draws, optimum, own.shape, own.height, index)
     variance: list[float] = [sd**2 for sd in draws.own_sd]
     for s, name in enumerate(rule.scales):
         values = [math.log(value / rule.scales[name].centre) for value in draws.values[s]]
@@ -52,7 +53,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
         # Pairs of draws are antithetic, and so are their deviations.
         sign = 1 if d % 2 else -1
         law[d] += sign * normal((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
-    return _place(draws, law, draws.shape, draws.height, None)
+    return place_of(draws, law, draws.shape, draws.height, None)
 
 
 def _law(draws: Draws, z: Sequence[float]) -> list[float]:
@@ -66,9 +67,10 @@ def _law(draws: Draws, z: Sequence[float]) -> list[float]:
     ]
 
 
-def _place(
+def place_of(
     draws: Draws, optimum: list[float], shape: Sequence[int], height: Sequence[int], measured: int | None
 ) -> Place:
+    """The place of these optima, and of these curves as a rule file has them, by draw."""
     return Place(
         optimum,
         [draws.shapes[index] for index in shape],

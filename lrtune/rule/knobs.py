@@ -11,7 +11,7 @@ from lrtune.named import NamedTuple
 from lrtune.rule.advice import KnobAdvice, Recommendation, Transfer
 from lrtune.rule.data import WIDEST, KnobLaw, Rule, RuleCell, Zero
 from lrtune.rule.doubt import Doubt, too_costly
-from lrtune.rule.drawn import Place, advise, interval, locate, normal, quantile, regrets, safe_range
+from lrtune.rule.drawn import EVERY_RATE, Place, advise, interval, locate, normal, quantile, regrets, safe_range
 from lrtune.rule.knob import FIRST
 from lrtune.rule.question import placed
 
@@ -86,7 +86,7 @@ def _along(name: str, law: KnobLaw, scales: Mapping[str, float], values: Mapping
     at = locate(rule, draws, place.scales)
     cells = [place.cell] if place.cell else list(rule.cells)
     span = tried(cells)
-    best = advise(at, *(span if place.cell and span else (-60.0, 60.0)))
+    best = advise(at, *(span if place.cell and span else EVERY_RATE))
     lost = regrets(at, best)
     ends = interval(at.optimum, whole.level, smooth=at.measured is None)
     reach = math.log2(WIDEST)
