@@ -2,8 +2,10 @@
 
     python studies/benchmarks/calibration.py --simulator prior:LawPrior --draws 1000
 
-The rates do not depend on where the optima lie, so some sizes show one side only. A fit takes the optimum of a size with
-runs to lie at most `BEYOND` octaves outside of them, so other draws are not part of its prior. Loss is made relative to a rough height that the fit estimates from the runs, so the prior of heights is met within that estimate.
+The rates do not depend on where the optima lie, so some sizes show one side only. A fit takes the optimum of a size
+with runs to lie at most `BEYOND` octaves outside of them, so draws of the law with one that lies farther are drawn
+again. Loss is made relative to a rough height that the fit estimates from the runs, so the prior of heights is met
+within that estimate.
 """
 
 import math
