@@ -94,7 +94,8 @@ def _components(tables: Sequence[CellTable], place: Sequence[Array], size: Size,
     probability /= probability.sum()
     chosen, times = np.unique(systematic(probability, size.shapes), return_counts=True)
     shared = np.stack(np.unravel_index(chosen, log_shared.shape), axis=1)
-    likelihoods = [_given(table, shared) for table in tables]  # (shapes, G) each
+    weights = _cell_weights(shared, log_shared.shape[2])
+    likelihoods = [_given(table, shared, weights) for table in tables]  # (shapes, G) each
     # Correct a shape's weight by the joint evidence of its cells relative to the product of their separate evidence.
     alone = np.sum([np.log(lik @ p) for lik, p in zip(likelihoods, place, strict=True)], axis=0)
     sets = stray_set(size.strays, geometry)
@@ -150,12 +151,12 @@ def _log_shared(table: CellTable, place: Array) -> Array:
     """log P(runs of the cell | ρ, σ̄, s̄, k̄) for an optimum as in `place`: (R, Σ, S, K)."""
     noise, k = kernels()
     evidence = table.likelihood @ place.astype(np.float32)
-    mixed = np.einsum("ab,rbsk->rask", noise, evidence)
-    mixed = np.einsum("st,ratk->rask", kinship(mixed.shape[2]), mixed, optimize=True) @ k.T
+    mixed = kinship(evidence.shape[2]) @ evidence @ k.T
+    mixed = (noise @ mixed.reshape(*mixed.shape[:2], -1)).reshape(mixed.shape)
     return np.asarray(np.log(np.maximum(mixed, 1e-30)))
 
 
-def cell_weights(shared: Indices, shapes: int) -> Array:
+def _cell_weights(shared: Indices, shapes: int) -> Array:
     """P(σ, s, k of a cell | shared values), (M, Σ · S · K), single precision; a cell has the shared ρ."""
     noise, k = kernels()
     own = kinship(shapes)[shared[:, 2], :, None] * k[shared[:, 3], None, :]
@@ -163,9 +164,8 @@ def cell_weights(shared: Indices, shapes: int) -> Array:
     return np.asarray(weight.reshape(len(shared), -1).astype(np.float32))
 
 
-def _given(table: CellTable, shared: Indices) -> Array:
-    """Likelihood of a cell's optimum for each setting of the shared values: (M, G)."""
-    weight = cell_weights(shared, table.likelihood.shape[2])
+def _given(table: CellTable, shared: Indices, weight: Array) -> Array:
+    """Likelihood of a cell's optimum for each setting of the shared values, whose `_cell_weights` these are: (M, G)."""
     mixed = np.empty((len(shared), len(table.grid)))
     for rho in np.unique(shared[:, 0]):
         mine = shared[:, 0] == rho

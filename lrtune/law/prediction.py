@@ -227,9 +227,10 @@ def draw_curves(table: CellTable, shared: Indices, optima: Array, rng: np.random
     at = np.clip(np.rint((optima - table.grid[0]) / table.step).astype(int), 0, len(table.grid) - 1)
     noise, heights = kernels()
     chance = kinship(shapes)[shared[:, 2], :, None] * heights[shared[:, 3], None, :]
-    for rho, sigma in np.unique(shared[:, :2], axis=0):
+    for rho in np.unique(shared[:, 0]):
+        mine = np.flatnonzero(shared[:, 0] == rho)
+        sigma, which = np.unique(shared[mine, 1], return_inverse=True)
         mixed = noise[sigma].astype(np.float32) @ table.likelihood[rho].reshape(sigmas, -1)
-        mine = np.flatnonzero((shared[:, 0] == rho) & (shared[:, 1] == sigma))
-        chance[mine] *= np.moveaxis(mixed.reshape(shapes, count, -1), -1, 0)[at[mine]]
+        chance[mine] *= mixed.reshape(len(sigma), shapes, count, -1)[which, :, :, at[mine]]
     chosen = pick(chance.reshape(len(optima), -1) + 1e-30, rng)
     return chosen // count, chosen % count

@@ -139,7 +139,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
     """The table of one cell; `unit` is the pilot k."""
     grid = grid_of(data, resolution.step)
     size = (len(MISFIT), len(NOISE_GRID), resolution.atoms, K_COUNT, len(grid))
-    total = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
+    total: Array = np.zeros((size[0] * size[1], size[2] * size[3] * size[4]), dtype=np.float32)
     floor = None
     if len(data.x):
         y = data.seen(unit)
@@ -155,14 +155,15 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         scatter = data.squares.sum() / unit**2
         repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
         constant = constant + np.tile(repeats, len(MISFIT))
-        rises = _at(data.x, grid, resolution)  # (n, S K G)
         # Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: most of an ask's time.
-        factors = np.concatenate([-0.5 * weight, weight * centred, constant[:, None]], axis=1)
-        total = factors.astype(np.float32) @ np.concatenate([np.square(rises), rises, np.ones_like(rises[:1])])
-        mean = (weight / np.sqrt(2 * mass)[:, None]).astype(np.float32) @ rises
+        rises = _at(data.x, grid, resolution)  # (n, S K G)
+        factors = np.concatenate([weight * centred, weight / np.sqrt(2 * mass)[:, None]])
+        total, mean = np.split(factors.astype(np.float32) @ rises, 2)
         middle = size[0] * size[1] // 2
         floor = mean_y[middle] - mean[middle] * np.sqrt(2 / mass[middle])  # the floor, above the cell's best
         total += np.square(mean, out=mean)
+        total += (-0.5 * weight).astype(np.float32) @ np.square(rises, out=rises)
+        total += constant[:, None].astype(np.float32)
     if len(data.early_x) and floor is not None:
         total += _early(data, grid, floor, unit, resolution)[None].astype(np.float32)
     total = total.reshape(size)

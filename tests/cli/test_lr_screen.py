@@ -25,4 +25,4 @@ def test_one_scale_keeps_its_law_on_one_line(capsys: pytest.CaptureFixture[str])
     assert run_cli(["lr", "64", "--rule", "packaged:muon"]) == 0
     out = capsys.readouterr().out
     assert "rests on      146 runs at hidden_size 32 … 128\n" in out
-    assert "law           lr ≈ 0.00143 · (hidden_size/32)^-0.25 (-0.85 … 0.27)\n" in out
+    assert "law           lr ≈ 0.00143 · (hidden_size/32)^-0.23 (-0.81 … 0.28)\n" in out

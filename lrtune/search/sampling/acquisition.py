@@ -20,7 +20,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from lrtune.law.atoms import Array
+from lrtune.law.atoms import Array, Flags
 from lrtune.law.prediction import Prediction
 
 _OFFSETS = (-2.0, -1.4, -0.8, -0.4, 0.0, 0.4, 0.8, 1.4, 2.0)  # candidate rates, in sds of o around its mean
@@ -82,7 +82,7 @@ def choose(
     targets: Sequence[int],
     candidates: Mapping[int, float],
     running: Sequence[tuple[int, float]],
-    barred: Callable[[int, float], bool],
+    barred: Callable[[int, Array], Flags],
     low: float,
     high: float,
     rng: np.random.Generator,
@@ -95,7 +95,7 @@ def choose(
         targets: indices of the places that the rule is for.
         candidates: cost of one run by index of place, for those where one may be made.
         running: (index of place, log2 rate) of running trials.
-        barred: whether a run at (index of place, log2 rate) would end early and say nothing new.
+        barred: whether runs at (index of place, log2 rates) would end early and say nothing new.
         low, high: bounds of x.
         rng: noise of what the runs would show.
     """
@@ -115,8 +115,8 @@ def choose(
         spread = max(float(o.std()), _LEAST_SPREAD)
         x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
         y = draws.shown(place, x, rng)
-        near = [at for other, at in running if other == place]
-        closed = [barred(place, float(c)) or any(abs(c - at) < _APART * spread for at in near) for c in x]
+        near = np.array([at for other, at in running if other == place])
+        closed = barred(place, x) | (np.abs(x[:, None] - near) < _APART * spread).any(axis=1)
         usable = [unit for unit in _UNITS if not any(closed[i] for i in unit)] or [(4,)]
         gains = _gains(y, usable, known, goal, weight) / [(cost + start) * len(unit) for unit in usable]
         top = int(np.argmax(gains))
@@ -133,7 +133,7 @@ def _unsure(
     regrets: Sequence[float],
     targets: Sequence[int],
     candidates: Mapping[int, float],
-    barred: Callable[[int, float], bool],
+    barred: Callable[[int, Array], Flags],
     low: float,
     high: float,
     rng: np.random.Generator,
@@ -143,8 +143,8 @@ def _unsure(
     place = max(open_to)[1] if open_to else max(candidates)
     o = draws.optimum[:, place]
     spread = max(float(o.std()), _LEAST_SPREAD)
-    tries = [float(np.clip(o.mean() + k * spread, low, high)) for k in rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4])]
-    return Choice(place=place, x=next((x for x in tries if not barred(place, x)), tries[0]), gain=0.0)
+    tries = np.clip(o.mean() + spread * rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4]), low, high)
+    return Choice(place=place, x=float(tries[np.argmin(barred(place, tries))]), gain=0.0)
 
 
 def expected_regrets(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lrtune.law.atoms import Array, Flags
 from lrtune.search.sampling.acquisition import Choice, choose, expected_regrets
 from lrtune.search.sampling.assessment import Assessment, suffices
 from lrtune.search.sampling.model import Posterior, SearchModel
@@ -107,17 +108,20 @@ def _reach(model: SearchModel, space: Space) -> tuple[float, float]:
     return max(low, space.low), min(high, space.high)
 
 
-def _barred(model: SearchModel, place: Place, x: float) -> bool:
+def _barred(model: SearchModel, place: Place, x: Array) -> Flags:
     """A run ended early near x, or (beaten ones apart, which noise may do) between x and the best finished rate."""
     cell = model.cells.get(place)
-    early = [] if cell is None else [(math.log2(r.learning_rate), r.status) for r in cell.records]
-    early = [(at, status) for at, status in early if status != "finished"]
-    if any(abs(x - at) < _BARRED for at, _ in early):
-        return True
-    if cell is None or cell.data is None or not len(cell.data.x):
-        return False
-    best = float(cell.data.x[np.argmin(cell.data.y)])
-    return any(best < at <= x or x <= at < best for at, status in early if status != "beaten")
+    early = [] if cell is None else [record for record in cell.records if record.status != "finished"]
+    if cell is None or not early:
+        return np.zeros(len(x), dtype=bool)
+    at = np.log2([record.learning_rate for record in early])
+    barred = (np.abs(x[:, None] - at) < _BARRED).any(axis=1)
+    failed = at[[record.status != "beaten" for record in early]]
+    if cell.data is not None and len(cell.data.x):
+        best = float(cell.data.x[np.argmin(cell.data.y)])
+        beyond = (best < failed) & (failed <= x[:, None]) | (x[:, None] <= failed) & (failed < best)
+        barred |= beyond.any(axis=1)
+    return np.asarray(barred)
 
 
 def free(model: SearchModel, place: Place, x: float, space: Space, running: Running) -> float:
