@@ -82,14 +82,14 @@ def score_surface(seed: int) -> list[Row]:
     ]
 
 
-def score_joint(seed: int, offset: float, said_every: int) -> list[Row]:
+def score_joint(seed: int, offset: float) -> list[Row]:
     """A law over sizes and tokens, fitted without one whole size, asked at that size's cells."""
     joint = draw_joint(seed, offset)
     sizes = sorted({place.width for place in joint.places})
     size = sizes[seed // 6 % len(sizes)]
     scales = ("hidden_size", "tokens")
     rule = fit_law([r for r in joint.records if r.hidden_size != size], scales=scales).rule
-    said = said_left_out(joint.records, scales) if seed % said_every == 0 else math.nan
+    said = said_left_out(joint.records, scales)
     where = "inner" if size in sizes[1:-1] else "outer"
     groups = (f"offset {offset:g}", f"offset {offset:g}, {where} size")
     rows = []
@@ -206,7 +206,6 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--joint", action="store_true")
-    parser.add_argument("--said-every", type=int, default=4, help="of how many joint draws one is asked what it says")
     parser.add_argument("--asymmetric", action="store_true")
     parser.add_argument("--save", type=Path, help="write every row there")
     parser.add_argument("--against", type=Path, help="rows saved before, of the same draws")
@@ -214,7 +213,7 @@ def main() -> None:
     seeds = range(given.first, given.first + given.draws)
     tasks: list[Callable[[int], list[Row]]] = [score_asymmetric if given.asymmetric else score_surface]
     if given.joint:
-        tasks = [partial(score_joint, offset=offset, said_every=given.said_every) for offset in OFFSETS]
+        tasks = [partial(score_joint, offset=offset) for offset in OFFSETS]
     with ProcessPoolExecutor(given.jobs) as pool:
         rows = [row for task in tasks for part in pool.map(task, seeds, chunksize=4) for row in part]
     old = {}
