@@ -239,7 +239,7 @@ def _digits(value: float, count: int = 4) -> float:
 
 
 def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
-    """Mean regret at each value of the first scale of the rate that all other values advise there."""
+    """What the rate that the other values of the first scale advise costs at each value: mean regret."""
     assert rule.draws is not None
     name = next(iter(rule.scales))
     by_value: dict[str, list[float]] = {}

@@ -165,7 +165,7 @@ def _cell_weights(shared: Indices, shapes: int) -> Array:
 
 
 def _given(table: CellTable, shared: Indices, weight: Array) -> Array:
-    """Likelihood of a cell's optimum for each setting of the shared values, whose `_cell_weights` these are: (M, G)."""
+    """Likelihood of a cell's optimum for each setting of the shared values: (M, G); `weight` from `_cell_weights`."""
     mixed = np.empty((len(shared), len(table.grid)))
     for rho in np.unique(shared[:, 0]):
         mine = shared[:, 0] == rho

@@ -173,7 +173,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         )
         total += bound.astype(np.float32)
     total -= total.max()
-    return CellTable(grid=grid, likelihood=np.exp(total, out=total), unseen=_unseen(data))
+    return CellTable(grid=grid, likelihood=np.exp(total), unseen=_unseen(data))
 
 
 def _at(x: Array, grid: Array, resolution: Resolution) -> Array:

@@ -36,10 +36,12 @@ class LawPrior:
 
     def simulate(self, seed: int) -> tuple[Mapping[str, float], list[TrialRecord]]:
         rng = np.random.default_rng([seed, 21])
-        slope, optima = self._optima(rng)
-        while np.abs(optima[:-1] - PLACE).max() > REACH + BEYOND:
+        rates = PLACE + rng.uniform(-0.3, 0.3, (len(SIZES), 1)) + np.arange(-REACH, REACH + 0.1, STEP)
+        while True:
             slope, optima = self._optima(rng)
-        return {"slope": slope, "target": optima[-1]}, self._runs(rng, optima[:-1])
+            off = np.maximum(rates[:, 0] - optima[:-1], optima[:-1] - rates[:, -1])
+            if off.max() <= BEYOND:
+                return {"slope": slope, "target": optima[-1]}, self._runs(rng, optima[:-1], rates)
 
     def _optima(self, rng: np.random.Generator) -> tuple[float, np.ndarray]:
         """The slope, and the optimum of each size and of the target."""
@@ -55,18 +57,17 @@ class LawPrior:
         optima += np.hypot(stray.level[0, 0], stray.own[0]) * rng.standard_normal(len(z))
         return slope, optima
 
-    def _runs(self, rng: np.random.Generator, optima: np.ndarray) -> list[TrialRecord]:
+    def _runs(self, rng: np.random.Generator, optima: np.ndarray, rates: np.ndarray) -> list[TrialRecord]:
         """One run at each rate of each size."""
         shared = np.exp(prior_shared(priors.ATOMS))
         chosen = rng.choice(shared.size, p=(shared / shared.sum()).ravel())
         rho, noise, shape, k = np.unravel_index(chosen, shared.shape)
         noises, heights = kernels()
         records: list[TrialRecord] = []
-        for size, optimum in zip(SIZES, optima, strict=True):
+        for size, optimum, x in zip(SIZES, optima, rates, strict=True):
             sigma = priors.NOISE_GRID[rng.choice(len(noises), p=noises[noise])]
             factor = priors.K_GRID ** (rng.choice(len(heights), p=heights[k]) - priors.K_COUNT // 2)
             atom = atoms()[rng.choice(priors.ATOMS, p=kinship()[shape])]
-            x = PLACE + rng.uniform(-0.3, 0.3) + np.arange(-REACH, REACH + 0.1, STEP)
             rise = priors.CAP * np.log1p(factor * height(x - optimum, atom[None]) / priors.CAP)
             spread = np.hypot(sigma, priors.MISFIT[rho] * rise**2 / (rise + 0.5))
             seen = np.maximum(rise + spread * rng.standard_normal(len(x)), -0.9 * priors.CAP)

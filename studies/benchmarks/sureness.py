@@ -190,7 +190,7 @@ HEAD = (
 
 def row(name: str, ended: Sequence[Ended]) -> str:
     """One line over all searches of a surface."""
-    worst, said, model = (np.array([getattr(e, name) for e in ended]) for name in ("worst", "said", "model"))
+    worst, said, model = (np.array([getattr(e, what) for e in ended]) for what in ("worst", "said", "model"))
     runs = [e.runs for e in ended]
     rule = [e.by_rule > BOUND for e in ended if math.isfinite(e.by_rule)]
     cells = [
