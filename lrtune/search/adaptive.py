@@ -6,13 +6,12 @@ Its proposals depend on the records and the pending tasks alone, so a killed sea
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from lrtune.law.fit import fit_run
 from lrtune.law.no_rule import NoRuleError
 from lrtune.records.record import TrialRecord, task_of
 from lrtune.search.ending import Ending, StopReason
-from lrtune.search.sampling.assessment import Assessment, by_rule, not_by_one_run
+from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.knobs import KnobsModel
 from lrtune.search.sampling.space import Place, Space
 from lrtune.search.target import in_scales_of
@@ -61,10 +60,10 @@ class AdaptiveDesign:
             self.model.take(record.trial, record)
         if fresh and any(record.status == "finished" for record in records):
             said = self.model.assess(self.space())
-            self.assessment = not_by_one_run(partial(self._by_rule, said), records) if said.enough else said
+            self.assessment = self._by_rule(said, records) if said.enough else said
 
     def _by_rule(self, said: Assessment, records: Sequence[TrialRecord]) -> Assessment:
-        """The word of the rule of these records, as the search would write it."""
+        """The word of the rule that these records make, as the search will write it."""
         study = self.study
         try:
             rule = fit_run(records, tolerance=study.budget.tolerance, knobs=coordinates(study.knobs)).rule

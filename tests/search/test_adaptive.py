@@ -96,21 +96,6 @@ def test_a_search_that_knows_enough_says_what_its_rule_says(targets: tuple[dict[
         assert (known.learning_rate, known.regret, known.regret_90) == (said.learning_rate, said.regret, said.regret_90)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_one_run_alone_does_not_end_a_search(seed: int) -> None:
-    def loss(width: int, rate: float) -> float:
-        return 3 * math.exp(0.02 * octaves(width, rate) ** 2 + 0.015 * math.sin(1e5 * rate * width))
-
-    study = Study(widths=(32, 64, 128), lr_min=1e-3, lr_max=0.3, seed=seed, budget=Budget(tolerance=0.01))
-    records, why, _ = searched(study, loss, most=120)
-    assert why is not None and why.ending is Ending.ENOUGH
-    for last in records[-2:]:
-        rule = fit_run([record for record in records if record is not last], tolerance=0.01).rule
-        for width in study.widths:
-            said = recommend(width, rule=rule)
-            assert said.supported and said.regret_90 is not None and said.regret_90 < 0.01
-
-
 def joint(width: int, rate: float, steps: float) -> float:
     z = math.log2(rate) + 5 + math.log2(width / 64) + 0.4 * math.log2(steps / 300)
     return 3 * math.exp((0.012 if z < 0 else 0.03) * z * z + 0.002 * math.sin(1e5 * rate * width * steps))

@@ -1,13 +1,12 @@
 """Does a search know enough? The regret at each target, and the value of more runs. The last word is the rule's."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lrtune.law.atoms import Array
-from lrtune.records.record import TrialRecord
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.doubt import WORST_FACTOR, Doubt
 from lrtune.rule.drawn import locate, regrets
@@ -16,7 +15,6 @@ from lrtune.search.sampling.space import Place, Space
 
 Scales = Mapping[str, float]
 
-_LAST = 2  # runs, each of which alone must not decide that a search has enough
 MOST = 60  # ended runs per target, on average, after which more of the same do not help
 
 
@@ -61,7 +59,6 @@ class Assessment:
         tolerance: the wanted regret.
         enough: no place lacks runs, no target has its best rate at an edge, and the regret is low enough: `regret_90`
             below `tolerance`; at targets without runs, what makes an answer supported.
-        hangs_on_one_run: it would be enough, but not without one of the last runs.
         exhausted: so many runs ended that more of the same do not help: noise hides the rest, or no run finishes.
         no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
         no_optimum: targets whose best rate lies beyond the rates that may be run.
@@ -75,7 +72,6 @@ class Assessment:
     regret_90: float
     tolerance: float
     enough: bool
-    hangs_on_one_run: bool = False
     exhausted: bool = False
     no_signal: tuple[float, float] | None = None
     no_optimum: tuple[Scales, ...] = ()
@@ -119,8 +115,6 @@ class Assessment:
             text += f", but the best rate may lie beyond the rates that were run at {_list(k.scales for k in edges)}"
         elif self.lacking and self.regret_90 < self.tolerance:
             text += f", but too few runs finished at {_list(self.lacking)}"
-        elif self.hangs_on_one_run:
-            text += ", but not without one of the last runs"
         if self.exhausted and not self.enough:
             more = (
                 "train more steps" if all(known.trials for known in self.known) else "train sizes nearer to the target"
@@ -169,21 +163,6 @@ def by_rule(
             if given.doubt is Doubt.ONE_SIDED and one.scales in said.no_optimum
         ),
     )
-
-
-def not_by_one_run(judge: Callable[[Sequence[TrialRecord]], Assessment], records: Sequence[TrialRecord]) -> Assessment:
-    """What `judge` says of the records; enough only if it is enough without each of the last runs, too.
-
-    Else one lucky run may end a search (studies/benchmarks/sureness.md). The runs with the highest numbers count as the
-    last, so that the order in which records are read does not matter.
-    """
-    found = judge(records)
-    if not found.enough:
-        return found
-    numbered = sorted((record for record in records if record.status != "failed"), key=lambda record: record.trial)
-    others = ([record for record in records if record is not last] for last in numbered[-_LAST:])
-    hangs = not all(judge(part).enough for part in others)
-    return replace(found, enough=not hangs, hangs_on_one_run=hangs)
 
 
 def _as_given(known: Known, given: Recommendation) -> Known:

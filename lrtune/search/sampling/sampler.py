@@ -25,8 +25,6 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,9 +35,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
-from lrtune.law.no_rule import NoRuleError
-from lrtune.records.record import TrialRecord
-from lrtune.search.sampling.assessment import Assessment, by_rule, not_by_one_run
+from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.knobs import KnobsModel, Run
 from lrtune.search.sampling.proposals import looking_ahead
 from lrtune.search.sampling.roles import bounds, is_like_width, is_positive, is_whole, nearest, width_and_rate
@@ -202,16 +198,9 @@ class ScaleAwareSampler(BaseSampler):
                 said = looking_ahead(self._model.plain, space, said, under, len(trials.read()))
             if not said.enough:
                 return said
-            return not_by_one_run(partial(self._by_rule, said, space, confidence), self._model.records)
-
-    def _by_rule(self, said: Assessment, space: Space, confidence: float, records: Sequence[TrialRecord]) -> Assessment:
-        """The word of the rule of these records."""
-        knobs = coordinates(self._model.knobs)
-        try:
-            rule = fit_law(records, scales=_SCALES, tolerance=said.tolerance, knobs=knobs).rule
-        except NoRuleError:
-            return replace(said, enough=False)
-        return by_rule(said, space, rule, [known.scales for known in said.known], confidence)
+            knobs = coordinates(self._model.knobs)
+            rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance, knobs=knobs).rule
+            return by_rule(said, space, rule, [known.scales for known in said.known], confidence)
 
     def _propose(
         self, trials: Trials, trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None

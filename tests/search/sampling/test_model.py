@@ -1,8 +1,6 @@
 """The search's model on records whose law is known."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -16,7 +14,7 @@ from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import predict, predict_from_priors
 from lrtune.law.tables import tabulate
 from lrtune.records.record import Status, TrialRecord
-from lrtune.search.sampling.assessment import Assessment, Known, by_rule, not_by_one_run
+from lrtune.search.sampling.assessment import Assessment, Known, by_rule
 from lrtune.search.sampling.model import SearchModel
 from lrtune.search.sampling.proposals import next_run
 from lrtune.search.sampling.space import Place, Space, cost_of
@@ -272,24 +270,6 @@ def knows(regret_90: float, *, enough: bool, trials: int = 3) -> Assessment:
 )
 def test_the_cost_of_an_answer_is_a_sentence(regret_90: float, trials: int, enough: bool, said: str) -> None:
     assert str(knows(regret_90, trials=trials, enough=enough)) == said
-
-
-@pytest.mark.parametrize("lucky", [3, 4])
-def test_a_search_does_not_end_by_one_of_its_last_runs(lucky: int) -> None:
-    """Whatever the order in which the records are read, and whatever failed afterwards."""
-    runs = [replace(record(64, -5.0, 3.0), trial=number) for number in range(5)]
-    runs.append(replace(record(64, -5.0, None), trial=5, status="failed"))
-
-    def judge(part: Sequence[TrialRecord]) -> Assessment:
-        return knows(0.0058, enough=any(one.trial == lucky for one in part))
-
-    for order in (runs, runs[::-1]):
-        said = not_by_one_run(judge, order)
-        assert not said.enough
-        assert str(said).endswith(
-            "0.58% of loss in nine cases of ten (wanted: 1%), but not without one of the last runs"
-        )
-    assert not_by_one_run(lambda _: knows(0.0058, enough=True), runs).enough
 
 
 def test_a_search_that_knows_enough_says_no_less_than_was_wanted():
