@@ -4,7 +4,7 @@
     python studies/benchmarks/sureness.py --shapes kinked,cliff,drifting
     python studies/benchmarks/sureness.py sweep.csv --width width --rate lr --loss loss [--maximize]
 
-Two runs at a time, cut by lrtune's pruner as in a search, ended by the sampler's word that the worst regret of all
+Two runs at a time, cut by lrtune's pruner as in a search, ended by its rule's word that the worst regret of all
 widths is under the study's tolerance with 90% confidence; then the true regret of what it found. "Dense" is the quick
 study's own sweep, "recorded" the four widths of `studies/pruning`, another path records or a table; synthetic surfaces
 are those of `search.py` with the quick study's widths and noise.
