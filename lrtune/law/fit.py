@@ -180,7 +180,7 @@ def _fit_one(
     reason = formula(rule, lost, quantity) + "".join(
         f"; {name} varies independently of {', '.join(wanted)} but is not a scale of this law" for name in scatters
     )
-    rule = rule._replace(reason=reason, left_out=float(f"{_mean(lost):.4g}") if lost else None)
+    rule = rule._replace(reason=reason, left_out=_digits(sum(lost.values()) / len(lost)) if lost else None)
     rule, law_cells = _described(rule, cells, gathered.measure)
     return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=lost, left_out=gathered.left_out)
 
@@ -250,12 +250,8 @@ def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, floa
     for cell, optimum in zip(cells, predicted.T.tolist(), strict=True):
         x = advise(place_of(draws, optimum, draws.shape, draws.height, None), *EVERY_RATE)
         lost = regrets(locate(rule, draws, cell.scales), x)
-        by_value.setdefault(f"{name} {cell.scales[name]:g}", []).append(_mean(dict(enumerate(lost))))
+        by_value.setdefault(f"{name} {cell.scales[name]:g}", []).append(sum(lost) / len(lost))
     return {key: sum(values) / len(values) for key, values in by_value.items()}
-
-
-def _mean(values: dict[object, float] | dict[int, float] | dict[str, float]) -> float:
-    return sum(values.values()) / len(values)
 
 
 def _slopes(model: Model) -> Array:

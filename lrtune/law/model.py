@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
 from lrtune.law.posterior import Posterior, Size, infer
 from lrtune.law.priors import SLOPES
 from lrtune.law.tables import CellData, CellTable, tabulate
+from lrtune.rule.drawn import scatter
 
 FULL = Size()
 
@@ -86,8 +86,7 @@ def left_out(model: Model, count: int) -> Array:
     prior, mean = geometry.covariance(posterior.strays), geometry.mean(posterior.strays)
     component = posterior.components(count)
     drawn = np.full((count, len(size)), np.nan)
-    half = ndtri((np.arange(count // 2) * 0.6180339887 + 0.25) % 1)
-    normal = np.stack([half, -half], axis=1).reshape(-1, 1)
+    normal = np.array([[scatter(d)] for d in range(count)])
     for value in np.unique(size):
         own, rest = np.flatnonzero(size == value), np.flatnonzero(size != value)
         if not len(rest):

@@ -155,7 +155,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         scatter = data.squares.sum() / unit**2
         repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
         constant = constant + np.tile(repeats, len(MISFIT))
-        # Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: most of an ask's time.
+        # −Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: a sixth of an ask's time.
         rises = _at(data.x, grid, resolution)  # (n, S K G)
         factors = np.concatenate([weight * centred, weight / np.sqrt(2 * mass)[:, None]])
         total, mean = np.split(factors.astype(np.float32) @ rises, 2)

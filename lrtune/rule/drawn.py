@@ -50,10 +50,13 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
     count = len(law)
     for d in range(count):
-        # Pairs of draws are antithetic, and so are their deviations.
-        sign = 1 if d % 2 else -1
-        law[d] += sign * normal((d // 2 * 0.6180339887 + 0.25) % 1) * math.sqrt(variance[d]) * RATE_UNIT
+        law[d] += scatter(d) * math.sqrt(variance[d]) * RATE_UNIT
     return place_of(draws, law, draws.shape, draws.height, None)
+
+
+def scatter(d: int) -> float:
+    """The standard normal deviation of draw `d` at an unmeasured place; pairs of draws are antithetic."""
+    return (1 if d % 2 else -1) * normal((d // 2 * 0.6180339887 + 0.25) % 1)
 
 
 def _law(draws: Draws, z: Sequence[float]) -> list[float]:

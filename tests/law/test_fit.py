@@ -294,7 +294,7 @@ def test_sizes_that_do_not_predict_each_other_support_no_size_between_them() -> 
 def test_what_is_said_of_sizes_left_out_is_what_leaving_them_out_costs() -> None:
     """On curves eight times steeper above the best, where the middle of the possible optima would be poor advice."""
     said, lost = 0.0, 0.0
-    for seed in (0, 2):
+    for seed in (2, 3, 5):
         offsets = dict(zip(SIX, np.random.default_rng(seed).normal(0, 0.3, 6), strict=True))
         best = {width: power(-1.0)(width) * 2.0 ** offsets[width] for width in SIX}
         records = sweep(lambda width: best[int(width)], SIX, seed=seed, curve=steep)  # noqa: B023
@@ -302,7 +302,7 @@ def test_what_is_said_of_sizes_left_out_is_what_leaving_them_out_costs() -> None
         for width in SIX:
             rule = fit_law([record for record in records if record.hidden_size != width]).rule
             lost += steep(math.log2(recommend(width, rule=rule).learning_rate / best[width])) / 3 / len(SIX)
-    assert 1 / 1.6 < lost / said < 1.6
+    assert 1 / 1.25 < lost / said < 1.25
 
 
 def test_optima_without_a_law_are_measured_as_they_are() -> None:
