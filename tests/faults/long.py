@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import scene
+from commands import is_alive
 
 sys.path.insert(0, str(scene.HERE))
 
@@ -54,7 +55,7 @@ def kills(count: int, seed: int, folder: Path) -> bool:
         if victim != "worker" or not workers:
             scene.kill(search.pid)
             scene.finish(search)
-            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 20, "the workers' end")  # type: ignore[misc]
+            scene.until(lambda workers=workers: not any(map(is_alive, workers)), 20, "the workers' end")  # type: ignore[misc]
             search = scene.start(out, **settings)
         done[victim] += 1
     code, said = scene.finish(search, 600)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import scene
+from commands import is_alive
 
 from lrtune.search.workers.leases import Leases
 from lrtune.search.workers.storage import open_engine, sqlite_url
@@ -28,7 +29,7 @@ def test_a_search_whose_workers_parent_and_both_were_killed_ends_as_an_untouched
         if victims != "worker":
             scene.kill(search.pid)
             scene.finish(search)
-            scene.until(lambda workers=workers: not any(map(scene.is_alive, workers)), 10, "the workers' end")  # type: ignore[misc]
+            scene.until(lambda workers=workers: not any(map(is_alive, workers)), 10, "the workers' end")  # type: ignore[misc]
             search = scene.start(out)
     code, said = scene.finish(search)
     assert code == 0, said
@@ -90,11 +91,11 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path):
     scene.until(lambda: (leases := _leases(tmp_path / "run")) and leases.running(), what="a running trial")
     scene.kill(search.pid, signal.SIGINT)
     time.sleep(0.3)
-    assert scene.is_alive(search.pid), "the first Ctrl-C waits for the trial's next report"
+    assert is_alive(search.pid), "the first Ctrl-C waits for the trial's next report"
     scene.kill(search.pid, signal.SIGINT)
     code, said = scene.finish(search, 20)
     assert code == 130 and said.startswith("interrupted; ")
-    assert not any(map(scene.is_alive, workers))
+    assert not any(map(is_alive, workers))
 
 
 def test_no_process_outlives_a_killed_parent_not_even_a_trainers_own(tmp_path: Path):
@@ -102,10 +103,10 @@ def test_no_process_outlives_a_killed_parent_not_even_a_trainers_own(tmp_path: P
     search = scene.start(tmp_path / "run", "with_child", study={"options": {"pids": str(pids)}})
     scene.until(lambda: pids.exists() and len(pids.read_text().split()) == 4, what="two trainers with a child each")
     family = [int(pid) for pid in pids.read_text().split()]
-    assert all(map(scene.is_alive, family))
+    assert all(map(is_alive, family))
     scene.kill(search.pid)
     scene.finish(search)
-    scene.until(lambda: not any(map(scene.is_alive, family)), 10, "the end of all")
+    scene.until(lambda: not any(map(is_alive, family)), 10, "the end of all")
 
 
 @pytest.mark.parametrize("session", [False, True])
@@ -118,7 +119,7 @@ def test_no_worker_outlives_a_killed_parent_whose_guards_were_killed_too(tmp_pat
     for victim in (*scene.workers_of(search.pid), search.pid):
         scene.kill(victim)
     scene.finish(search)
-    scene.until(lambda: not any(map(scene.is_alive, family)), 10, "the end of all")
+    scene.until(lambda: not any(map(is_alive, family)), 10, "the end of all")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a program knows of its supervisor's end on Linux only")
@@ -134,7 +135,7 @@ def test_no_program_outlives_its_guard_and_its_worker(tmp_path: Path):
     for victim in (supervisor, int(worker), search.pid):
         scene.kill(victim)
     scene.finish(search)
-    scene.until(lambda: not scene.is_alive(program), 10, "the program's end")
+    scene.until(lambda: not is_alive(program), 10, "the program's end")
 
 
 def test_two_searches_in_one_folder_the_second_refuses(tmp_path: Path):
@@ -162,4 +163,4 @@ def test_a_killed_parent_takes_a_worker_along_that_is_stuck_with_pythons_lock(tm
     workers = scene.workers_of(search.pid)
     scene.kill(search.pid)
     scene.finish(search)
-    scene.until(lambda: not any(map(scene.is_alive, workers)), 10, "the workers' end")
+    scene.until(lambda: not any(map(is_alive, workers)), 10, "the workers' end")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import scene
+from commands import is_alive
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -33,7 +34,7 @@ def test_an_own_cluster_is_private_and_ends_with_a_killed_search(tmp_path: Path,
     scene.kill(supervisor.pid)
     scene.kill(search.pid)
     scene.finish(search)
-    scene.until(lambda: not any(scene.is_alive(process.pid) for process in family), 10, "the end of all")
+    scene.until(lambda: not any(is_alive(process.pid) for process in family), 10, "the end of all")
 
 
 def test_a_lost_nodes_trials_go_back_to_the_queue(postgres, tmp_path: Path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import scene
+from commands import is_alive
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def test_a_worker_that_stands_still_is_replaced_once_its_lease_has_run_out(tmp_p
     code, said = scene.finish(search)
     assert code == 0, said
     (record,) = scene.records(tmp_path / "run")
-    assert (record.status, record.attempt) == ("finished", 2) and not scene.is_alive(worker)
+    assert (record.status, record.attempt) == ("finished", 2) and not is_alive(worker)
 
 
 @pytest.mark.parametrize(("whom", "times"), [("the supervisor", 1), ("the worker", 4)])
@@ -69,4 +70,4 @@ def test_what_left_its_group_ends_with_a_killed_parent(tmp_path: Path) -> None:
     assert {os.getsid(pid) for pid in family[1::2]} == set(family[1::2])
     scene.kill(search.pid)
     scene.finish(search)
-    scene.until(lambda: not any(map(scene.is_alive, family)), 10, "the end of all")
+    scene.until(lambda: not any(map(is_alive, family)), 10, "the end of all")

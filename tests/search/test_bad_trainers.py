@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import is_alive
 
 from lrtune.errors import RunFailedError
 from lrtune.records.jsonl import read_records
@@ -124,23 +125,11 @@ def test_workers_that_cannot_start_end_the_search_with_the_last_line_of_their_lo
 def _gone(pids: list[int]) -> bool:
     """Whether all of these processes end within a moment; a zombie has."""
     deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in pids):
+    while any(is_alive(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return sys.platform != "linux"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Command-line trainers: real programs, run as a search runs them."""
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import is_alive
 
 from lrtune.errors import InputError, RunFailedError
 from lrtune.trainer.command import command_trainer
@@ -162,7 +162,7 @@ print(json.dumps({{"step": 30, "loss": 1.0}}))
 time.sleep(0 if {how == "ends"} else 60)
 """
     run(script, keep=10 if how == "ends" else 1)
-    assert not _alive(int((tmp_path / "pid").read_text()))
+    assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_pruned_program_gets_sigterm_and_may_clean_up(run: Run, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ time.sleep(60)
 """
     run(script, keep=1)
     for pid in (tmp_path / "pids").read_text().split():
-        _wait_until(lambda pid=int(pid): not _alive(pid))  # type: ignore[misc]
+        _wait_until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
 
 
 def test_a_child_left_behind_does_not_hold_the_run(run: Run) -> None:
@@ -226,7 +226,7 @@ def test_the_program_ends_when_the_worker_is_killed(tmp_path: Path) -> None:
     pid = int((tmp_path / "pid").read_text())
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    _wait_until(lambda: not _alive(pid))
+    _wait_until(lambda: not is_alive(pid))
 
 
 @pytest.mark.parametrize(
@@ -246,15 +246,6 @@ def test_a_program_that_is_not_there_is_named() -> None:
     assert train is not None
     with pytest.raises(InputError, match="program 'no-such-program' not found"):
         train(Trial(hidden_size=8, learning_rate=0.1, steps=1))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not (state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
