@@ -902,8 +902,15 @@ BREAKAGES = (
     Breakage(
         "rule: a transfer ignores what differs beside the law's scales",
         "lrtune/rule/transfer.py",
-        "doubt = _unknown_effect(rule, *asked) or doubt",
-        "_unknown_effect(rule, *asked)",
+        "doubt = _unknown_effect(rule, *asked) or law.doubt",
+        "doubt = law.doubt",
+        ("rule/test_transfer.py",),
+    ),
+    Breakage(
+        "rule: a transfer costs what the target's best rate is uncertain by, not the ratio",
+        "lrtune/rule/transfer.py",
+        "zip(first.optimum, last.optimum, strict=True)]",
+        "zip([0.0] * len(first.optimum), last.optimum, strict=True)]",
         ("rule/test_transfer.py",),
     ),
     Breakage(

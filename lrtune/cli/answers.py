@@ -110,13 +110,13 @@ def _holds_for(advice: Answer, rule: Rule) -> str:
 
 def _rest(advice: Answer, rule: Rule) -> list[tuple[str, str]]:
     """The rest of an answer, as names and texts."""
-    if isinstance(advice, Transfer):
-        return [("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")]
     rows = []
-    if _safe(advice):
+    if isinstance(advice, Recommendation) and _safe(advice):
         rows.append(("safe range", f"{_safe(advice)}, within {rule.tolerance * 100:g}% of loss"))
     if advice.regret is not None and advice.regret_90 is not None and advice.doubt is not Doubt.COSTLY:
         rows.append(("may cost", cost_text(advice.regret, advice.regret_90)))
+    if isinstance(advice, Transfer):
+        return [("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})"), *rows]
     for name, one in advice.knobs.items():
         rows += [(name, knob_text(one)), *(("", text) for text in (_law(one.law) if one.matters else ()))]
     if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from lrtune.named import NamedTuple
 from lrtune.rule.advice import Transfer
 from lrtune.rule.answer import check_rate
 from lrtune.rule.data import Rule
@@ -11,7 +12,14 @@ from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
 from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed
 
-_Ratio = tuple[float, float, float, Unsupported | None]
+
+class _Ratio(NamedTuple):
+    ratio: float
+    low: float
+    high: float
+    doubt: Unsupported | None
+    regret: float | None = None
+    regret_90: float | None = None
 
 
 def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Mapping[str, float]) -> Transfer:
@@ -23,27 +31,29 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
     check_rate("learning rate", learning_rate)
     asked = [all_scales(rule, None, scales) for scales in (_with(start, end), _with(end, start))]
     places = [placed(rule, scales) for scales in asked]
-    ratio, low, high, doubt = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
+    law = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
     worst = max(places, key=lambda place: place.factor)
-    doubt = _unknown_effect(rule, *asked) or doubt
+    doubt = _unknown_effect(rule, *asked) or law.doubt
     notes = [str(doubt)] if doubt else []
     if worst.basis == "extrapolated":
         notes.append(beyond_range(rule, worst))
     return Transfer(
-        learning_rate=learning_rate * ratio,
-        low=learning_rate * low,
-        high=learning_rate * high,
+        learning_rate=learning_rate * law.ratio,
+        low=learning_rate * law.low,
+        high=learning_rate * law.high,
         level=rule.level,
-        ratio=ratio,
-        ratio_low=low,
-        ratio_high=high,
+        ratio=law.ratio,
+        ratio_low=law.low,
+        ratio_high=law.high,
         basis="extrapolated" if worst.basis == "extrapolated" else "interpolated",
         extrapolation=worst.factor,
         supported=doubt is None,
-        why=f"{learning_rate:g} at {places[0]} times the law's ratio {ratio:.3g}; {rule.reason}",
+        why=f"{learning_rate:g} at {places[0]} times the law's ratio {law.ratio:.3g}; {rule.reason}",
         warnings=tuple(notes),
         source=rule.source,
         doubt=doubt.doubt if doubt else None,
+        regret=law.regret,
+        regret_90=law.regret_90,
     )
 
 
@@ -83,7 +93,7 @@ def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     doubt = too_costly("the ratio", mean, worst, rule.tolerance)
     if doubt is None and rule.left_out is not None and not (start.cell and end.cell):
         doubt = unpredictable(rule.left_out, rule.tolerance)
-    return 2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt
+    return _Ratio(2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt, mean, worst)
 
 
 def _former_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
@@ -92,4 +102,4 @@ def _former_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     ]
     variance = 0.0 if start.scales == end.scales else ratio_variance(rule, start.scales, end.scales)
     ratio, low, high = log_interval(rates[1] - rates[0], variance, rule.quantile)
-    return ratio, low, high, too_wide("the ratio's interval", ratio, low, high)
+    return _Ratio(ratio, low, high, too_wide("the ratio's interval", ratio, low, high))

@@ -26,3 +26,10 @@ def test_one_scale_keeps_its_law_on_one_line(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "rests on      146 runs at hidden_size 32 … 128\n" in out
     assert "law           lr ≈ 0.00143 · (hidden_size/32)^-0.23 (-0.81 … 0.28)\n" in out
+
+
+def test_a_tuned_rate_that_is_scaled_says_what_it_may_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["lr", "1024", "--given", "128=0.003", "--rule", "packaged"]) == 0
+    rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[2:])
+    assert "ratio" in rows
+    assert "cost" in rows["may"] and "of loss on average" in rows["may"]

@@ -50,3 +50,12 @@ def test_tokens_are_compared_with_the_steps_that_they_make():
     known = power_rule(conditions={"tokens_per_step": 1e4})
     assert transfer_learning_rate(0.003, 64, 128, rule=known, from_scales={"steps": 100}, tokens=1e6).supported
     assert not transfer_learning_rate(0.003, 64, 128, rule=known, from_scales={"steps": 100}, tokens=9e6).supported
+
+
+def test_a_ratio_says_what_it_costs_if_the_given_rate_is_the_best_at_its_size():
+    same, near, far = (transfer_learning_rate(0.003, 64, size, rule="packaged") for size in (64, 512, 2048))
+    assert same.regret == same.regret_90 == 0
+    assert near.regret is not None and far.regret is not None and far.regret_90 is not None
+    assert 0 < near.regret < far.regret < far.regret_90
+    assert near.supported and near.regret < 0.01
+    assert transfer_learning_rate(0.003, 64, 512, rule=power_rule()).regret is None
