@@ -305,6 +305,13 @@ BREAKAGES = (
         ("trainer/test_command.py",),
     ),
     Breakage(
+        "trainer: a run before a search does not know that more is better",
+        "lrtune/trainer/short_run.py",
+        "        maximize=study.maximize,\n",
+        "",
+        ("trainer/test_rehearsal.py", "trainer/test_check.py"),
+    ),
+    Breakage(
         "search: a failing trainer is not tried before",
         "lrtune/cli/search.py",
         "    rehearse_before(settings.study, folder, options, quiet=watching.quiet)\n",

@@ -67,6 +67,7 @@ def trial_of(
         scales=scales,
         knobs=middle(study.knobs, rate) if knobs is None else knobs,
         device=device,
+        maximize=study.maximize,
     )
 
 

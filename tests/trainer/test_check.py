@@ -279,6 +279,6 @@ def test_the_next_command_keeps_a_flag_without_a_value(
 
 def test_a_measure_to_maximise_should_rise(check: type[Check]) -> None:
     study = replace(STUDY, maximize=True)
-    rising = check(GOOD.replace("5 - step / 20", "5 + step / 20"), study)
+    rising = check(GOOD.replace("5 - step / 20", "5 + step / 20 * (1 if trial.maximize else -1)"), study)
     assert "finite and rising" in rising.texts("right") and rising.texts("wrong") == ""
     assert "falling at every rate tried; leave out --maximize" in check(GOOD, study).texts("wrong")

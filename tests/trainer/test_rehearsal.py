@@ -43,6 +43,11 @@ def test_one_report_is_enough_however_long_the_run(tmp_path: Path) -> None:
     assert rehearse(Study(trainer="own:train"))
 
 
+def test_the_trainer_learns_what_the_study_maximises() -> None:
+    Path("own.py").write_text("def train(trial):\n    assert trial.maximize\n    trial.report(0, loss=0.1)")
+    assert rehearse(Study(trainer="own:train", maximize=True))
+
+
 def test_a_run_without_a_report_is_not_waited_for() -> None:
     Path("own.py").write_text("import time\ndef train(trial): time.sleep(600)")
     assert not rehearse(Study(trainer="own:train"), seconds=0.5)
