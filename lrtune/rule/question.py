@@ -13,7 +13,7 @@ from lrtune.rule.doubt import Doubt, Unsupported
 
 _LENGTHS = ("steps", "tokens", "batch_tokens")  # scales with a flag of their own
 EXTRAPOLATED = "extrapolated: "  # begins the note about an extrapolation
-HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from its only measured horizon
+HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from the lengths of its runs
 _ROUNDING = 0.005  # relative difference of tokens that comes from rounding
 
 
@@ -108,17 +108,16 @@ def departures(rule: Rule, asked: Mapping[str, float]) -> tuple[list[str], Unsup
     notes: list[str] = []
     far = None
     for name, value in asked.items():
-        if name in rule.scales and name not in ("tokens", "steps"):
+        if name in rule.scales:
             continue
-        measured = rule.scales[name].high if name in rule.scales else rule.horizon.get(name)
-        if measured is not None:
-            if name not in rule.scales and not 1 / HORIZON_FACTOR <= value / measured <= HORIZON_FACTOR:
-                text = (
-                    f"{name} {number(value)} is {value / measured:.3g} times the measured length of {number(measured)}"
-                )
+        condition, horizon = rule.conditions.get(name), rule.horizon.get(name)
+        if horizon is not None:
+            shortest, longest = condition if isinstance(condition, tuple) else (horizon, horizon)
+            if not shortest / HORIZON_FACTOR <= value <= longest * HORIZON_FACTOR:
+                near = shortest if value < shortest else longest
+                text = f"{name} {number(value)} is {value / near:.3g} times the measured length of {number(near)}"
                 far = Unsupported(Doubt.FAR_HORIZON, text)
             continue
-        condition = rule.conditions.get(name)
         low, high = condition if isinstance(condition, tuple) else (condition, condition)
         if not isinstance(low, int | float) or not isinstance(high, int | float):
             if name != "hidden_size" or rule.conditions:

@@ -232,6 +232,16 @@ def test_far_beyond_the_horizon_is_not_supported() -> None:
     assert beyond.doubt is Doubt.FAR_HORIZON and "4.1 times the measured length" in beyond.warnings[0]
 
 
+def test_a_length_between_those_of_the_runs_is_not_far() -> None:
+    """Where tokens follow the width, the rule's horizon is the longest of them."""
+    follows = power_rule(conditions={"tokens": (1e6, 64e6)}, horizon={"tokens": 64e6})
+    for tokens in (0.6e6, 1e6, 8e6, 64e6, 120e6):
+        assert recommend(64, rule=follows, tokens=tokens).supported
+    texts = [recommend(64, rule=follows, tokens=tokens).warnings[0] for tokens in (0.25e6, 256e6)]
+    assert "0.25 times the measured length of 1,000,000" in texts[0]
+    assert "4 times the measured length of 64,000,000" in texts[1]
+
+
 def test_steps_follow_the_tokens_or_are_left_out() -> None:
     assert recommend(128, rule=power_rule()).horizon_steps == 100
     assert recommend(128, rule=power_rule(), tokens=2e6).horizon_steps is None
