@@ -508,6 +508,20 @@ BREAKAGES = (
         ("report/test_conclusion.py",),
     ),
     Breakage(
+        "search: a rate is good enough although no rate changes the loss",
+        "lrtune/report/terminal/conclusion.py",
+        "    if ending is Ending.NO_SIGNAL:\n",
+        "    if ending is Ending.EXHAUSTED:\n",
+        ("report/test_conclusion.py",),
+    ),
+    Breakage(
+        "search: a search that more runs cannot help offers them",
+        "lrtune/report/outlook.py",
+        "(ending is not None and ending.is_hopeless)",
+        "ending is Ending.EXHAUSTED",
+        ("report/test_conclusion.py",),
+    ),
+    Breakage(
         "search: the view counts a resumed run twice",
         "lrtune/report/terminal/progress.py",
         "if record.trial in self._ended:",

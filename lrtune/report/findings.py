@@ -101,6 +101,8 @@ def _use(answer: Recommendation) -> Use:
 
 def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str]:
     """The next step and its command."""
+    if run.ended and run.ended.ending in (Ending.NO_SIGNAL, Ending.NO_OPTIMUM):
+        return sentence(run.ended.ending.value), _check_trainer(run)
     doubtful = next((answer for answer in answers if not answer.supported), None)
     if doubtful is None:
         if run.study is None:
@@ -130,6 +132,8 @@ def _resumed(run: Run) -> str:
 
 def _to_fix(run: Run) -> tuple[str, str]:
     """The next step if there is no rule."""
+    if run.no_rule is NoRule.EQUAL_LOSSES:
+        return sentence(run.no_rule.value), _check_trainer(run)
     if run.no_rule not in (NoRule.ALL_FAILED, NoRule.NONE_FINISHED):
         return "Run the search again in the same folder to resume it.", _resumed(run)
     last = run.records[-1]
@@ -137,9 +141,14 @@ def _to_fix(run: Run) -> tuple[str, str]:
     advice = (
         f"The last run {last.status}{reason}: test the trainer, fix it or search lower rates, and resume the search."
     )
+    return advice, _check_trainer(run)
+
+
+def _check_trainer(run: Run) -> str:
+    """The command that tests the trainer; empty if it cannot be named."""
     if run.study is None or run.study.trainer.startswith(PREFIX):
-        return advice, ""
-    return advice, _line("check-trainer", shlex.join(run.study.command) or run.study.trainer)
+        return ""
+    return _line("check-trainer", shlex.join(run.study.command) or run.study.trainer)
 
 
 def _line(*words: str) -> str:

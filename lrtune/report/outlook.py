@@ -91,7 +91,7 @@ def again(
         found: its outlook; None without a rule.
         workers: how many it had.
     """
-    if study.trainer.startswith(PREFIX) or ending is Ending.EXHAUSTED:
+    if study.trainer.startswith(PREFIX) or (ending is not None and ending.is_hopeless):
         return None
     is_asked = ending is not None and ending is not Ending.INTERRUPTED
     if is_asked and found is not None and found.is_enough:

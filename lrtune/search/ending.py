@@ -16,9 +16,7 @@ class Ending(Enum):
     ENOUGH = "the rule reached the requested tolerance"
     EXHAUSTED = "more runs of this kind do not help: allow a larger tolerance, or train more steps"
     NO_SIGNAL = "the loss does not depend on the learning rate: check that the trainer uses it, with check-trainer"
-    NO_OPTIMUM = (
-        "the loss falls up to the last possible value: widen a knob's range, or check the trainer's schedule and units"
-    )
+    NO_OPTIMUM = "check the trainer's schedule, and the unit of its learning rate"
     COMPLETE = "every run of the design is done"
     SECONDS_SPENT = "to continue, run the same command again with more time"
     TRIALS_SPENT = "to continue, run the same command again with more trials"
@@ -28,7 +26,12 @@ class Ending(Enum):
     @property
     def is_final(self) -> bool:
         """Whether the same command would run nothing more."""
-        return self in (Ending.ENOUGH, Ending.EXHAUSTED, Ending.NO_SIGNAL, Ending.NO_OPTIMUM, Ending.COMPLETE)
+        return self in (Ending.ENOUGH, Ending.COMPLETE) or self.is_hopeless
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether more runs of this kind would not help."""
+        return self in (Ending.EXHAUSTED, Ending.NO_SIGNAL, Ending.NO_OPTIMUM)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,19 @@ def test_runs_on_one_side_ask_for_the_other_side() -> None:
     assert lines[-1].startswith("more: add runs on the other side of the optimum (hidden ") and "--budget" in command
 
 
+def test_a_search_without_a_signal_calls_no_rate_good_and_promises_nothing() -> None:
+    lines, command = said(ended(runs(), Ending.NO_SIGNAL, text="no signal"))
+    assert [line.partition("): ")[2] for line in lines[:-1]] == ["no rate is better than another there"] * 3
+    assert lines[-1] == f"ended: no signal; {Ending.NO_SIGNAL.value}" and "check-trainer" in lines[-1]
+    assert command == ""
+
+
+def test_a_search_without_an_optimum_promises_nothing_of_more_runs() -> None:
+    lines, command = said(ended(runs((-2, 1.5)), Ending.NO_OPTIMUM, text="no optimum found"))
+    assert lines[-1] == f"ended: no optimum found; {Ending.NO_OPTIMUM.value}" and command == ""
+    assert not any(line.startswith("more: ") for line in lines)
+
+
 def test_targets_come_first_and_one_beyond_the_trained_sizes_asks_for_a_nearer_size() -> None:
     far = replace(STUDY, targets=({"hidden_size": 4096.0},))
     lines, command = said(ended(runs((-2, 0, 1.5)), Ending.ENOUGH, far), far)

@@ -100,6 +100,15 @@ def swept(noise: float = 0.0) -> list[TrialRecord]:
     return made
 
 
+@pytest.mark.parametrize("ending", [Ending.NO_SIGNAL, Ending.NO_OPTIMUM])
+def test_the_lead_of_a_search_that_found_nothing_asks_to_check_the_trainer(tmp_path: Path, ending: Ending) -> None:
+    folder = write_run(tmp_path / "run", swept())
+    (folder / "study.toml").write_text(to_toml(Study(name="t", trainer="a:b", scales={"steps": (40, 80, 160)})))
+    (folder / "ending.json").write_text(StopReason(ending, "nothing found").to_json())
+    found = findings(load_run(folder))
+    assert found.advice.lower() == f"{ending.value.lower()}." and found.command == "lrtune check-trainer a:b"
+
+
 def test_the_lead_gives_the_targets_first_and_then_how_to_measure_nearer_to_them(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", swept(noise=0.01))
     target = {"hidden_size": 4096.0, "steps": 160.0}

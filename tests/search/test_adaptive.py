@@ -67,9 +67,16 @@ def test_a_range_far_below_the_optimum_is_widened_until_the_loss_turns(loss: Los
 
 
 def test_a_loss_that_falls_up_to_the_last_rate_has_no_optimum() -> None:
-    _, why, _ = searched(FAR_BELOW, lambda width, rate: 5 - 0.01 * math.log2(rate))
+    records, why, _ = searched(FAR_BELOW, lambda width, rate: 5 - 0.01 * math.log2(rate))
     assert why is not None and why.ending is Ending.NO_OPTIMUM
-    assert "no optimum found" in why.text
+    last = max(run.learning_rate for run in records)
+    assert why.text.startswith(f"no optimum found up to {last:.3g}: at ") and last > 5
+
+
+def test_a_loss_that_rises_from_the_lowest_rate_has_no_optimum_down_to_it() -> None:
+    records, why, _ = searched(FAR_BELOW, lambda width, rate: 5 + 0.01 * math.log2(rate))
+    last = min(run.learning_rate for run in records)
+    assert why is not None and why.text.startswith(f"no optimum found down to {last:.3g}: at ") and last < 2e-6
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.001])

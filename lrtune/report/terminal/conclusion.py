@@ -12,23 +12,28 @@ from lrtune.study.study import Study
 from lrtune.study.task import place_name
 
 _MOST = 4  # targets with a line each
+_TO_FIX = (Ending.NO_SIGNAL, Ending.NO_OPTIMUM)  # more runs change nothing
 
 
 def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[str]:
     """The lines, the answer first; `found` is the outlook at the end of the search."""
-    lines = [*_answers(found, study), *_knobs(found.answers[-1])] if found is not None else []
+    lines = [*_answers(found, study, done.ending), *_knobs(found.answers[-1])] if found is not None else []
     # How to continue has a line of its own.
     reason = f"{done.ending.value}: {done.stop_reason}" if done.ending is Ending.ENOUGH else done.stop_reason
-    lines.append(f"ended: {reason}")
+    # Without a rule, the reason for that advises.
+    advice = f"; {done.ending.value}" if found is not None and done.ending in _TO_FIX else ""
+    lines.append(f"ended: {reason}{advice}")
     if text := defiance(done.records):
         lines.append(f"early ends: {text}")
-    if found is not None and not found.is_enough:
+    if found is not None and not found.is_enough and done.ending not in _TO_FIX:
         lines.append(f"more: {_more(found, done)}")
     return lines
 
 
-def _answers(found: Outlook, study: Study) -> list[str]:
+def _answers(found: Outlook, study: Study, ending: Ending) -> list[str]:
     answers = found.answers
+    if ending is Ending.NO_SIGNAL:
+        return [f"{_head(answer)}: no rate is better than another there" for answer in answers[:_MOST]]
     if len(answers) <= _MOST or study.targets:
         return [_answer(answer, found.wanted) for answer in answers]
     enough = sum(answer.supported for answer in answers)
@@ -40,12 +45,16 @@ def _answers(found: Outlook, study: Study) -> list[str]:
 
 def _answer(answer: Recommendation, wanted: float) -> str:
     """``0.0023 at hidden 512 (0.0018 … 0.0031): good enough, may cost 0.30% of loss (wanted: 0.5%)``."""
-    head = f"{answer.learning_rate:.3g} at {place_name(answer.scales)} ({answer.low:.2g} … {answer.high:.2g})"
+    head = _head(answer)
     cost = "" if answer.regret is None else f"may cost {percent(answer.regret)} of loss (wanted: {wanted * 100:.3g}%)"
     if answer.supported:
         return f"{head}: good enough" + (f", {cost}" if cost else "")
     doubt = answer.warnings[0].removeprefix("not supported by the data: ").partition("; ")[0]
     return f"{head}: not good enough, {doubt}"
+
+
+def _head(answer: Recommendation) -> str:
+    return f"{answer.learning_rate:.3g} at {place_name(answer.scales)} ({answer.low:.2g} … {answer.high:.2g})"
 
 
 def _knobs(answer: Recommendation) -> list[str]:

@@ -30,6 +30,7 @@ class Known:
         regret_90: its 90% quantile.
         trials: ended runs at the target.
         at_edge: the best rate may well lie outside the rates that were run, or that may be run.
+        beyond: the last rate that was run, if the best one lies beyond the rates that may be run: "up to 9.5".
         knobs: the best values of further knobs.
     """
 
@@ -41,6 +42,7 @@ class Known:
     regret_90: float
     trials: int
     at_edge: bool
+    beyond: str = ""
     knobs: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -96,9 +98,11 @@ class Assessment:
             low, high = (2**x for x in self.no_signal)
             return f"no signal: all losses at rates from {low:.3g} to {high:.3g} are nearly the same"
         if self.no_optimum:
+            last = sorted({known.beyond for known in self.known if known.scales in self.no_optimum})
+            far, remedy = (f" {' and '.join(last)}", "") if self.no_optimum_of == "rate" else ("", ": widen its range")
             return (
-                f"no optimum found: at {_list(self.no_optimum)} the loss still falls "
-                f"at the last {self.no_optimum_of} that may be run"
+                f"no optimum found{far}: at {_list(self.no_optimum)} the loss still falls "
+                f"at the last {self.no_optimum_of} that may be run{remedy}"
             )
         wanted, mean = f"{self.tolerance * 100:.3g}%", max(known.regret for known in self.known)
         is_met = self.enough and self.bound <= self.tolerance

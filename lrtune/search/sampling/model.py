@@ -7,7 +7,7 @@ answers depend on the ended runs alone; other state is a cache.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -150,7 +150,10 @@ class SearchModel:
         tolerance = space.tolerance if tolerance is None else tolerance
         lacking, flat = self.lacking(space), self.flat(tolerance)
         posterior = self.posterior(space)
-        known = tuple(self.known(space, posterior, target) for target in space.targets)
+        beyond = self.beyond(space, posterior)
+        known = tuple(
+            replace(self.known(space, posterior, target), beyond=beyond.get(target, "")) for target in space.targets
+        )
         is_low = suffices(space, posterior.regrets, tolerance, confidence)
         enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
         return Assessment(
@@ -159,7 +162,7 @@ class SearchModel:
             tolerance=tolerance,
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
-            no_optimum=() if enough else tuple(self._scales(target) for target in self.beyond(space, posterior)),
+            no_optimum=() if enough else tuple(self._scales(target) for target in beyond),
             exhausted=len(self.records) >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
         )
@@ -173,9 +176,9 @@ class SearchModel:
             first, last = cell.data.sampled
         return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
 
-    def beyond(self, space: Space, posterior: Posterior) -> list[Place]:
-        """Targets with their best rate at an edge of their runs that is a bound of the possible rates, too."""
-        found = []
+    def beyond(self, space: Space, posterior: Posterior) -> dict[Place, str]:
+        """By target with its best rate at an edge of its runs that is a bound of the possible rates, too, this edge."""
+        found = {}
         for target in space.targets:
             cell = self.cells.get(target)
             if cell is None or cell.data is None or cell.finished < _LEAST:
@@ -185,7 +188,7 @@ class SearchModel:
             below = first < space.low + _AT_BOUND and float(np.mean(optimum < first)) > _EDGE
             above = last > space.high - _AT_BOUND and float(np.mean(optimum > last)) > _EDGE
             if below or above:
-                found.append(target)
+                found[target] = f"down to {2**first:.3g}" if below else f"up to {2**last:.3g}"
         return found
 
     def known(self, space: Space, posterior: Posterior, target: Place) -> Known:
