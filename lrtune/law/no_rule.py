@@ -12,7 +12,7 @@ class NoRule(Enum):
     ALL_FAILED = "`why` in records.jsonl names the error to fix"
     NONE_FINISHED = "search lower rates or longer runs"
     ONE_RATE = "run at least two, better five"
-    EQUAL_LOSSES = "widen the range of rates or train longer"
+    EQUAL_LOSSES = "check that the trainer uses the learning rate, with check-trainer"
     TOO_MANY_SIZES = "fit fewer sizes or scales"
 
 

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from lrtune.files import read_text
+from lrtune.law.no_rule import NoRule
 
 FILE = "ending.json"  # in the run folder
 
@@ -15,7 +16,7 @@ class Ending(Enum):
 
     ENOUGH = "the rule reached the requested tolerance"
     EXHAUSTED = "more runs of this kind do not help: allow a larger tolerance, or train more steps"
-    NO_SIGNAL = "the loss does not depend on the learning rate: check that the trainer uses it, with check-trainer"
+    NO_SIGNAL = NoRule.EQUAL_LOSSES.value
     NO_OPTIMUM = "check the trainer's schedule, and the unit of its learning rate"
     COMPLETE = "every run of the design is done"
     SECONDS_SPENT = "to continue, run the same command again with more time"

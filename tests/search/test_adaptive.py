@@ -83,7 +83,8 @@ def test_a_loss_that_rises_from_the_lowest_rate_has_no_optimum_down_to_it() -> N
 def test_a_loss_that_no_rate_changes_is_no_signal(noise: float) -> None:
     records, why, _ = searched(FAR_BELOW, lambda width, rate: 6.93 + noise * math.sin(1e5 * rate * width))
     assert why is not None and why.ending is Ending.NO_SIGNAL
-    assert "check-trainer" in why.ending.value
+    assert "check that the trainer uses the learning rate" in why.ending.value
+    assert ("nearly the same" in why.text) == bool(noise)
     assert len(records) < 16
 
 

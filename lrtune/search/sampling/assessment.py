@@ -63,6 +63,7 @@ class Assessment:
             below `tolerance`; at targets without runs, what makes an answer supported.
         exhausted: so many runs ended that more of the same do not help: noise hides the rest, or no run finishes.
         no_signal: (low, high) in log2 if all runs between these rates end with the same loss.
+        all_equal: each of these runs ends with exactly the loss of the others at its place.
         no_optimum: targets whose best rate lies beyond the rates that may be run.
         no_optimum_of: the knob of `no_optimum`, or "rate".
         lacking: places with too few finished runs.
@@ -76,6 +77,7 @@ class Assessment:
     enough: bool
     exhausted: bool = False
     no_signal: tuple[float, float] | None = None
+    all_equal: bool = False
     no_optimum: tuple[Scales, ...] = ()
     no_optimum_of: str = "rate"
     lacking: tuple[Scales, ...] = ()
@@ -96,7 +98,8 @@ class Assessment:
         where = "every target" if len(self.known) > 1 else named(self.known[0].scales)
         if self.no_signal is not None:
             low, high = (2**x for x in self.no_signal)
-            return f"no signal: all losses at rates from {low:.3g} to {high:.3g} are nearly the same"
+            same = "the same" if self.all_equal else "nearly the same"
+            return f"no signal: the loss is {same} at all rates from {low:.3g} to {high:.3g}"
         if self.no_optimum:
             last = sorted({known.beyond for known in self.known if known.scales in self.no_optimum})
             far, remedy = (f" {' and '.join(last)}", "") if self.no_optimum_of == "rate" else ("", ": widen its range")

@@ -162,6 +162,7 @@ class SearchModel:
             tolerance=tolerance,
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
+            all_equal=all(len({record.loss for record in cell.records}) < 2 for cell in self.cells.values()),
             no_optimum=() if enough else tuple(self._scales(target) for target in beyond),
             exhausted=len(self.records) >= MOST * len(space.targets),
             lacking=tuple(self._scales(place) for place in lacking),
