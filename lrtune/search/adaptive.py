@@ -19,8 +19,6 @@ from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, cells, group_name, targets, tidy
 
-_MOST_RUNNING = 64
-
 
 class AdaptiveDesign:
     """Proposes the runs of a study that teach most about its targets per unit of compute."""
@@ -76,9 +74,7 @@ class AdaptiveDesign:
         """The model's next run. A repeat of a rate at a place gets another seed."""
         own = [task for task in under_way if task.group in self._groups]
         running = [(self._place(task.hidden_size, task.scales), task.learning_rate, task.knobs) for task in own]
-        place, found, knobs = self.model.next_run(
-            self.space(), running[-_MOST_RUNNING:], number=len(self._ended) + len(own)
-        )
+        place, found, knobs = self.model.next_run(self.space(), running, number=len(self._ended) + len(own))
         width, scales = int(place[0]), dict(zip(self.study.scales, place[1:], strict=True))
         rate = tidy(min(max(found, LR_FLOOR), LR_CEILING))
         task = Task(

@@ -34,6 +34,7 @@ _LEAST_SPREAD = 0.5  # octaves: closer together, noise hides what rates differ b
 _TOP = 1.0  # largest regret, as a share of loss
 _APART = 0.35  # of that spread: so near to a running trial, another says the same
 _DEVIATIONS = 4.0  # the best of many units explains that many sd more than chance where there is nothing to explain
+_MOST_RUNNING = 64  # the latest: as many runs as draws would explain every optimum by chance
 _START = 0.01  # of the dearest run's cost: what it takes to start any run
 
 
@@ -102,11 +103,8 @@ def choose(
     count = len(draws.optimum)
     goal = _centred(draws.optimum[:, list(targets)])
     variance = np.square(goal).mean(axis=0) + 1e-12
-    known = np.zeros((count, 0))
-    if running:
-        shown = np.stack([draws.shown(place, np.array([x]), rng)[:, 0] for place, x in running], axis=1)
-        known, _ = np.linalg.qr(_centred(shown))
-        goal = goal - known @ (known.T @ goal)
+    known = _known(draws, running, rng)
+    goal = goal - known @ (known.T @ goal)
     weight = np.asarray(regrets) / variance / count
     best: Choice | None = None
     start = _START * max(candidates.values())
@@ -157,13 +155,16 @@ def expected_regrets(
 ) -> Array:
     """The expected regret of each target once the runs under way have ended, (T,)."""
     goal = _centred(draws.optimum[:, list(targets)])
-    if not running:
-        return np.asarray(regrets)
-    shown = np.stack([draws.shown(place, np.array([x]), rng)[:, 0] for place, x in running], axis=1)
-    known, _ = np.linalg.qr(_centred(shown))
+    known = _known(draws, running, rng)
     explained = np.square(known.T @ goal).sum(axis=0) / (np.square(goal).sum(axis=0) + 1e-12)
-    left = 1 - np.clip(explained - len(running) / len(goal), 0.0, 1.0)
+    left = 1 - np.clip(explained - known.shape[1] / len(goal), 0.0, 1.0)
     return np.asarray(np.asarray(regrets) * left)
+
+
+def _known(draws: Prediction, running: Sequence[tuple[int, float]], rng: np.random.Generator) -> Array:
+    """An orthonormal basis, (N, runs), of what the running trials will show."""
+    shown = [draws.shown(place, np.array([x]), rng)[:, 0] for place, x in running[-_MOST_RUNNING:]]
+    return np.linalg.qr(_centred(np.array(shown).reshape(-1, len(draws.optimum)).T))[0]
 
 
 def _centred(values: Array) -> Array:

@@ -45,7 +45,6 @@ from lrtune.study.knob import Knob, coordinates
 
 _LADDER = 6  # number of widths to try by default
 _SCALES = ("hidden_size",)
-_MOST_RUNNING = 64
 _MOST_UNDECIDED = 16  # running trials without parameters whose choice the model predicts
 
 
@@ -243,7 +242,7 @@ class ScaleAwareSampler(BaseSampler):
                 running.append(((float(width),), rate, {name: params[name] for name in self._knobs}))
             elif trial.state == TrialState.RUNNING and trial.number < own:
                 undecided += 1
-        return running[-_MOST_RUNNING:], min(undecided, _MOST_UNDECIDED)
+        return running, min(undecided, _MOST_UNDECIDED)
 
     def _roles(self, trials: Trials, at_hand: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
         """The parameters to choose by name: width, rate, knobs; None before any trial has them all."""

@@ -16,7 +16,7 @@ from lrtune.law.tables import tabulate
 from lrtune.records.record import Status, TrialRecord
 from lrtune.search.sampling.assessment import Assessment, Known, by_rule
 from lrtune.search.sampling.model import SearchModel
-from lrtune.search.sampling.proposals import next_run
+from lrtune.search.sampling.proposals import choice, next_run
 from lrtune.search.sampling.space import Place, Space, cost_of
 
 RATES = range(-9, 0)
@@ -277,3 +277,10 @@ def test_a_search_that_knows_enough_says_no_less_than_was_wanted():
     assert knows(0.0058, enough=False).bound == 0.0058
     assert knows(0.0058, enough=True).bound == 0.01
     assert knows(0.025, enough=True).bound == 0.025, "at a target without runs"
+
+
+def test_hundreds_of_running_trials_leave_something_to_learn():
+    """As many trials as the posterior has draws would explain every optimum, also one that they say nothing of."""
+    model, where = fed(sweep(32, -5.0)), space((32, 128), targets=((128.0,),))
+    running = [((32.0,), -5.0 + 0.01 * (i % 50)) for i in range(300)]
+    assert choice(model, where, model.posterior(where), running, np.random.default_rng(0)).gain > 0
