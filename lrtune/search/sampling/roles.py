@@ -72,9 +72,11 @@ def bounds(distribution: BaseDistribution) -> tuple[float, float]:
 
 
 def nearest(rate: float, distribution: BaseDistribution) -> float:
-    """The nearest rate of the distribution: its nearest choice, or the rate clipped to bounds that rounding exceeds."""
+    """The nearest rate of the distribution: its nearest choice or step, or the rate clipped to its bounds."""
     if isinstance(distribution, CategoricalDistribution):
         rates = [float(choice) for choice in distribution.choices if isinstance(choice, float)]
         return min(rates, key=lambda choice: abs(math.log(choice / rate)))
     low, high = bounds(distribution)
+    if step := getattr(distribution, "step", None):
+        rate = low + step * max(round((rate - low) / step), math.floor(-low / step) + 1)  # above zero
     return min(max(rate, low), high)

@@ -268,6 +268,17 @@ def test_a_users_own_study():
     assert all(abs(math.log2(k.learning_rate * k.hidden_size / 0.5)) < 1.5 for k in known)
 
 
+def test_a_rate_of_steps_is_one_of_them_and_never_zero():
+    for low, high in ((0.0, 0.01), (2e-4, 0.0101)):
+        space = {**SPACE, "learning_rate": FloatDistribution(low, high, step=1e-4)}
+        study = in_memory(ScaleAwareSampler((32, 64), search_space=space, seed=1))
+        for _ in range(6):
+            trial = study.ask(space)
+            rate = trial.params["learning_rate"]
+            assert rate > 0 and space["learning_rate"]._contains(rate)
+            study.tell(trial, loss(trial.params["hidden_size"], rate))
+
+
 TWO = {**SPACE, "adam_lr": FloatDistribution(1e-4, 1.0, log=True)}
 
 
