@@ -6,6 +6,7 @@ from lrtune.named import NamedTuple
 
 SUPPORTED_FACTOR = 2.0  # schema 1: limit of an interval's factor from the rate
 WORST_FACTOR = 3.0  # limit of the 90% quantile of regret, in tolerances
+_LEAST = 5e-5  # a smaller share of loss is not told from this one
 
 
 class Doubt(Enum):
@@ -52,11 +53,14 @@ def unpredictable(lost: float, tolerance: float) -> Unsupported | None:
 
 def cost_text(mean: float, worst: float) -> str:
     """A regret and its 90% quantile in words."""
-    return f"{percent(mean)} of loss on average, {percent(worst)} in one case of ten"
+    often = f"{percent(mean)} of loss on average, "
+    if worst < _LEAST:
+        return f"{often}{percent(worst)} in nine cases of ten"
+    return f"{often}more than {percent(worst).removesuffix(' or more')} in one case of ten"
 
 
 def percent(share: float) -> str:
     """A share of loss; above 30% only its order is known."""
-    if share < 5e-5:
+    if share < _LEAST:
         return "under 0.01%"
     return "30% or more" if share >= 0.3 else f"{share:.0%}" if share >= 0.0995 else f"{share:.2%}"

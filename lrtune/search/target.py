@@ -93,11 +93,11 @@ def affordable(
         seconds += math.nan if each is None else each * steps
         waves = math.ceil((number + 1) / workers) * seconds / (number + 1)
         if left.trials is not None and number + 1 > left.trials:
-            limit = limit or f"{counted(max(left.trials, 0), 'run')} of the budget are left"
+            limit = limit or f"the budget has {counted(max(left.trials, 0), 'run')} left"
         if left.tokens is not None and tokens > left.tokens:
-            limit = limit or f"{max(left.tokens, 0):,.0f} tokens of the budget are left"
+            limit = limit or f"the budget has {max(left.tokens, 0):,.0f} tokens left"
         if left.seconds is not None and not waves <= left.seconds:
-            limit = limit or f"{span(max(left.seconds, 0.0))} of the budget are left"
+            limit = limit or f"the budget has {span(max(left.seconds, 0.0))} left"
         count += not limit
     device = "an unknown time" if math.isnan(seconds) else f"about {span(seconds)} on one worker"
     text = f"{counted(len(tasks), 'full-length run')} {'takes' if len(tasks) == 1 else 'take'} {device}"

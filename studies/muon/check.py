@@ -47,7 +47,7 @@ def row(rule: Rule, width: int, asked: str, best_and_cost: Callable[[Array], tup
     return (
         f"| {width} | {asked} | {told.learning_rate:.3g} ({told.low:.3g} … {told.high:.3g}) "
         f"| {adam.value:.3g} ({adam.low:.3g} … {adam.high:.3g}) | {rates} | {cost:.2%} "
-        f"| {told.regret or math.nan:.2%}, {told.regret_90 or math.nan:.2%} in one case of ten "
+        f"| {told.regret or math.nan:.2%}, more than {told.regret_90 or math.nan:.2%} in one case of ten "
         f"| {'yes' if told.supported else 'no'} |"
     )
 

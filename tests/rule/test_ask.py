@@ -29,6 +29,7 @@ from lrtune.rule import (
     save_rule,
     transfer_learning_rate,
 )
+from lrtune.rule.doubt import cost_text
 
 
 @pytest.fixture
@@ -90,6 +91,18 @@ def test_asking_loads_nothing_heavy() -> None:
         env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("mean", "worst", "said"),
+    [
+        (0.0825, 0.22, "8.25% of loss on average, more than 22% in one case of ten"),
+        (0.4, 0.9, "30% or more of loss on average, more than 30% in one case of ten"),
+        (1e-5, 4e-5, "under 0.01% of loss on average, under 0.01% in nine cases of ten"),
+    ],
+)
+def test_a_cost_names_what_one_case_of_ten_exceeds(mean: float, worst: float, said: str) -> None:
+    assert cost_text(mean, worst) == said
 
 
 def test_a_rule_reads_back_as_it_was_written(tmp_path: Path) -> None:

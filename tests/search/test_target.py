@@ -61,12 +61,12 @@ def test_runs_at_a_target_keep_the_best_ratio_of_a_second_rate() -> None:
     [
         (FREE, 1, 3, "3 full-length runs take about 24 s on one worker"),
         (replace(FREE, seconds=30.0), 1, 3, "take about 24 s"),
-        (replace(FREE, seconds=20.0), 1, 2, "and 20 s of the budget are left"),
+        (replace(FREE, seconds=20.0), 1, 2, "and the budget has 20 s left"),
         (replace(FREE, seconds=9.0), 4, 3, "take about 24 s"),
-        (replace(FREE, seconds=7.0), 4, 0, "7 s of the budget are left"),
-        (replace(FREE, seconds=-3.0), 1, 0, "0 s of the budget are left"),
-        (replace(FREE, trials=1), 1, 1, "and 1 run of the budget are left"),
-        (replace(FREE, tokens=120_000), 1, 2, "120,000 tokens of the budget are left"),
+        (replace(FREE, seconds=7.0), 4, 0, "the budget has 7 s left"),
+        (replace(FREE, seconds=-3.0), 1, 0, "the budget has 0 s left"),
+        (replace(FREE, trials=1), 1, 1, "and the budget has 1 run left"),
+        (replace(FREE, tokens=120_000), 1, 2, "the budget has 120,000 tokens left"),
     ],
 )
 def test_only_what_the_remaining_budget_holds_is_trained(left: Remaining, workers: int, count: int, words: str) -> None:
