@@ -84,8 +84,8 @@ def choose(
     candidates: Mapping[int, float],
     running: Sequence[tuple[int, float]],
     barred: Callable[[int, Array], Flags],
-    low: float,
-    high: float,
+    repeated: Callable[[int, Array], Array],
+    runnable: Callable[[Array], Array],
     rng: np.random.Generator,
 ) -> Choice:
     """The next run.
@@ -97,7 +97,8 @@ def choose(
         candidates: cost of one run by index of place, for those where one may be made.
         running: (index of place, log2 rate) of running trials.
         barred: whether runs at (index of place, log2 rates) would end early and say nothing new.
-        low, high: bounds of x.
+        repeated: the number of ended runs at (index of place, these very log2 rates).
+        runnable: the nearest log2 rates that may be run.
         rng: noise of what the runs would show.
     """
     count = len(draws.optimum)
@@ -111,19 +112,21 @@ def choose(
     for place, cost in candidates.items():
         o = draws.optimum[:, place]
         spread = max(float(o.std()), _LEAST_SPREAD)
-        x = np.clip(o.mean() + spread * np.array(_OFFSETS), low, high)
+        x = runnable(o.mean() + spread * np.array(_OFFSETS))
         y = draws.shown(place, x, rng)
         near = np.array([at for other, at in running if other == place])
         closed = barred(place, x) | (np.abs(x[:, None] - near) < _APART * spread).any(axis=1)
         usable = [unit for unit in _UNITS if not any(closed[i] for i in unit)] or [(4,)]
-        gains = _gains(y, usable, known, goal, weight) / [(cost + start) * len(unit) for unit in usable]
+        again = repeated(place, x)
+        dearer = 1 + again * (again + 1)  # run n + 1 narrows a mean by 1/n - 1/(n+1), and a misfit not at all
+        gains = _gains(y, usable, known, goal, weight) / [(cost + start) * dearer[list(unit)].sum() for unit in usable]
         top = int(np.argmax(gains))
         if best is None or gains[top] > best.gain:
             single = {unit[0]: gain for unit, gain in zip(usable, gains, strict=True) if len(unit) == 1}
             first = max(usable[top], key=lambda i: (single[i], -abs(i - 4)))
             best = Choice(place=place, x=float(x[first]), gain=float(gains[top]))
     assert best is not None
-    return best if best.gain > 0 else _unsure(draws, regrets, targets, candidates, barred, low, high, rng)
+    return best if best.gain > 0 else _unsure(draws, regrets, targets, candidates, barred, runnable, rng)
 
 
 def _unsure(
@@ -132,8 +135,7 @@ def _unsure(
     targets: Sequence[int],
     candidates: Mapping[int, float],
     barred: Callable[[int, Array], Flags],
-    low: float,
-    high: float,
+    runnable: Callable[[Array], Array],
     rng: np.random.Generator,
 ) -> Choice:
     """Where no run stands out from chance: one near the best of the target whose regret is largest."""
@@ -141,7 +143,7 @@ def _unsure(
     place = max(open_to)[1] if open_to else max(candidates)
     o = draws.optimum[:, place]
     spread = max(float(o.std()), _LEAST_SPREAD)
-    tries = np.clip(o.mean() + spread * rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4]), low, high)
+    tries = runnable(o.mean() + spread * rng.permutation([-1.4, -0.8, 0.0, 0.8, 1.4]))
     return Choice(place=place, x=float(tries[np.argmin(barred(place, tries))]), gain=0.0)
 
 

@@ -98,7 +98,7 @@ class KnobsModel:
         if name == FIRST:
             return space
         low, high = math.log2(self.knobs[name].low), math.log2(self.knobs[name].high)
-        return replace(space, low=low, high=high, focus=(low, high))
+        return replace(space, low=low, high=high, focus=(low, high), rates=())
 
     def fit(self, space: Space) -> Fit:
         """The models of all knobs on the ended runs. Cached."""

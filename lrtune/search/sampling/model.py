@@ -24,7 +24,7 @@ from lrtune.search.sampling.acquisition import Advice, advise
 from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 
-_LEAST = 3  # finished runs at each value of a scale, however sure the model is
+LEAST = 3  # finished runs at each value of a scale, however sure the model is
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _FLAT = 12.0  # octaves of rates with the same loss, from which the loss does not depend on the rate
 _SAME = 0.005  # relative loss
@@ -122,7 +122,7 @@ class SearchModel:
             for value in sorted({place[s] for place in space.places}):
                 level = [place for place in space.places if place[s] == value]
                 done = sum(self.cells[place].finished for place in level if place in self.cells)
-                if done + sum(under_way.count(place) for place in level) < _LEAST:
+                if done + sum(under_way.count(place) for place in level) < LEAST:
                     found[min(level, key=lambda place: (self.trials(place) + under_way.count(place), place))] = None
         tried = {*self.cells, *under_way}
         return [*found, *(place for place in space.places if place not in tried and place not in found)]
@@ -137,7 +137,7 @@ class SearchModel:
             if float(np.ptp(y)) > min(tolerance, _SAME):
                 return None
         x = [math.log2(record.learning_rate) for cell in cells for record in cell.records]
-        return (min(x), max(x)) if len(x) >= _LEAST else None
+        return (min(x), max(x)) if len(x) >= LEAST else None
 
     def assess(
         self,
@@ -173,7 +173,7 @@ class SearchModel:
         optimum = posterior.draws.optimum[:, posterior.places.index(target)]
         first, last = space.low, space.high
         cell = self.cells.get(target)
-        if cell is not None and cell.data is not None and cell.finished >= _LEAST:
+        if cell is not None and cell.data is not None and cell.finished >= LEAST:
             first, last = cell.data.sampled
         return bool(np.mean((optimum < first) | (optimum > last)) > _EDGE)
 
@@ -182,7 +182,7 @@ class SearchModel:
         found = {}
         for target in space.targets:
             cell = self.cells.get(target)
-            if cell is None or cell.data is None or cell.finished < _LEAST:
+            if cell is None or cell.data is None or cell.finished < LEAST:
                 continue
             first, last = cell.data.sampled
             optimum = posterior.draws.optimum[:, posterior.places.index(target)]

@@ -95,8 +95,8 @@ def choice(
         candidates={at[p]: cost[p] if p in cost else model.cost(p) for p in allowed},
         running=[(at[p], x) for p, x in running if p in at],
         barred=lambda index, x: _barred(model, posterior.places[index], x),
-        low=low,
-        high=high,
+        repeated=lambda index, x: _repeated(model, posterior.places[index], x),
+        runnable=lambda x: space.runnable(np.clip(x, low, high)),
         rng=rng,
     )
 
@@ -124,8 +124,17 @@ def _barred(model: SearchModel, place: Place, x: Array) -> Flags:
     return np.asarray(barred)
 
 
+def _repeated(model: SearchModel, place: Place, x: Array) -> Array:
+    """The number of ended runs at each of these very rates."""
+    records = model.cells[place].records if place in model.cells else []
+    at = np.array([math.log2(record.learning_rate) for record in records])
+    return np.asarray((np.abs(x[:, None] - at) < 1e-9).sum(axis=1))
+
+
 def free(model: SearchModel, place: Place, x: float, space: Space, running: Running) -> float:
     """x on the lattice of proposals, moved by up to 1/4 octave to a rate without a run, if there is one."""
+    if space.rates:
+        return float(space.runnable(np.array(x)))
     records = model.cells[place].records if place in model.cells else []
     taken = {round(math.log2(r.learning_rate) * _BINS) for r in records}
     taken |= {round(r * _BINS) for p, r in running if p == place}

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -19,32 +19,60 @@ def width_and_rate(
     distributions: Mapping[str, BaseDistribution], names: tuple[str | None, str | None]
 ) -> dict[str, BaseDistribution] | None:
     """The distributions of width and learning rate by name; None if one of them is ambiguous or missing."""
-    width = _role(distributions, names[0], "hidden_size", _WIDTH_LIKE, is_whole, IntDistribution)
-    rate = _role(distributions, names[1], "learning_rate", _RATE_LIKE, is_positive, FloatDistribution)
-    if width is None or rate is None or width == rate:
+    widths, rates = _widths(distributions, names[0]), _rates(distributions, names[1])
+    if len(widths) != 1 or len(rates) != 1 or widths == rates:
         return None
-    return {width: distributions[width], rate: distributions[rate]}
+    return {name: distributions[name] for name in (*widths, *rates)}
 
 
-def _role(
+def doubts(
+    distributions: Mapping[str, BaseDistribution], names: tuple[str | None, str | None], knobs: Sequence[str]
+) -> list[str]:
+    """Which roles are unclear, and what to do about each."""
+    others = {name: each for name, each in distributions.items() if name not in knobs}
+    every = ", ".join(sorted(distributions)) or "none"
+    found = [
+        f"{name}: expected a parameter of this name, but got {every}" for name in knobs if name not in distributions
+    ]
+    for role, argument, given, possible, kind in (
+        ("width", "width", names[0], _widths(others, names[0]), "an integer"),
+        ("learning rate", "learning_rate", names[1], _rates(others, names[1]), "a float"),
+    ):
+        if len(possible) > 1:
+            which = " or ".join(possible)
+            found.append(f'the {role} may be {which}: choose with ScaleAwareSampler({argument}="{possible[0]}")')
+        elif not possible:
+            what = f"{kind} parameter (or categories of such numbers)" + (f" named {given}" if given else "")
+            found.append(f"the {role}: expected {what}, but got {every}")
+    return found
+
+
+def _widths(distributions: Mapping[str, BaseDistribution], given: str | None) -> list[str]:
+    return _candidates(distributions, given, ("hidden_size", "width"), _WIDTH_LIKE, is_whole, IntDistribution)
+
+
+def _rates(distributions: Mapping[str, BaseDistribution], given: str | None) -> list[str]:
+    return _candidates(distributions, given, ("learning_rate", "lr"), _RATE_LIKE, is_positive, FloatDistribution)
+
+
+def _candidates(
     distributions: Mapping[str, BaseDistribution],
     given: str | None,
-    usual: str,
+    usual: Sequence[str],
     like: re.Pattern[str],
     fits: Callable[[BaseDistribution], bool],
     kind: type[BaseDistribution],
-) -> str | None:
-    """The parameter of one role: the given one, the one of the usual name or of one like it, or the only one."""
+) -> list[str]:
+    """What one role may be: the given parameter, or the one of a usual name; else those of a name like it, else any."""
     fitting = [name for name, distribution in distributions.items() if fits(distribution)]
-    if given is not None or usual in fitting:
-        return next((name for name in fitting if name == (given or usual)), None)
+    known = next((name for name in (usual if given is None else [given]) if name in fitting), None)
+    if known is not None or given is not None:
+        return [] if known is None else [known]
     named = [name for name in fitting if like.search(name.lower())]
     plain = [name for name in fitting if isinstance(distributions[name], kind)]
     logs = [name for name in plain if getattr(distributions[name], "log", False)]
-    for some in (named, logs if kind is FloatDistribution and logs else plain):
-        if len(some) == 1:
-            return some[0]
-    return None
+    rest = logs if kind is FloatDistribution and logs else plain
+    return next((some for some in (named, rest) if len(some) == 1), named or rest)
 
 
 def is_whole(distribution: BaseDistribution) -> bool:
@@ -69,6 +97,13 @@ def bounds(distribution: BaseDistribution) -> tuple[float, float]:
         return min(rates), max(rates)
     assert isinstance(distribution, FloatDistribution)
     return distribution.low, distribution.high
+
+
+def choices(distribution: BaseDistribution) -> tuple[float, ...]:
+    """log2 of the rates among which a categorical parameter chooses; none if it is not categorical."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return ()
+    return tuple(math.log2(choice) for choice in distribution.choices if isinstance(choice, float))
 
 
 def nearest(rate: float, distribution: BaseDistribution) -> float:

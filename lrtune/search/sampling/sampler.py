@@ -37,14 +37,25 @@ from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
 from lrtune.search.sampling.assessment import Assessment, by_rule
 from lrtune.search.sampling.knobs import KnobsModel, Run
+from lrtune.search.sampling.model import LEAST
 from lrtune.search.sampling.proposals import looking_ahead
-from lrtune.search.sampling.roles import bounds, is_like_width, is_positive, is_whole, nearest, width_and_rate
-from lrtune.search.sampling.space import Space
+from lrtune.search.sampling.roles import (
+    bounds,
+    choices,
+    doubts,
+    is_like_width,
+    is_positive,
+    is_whole,
+    nearest,
+    width_and_rate,
+)
+from lrtune.search.sampling.space import Place, Space
 from lrtune.search.sampling.trials import Trials, record_of
 from lrtune.study.knob import Knob, coordinates
 
 _LADDER = 6  # number of widths to try by default
 _SCALES = ("hidden_size",)
+_SHARE = 2  # each width gets at least one run in so many times the number of widths, up to the least number
 _MOST_UNDECIDED = 16  # running trials without parameters whose choice the model predicts
 
 
@@ -153,7 +164,10 @@ class ScaleAwareSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The smallest width and then a rate for it, before any trial has both. Other parameters: independent."""
+        """The smallest width and then a rate for it, before any trial has both. Other parameters: independent.
+
+        Where trials have ended and the rate is still unknown, any width.
+        """
         named = {**trial.distributions, param_name: param_distribution}
         trials = Trials(study)
         roles = self._roles(trials, named)
@@ -161,7 +175,10 @@ class ScaleAwareSampler(BaseSampler):
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             return self._propose(trials, trial, roles, fixed.get(next(iter(roles))))[param_name]
         if roles is None and self._is_width(param_name, param_distribution):
-            return self._ladder(param_distribution)[0]
+            ladder = self._ladder(param_distribution)
+            if not any(other.state.is_finished() for other in trials.read()):
+                return ladder[0]
+            return int(np.random.default_rng([self._seed, trial.number]).choice(ladder))
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _is_width(self, name: str, distribution: BaseDistribution) -> bool:
@@ -207,13 +224,22 @@ class ScaleAwareSampler(BaseSampler):
         """The parameters of the next run, by name."""
         with self._lock:
             running, undecided = self._read(trials.study, trials.read(), roles, own=trial.number)
-            place = None if width is None else (float(width),)
+            space = self._space(roles)
+            place = self._behind(space, running) if width is None else (float(width),)
             chosen, rate, knobs = self._model.next_run(
-                self._space(roles), running, number=trial.number, place=place, undecided=undecided
+                space, running, number=trial.number, place=place, undecided=undecided
             )
         width_name, rate_name, *_ = roles
         found = {rate_name: rate, **knobs}
         return {width_name: int(chosen[0]), **{name: nearest(value, roles[name]) for name, value in found.items()}}
+
+    def _behind(self, space: Space, running: Sequence[Run]) -> Place | None:
+        """A width with too few runs: the study may end at any trial, and no width should then lack its least runs."""
+        plain = self._model.plain
+        count = {at: plain.trials(at) + sum(at == other for other, *_ in running) for at in space.places}
+        started = sum(count.values())
+        fewest = min(space.places, key=lambda at: count[at])
+        return fewest if count[fewest] < min(LEAST, started // (_SHARE * len(count))) else None
 
     def _read(
         self, study: Study, trials: Sequence[FrozenTrial], roles: Mapping[str, BaseDistribution], own: int
@@ -252,13 +278,9 @@ class ScaleAwareSampler(BaseSampler):
             roles = next((each for each in found if each is not None), None)
         if roles is None and trials.read() and trials.read()[0].state.is_finished() and not self._warned:
             self._warned = True
-            every = ", ".join(sorted({name for trial in trials.read() for name in trial.distributions})) or "none"
-            missing = ", ".join(("the width", "the learning rate", *self._knobs))
-            warnings.warn(
-                f"lrtune: cannot tell {missing} among the parameters ({every}): name them with "
-                "ScaleAwareSampler(width=…, learning_rate=…, knobs=…); until then all are sampled independently",
-                stacklevel=2,
-            )
+            every = {name: each for trial in trials.read() for name, each in trial.distributions.items()}
+            unclear = "; ".join(doubts(every, self._names, self._knobs))
+            warnings.warn(f"lrtune: {unclear}; until then all are sampled independently", stacklevel=2)
         return roles
 
     def _among(self, distributions: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
@@ -300,4 +322,5 @@ class ScaleAwareSampler(BaseSampler):
             high=high,
             focus=focus,
             tolerance=self._tolerance,
+            rates=choices(rate),
         )

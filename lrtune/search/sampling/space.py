@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from lrtune.law.atoms import Array
 from lrtune.records.record import TrialRecord
 
 Place = tuple[float, ...]  # one value for each scale
@@ -21,6 +24,7 @@ class Space:
         targets: what the rule is for; some of `places`, or others.
         costs: of one run at each of `places`, in any unit.
         low, high: bounds of a run's log2 rate.
+        rates: the only log2 rates that runs may have; empty: all within the bounds.
         focus: (low, high) of log2 rate where the best is expected; only a soft prior.
         tolerance: the wanted worst regret.
     """
@@ -33,6 +37,15 @@ class Space:
     high: float
     focus: tuple[float, float]
     tolerance: float = 0.01
+    rates: tuple[float, ...] = ()
+
+    def runnable(self, x: Array) -> Array:
+        """The nearest log2 rates that runs may have."""
+        x = np.clip(x, self.low, self.high)
+        if not self.rates:
+            return np.asarray(x)
+        rates = np.array(self.rates)
+        return np.asarray(rates[np.abs(x[..., None] - rates).argmin(axis=-1)])
 
 
 def place_of(record: TrialRecord, scales: Sequence[str]) -> Place | None:

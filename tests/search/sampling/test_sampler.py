@@ -279,6 +279,56 @@ def test_a_rate_of_steps_is_one_of_them_and_never_zero():
             study.tell(trial, loss(trial.params["hidden_size"], rate))
 
 
+CATEGORIES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
+
+
+def studied(objective, *, seed=2, **more):
+    """The pairs of width and rate of 20 trials at four widths."""
+    study = in_memory(ScaleAwareSampler(seed=seed, **more))
+
+    def whole(trial):
+        width = trial.suggest_int("hidden_size", 32, 128, step=32)
+        return objective(trial, width)
+
+    study.optimize(whole, n_trials=20)
+    return [tuple(trial.params.values())[:2] for trial in study.trials]
+
+
+def least(pairs):
+    return min([width for width, _ in pairs].count(width) for width in (32, 64, 96, 128))
+
+
+def test_a_third_parameter_and_rates_as_categories_leave_no_width_without_runs():
+    def third(trial, width):
+        rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+        decay = trial.suggest_float("weight_decay", 1e-3, 1.0, log=True)
+        return loss(width, rate) + 0.05 * math.log2(decay / 0.1) ** 2
+
+    def categories(trial, width):
+        return loss(width, trial.suggest_categorical("learning_rate", CATEGORIES), wobble=0)
+
+    assert least(studied(third)) >= 2
+    pairs = studied(categories, seed=4)
+    assert least(pairs) >= 2
+    assert max(pairs.count(pair) for pair in pairs) <= 4, "a run that repeats another says little"
+
+
+def test_two_possible_rates_are_named_and_the_widths_are_then_random():
+    def two(trial, width):
+        trial.suggest_float("lr_b", 1e-3, 1e-1, log=True)
+        return loss(width, trial.suggest_float("lr_a", 1e-3, 1e-1, log=True))
+
+    with pytest.warns(UserWarning, match=r'may be lr_b or lr_a: choose with .*\(learning_rate="lr_b"\)'):
+        assert least(studied(two)) >= 1
+    assert least(studied(two, learning_rate="lr_a")) >= 2
+
+    def words(trial, width):
+        return loss(width, {"low": 1e-3, "high": 1e-2}[trial.suggest_categorical("rate", ["low", "high"])])
+
+    with pytest.warns(UserWarning, match=r"the learning rate: expected a float parameter .* got hidden_size, rate"):
+        assert least(studied(words)) >= 1
+
+
 TWO = {**SPACE, "adam_lr": FloatDistribution(1e-4, 1.0, log=True)}
 
 
