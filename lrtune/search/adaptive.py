@@ -58,7 +58,7 @@ class AdaptiveDesign:
             self.model.take(record.trial, record)
         if fresh and any(record.status == "finished" for record in records):
             said = self.model.assess(self.space())
-            self.assessment = self._by_rule(said, records) if said.enough else said
+            self.assessment = self._by_rule(said, records) if said.enough or said.exhausted else said
 
     def _by_rule(self, said: Assessment, records: Sequence[TrialRecord]) -> Assessment:
         """The word of the rule that these records make, as the search will write it."""

@@ -7,7 +7,7 @@ manages them, and workers (`lrtune.search.workers.worker`) train them.
 import contextlib
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.folder import default_folder
 from lrtune.records.record import TrialRecord
+from lrtune.records.trust import believed
 from lrtune.rule import Rule, save_rule
 from lrtune.rule.active import activate, note_no_rule
 from lrtune.search.call import Subject, settle
@@ -86,11 +87,12 @@ def run_search(
         if given.write_rule:
             note_no_rule(str(error), [session.folder.out])
         raise
+    if result.ending is Ending.ENOUGH or result.ending.is_hopeless:
+        result = replace(result, reason=session.design.verdict(result.records, []) or result.reason)
     if result.ending in (Ending.SECONDS_SPENT, Ending.TOKENS_SPENT):
         text = result.stop_reason + shortfall(study, result.records, result.workers)
         result = replace(result, reason=StopReason(result.ending, text))
-    with contextlib.suppress(RunFailedError):  # a disk that became full; the result says why it ended in any case
-        session.folder.write(FILE, result.reason.to_json())
+    _keep_ending(session, result)
     inert = tuple(inert_knobs(result.records).values())
     fit = law.fit()
     if fit is None:
@@ -99,6 +101,7 @@ def run_search(
         return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(*inert, *([note] if note else ())))
     if study.verify_at_target and result.interrupted is None:
         result, fit = _verify_at_target(session, law, result, fit, began)
+        _keep_ending(session, result)
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
     targets = answers(study, fit.rule, result.records)
@@ -118,10 +121,27 @@ def _verify_at_target(
         done = law.session.run(law.listen)
         result = replace(result, records=done.records, interrupted=done.interrupted)
         fit = law.fit() or fit
+        if result.ending is Ending.ENOUGH:
+            result = replace(result, reason=_enough_now(study, done.records))
     if len(tasks) < len(wanted):
         share = f"{len(tasks)} of {len(wanted)} runs at the target trained" if tasks else "not verified at the target"
         return replace(result, verified=f"{share}: {text}"), fit
     return replace(result, verified=outcome(study, fit.rule, result.records)), fit
+
+
+def _enough_now(study: Study, records: Sequence[TrialRecord]) -> StopReason:
+    """The reason of a search that ended with enough, after the runs at its targets."""
+    from lrtune.search.adaptive import AdaptiveDesign
+
+    reason = AdaptiveDesign(study).verdict(believed(records), [])
+    if reason is None or reason.ending is not Ending.ENOUGH:
+        return StopReason(Ending.ENOUGH, "it knew enough before the runs at the target")
+    return reason
+
+
+def _keep_ending(session: Session, result: SearchResult) -> None:
+    with contextlib.suppress(RunFailedError):  # a disk that became full; the result says why it ended in any case
+        session.folder.write(FILE, result.reason.to_json())
 
 
 def run_fixed(

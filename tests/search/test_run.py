@@ -213,23 +213,25 @@ def test_the_grid_finds_the_law_of_the_analytic_trainer(searched):
 class Wavering:
     """Knows enough after two runs; asked again, only after five."""
 
-    has_said = False
+    has_said, asked = False, 0
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
         return [] if pending else [Task(hidden_size=32, learning_rate=0.002 * 1.5 ** len(records), seed=0)]
 
     def verdict(self, records: Sequence[TrialRecord], pending: Sequence[Task]) -> StopReason | None:
         is_enough = len(records) >= (5 if self.has_said else 2)
-        self.has_said = self.has_said or is_enough
-        return StopReason(Ending.ENOUGH, "enough") if is_enough else None
+        self.has_said, self.asked = self.has_said or is_enough, self.asked + 1
+        return StopReason(Ending.ENOUGH, f"enough, by answer {self.asked}") if is_enough else None
 
 
 def test_a_run_that_ends_with_the_search_and_changes_its_rule_makes_it_go_on(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("lrtune.search.run.design_of", lambda study: Wavering())
+    design = Wavering()
+    monkeypatch.setattr("lrtune.search.run.design_of", lambda study: design)
     result = run_search(study(widths=(32,)), tmp_path / "run", engine="inline", write_rule=False)
     assert result.ending is Ending.ENOUGH
     assert len(result.records) == 5
     assert result.fit is not None and result.fit.rule.cells[0].trials == 5
+    assert result.stop_reason == f"enough, by answer {design.asked}", "of all runs, also those that ended last"
 
 
 def test_a_budget_of_trials_is_kept_and_named(tmp_path: Path):

@@ -9,7 +9,7 @@ from builders import finished_run, knob_rule, power_rule
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
 from lrtune.rule import Scale
-from lrtune.search.ending import Ending
+from lrtune.search.ending import Ending, read_ending
 from lrtune.search.run import run_search
 from lrtune.search.target import Remaining, affordable, answers, verification
 from lrtune.study.study import Budget, Study
@@ -108,6 +108,27 @@ def test_the_runs_at_the_target_enter_the_fit_and_are_not_repeated(tmp_path: Pat
     )
     assert fewer.verified.startswith("not verified at the target: 3 full-length runs take about")
     assert len(fewer.records) == len(done.records) and fewer.targets[0].basis == "extrapolated"
+
+
+@pytest.mark.slow
+def test_after_the_runs_at_the_target_the_ending_is_in_the_numbers_of_the_final_rule(tmp_path: Path) -> None:
+    study = Study(
+        widths=(32, 64),
+        trainer="analytic:train",
+        steps=40,
+        report_every=10,
+        lr_min=1e-3,
+        lr_max=0.1,
+        budget=Budget(trials=40, tolerance=0.02),
+        targets=({"hidden_size": 128},),
+        verify_at_target=True,
+    )
+    done = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
+    (told,) = done.targets
+    assert done.ending is Ending.ENOUGH and done.verified.startswith("verified at")
+    assert f"costs {told.regret:.2%} of loss on average" in done.stop_reason
+    kept = read_ending(tmp_path / "run")
+    assert kept is not None and kept.text == done.stop_reason
 
 
 def test_without_a_target_there_is_nothing_to_verify(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ class Assessment:
         return max(self.regret_90, self.tolerance) if self.enough else self.regret_90
 
     def __str__(self) -> str:
-        where = "every target" if len(self.known) > 1 else named(self.known[0].scales)
         if self.no_signal is not None:
             low, high = (2**x for x in self.no_signal)
             same = "the same" if self.all_equal else "nearly the same"
@@ -107,15 +106,17 @@ class Assessment:
                 f"no optimum found{far}: at {_list(self.no_optimum)} the loss still falls "
                 f"at the last {self.no_optimum_of} that may be run{remedy}"
             )
+        one = named(self.known[0].scales)
+        every, worst = ("every target", "the worst target") if len(self.known) > 1 else (one, one)
         wanted, mean = f"{self.tolerance * 100:.3g}%", max(known.regret for known in self.known)
         is_met = self.enough and self.bound <= self.tolerance
         bound = f"less than {wanted}" if is_met else f"less than {max(self.bound, 1e-4):.2%}"
         if self.regret_90 >= 0.3:  # only its order is known
-            text = f"the rate at {where} may cost 30% of loss or more"
+            text = f"the rate at {worst} may cost 30% of loss or more"
         elif all(known.trials for known in self.known):
-            text = f"the rate at {where} costs {bound} of loss in nine cases of ten"
+            text = f"the rate at {every} costs {bound} of loss in nine cases of ten"
         else:
-            text = f"the rate at {where} costs {mean:.2%} of loss on average, {bound} in nine cases of ten"
+            text = f"the rate at {worst} costs {mean:.2%} of loss on average, {bound} in nine cases of ten"
         text += ", as wanted" if is_met else f" (wanted: {wanted})"
         edges = [known for known in self.known if known.at_edge]
         if edges and self.regret_90 < self.tolerance:
