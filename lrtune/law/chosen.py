@@ -8,7 +8,7 @@ from lrtune.errors import InputError
 from lrtune.law.knobs import coordinate
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import RATE_UNIT, Draws, KnobLaw, Rule, Zero
-from lrtune.rule.drawn import locate, normal, safe_range
+from lrtune.rule.drawn import locate, safe_range, scatter
 from lrtune.rule.knob import Coordinate
 from lrtune.rule.knobs import all_safe, tried
 
@@ -43,8 +43,7 @@ def fixed(records: Sequence[TrialRecord], knobs: Mapping[str, Coordinate]) -> di
 def widened(draws: Draws, errors: Sequence[float]) -> Draws:
     """Draws whose optima have a further error, of this sd in octaves at each cell; the same draw errs alike at all."""
     count = len(draws.level)
-    # Pairs of draws are antithetic.
-    error = [(-1) ** d * normal((d // 2 * 0.7548776662 + 0.5) % 1) / RATE_UNIT for d in range(count)]
+    error = [scatter(d, second=True) / RATE_UNIT for d in range(count)]
     cells = [
         cell._replace(off=tuple(round(off + sd * one) for off, one in zip(cell.off, error, strict=True)))
         for cell, sd in zip(draws.cells, errors, strict=True)

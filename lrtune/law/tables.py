@@ -1,6 +1,6 @@
 """The likelihood of a cell's optimum, for every noise and shape.
 
-    y_i = c + f(k · φ_s(x_i − o)) + ε_i,     ε_i ~ N(0, σ² / n_i + (ρ m_i)²)
+    y_i = c + f(k · φ_s(x_i − o)) + ε_i,     ε_i ~ N(0, σ² / n_i + (ρ m_i² / (m_i + ½))²)
 
 =====  ====================================================================================================
 x      log2 of a learning rate;   y   relative loss (see `lrtune.law.observations`);   n   runs averaged
@@ -8,7 +8,8 @@ o      x of the least loss; on a grid wider than the sampled rates
 c      the least loss, integrated out
 k, s   height an octave away from the best, and the shape (`lrtune.law.atoms`)
 f      compression f(h) = C ln(1 + h / C), also of the data: a loss of 60 only shows that the rate is far off
-σ, ρ   noise of a run, and misfit of the shapes; m_i is the observed height above the cell's best
+σ, ρ   noise of a run, and misfit of the shapes: a share of the observed height m_i above the cell's best, in units of
+       the pilot k, and less of a small one
 =====  ====================================================================================================
 """
 
@@ -152,7 +153,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         centred = y - mean_y[:, None]
         constant = 0.5 * np.log(weight).sum(axis=1) - 0.5 * np.log(mass) - 0.5 * (weight * centred**2).sum(axis=1)
         free = np.maximum(data.count - 1, 0).sum()
-        scatter = data.squares.sum() / unit**2
+        scatter = (data.squares * np.square(_slope(data, unit) / unit)).sum()
         repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
         constant = constant + np.tile(repeats, len(MISFIT))
         # −Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: a sixth of an ask's time.
@@ -174,6 +175,11 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         total += bound.astype(np.float32)
     total -= total.max()
     return CellTable(grid=grid, likelihood=np.exp(total), unseen=_unseen(data))
+
+
+def _slope(data: CellData, unit: float) -> Array:
+    """The slope of f at the runs: compressed, repeats far above the best scatter as little as their mean counts."""
+    return np.asarray(1 / (1 + np.maximum(data.y - data.y[data.best], 0.0) / unit / CAP))
 
 
 def _at(x: Array, grid: Array, resolution: Resolution) -> Array:

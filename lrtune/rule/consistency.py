@@ -5,6 +5,7 @@ from lrtune.rule.data import Draws, KnobLaw, Rule
 from lrtune.rule.knob import FIRST
 
 _HIGHEST = 1000  # of a height, in units
+_STEEPEST = 100  # power of a loss curve; those of lrtune are below 3
 
 
 def check_rule(rule: Rule) -> None:
@@ -65,6 +66,8 @@ def _check_draws(rule: Rule, draws: Draws) -> None:
         raise InputError(f"draws: expected indices of the {len(draws.shapes)} shapes")
     if any(min(*shape[1:5], shape[7]) <= 0 for shape in draws.shapes):
         raise InputError("draws.shapes: expected positive factors, powers, bends and scales")
+    if any(shape[3] > _STEEPEST for shape in draws.shapes):
+        raise InputError(f"draws.shapes: expected powers up to {_STEEPEST}")
     if min(map(min, (draws.own_sd, *draws.wander_sd, *draws.steps_sd))) < 0:
         raise InputError("draws: expected no negative standard deviation")
     heights = [draws.height, *(cell.height for cell in draws.cells)]

@@ -26,8 +26,12 @@ class Place(NamedTuple):
     measured: int | None
 
 
-def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
-    """The draws at a place; at a measured place, those of its cell."""
+def locate(rule: Rule, draws: Draws, scales: Mapping[str, float], *, second: bool = False) -> Place:
+    """The draws at a place; at a measured place, those of its cell.
+
+    Unmeasured places have the same `scatter`, so that answers at near ones agree; `second` asks for another one, as if
+    the place's own deviation had nothing of the others'.
+    """
     z = [math.log(scales[name] / scale.centre) for name, scale in rule.scales.items()]
     law = _law(draws, z)
     for index, cell in enumerate(rule.cells):
@@ -48,15 +52,28 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float]) -> Place:
                     variance[d] += draws.steps_sd[s][d] ** 2
                 else:
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
-    count = len(law)
-    for d in range(count):
-        law[d] += scatter(d) * math.sqrt(variance[d]) * RATE_UNIT
-    return place_of(draws, law, draws.shape, draws.height, None)
+    alone = [scatter(d, second=second) * math.sqrt(value) * RATE_UNIT for d, value in enumerate(variance)]
+    optimum = [line + off for line, off in zip(law, _apart(alone, law), strict=True)]
+    return place_of(draws, optimum, draws.shape, draws.height, None)
 
 
-def scatter(d: int) -> float:
+def scatter(d: int, *, second: bool = False) -> float:
     """The standard normal deviation of draw `d` at an unmeasured place; pairs of draws are antithetic."""
-    return (1 if d % 2 else -1) * normal((d // 2 * 0.6180339887 + 0.25) % 1)
+    start, stride = (0.5, 0.7548776662) if second else (0.25, 0.6180339887)
+    return (1 if d % 2 else -1) * normal((d // 2 * stride + start) % 1)
+
+
+def _apart(own: list[float], law: list[float]) -> list[float]:
+    """Deviations without their chance correlation to the law's draws, of the same size.
+
+    Both are fixed sequences: with the correlation, the spread at a place is too small or too large in every rule.
+    """
+    mean = sum(law) / len(law)
+    off = [value - mean for value in law]
+    tie = sum(a * b for a, b in zip(off, own, strict=True)) / (sum(a * a for a in off) or 1.0)
+    left = [b - tie * a for a, b in zip(off, own, strict=True)]
+    size = math.sqrt(sum(b * b for b in own) / (sum(b * b for b in left) or 1.0))
+    return [size * b for b in left]
 
 
 def _law(draws: Draws, z: Sequence[float]) -> list[float]:

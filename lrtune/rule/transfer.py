@@ -83,7 +83,8 @@ def _unknown_effect(rule: Rule, start: Mapping[str, float], end: Mapping[str, fl
 
 def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     assert rule.draws is not None
-    first, last = (locate(rule, rule.draws, place.scales) for place in (start, end))
+    first = locate(rule, rule.draws, start.scales)
+    last = locate(rule, rule.draws, end.scales, second=start.scales != end.scales)
     moved = [b - a for a, b in zip(first.optimum, last.optimum, strict=True)]
     low, high = interval(moved, rule.level, smooth=True)
     middle = sum(moved) / len(moved)

@@ -12,10 +12,12 @@ import pytest
 
 from lrtune.compare.check import check_rule
 from lrtune.errors import InputError
+from lrtune.law.atoms import atoms, body, height
 from lrtune.law.fit import LawFit, fit_law, fit_run
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import Status, TrialRecord
 from lrtune.rule import Doubt, parse_rule, recommend, rule_to_json, transfer_learning_rate
+from lrtune.rule.drawn import curve, locate
 from lrtune.trainer.trial import Facts
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -510,3 +512,51 @@ def test_a_batch_in_the_trainers_own_unit_is_batch_tokens_in_the_rule() -> None:
     assert between.learning_rate == pytest.approx(0.002 * 8**0.5 * 2, rel=0.15)
     unknown = fit_run([replace(record, facts=Facts()) for record in records]).rule
     assert list(unknown.scales) == ["hidden_size", "batch"]
+
+
+def test_a_ratio_between_sizes_that_were_not_run_is_as_uncertain_as_each_is() -> None:
+    rule = fit_law(sweep(lambda w: 0.3 / w)).rule
+
+    def width(start: int, end: int) -> float:
+        moved = transfer_learning_rate(0.003, start, end, rule=rule)
+        return math.log2(moved.high / moved.low)
+
+    assert width(90, 180) > 0.7 * width(64, 180)  # 64 was run
+    assert width(90, 91) > 0.7 * width(64, 65)
+    assert width(90, 90) == 0
+
+
+def test_seeds_that_differ_far_from_the_best_do_not_blur_the_best() -> None:
+    """Near divergence seeds differ more; the noise there is not that of runs near the best."""
+
+    def width(far: float, draw: int) -> float:
+        rng = np.random.default_rng(draw)
+        records = []
+        for u in (-3, -2, -1, 0, 1, 2, 3):
+            noise = (0.002 + (far if abs(u) == 3 else 0)) * rng.standard_normal((4, 3))
+            for size, row in zip(WIDTHS, noise, strict=False):
+                losses = 3 * np.exp(0.03 * u * u + row)
+                records += [run(size, 0.3 / size * 2.0**u, float(y), seed=seed) for seed, y in enumerate(losses)]
+        return float(np.mean([math.log2(cell.high / cell.low) for cell in fit_law(records).rule.cells]))
+
+    assert sum(width(0.02, draw) for draw in range(3)) < 1.3 * sum(width(0.0, draw) for draw in range(3))
+
+
+def test_a_rule_file_has_the_loss_curves_of_the_model() -> None:
+    rows = atoms()
+    factor = 0.5 * (body(np.ones(len(rows)), rows) + body(-np.ones(len(rows)), rows))
+    for u in (-4.0, -0.3, 0.2, 1.0, 5.0):
+        known = [curve((*row, 1 / one), u) for row, one in zip(rows.tolist(), factor.tolist(), strict=True)]
+        assert known == pytest.approx(height(np.full(len(rows), u), rows).tolist(), rel=1e-9)
+
+
+def test_a_size_that_was_not_run_deviates_independently_of_the_law() -> None:
+    """The variance of its draws is that of the law and that of its own deviation, without a chance correlation."""
+    rule = fit_law(sweep(lambda w: 0.3 / w)).rule
+    draws = rule.draws
+    assert draws is not None
+    lawful = draws._replace(own_sd=(0,) * len(draws.level), wander_sd=tuple((0,) * len(row) for row in draws.wander_sd))
+    for width in (45, 90, 1500):
+        whole, law = (np.array(locate(rule, each, {"hidden_size": width}).optimum) for each in (draws, lawful))
+        assert abs(np.corrcoef(law, whole - law)[0, 1]) < 1e-9
+        assert whole.std() > law.std()

@@ -62,6 +62,16 @@ def test_files_of_lists_are_still_read() -> None:
     assert parse_rule(json.dumps({"schema": 3, **as_lists(rule), "knobs": knobs})) == rule
 
 
+@pytest.mark.parametrize("power", [1e5, 3e9])
+def test_a_power_that_no_number_holds_is_refused(power: float) -> None:
+    rule = joint()
+    assert rule.draws is not None
+    upper, low, high, _, *rest = rule.draws.shapes[0]
+    broken = rule._replace(draws=rule.draws._replace(shapes=((upper, low, high, power, *rest), *rule.draws.shapes[1:])))
+    with pytest.raises(InputError, match="expected powers up to 100"):
+        parse_rule(rule_to_json(broken))
+
+
 def test_a_cell_and_a_run_take_little_room() -> None:
     """A joint rule of 60 cells and 1,250 runs shall have 30 kB: twelve cells, with all that is not of cells, nine."""
     assert len(rule_to_json(joint())) < 9_000
