@@ -55,8 +55,10 @@ def fit(
             say(note)
         raise
     rule = fitted.rule._replace(study=_study_of(sources))
-    _show(fitted)
-    by_name = _write(rule, sources, output, force=activate)
+    try:
+        by_name = _write(rule, sources, output, force=activate)
+    finally:
+        _show(fitted)  # last: a reader that closes its end loses no file
     sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
     if by_name is not None and sizes and len(imported.scales) == 1:
         size = sizes[0] if len(set(sizes)) == 1 else max(sizes) * 2  # of one size there is no law

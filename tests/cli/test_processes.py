@@ -82,6 +82,14 @@ def test_a_reader_that_closes_its_end_is_not_an_error(tmp_path: Path) -> None:
     assert done.out.count("\n") == 1 and " at hidden 256 " in done.out and done.err == ""
 
 
+def test_a_fit_whose_output_is_closed_writes_its_rule(tmp_path: Path) -> None:
+    rows = [f"{w},{0.3 / w * 2.0**x},{3 + 0.1 * x**2}" for w in (32, 64) for x in (-1, 0, 1)]
+    (tmp_path / "sweep.csv").write_text("\n".join(["width,lr,loss", *rows, ""]))
+    shell("lrtune fit sweep.csv --scale width -o mine.json >&-", tmp_path)
+    shell("(lrtune fit sweep.csv --scale width -o piped.json; true) | true", tmp_path)
+    assert (tmp_path / "mine.json").is_file() and (tmp_path / "piped.json").is_file()
+
+
 @pytest.mark.parametrize(("closed", "code"), [("lr 256 >&-", 0), ("lr 0 2>&-", 2), ("lr 256 --plain >&- 2>&-", 0)])
 def test_without_stdout_or_stderr_the_exit_code_is_the_same(tmp_path: Path, closed: str, code: int) -> None:
     assert shell(f"lrtune {closed}", tmp_path).code == code
