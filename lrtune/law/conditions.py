@@ -1,6 +1,6 @@
 """A rule's conditions, the rest of its advice, and the horizon of its runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import ADVICE, Condition
@@ -9,7 +9,7 @@ _MOST = 40
 
 
 def conditions(records: Sequence[TrialRecord], scales: Sequence[str]) -> dict[str, Condition]:
-    """Settings that all runs share and the range of those that differ, without the law's scales."""
+    """Settings with their common value or range in the runs that state them, without the law's scales."""
     columns: dict[str, list[Condition]] = {}
     for record in records:
         facts = record.facts
@@ -42,17 +42,17 @@ def _together(column: Sequence[Condition]) -> Condition | None:
     return ", ".join(texts) if len(texts) <= 4 else None
 
 
-def advice(records: Iterable[TrialRecord]) -> dict[str, float]:
-    """Stage-2 ratio, weight decay and warm-up (steps and share of steps), each if all runs agree on it."""
-    seen: dict[str, set[float]] = {}
+def advice(records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Stage-2 ratio, weight decay and warm-up (steps and share of steps), each if all runs state the same value."""
+    seen: dict[str, list[float]] = {}
     for record in records:
         for name in ADVICE:
             value = record.facts.conditions.get(name)
             if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
-                seen.setdefault(name, set()).add(float(value))
+                seen.setdefault(name, []).append(float(value))
                 if name == "warmup_steps":
-                    seen.setdefault("warmup_share", set()).add(round(value / record.steps, 2))
-    return {name: values.pop() for name, values in seen.items() if len(values) == 1}
+                    seen.setdefault("warmup_share", []).append(round(value / record.steps, 2))
+    return {name: values[0] for name, values in seen.items() if values == [values[0]] * len(records)}
 
 
 def horizon(records: Sequence[TrialRecord]) -> dict[str, float]:

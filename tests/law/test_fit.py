@@ -453,6 +453,13 @@ def test_conditions_advice_and_horizon_come_from_the_runs() -> None:
     assert rule.horizon == {"tokens": 5000.0, "steps": 100.0} and rule.provenance["study"] == "a test"
 
 
+def test_what_some_runs_do_not_state_is_not_advised() -> None:
+    stated = Facts(conditions={"weight_decay": 0.1, "optimizer": "adamw"})
+    some = [replace(r, facts=stated) if r.hidden_size == 64 else r for r in sweep(power(-1.0), (64, 128))]
+    rule = fit_law(some).rule
+    assert rule.advice == {} and rule.conditions["optimizer"] == "adamw"
+
+
 def test_the_warm_up_of_runs_of_different_length_is_carried_as_a_share() -> None:
     records = [
         TrialRecord(
