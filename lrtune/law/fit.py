@@ -27,6 +27,7 @@ from lrtune.law.model import Model, build, left_out
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather, measured
 from lrtune.law.priors import SLOPES
+from lrtune.law.rounded import rounded
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer
@@ -92,7 +93,7 @@ def fit_law(
         NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
     asked = knobs or {}
-    runs, without = having([measured(record) for record in records], asked)
+    runs, without = having(rounded([measured(record) for record in records], scales), asked)
     constant = fixed(runs, asked)
     given = {name: each for name, each in asked.items() if name not in constant}
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))

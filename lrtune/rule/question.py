@@ -11,10 +11,10 @@ from lrtune.named import NamedTuple
 from lrtune.rule.data import SAME, Rule, RuleCell
 from lrtune.rule.doubt import Doubt, Unsupported
 
-_LENGTHS = ("steps", "tokens", "batch_tokens")  # scales with a flag of their own
+LENGTHS = ("steps", "tokens", "batch_tokens")  # scales that runs count, with a flag of their own
 EXTRAPOLATED = "extrapolated: "  # begins the note about an extrapolation
 HORIZON_FACTOR = 2.0  # a rule supports rates up to this factor from the lengths of its runs
-_ROUNDING = 0.005  # relative difference of tokens that comes from rounding
+ROUNDING = 0.005  # relative difference of lengths that comes from rounding
 
 
 class Question(NamedTuple):
@@ -56,7 +56,7 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
 
 def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
     """The question's place: measured, between measured sizes, or beyond them."""
-    scales = {name: asked[name] for name in rule.scales}
+    scales = {name: _measured(rule, name, asked[name]) for name in rule.scales}
     factor = 1.0
     for name, value in scales.items():
         factor = max(factor, value / rule.scales[name].high, rule.scales[name].low / value)
@@ -64,6 +64,13 @@ def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
         if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
             return Question(scales, "measured", 1.0, cell)
     return Question(scales, "extrapolated" if factor > 1 + SAME else "interpolated", factor, None)
+
+
+def _measured(rule: Rule, name: str, value: float) -> float:
+    """A length without its difference from a measured one that comes from rounding."""
+    measured = [cell.scales[name] for cell in rule.cells if name in LENGTHS]
+    nearest = min(measured, key=lambda known: abs(known - value), default=value)
+    return nearest if abs(value / nearest - 1) < ROUNDING else value
 
 
 def beyond_range(rule: Rule, asked: Question) -> str:
@@ -98,7 +105,7 @@ def asking(place: Mapping[str, float]) -> list[str]:
     words = []
     for name in sorted(place, key=lambda name: name != "hidden_size"):
         text = f"{place[name]:.10g}"
-        flag = [f"--{name.replace('_', '-')}", text] if name in _LENGTHS else ["--scale", f"{name}={text}"]
+        flag = [f"--{name.replace('_', '-')}", text] if name in LENGTHS else ["--scale", f"{name}={text}"]
         words += [text] if name == "hidden_size" else flag
     return words
 
@@ -154,7 +161,7 @@ def in_units_of(rule: Rule, asked: Mapping[str, float]) -> dict[str, float]:
                 raise InputError(f"{given}: expected batch_tokens too, since the law of this rule is over {over}")
             raise InputError(f"{given}: expected {own} instead, since the runs did not say how many tokens a step has")
         value = place[given] * rate if own == "tokens" else math.ceil(place[given] / rate)
-        if abs(place.setdefault(own, float(value)) - value) > max(_ROUNDING * value, 1.0):
+        if abs(place.setdefault(own, float(value)) - value) > max(ROUNDING * value, 1.0):
             raise InputError(
                 f"{own}: expected {value:,.0f}, since {given} is {place[given]:,.0f} at {rate:,.0f} tokens a step, "
                 f"but got {place[own]:,.0f}"

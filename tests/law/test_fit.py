@@ -287,6 +287,36 @@ def test_one_rate_that_two_seeds_share_tells_no_offset() -> None:
         assert (one.learning_rate, one.low, one.high) == (two.learning_rate, two.low, two.high)
 
 
+def counting(tokens: Callable[[int], float], widths: Sequence[int] = (64, 128)) -> list[TrialRecord]:
+    """Sweeps whose i-th run of a width counts `tokens(i)`."""
+    runs = sweep(power(-1.0), widths)
+    return [replace(record, scales={"tokens": tokens(i % 7)}) for i, record in enumerate(runs)]
+
+
+def test_tokens_that_differ_by_rounding_are_one_length() -> None:
+    """Every run counts others, within 0.1%: cells, rates and answers are those of one exact length."""
+    scales = ("hidden_size", "tokens")
+    lengths = (1e6, 4e6)
+    exact, loose = (
+        fit_law([run for tokens in lengths for run in counting(lambda i: tokens * (1 + by * (i - 3)))], scales=scales)  # noqa: B023
+        for by in (0.0, 0.0003)
+    )
+    assert [cell.scales for cell in loose.cells] == [cell.scales for cell in exact.cells]
+    assert [cell.learning_rate for cell in loose.cells] == [cell.learning_rate for cell in exact.cells]
+    answer = recommend(64, rule=loose.rule, tokens=1.0009e6)
+    assert answer.basis == "measured" and answer.low == exact.cells[0].low
+    one = fit_law(counting(lambda i: 1e6 + i), scales=scales).rule
+    assert list(one.scales) == ["hidden_size"] and one.conditions["tokens"] == 1e6 + 3
+
+
+def test_widths_and_lengths_that_are_far_apart_remain_sizes_of_their_own() -> None:
+    cells = fit_law(sweep(power(-1.0), (1000, 1004))).cells
+    assert [cell.scales["hidden_size"] for cell in cells] == [1000, 1004]
+    drifting = [run for k in range(4) for run in counting(lambda i: 1e6 * 1.004**k, (64,))]  # noqa: B023
+    cells = fit_law(drifting, scales=("hidden_size", "tokens")).cells
+    assert len(cells) == 2, "each group spans 0.5% at most"
+
+
 def test_two_sizes_carry_a_slope_as_far_as_its_prior_is_sure() -> None:
     fit = fit_law(sweep(power(-1.0), (64, 128)))
     between, near, far = (recommend(width, rule=fit.rule) for width in (90, 256, 4096))
