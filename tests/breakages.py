@@ -1453,13 +1453,6 @@ BREAKAGES = (
         ("law/test_fit.py",),
     ),
     Breakage(
-        "law: a seed's offset is estimated from runs that no other seed has",
-        "lrtune/law/observations.py",
-        "who[np.bincount(at)[at] > 1]",
-        "who",
-        ("law/test_fit.py",),
-    ),
-    Breakage(
         "law: runs whose tokens differ by rounding are at sizes of their own",
         "lrtune/law/fit.py",
         "having(rounded([measured(record) for record in records], scales), asked)",

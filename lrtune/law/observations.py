@@ -27,7 +27,7 @@ _ROUNDS = 20
 _LARGEST = 1e100  # of losses
 _FAILED = "failed with an error"
 _DEFIED = "ended early by a verdict that another run defied"
-_MEETINGS = 3  # rates of a seed that others ran too, for an estimate of its offset; fewer cannot tell it from noise
+_MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +239,7 @@ def _without_seed_offsets(x: Array, y: Array, seeds: Sequence[int]) -> Array:
     _, rate = np.unique(np.round(x, 6), return_inverse=True)
     if seed.max() == 0 or len(np.unique(rate)) == len(x):
         return y
-    at, who = np.unique([rate, seed], axis=1)
-    shared = np.bincount(who[np.bincount(at)[at] > 1], minlength=seed.max() + 1) >= _MEETINGS
+    shared = np.bincount(seed) >= _MEETINGS
     spread = np.median(y) - y.min() or 1.0
     weight = 1.0 / (1.0 + ((y - y.min()) / spread) ** 2)
     offset = np.zeros(seed.max() + 1)

@@ -277,16 +277,6 @@ def test_what_a_seed_adds_to_all_its_runs_does_not_matter() -> None:
         assert abs(math.log2(recommend(width, rule=rule).learning_rate / power(-1.0)(width))) < 0.25
 
 
-def test_one_rate_that_two_seeds_share_tells_no_offset() -> None:
-    """The difference of two runs is their noise: the answers are those of runs that all have one seed."""
-    for width in (64, 128):
-        alike = sweep(power(-1.0), (width,), noise=0.02)
-        again = replace(alike[3], loss=(alike[3].loss or 0.0) + 0.05)
-        apart = [replace(record, seed=int(i > 3)) for i, record in enumerate(alike)]
-        one, two = (fit_law(runs).cells[0] for runs in ([*alike, again], [*apart, replace(again, seed=1)]))
-        assert (one.learning_rate, one.low, one.high) == (two.learning_rate, two.low, two.high)
-
-
 def counting(tokens: Callable[[int], float], widths: Sequence[int] = (64, 128)) -> list[TrialRecord]:
     """Sweeps whose i-th run of a width counts `tokens(i)`."""
     runs = sweep(power(-1.0), widths)
