@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import fdtrc
 
 from lrtune.errors import InputError, plain
 from lrtune.law.atoms import Array
@@ -25,6 +26,8 @@ _FAR = 0.1  # a run that failed is at least this far above the best, relative, i
 _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
 _LARGEST = 1e100  # of losses
+_SAME = 0.005  # relative loss: losses that differ less may be the same
+_CHANCE = 0.05  # probability of as strong a trend by chance, from which there is none
 _FAILED = "failed with an error"
 _DEFIED = "ended early by a verdict that another run defied"
 _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
@@ -156,6 +159,27 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
     if len(finished) > 1 and max(finished) == min(finished) and not early:
         text = f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
         raise NoRuleError(NoRule.EQUAL_LOSSES, text)
+    if not early and _is_noise(groups.values()):
+        text = f"no signal: the {len(finished)} losses differ by less than {_SAME:.1%} at each size and follow no trend"
+        raise NoRuleError(NoRule.EQUAL_LOSSES, text)
+
+
+def _is_noise(groups: Iterable[Sequence[TrialRecord]]) -> bool:
+    """Whether the losses of each cell are nearly the same, and a parabola in log rate explains no more than chance."""
+    cells, rest, explained, free = 0, 0.0, 0.0, 0
+    for group in groups:
+        x, y = np.array([(math.log2(record.learning_rate), record.loss) for record in group], dtype=float).T
+        y = y / max(float(np.abs(y).mean()), 1e-300)
+        if np.ptp(y) > _SAME or any(isinstance(record, Projected) for record in group):
+            return False
+        if len(np.unique(x)) < 3:
+            continue
+        left = y - np.polyval(np.polyfit(x - x.mean(), y, 2), x - x.mean())
+        cells, free = cells + 1, free + len(y) - 3
+        rest, explained = rest + float(left @ left), explained + float(np.square(y - y.mean()).sum() - left @ left)
+    if free < max(cells, 1):  # too few runs to tell
+        return False
+    return rest > 0 and float(fdtrc(2 * cells, free, explained / (2 * cells) / (rest / free))) > _CHANCE
 
 
 def cell_data(records: Sequence[TrialRecord], measure: Measure, tolerance: float) -> CellData:

@@ -541,6 +541,29 @@ def test_a_batch_in_the_trainers_own_unit_is_batch_tokens_in_the_rule() -> None:
     assert list(unknown.scales) == ["hidden_size", "batch"]
 
 
+def test_losses_that_differ_by_noise_alone_make_no_rule() -> None:
+    """All near the loss of a uniform guess: the trainer may not use the rate. A shallow optimum is one."""
+
+    def table(seed: int, height: float) -> list[TrialRecord]:
+        rng = np.random.default_rng(seed)
+        noise = 3e-4 * rng.standard_normal((3, 5))
+        return [
+            run(w, 1e-6 * 2.0**i, float(10.82 * (1 + height * (i - 2) ** 2 + noise[at, i])))
+            for at, w in enumerate(WIDTHS[:3])
+            for i in range(5)
+        ]
+
+    refused = 0
+    for seed in range(20):
+        try:
+            fit_law(table(seed, 0.0))
+        except NoRuleError as error:
+            assert error.no_rule is NoRule.EQUAL_LOSSES and "follow no trend" in str(error)
+            refused += 1
+        fit_law(table(seed, 5e-4))
+    assert refused >= 17
+
+
 def test_a_ratio_between_sizes_that_were_not_run_is_as_uncertain_as_each_is() -> None:
     rule = fit_law(sweep(lambda w: 0.3 / w)).rule
 
