@@ -1271,6 +1271,13 @@ BREAKAGES = (
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(
+        "search: the tokens of a step that the trainer's module declares are lost",
+        "lrtune/search/workers/attempt.py",
+        "facts.tokens_per_step or self.declared",
+        "facts.tokens_per_step",
+        ("search/test_tokens.py",),
+    ),
+    Breakage(
         "sampler: a crash counts as a bad rate",
         "lrtune/search/sampling/trials.py",
         'if stored in STATUSES and stored != "finished":\n        return stored, None',

@@ -40,8 +40,14 @@ def all_scales(rule: Rule, hidden_size: float | None, scales: Mapping[str, float
     given = in_units_of(rule, given)
     for name in given:
         if name not in rule.scales and name not in rule.conditions and name not in ("hidden_size", "tokens", "steps"):
-            names = sorted({*rule.scales, *rule.conditions, "tokens", "steps"})
-            raise InputError(f"{name}: this rule has no such scale; it has {', '.join(names)}")
+            names = ", ".join(sorted({*rule.scales, *rule.conditions, *rule.horizon}))
+            is_own = name == "batch_tokens" and "batch" in rule.scales
+            why = (
+                "; batch is in the trainer's own unit: the runs did not say how many tokens a step has"
+                if is_own
+                else ""
+            )
+            raise InputError(f"{name}: this rule has no such scale; it has {names}{why}")
     for name, scale in rule.scales.items():
         if name in ("tokens", "steps"):
             given.setdefault(name, rule.horizon.get(name, scale.high))

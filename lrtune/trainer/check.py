@@ -11,7 +11,7 @@ from lrtune.trainer.discover import discover
 from lrtune.trainer.find import trainer_of
 from lrtune.trainer.finding import Finding
 from lrtune.trainer.short_run import ShortRun, short_run, trial_of
-from lrtune.trainer.trial import Facts
+from lrtune.trainer.trial import Facts, Trainer
 
 
 def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding]:
@@ -49,7 +49,7 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     yield from reports
     if any(finding.level == "wrong" for finding in reports):
         return
-    yield from _check_facts(first)
+    yield from _check_facts(first, trainer)
     repeat = _check_repeat(first, short_run(trainer, study, small))
     yield repeat
     quarter = short_run(trainer, study, small, learning_rate=first.trial.learning_rate / 4)
@@ -134,9 +134,9 @@ _FALLBACKS = {
 }
 
 
-def _check_facts(run: ShortRun) -> Iterator[Finding]:
+def _check_facts(run: ShortRun, trainer: Trainer) -> Iterator[Finding]:
     facts = run.facts or Facts()
-    given = [name for name in _FALLBACKS if getattr(facts, name) is not None]
+    given = [name for name in _FALLBACKS if getattr(facts, name) is not None or getattr(trainer, name, None)]
     if given:
         yield Finding("right", f"described: {', '.join(given)}")
     others = [f"{name} ({fallback})" for name, fallback in _FALLBACKS.items() if name not in given]

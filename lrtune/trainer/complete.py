@@ -89,15 +89,21 @@ def tokens_per_step(study: Study, trainer: Trainer, scales: Mapping[str, float])
     Raises:
         InputError: neither is there.
     """
-    known = scales.get("batch_tokens", study.options.get("batch_tokens"))
-    if known is None and trainer.tokens_per_step is not None:
-        known = trainer.tokens_per_step(study, scales)
-    if isinstance(known, int | float) and known > 0:
-        return float(known)
+    known = declared(study, trainer, scales)
+    if known is not None:
+        return known
     raise InputError(
         f"tokens: expected a trainer whose module has tokens_per_step(study, scales), but {trainer.target} has none; "
         "give --steps, or --batch-tokens if it is a scale of the trainer"
     )
+
+
+def declared(study: Study, trainer: Trainer, scales: Mapping[str, float]) -> float | None:
+    """Tokens of one optimizer step, as in `tokens_per_step`; None if unknown."""
+    known = scales.get("batch_tokens", study.options.get("batch_tokens"))
+    if known is None and trainer.tokens_per_step is not None:
+        known = trainer.tokens_per_step(study, scales)
+    return float(known) if isinstance(known, int | float) and known > 0 else None
 
 
 def _agree(one: float, other: float) -> bool:

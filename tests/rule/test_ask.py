@@ -29,6 +29,7 @@ from lrtune.rule import (
     save_rule,
     transfer_learning_rate,
 )
+from lrtune.rule.data import Scale
 from lrtune.rule.doubt import cost_text
 
 
@@ -285,6 +286,9 @@ def test_conditions_are_compared_and_unknown_scales_refused() -> None:
     assert recommend(128, rule=power_rule(), depth=12).doubt is Doubt.FAR_CONDITION
     with pytest.raises(InputError, match="detph: this rule has no such scale"):
         recommend(128, rule=power_rule(), detph=12)
+    own = power_rule(scales={**power_rule().scales, "batch": Scale(8.0, 32.0, 16.0)}, horizon={"steps": 100})
+    with pytest.raises(InputError, match=r"it has batch, .*steps; batch is in the trainer's own unit"):
+        recommend(128, rule=own, batch_tokens=4096)
     with pytest.raises(
         InputError, match=r"^hidden_size: expected a value, .* hidden_size 64 … 256; as in `lrtune lr 256`"
     ):

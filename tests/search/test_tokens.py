@@ -20,11 +20,36 @@ def tokens_per_step(study: Study, scales: Mapping[str, float]) -> int:
 
 def train(trial: Trial) -> None:
     trial.describe(tokens_per_step=int(16 * trial.scales["batch"]))
+    only_declared(trial)
+
+
+def only_declared(trial: Trial) -> None:
     best = 3 + 0.1 * math.log2(trial.learning_rate * trial.hidden_size / 0.3 / trial.scales["batch"] ** 0.5) ** 2
     for step in range(trial.steps + 1):
         due = step % trial.report_every == 0 or step == trial.steps
         if due and not trial.report(step, loss=best + (1 - step / trial.steps) ** 2):
             return
+
+
+@pytest.mark.slow
+def test_the_tokens_that_a_module_declares_count_for_a_run_that_does_not_describe_them(tmp_path: Path) -> None:
+    done = run_search(
+        "test_tokens:only_declared",
+        tmp_path / "run",
+        engine="inline",
+        write_rule=False,
+        widths=(32,),
+        steps=20,
+        scales={"batch": (8, 16)},
+        lr_min=1e-3,
+        lr_max=0.3,
+        trials=9,
+    )
+    assert {(r.scales["batch"], r.facts.tokens_per_step, r.tokens) for r in done.records} == {
+        (8, 128, 2560),
+        (16, 256, 5120),
+    }
+    assert done.rule is not None and list(done.rule.scales) == ["batch_tokens"]
 
 
 @pytest.mark.slow

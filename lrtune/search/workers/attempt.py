@@ -19,7 +19,8 @@ from lrtune.search.pruning.verdict import Verdict, verdict
 from lrtune.search.workers.leases import Lease, Leases
 from lrtune.study.study import Study
 from lrtune.study.task import steps_of
-from lrtune.trainer.trial import Facts, Interrupted, Report, Trial, is_finite
+from lrtune.trainer.complete import declared
+from lrtune.trainer.trial import Facts, Interrupted, Report, Trainer, Trial, is_finite
 
 _SAVE_SECONDS = 1.0
 _VERDICTS = 256  # of more frequent reports, the first in each 256th of the steps is judged
@@ -57,6 +58,7 @@ class Attempt:
         self.is_interrupted = False
         self.verdict: Verdict | None = None
         self.facts = Facts()
+        self.declared: int | None = None  # tokens of a step
         self.texts: dict[str, str] = {}
         self.rows: list[Report] = []
         self._judged: list[Report] = []
@@ -97,8 +99,14 @@ class Attempt:
             maximize=self.study.maximize,
         )
 
+    def declare(self, trainer: Trainer) -> None:
+        """Take the tokens of a step from the trainer's module, for a run that does not describe them."""
+        known = declared(self.study, trainer, self.task.scales) if trainer.tokens_per_step is not None else None
+        self.declared = None if known is None else round(known)
+        self.on_describe(self.facts)
+
     def on_describe(self, facts: Facts) -> None:
-        self.facts = facts
+        self.facts = replace(facts, tokens_per_step=facts.tokens_per_step or self.declared)
 
     def on_attach(self, name: str, text: str) -> None:
         self.texts[name] = self._unsaved[1][name] = text

@@ -68,6 +68,8 @@ class Training:
     def _call(self, attempts: Sequence[Attempt]) -> None:
         process = os.getpid()
         try:
+            for attempt in attempts:
+                attempt.declare(self.trainer)
             if self.trainer.train is not None and len(attempts) == 1:
                 self.trainer.train(attempts[0].trial)
                 return
