@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -58,6 +59,18 @@ def resolve_trainer(target: str) -> Trainer:
     if point.dist is not None and point.dist.name == _DISTRIBUTION and package != __name__.partition(".")[0]:
         _check_bundled(target, package)
     return _from_module(target, module_name, name)
+
+
+def _refusing(check: Callable[[Study], None]) -> Callable[[Study], None]:
+    """The trainer's check; its `ValueError` is a refusal of the study, like an `InputError`."""
+
+    def refuse(study: Study) -> None:
+        try:
+            check(study)
+        except ValueError as error:
+            raise InputError(str(error) or "trainer: its check raised ValueError") from error
+
+    return refuse
 
 
 def installed_trainers() -> dict[str, importlib.metadata.EntryPoint]:
@@ -141,7 +154,7 @@ def _from_module(target: str, module_name: str, name: str) -> Trainer:
         target=target,
         train=train,
         train_population=many,
-        check=getattr(module, "check", None),
+        check=_refusing(module.check) if getattr(module, "check", None) is not None else None,
         prepare=getattr(module, "prepare", None),
         tokens_per_step=getattr(module, "tokens_per_step", None),
         members_at_once=getattr(module, "members_at_once", None) if many is not None else None,

@@ -13,7 +13,7 @@ The simple form::
 
 The last report, at ``step == trial.steps``, gives the final loss. The trainer's module may also define:
 
-- ``check(study)``: raises `InputError` before anything trains.
+- ``check(study)``: raises `InputError` or `ValueError` before anything trains.
 - ``prepare(study)``: runs once before the workers. It may return strings that identify the data, as a mapping; they
   become part of the study's fingerprint.
 - ``tokens_per_step(study, scales)``: tokens of one optimizer step at these scales, so that a search can count in tokens

@@ -10,6 +10,7 @@ from lrtune.study.task import Task, steps_of, targets
 from lrtune.study.toml import parse_study, to_toml
 from lrtune.trainer.command import command_trainer
 from lrtune.trainer.complete import complete
+from lrtune.trainer.find import resolve_trainer
 from lrtune.trainer.trial import Trainer
 
 BASE = Study(widths=(32, 64), steps=300, report_every=50)
@@ -19,6 +20,14 @@ def trainer(per_sequence=None):
     """A trainer of 8 sequences a step, or of as many as its scale ``batch`` says."""
     declared = None if per_sequence is None else (lambda study, scales: int(per_sequence * scales.get("batch", 8)))
     return Trainer(target="mine:train", train=lambda trial: None, tokens_per_step=declared)
+
+
+def test_a_value_error_of_the_trainers_check_is_its_refusal(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "def train(trial): ...\ndef check(study): raise ValueError('depth over 8 does not fit')\n"
+    (tmp_path / "refusing.py").write_text(source)
+    with pytest.raises(InputError, match=r"^depth over 8 does not fit$"):
+        complete(BASE, resolve_trainer("refusing:train"))
 
 
 def test_tokens_become_steps():
