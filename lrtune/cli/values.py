@@ -70,7 +70,15 @@ def parse_values(text: str, *, flag: str) -> tuple[float, ...]:
 
 def parse_targets(texts: Sequence[str]) -> tuple[dict[str, float], ...]:
     """Targets from ``NAME=V,NAME=V`` items."""
-    return tuple(parse_numbers(text.split(","), flag="--target") for text in texts)
+    return tuple(_target(text) for text in texts)
+
+
+def _target(text: str) -> dict[str, float]:
+    pairs = text.split(",")
+    found = parse_numbers(pairs, flag="--target")
+    if len(found) < len(pairs):
+        raise InputError(f"--target: expected each scale once, but got {text!r:.60}")
+    return found
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

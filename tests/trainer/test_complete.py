@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lrtune.cli.values import parse_targets
 from lrtune.errors import InputError
 from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of, targets
@@ -28,6 +29,12 @@ def test_a_value_error_of_the_trainers_check_is_its_refusal(tmp_path, monkeypatc
     (tmp_path / "refusing.py").write_text(source)
     with pytest.raises(InputError, match=r"^depth over 8 does not fit$"):
         complete(BASE, resolve_trainer("refusing:train"))
+
+
+def test_a_target_names_each_scale_once():
+    assert parse_targets(["hidden_size=128,steps=400"]) == ({"hidden_size": 128.0, "steps": 400.0},)
+    with pytest.raises(InputError, match="--target: expected each scale once, but got"):
+        parse_targets(["hidden_size=128,steps=400,hidden_size=64"])
 
 
 def test_tokens_become_steps():
