@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lrtune.errors import InputError
 from lrtune.study.study import Study
-from lrtune.study.task import default_report_every, scale_combinations, step_name, targets
+from lrtune.study.task import default_report_every, place_name, scale_combinations, step_name, targets
 from lrtune.trainer.trial import Trainer
 
 _AGREE = 0.005  # relative difference of tokens that comes from rounding
@@ -46,8 +46,8 @@ def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
     if steps is not None:
         product = sorted(value * rate for value in steps for rate in rates)
         if len(rates) > 1 or len(product) != len(tokens) or not all(map(_agree, product, sorted(tokens))):
-            shown = ", ".join(f"{value:g}" for value in product[:8])
-            raise InputError(f"tokens: expected steps or tokens, or both if they agree ({shown}), but got {tokens}")
+            shown, got = (", ".join(f"{value:g}" for value in values[:8]) for values in (product, tokens))
+            raise InputError(f"tokens: expected steps or tokens, or both if they agree ({shown}), but got {got}")
     steps = tuple(float(math.ceil(value / max(rates))) for value in tokens)
     every = study.report_every if min(steps) % study.report_every == 0 else default_report_every(int(min(steps)))
     if len(rates) > 1:
@@ -67,7 +67,7 @@ def _in_own_units(study: Study, trainer: Trainer, target: Mapping[str, float]) -
         rate = tokens_per_step(study, trainer, {**single, **place})
         value = place[other] * rate if own == "tokens" else math.ceil(place[other] / rate)
         if not _agree(place.setdefault(own, value), value):
-            raise InputError(f"target: expected steps or tokens, or both if they agree, but got {dict(target)}")
+            raise InputError(f"target: expected steps or tokens, or both if they agree, but got {place_name(target)}")
         del place[other]
     return place
 

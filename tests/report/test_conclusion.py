@@ -11,6 +11,7 @@ from lrtune.law.fit import LawFit, fit_run
 from lrtune.records.record import TrialRecord
 from lrtune.report.outlook import again, duration, outlook_of
 from lrtune.report.terminal.conclusion import conclusion
+from lrtune.report.terminal.summary import next_commands
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.options import SearchResult
 from lrtune.study.study import Budget, Study
@@ -104,6 +105,13 @@ def test_targets_come_first_and_one_beyond_the_trained_sizes_asks_for_a_nearer_s
     assert " at hidden 4096 (" in lines[0] and "not good enough" in lines[0]
     assert next(line for line in lines if line.startswith("more: ")).endswith("(hidden 4096)")
     assert "--widths 32,64,128,256" in command
+
+
+def test_the_next_commands_verify_once_where_the_target_is_the_largest_size() -> None:
+    done = ended(runs(), Ending.ENOUGH)
+    told = outlook_of(done, STUDY).answers[-1:]  # type: ignore[union-attr]
+    lines = [line for line, _ in next_commands(done.rule, done.out, lambda *words: " ".join(words), told)]
+    assert sum(line.startswith("verify 128") for line in lines) == 1
 
 
 def test_a_horizon_beyond_the_trained_ones_asks_for_a_longer_one() -> None:

@@ -224,9 +224,10 @@ def next_commands(
     flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:.10g}")]
     asked, study = f"{place['hidden_size']:g}", out / "study.toml"
     there = [(command("verify", asked, "--study", str(study), *flags), f"check it there{f': {cost}' if cost else ''}")]
+    whole = [(command(*verify_words(rule, size, study)), "check the answer on whole runs")]
     return [
         (command("lr", *asking(place)), what),
-        (command(*verify_words(rule, size, study)), "check the answer on whole runs"),
+        *(whole if not targets or whole[0][0] != there[0][0] else []),
         *(there if targets else []),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
