@@ -17,10 +17,11 @@ def defiance(records: Iterable[TrialRecord]) -> str:
     if first is None:
         return ""
     sign = -1 if first.maximize else 1
-    ruled_out = f"{sign * first.beaten['loss']:.4g} had seemed out of reach at step {first.beaten.get('step', 0):g}"
+    bound, step = sign * first.beaten["loss"], first.beaten.get("step", 0)
     return (
         f"trial {first.trial} (rate {first.learning_rate:.3g} at {place_name(first.place)}) ended at "
-        f"{first.measure:.4g} although {ruled_out}: runs at lower rates no longer end those at higher ones"
+        f"{first.measure:.4g}, better than {bound:.4g}, its best possible end as judged at step {step:g}: "
+        "runs at lower rates no longer end those at higher ones"
     )
 
 

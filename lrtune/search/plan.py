@@ -91,7 +91,8 @@ class Plan:
         return f"{self.least} to {self.runs} runs" if self.least < self.runs else counted(self.runs, "run")
 
     def __str__(self) -> str:
-        how = f" ({self.how})" if self.how else ""
+        is_range = self.least < self.runs  # which `how` explains, except of a grid
+        how = f" ({self.how})" if self.how and (is_range or self.design == "grid") else ""
         lines = [f"study {self.study}: {self.expected}{how}, {self.done} done"]
         for row in self.rows:
             place = place_name({"hidden_size": row.hidden_size, **row.scales})

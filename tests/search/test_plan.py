@@ -72,6 +72,7 @@ def test_a_plan_counts_the_runs_of_each_cell_and_says_what_its_rule_is_worth() -
     assert foreseen.least < foreseen.runs
     assert str(foreseen).startswith(f"study study: {foreseen.least} to {foreseen.runs} runs (few if")
     assert "good enough" not in str(foreseen)
+    assert str(replace(foreseen, least=foreseen.runs)).startswith(f"study study: {foreseen.runs} runs, 0 done")
     few = plan(replace(ANALYTIC, budget=Budget(trials=8)))
     assert few.runs == few.least == 8 < foreseen.runs and (few.regret is None or few.regret > 0)
     assert "study study: 8 runs, 0 done" in str(few)
