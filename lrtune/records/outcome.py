@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrtune.records.columns import Found
-from lrtune.records.history import Reading
+from lrtune.records.history import LARGEST_LOSS, Reading
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import is_blank
 from lrtune.records.record import Status
@@ -82,7 +82,7 @@ def _verdict(
     if failed is not None and failed(reading.cells):
         return _Verdict(State.DIVERGED, "by --failed-when", reading.written)
     if reading.loss is not None and not math.isfinite(reading.loss):
-        return _Verdict(State.DIVERGED, f"{loss!r} is not finite", reading.written)
+        return _Verdict(State.DIVERGED, f"{loss!r} is not finite or above {LARGEST_LOSS:g}", reading.written)
     for name, state in flags.items():
         if is_yes(reading.cells.get(name)):
             return _Verdict(state, f"by {name!r}", reading.cells[name])

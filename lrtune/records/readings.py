@@ -8,14 +8,13 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
-from lrtune.records.history import Reading, last_of_each_run
+from lrtune.records.history import LARGEST_LOSS, Reading, last_of_each_run
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import Kind, Reader, readers
 from lrtune.records.table import Row, Table
 
 _LARGEST_SIZE = 2.0**31
 _LARGEST_SCALE = 1e30
-_LARGEST_LOSS = 1e30
 _RATES = (1e-30, 1e6)
 
 
@@ -103,7 +102,7 @@ def _reading(
         knobs[name] = value
     written = cells.get(found.loss)
     loss = read[found.loss, "loss"].read(written)
-    if loss is not None and abs(loss) > _LARGEST_LOSS:
+    if loss is not None and abs(loss) > LARGEST_LOSS:
         loss = math.inf
     return Reading(
         source=source,

@@ -75,7 +75,7 @@ class Status:
         lines.append(f"  {'a' if self.searching else 'no'} search is running here")
         for record in self.best:
             name, best = "measure" if record.maximize else "loss", beside(f"{record.learning_rate:.3g}", record.knobs)
-            lines.append(f"  {place_name(record.place)}: best so far {best} ({name} {record.measure:.4f})")
+            lines.append(f"  {place_name(record.place)}: best so far {best} ({name} {record.measure:.5g})")
         lines += [f"  {line}" for line in self.problems()]
         return "\n".join(lines)
 

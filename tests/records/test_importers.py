@@ -126,7 +126,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
         "left out, no hidden_size in 'width': 1 row (line 8: '')",
         "left out, no learning rate in 'lr': 3 rows (line 6: '0')",
         "left out, no number in 'loss': 1 row (line 3: '6.x')",
-        "taken as diverged, 'loss' is not finite: 2 rows (line 4: 'nan')",
+        "taken as diverged, 'loss' is not finite or above 1e+30: 2 rows (line 4: 'nan')",
         "taken as diverged, by --failed-when: 1 row (line 11: '9')",
         "taken as diverged, no number in 'loss', above all finished rates of its size: 1 row (line 10: 'soon')",
     )

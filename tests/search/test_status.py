@@ -16,7 +16,7 @@ def test_the_best_run_of_each_combination_of_scales_has_a_line() -> None:
     }
     lines = str(Status(out=Path("run"), study=Study(), records=records)).splitlines()
     assert [line.strip() for line in lines if "best so far" in line] == [
-        "hidden 32, steps 100: best so far 0.01 (loss 2.0000)",
-        "hidden 32, steps 200: best so far 0.01 (loss 4.0000)",
-        "hidden 64, steps 100: best so far 0.01 (loss 3.0000)",
+        "hidden 32, steps 100: best so far 0.01 (loss 2)",
+        "hidden 32, steps 200: best so far 0.01 (loss 4)",
+        "hidden 64, steps 100: best so far 0.01 (loss 3)",
     ]
