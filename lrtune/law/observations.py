@@ -26,8 +26,8 @@ _FAR = 0.1  # a run that failed is at least this far above the best, relative, i
 _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
 _LARGEST = 1e100  # of losses
-_SAME = 0.005  # relative loss: losses that differ less may be the same
-_CHANCE = 0.05  # probability of as strong a trend by chance, from which there is none
+SAME = 0.005  # relative loss: losses that differ less may be the same
+_CHANCE = 0.05  # the losses show no trend if chance makes one as strong more often
 _FAILED = "failed with an error"
 _DEFIED = "ended early by a verdict that another run defied"
 _MEETINGS = 3  # runs of a seed from which its offset is estimated; with fewer it is indistinguishable from noise
@@ -160,7 +160,7 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter
         text = f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
         raise NoRuleError(NoRule.EQUAL_LOSSES, text)
     if not early and _is_noise(groups.values()):
-        text = f"no signal: the {len(finished)} losses differ by less than {_SAME:.1%} at each size and follow no trend"
+        text = f"no signal: the {len(finished)} losses differ by less than {SAME:.1%} at each size and follow no trend"
         raise NoRuleError(NoRule.EQUAL_LOSSES, text)
 
 
@@ -170,7 +170,7 @@ def _is_noise(groups: Iterable[Sequence[TrialRecord]]) -> bool:
     for group in groups:
         x, y = np.array([(math.log2(record.learning_rate), record.loss) for record in group], dtype=float).T
         y = y / max(float(np.abs(y).mean()), 1e-300)
-        if np.ptp(y) > _SAME or any(isinstance(record, Projected) for record in group):
+        if np.ptp(y) > SAME or any(isinstance(record, Projected) for record in group):
             return False
         if len(np.unique(x)) < 3:
             continue

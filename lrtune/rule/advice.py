@@ -105,8 +105,8 @@ class Recommendation(NamedTuple):
 class Transfer(NamedTuple):
     """A rate scaled from one size to another by the law's ratio; its interval is that of the ratio.
 
-    `regret` and `regret_90` are the share of loss that it costs if the given rate is the best at its size: on average,
-    and in one case of ten more. None for a rule without draws.
+    `regret` is the share of loss that it costs on average if the given rate is the best at its size; in one case of ten
+    it costs more than `regret_90`. None for a rule without draws.
     """
 
     learning_rate: float

@@ -15,6 +15,16 @@ from lrtune.search.target import Remaining, affordable, answers, verification
 from lrtune.study.study import Budget, Study
 from lrtune.trainer.trial import Facts
 
+VERIFIED = Study(
+    widths=(32, 64),
+    trainer="analytic:train",
+    steps=40,
+    report_every=10,
+    lr_min=1e-3,
+    lr_max=0.1,
+    targets=({"hidden_size": 128},),
+    verify_at_target=True,
+)
 STUDY = Study(widths=(64, 128), steps=100, targets=({"hidden_size": 256},), verify_at_target=True)
 FREE = Remaining()
 
@@ -83,18 +93,7 @@ def test_a_cost_that_is_unknown_is_not_spent_from_a_limited_budget() -> None:
 
 @pytest.mark.slow
 def test_the_runs_at_the_target_enter_the_fit_and_are_not_repeated(tmp_path: Path) -> None:
-    study = Study(
-        widths=(32, 64),
-        trainer="analytic:train",
-        steps=40,
-        report_every=10,
-        lr_min=1e-3,
-        lr_max=0.1,
-        budget=Budget(trials=30),
-        targets=({"hidden_size": 128},),
-        verify_at_target=True,
-        design="grid",
-    )
+    study = replace(VERIFIED, budget=Budget(trials=30), design="grid")
     done = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
     (told,) = done.targets
     assert done.ending is Ending.COMPLETE and told.scales == {"hidden_size": 128} and told.basis == "measured"
@@ -112,17 +111,7 @@ def test_the_runs_at_the_target_enter_the_fit_and_are_not_repeated(tmp_path: Pat
 
 @pytest.mark.slow
 def test_after_the_runs_at_the_target_the_ending_is_in_the_numbers_of_the_final_rule(tmp_path: Path) -> None:
-    study = Study(
-        widths=(32, 64),
-        trainer="analytic:train",
-        steps=40,
-        report_every=10,
-        lr_min=1e-3,
-        lr_max=0.1,
-        budget=Budget(trials=40, tolerance=0.02),
-        targets=({"hidden_size": 128},),
-        verify_at_target=True,
-    )
+    study = replace(VERIFIED, budget=Budget(trials=40, tolerance=0.02))
     done = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
     (told,) = done.targets
     assert done.ending is Ending.ENOUGH and done.verified.startswith("verified at")

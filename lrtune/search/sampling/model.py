@@ -14,7 +14,7 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
 from lrtune.law.model import Model, pilot
-from lrtune.law.observations import Measure, cell_data, measure_of, measured
+from lrtune.law.observations import SAME, Measure, cell_data, measure_of, measured
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
 from lrtune.law.priors import SLOPES
@@ -27,7 +27,6 @@ from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 LEAST = 3  # finished runs at each value of a scale, however sure the model is
 _EDGE = 0.25  # probability that the optimum lies outside the runs, from which a target counts as at the edge
 _FLAT = 12.0  # octaves of rates with the same loss, from which the loss does not depend on the rate
-_SAME = 0.005  # relative loss
 _AT_BOUND = 0.5  # octaves
 _USUAL = 0.012  # relative loss: a typical rise an octave away from the best; counts as one cell's
 
@@ -134,7 +133,7 @@ class SearchModel:
             return None
         for cell in cells:
             y = self._measure.relative(np.array([record.loss for record in cell.records], dtype=float))
-            if float(np.ptp(y)) > min(tolerance, _SAME):
+            if float(np.ptp(y)) > min(tolerance, SAME):
                 return None
         x = [math.log2(record.learning_rate) for cell in cells for record in cell.records]
         return (min(x), max(x)) if len(x) >= LEAST else None
