@@ -942,6 +942,13 @@ BREAKAGES = (
         ("trainer/test_complete.py",),
     ),
     Breakage(
+        "law: of two sizes with many token counts nothing is left out",
+        "lrtune/rule/answer.py",
+        "for name, count in counts.items() if count >= _LEAST_LEVELS), None)",
+        "for name, count in [*counts.items()][:1] if count >= _LEAST_LEVELS), None)",
+        ("law/test_fit.py",),
+    ),
+    Breakage(
         "rule: the deviations of two sizes that were not run cancel in their ratio",
         "lrtune/rule/transfer.py",
         ", second=start.scales != end.scales",

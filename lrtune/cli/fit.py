@@ -11,7 +11,7 @@ from lrtune.cli.groups import Columns
 from lrtune.cli.rates import rate
 from lrtune.cli.terminal import command, result, say, table
 from lrtune.errors import InputError, RunFailedError, redact
-from lrtune.rule.doubt import unpredictable
+from lrtune.rule.answer import unpredictable
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -145,8 +145,7 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
 
 def warn_of_other_sizes(rule: "Rule") -> None:
     """Say that answers at other sizes are not supported, if predicting measured sizes without their runs costs much."""
-    doubt = unpredictable(rule.left_out, rule.tolerance) if rule.left_out is not None else None
-    if doubt is not None:
+    if (doubt := unpredictable(rule)) is not None:
         say(f"warning: answers at sizes that were not run are {doubt}")
 
 

@@ -23,14 +23,14 @@ from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.knobs import slopes
 from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
-from lrtune.law.model import Model, build, left_out
+from lrtune.law.model import Model, build, without_own_level
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather, measured
 from lrtune.law.priors import SLOPES
 from lrtune.law.rounded import rounded
 from lrtune.records.identity import marks
 from lrtune.records.record import TrialRecord
-from lrtune.rule.answer import answer
+from lrtune.rule.answer import answer, left_out_scale
 from lrtune.rule.data import Rule, Scale
 from lrtune.rule.display import rule_html, rule_sentence
 from lrtune.rule.drawn import EVERY_RATE, advise, locate, place_of, regrets
@@ -45,10 +45,10 @@ MOST_CELLS = 300  # take 22 s of one core; the time grows faster than their numb
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LawFit:
-    """A fitted law: the rule, its cells, and the regret of predicting each size without its runs.
+    """A fitted law: the rule, its cells, and the regret of predicting each value of a scale without its runs.
 
     Attributes:
-        regrets: by the size left out (``hidden_size 64``), mean over its cells.
+        regrets: by the value left out (``hidden_size 64``), mean over its cells.
         left_out: the number of records left out of the fit, by reason.
         knobs: the fits of further knobs, whose rates are the coordinates.
     """
@@ -240,14 +240,12 @@ def _digits(value: float, count: int = 4) -> float:
 
 
 def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
-    """What the rate that the other values of the first scale advise costs at each value: mean regret."""
-    assert rule.draws is not None
-    name = next(iter(rule.scales))
-    by_value: dict[str, list[float]] = {}
-    if len({cell.scales[name] for cell in cells}) < 3:
+    """What the rate costs that the other values of one scale advise at each of its values: mean regret."""
+    name, draws = left_out_scale(rule), rule.draws
+    if name is None or draws is None:
         return {}
-    draws = rule.draws
-    predicted = left_out(model, len(draws.level))
+    by_value: dict[str, list[float]] = {}
+    predicted = without_own_level(model, list(rule.scales).index(name), len(draws.level))
     for cell, optimum in zip(cells, predicted.T.tolist(), strict=True):
         x = advise(place_of(draws, optimum, draws.shape, draws.height, None), *EVERY_RATE)
         lost = regrets(locate(rule, draws, cell.scales), x)

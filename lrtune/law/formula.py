@@ -52,6 +52,7 @@ def _foresight(rule: Rule, left_out: Mapping[str, float]) -> list[str]:
     if not left_out:
         return []
     mean, worst = sum(left_out.values()) / len(left_out), max(left_out, key=lambda key: left_out[key])
-    text = f"predicting each {next(iter(rule.scales))} from the others costs {mean:.2%} of loss"
-    text += f" ({left_out[worst]:.2%} at {worst.split()[-1]})"
+    name, value = worst.rsplit(" ", 1)
+    text = f"predicting each value of {name} from the others costs {mean:.2%} of loss"
+    text += f" ({left_out[worst]:.2%} at {value})"
     return [text if mean <= rule.tolerance else f"do not rely on it at other sizes: {text}"]

@@ -76,27 +76,27 @@ def pilot(data: Sequence[CellData], usual: float | None = None) -> float:
     return max(float(np.median(positive)), 1e-9) if positive else 1e-3
 
 
-def left_out(model: Model, count: int) -> Array:
-    """Draws of each cell's optimum as the cells with other values of the first scale predict it, log2 rate, (N, n).
+def without_own_level(model: Model, scale: int, count: int) -> Array:
+    """Draws of each cell's optimum as the cells with other values of a scale predict it, log2 rate, (N, n).
 
-    NaN if there are no such cells. `count` is N, even.
+    `scale` is its index; it has several values. `count` is N, even.
     """
     geometry, posterior = model.geometry, model.posterior
-    size = geometry.z[:, 0]
-    prior, mean = geometry.covariance(posterior.strays), geometry.mean(posterior.strays)
+    level, n = geometry.z[:, scale], len(geometry.z)
     component = posterior.components(count)
-    drawn = np.full((count, len(size)), np.nan)
+    drawn = np.empty((count, n))
     normal = np.array([[scatter(d)] for d in range(count)])
-    for value in np.unique(size):
-        own, rest = np.flatnonzero(size == value), np.flatnonzero(size != value)
-        if not len(rest):
-            continue
-        noise = np.zeros((len(mean), len(rest), len(rest)))
-        noise[:, np.arange(len(rest)), np.arange(len(rest))] = 1 / posterior.site_precision[:, rest]
-        site = posterior.site_shift[:, rest] / posterior.site_precision[:, rest]
-        cross = prior[:, own[:, None], rest]
-        gain = np.linalg.solve(prior[:, rest[:, None], rest] + noise, cross.transpose(0, 2, 1)).transpose(0, 2, 1)
-        expected = mean[:, own] + (gain @ (site - mean[:, rest])[..., None])[..., 0]
-        variance = np.diagonal(prior, axis1=1, axis2=2)[:, own] - (gain * cross).sum(axis=2)
+    noise = 1 / posterior.site_precision
+    site = posterior.site_shift * noise
+    whole = geometry.covariance(posterior.strays)
+    whole[:, np.arange(n), np.arange(n)] += noise
+    inverse = np.linalg.inv(whole)
+    pull = inverse @ (site - geometry.mean(posterior.strays))[..., None]
+    for value in np.unique(level):
+        own = np.flatnonzero(level == value)
+        # Leave-one-out (Rasmussen & Williams 2006, eq. 5.12) of a block of cells.
+        spread = np.linalg.inv(inverse[:, own[:, None], own])
+        expected = site[:, own] - (spread @ pull[:, own])[..., 0]
+        variance = np.diagonal(spread, axis1=1, axis2=2) - noise[:, own]
         drawn[:, own] = expected[component] + normal * np.sqrt(np.maximum(variance, 0.0))[component]
     return drawn

@@ -11,10 +11,11 @@ from lrtune.errors import InputError
 from lrtune.named import NamedTuple
 from lrtune.rule.advice import KnobAdvice, Recommendation
 from lrtune.rule.data import WIDEST, Rule, RuleCell, exponential
-from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
+from lrtune.rule.doubt import Doubt, Unsupported, percent, too_costly, too_wide
 from lrtune.rule.drawn import EVERY_RATE, advise, interval, locate, quantile, regrets, safe_range
 from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed
 
+_LEAST_LEVELS = 3  # of a scale, to predict each from the others
 _CUT = "all runs above its best rate were ended early, and none that went on shows that they could not win late"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
 
@@ -151,8 +152,8 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
     doubt = too_costly("it", mean, worst, rule.tolerance)
     if not doubt and (cell.bound if cell else all(each.bound for each in rule.cells)):
         doubt = Unsupported(Doubt.ONE_SIDED, "runs lie on one side of the optimum only")
-    if not doubt and not (cell and cell.tried_low) and rule.left_out is not None:
-        doubt = unpredictable(rule.left_out, rule.tolerance)
+    if not doubt and not (cell and cell.tried_low):
+        doubt = unpredictable(rule)
     safe = safe_range(draws, best, rule.tolerance) if with_safe_range and not doubt else None
     if safe and collapse_10 is not None:
         safe = safe[0], max(min(safe[1], math.log2(collapse_10)), best)
@@ -194,6 +195,20 @@ def _former(rule: Rule, place: Question, collapse_10: float | None, collapse_50:
     if safe:
         safe = min(safe[0], rate), max(min(safe[1], collapse_10 or safe[1]), rate)
     return _Verdict(rate=rate, low=low, high=high, safe=safe, lost=None, at=None, doubt=doubt, notes=notes)
+
+
+def unpredictable(rule: Rule) -> Unsupported | None:
+    """The doubt about an unmeasured size: the regret of predicting measured ones without their runs is too large."""
+    if rule.left_out is None or rule.left_out <= rule.tolerance:
+        return None
+    text = f"predicting each value of {left_out_scale(rule)} from the others costs {percent(rule.left_out)} of loss"
+    return Unsupported(Doubt.UNPREDICTABLE, text)
+
+
+def left_out_scale(rule: Rule) -> str | None:
+    """The scale whose values are each predicted from the others: the first of at least three; None if none has them."""
+    counts = {name: len({cell.scales[name] for cell in rule.cells}) for name in rule.scales}
+    return next((name for name, count in counts.items() if count >= _LEAST_LEVELS), None)
 
 
 def check_rate(where: str, rate: float) -> None:

@@ -179,7 +179,8 @@ class Rule(NamedTuple):
         provenance: the rule's origin.
         provisional: a stand-in until a better rule is measured.
         draws: the posterior; None in rules of schema 1.
-        left_out: mean regret of sizes predicted without their own runs; None with one size.
+        left_out: mean regret of sizes predicted without their own runs, or of values of another scale if fewer than
+            three sizes were run; None if no scale has three values.
         study: study.toml of the runs, as text; empty if they are not of lrtune.
         runs: six hexadecimal digits for each run with a loss (`lrtune.records.identity`).
         knobs: the laws of what was chosen beside the learning rate, by name. All else is with these at their best.

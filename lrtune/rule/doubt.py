@@ -44,13 +44,6 @@ def too_wide(what: str, middle: float, low: float, high: float) -> Unsupported |
     return Unsupported(Doubt.WIDE, f"{what} is {low:.3g} … {high:.3g}")
 
 
-def unpredictable(lost: float, tolerance: float) -> Unsupported | None:
-    """The doubt about an unmeasured size: the regret of predicting measured sizes without their runs is too large."""
-    if lost <= tolerance:
-        return None
-    return Unsupported(Doubt.UNPREDICTABLE, f"predicting sizes left out of the fit cost {percent(lost)} of loss")
-
-
 def cost_text(mean: float, worst: float) -> str:
     """A regret and its 90% quantile in words."""
     often = f"{percent(mean)} of loss on average, "

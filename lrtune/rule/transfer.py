@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from lrtune.named import NamedTuple
 from lrtune.rule.advice import Transfer
-from lrtune.rule.answer import check_rate
+from lrtune.rule.answer import check_rate, unpredictable
 from lrtune.rule.data import Rule
-from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide, unpredictable
+from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
 from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed
@@ -92,8 +92,8 @@ def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     lost = regrets(centred, 0.0)
     mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
     doubt = too_costly("the ratio", mean, worst, rule.tolerance)
-    if doubt is None and rule.left_out is not None and not (start.cell and end.cell):
-        doubt = unpredictable(rule.left_out, rule.tolerance)
+    if doubt is None and not (start.cell and end.cell):
+        doubt = unpredictable(rule)
     return _Ratio(2.0**middle, 2.0 ** min(low, middle), 2.0 ** max(high, middle), doubt, mean, worst)
 
 

@@ -337,6 +337,23 @@ def test_what_is_said_of_sizes_left_out_is_what_leaving_them_out_costs() -> None
     assert 1 / 1.25 < lost / said < 1.25
 
 
+def test_where_two_sizes_were_run_token_counts_are_left_out() -> None:
+    def said(shift: float) -> LawFit:
+        """Two widths at four token counts, whose best rates go up and down by `shift` octaves."""
+        records = []
+        for i, tokens in enumerate((1e6, 2e6, 4e6, 8e6)):
+            grid = sweep(lambda w, i=i: power(-1.0)(w) * 2.0 ** ((-1) ** i * shift), (64, 128))  # type: ignore[misc]
+            records += [replace(record, scales={"tokens": tokens}) for record in grid]
+        return fit_law(records, scales=("hidden_size", "tokens"))
+
+    lawful, erratic = said(0.0), said(1.5)
+    assert list(erratic.regrets) == ["tokens 1e+06", "tokens 2e+06", "tokens 4e+06", "tokens 8e+06"]
+    assert "do not rely on it at other sizes: predicting each value of tokens from the others costs" in erratic.reason
+    assert recommend(96, rule=lawful.rule, tokens=2e6).supported
+    doubted = recommend(64, rule=lawful.rule._replace(left_out=0.03), tokens=2.1e6)
+    assert "predicting each value of tokens from the others costs 3.00% of loss" in " ".join(doubted.warnings)
+
+
 def test_optima_without_a_law_are_measured_as_they_are() -> None:
     zigzag = {32: 0.01, 64: 0.08, 128: 0.01, 256: 0.08, 512: 0.01}
     fit = fit_law(sweep(lambda width: zigzag[int(width)]))
