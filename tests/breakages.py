@@ -1063,7 +1063,7 @@ BREAKAGES = (
     Breakage(
         "fit: sizes that do not predict each other bring no warning",
         "lrtune/cli/fit.py",
-        '    if doubt is not None:\n        say(f"warning: answers',
+        '    if (doubt := unpredictable(rule)) is not None:\n        say(f"warning: answers',
         '    if False:\n        say(f"warning: answers',
         ("cli/test_cli.py",),
     ),

@@ -146,7 +146,7 @@ def read_runs(sources: Sequence[str], columns: Columns) -> "Imported":
 def warn_of_other_sizes(rule: "Rule") -> None:
     """Say that answers at other sizes are not supported, if predicting measured sizes without their runs costs much."""
     if (doubt := unpredictable(rule)) is not None:
-        say(f"warning: answers at sizes that were not run are {doubt}")
+        say(f"warning: answers at sizes without runs are not supported by the data: {doubt.text}; train runs there")
 
 
 def _show(fitted: "LawFit") -> None:

@@ -198,7 +198,7 @@ def test_fit_warns_of_sizes_that_do_not_predict_each_other(cli: Cli, tmp_path: P
     ]
     (tmp_path / "zigzag.csv").write_text("\n".join(["width,lr,loss", *rows]))
     done = cli("fit", "zigzag.csv", "--scale", "width", "-o", "zigzag.json")
-    assert "warning: answers at sizes that were not run are not supported by the data: predicting each" in done.err
+    assert "warning: answers at sizes without runs are not supported by the data: predicting each" in done.err
     between = json.loads(cli("lr", 90, "--rule", "zigzag.json", "--json").out)
     assert between["supported"] is False and between["safe_low"] is None
     (tmp_path / "zigzag.json").write_text((tmp_path / "zigzag.json").read_text().replace('"schema": 4', '"schema": 9'))
