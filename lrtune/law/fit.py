@@ -163,7 +163,7 @@ def _fit_one(
     )
     if errors:
         drawn = widened(drawn, [errors[tuple(row)] for row in values.tolist()])
-    is_checked = any(record.is_check for cell in cells for record in cell.records)
+    checks = [cell.scales for cell in cells if any(record.is_check for record in cell.records)]
     rule = Rule(
         form="drawn",
         reason="",
@@ -171,7 +171,7 @@ def _fit_one(
             name: Scale(float(values[:, i].min()), float(values[:, i].max()), float(model.centres[i]))
             for i, name in enumerate(wanted)
         },
-        cells=released([rule_cell(cell, model, i, is_checked=is_checked) for i, cell in enumerate(cells)], cells),
+        cells=released([rule_cell(cell, model, i, checks) for i, cell in enumerate(cells)], cells),
         level=level,
         tolerance=tolerance,
         boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,

@@ -1,14 +1,14 @@
 """One cell after the fit: its optimum, safe range and curve."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lrtune.law.model import Model
 from lrtune.law.observations import Cell, Measure
-from lrtune.records.trust import is_beaten_from_below
+from lrtune.records.trust import is_beaten_from_below, is_vouched_for
 from lrtune.rule.advice import Recommendation
 from lrtune.rule.data import Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
@@ -44,12 +44,10 @@ class LawCell:
     loss_at: Callable[[float], float] = field(repr=False)
 
 
-def rule_cell(cell: Cell, model: Model, index: int, *, is_checked: bool = False) -> RuleCell:
-    """A cell of the rule without its draws; the answer is filled in later.
-
-    `is_checked`: whether a run showed that *beaten* verdicts hold for this trainer.
-    """
+def rule_cell(cell: Cell, model: Model, index: int, checks: Sequence[Mapping[str, float]] = ()) -> RuleCell:
+    """A cell of the rule without its draws; the answer is filled in later. `checks`: see `is_vouched_for`."""
     finished = [record.learning_rate for record in cell.records if record.status == "finished"]
+    cut = "checked" if is_vouched_for(cell.scales, checks) else "unchecked"
     return RuleCell(
         scales=cell.scales,
         learning_rate=1.0,
@@ -59,7 +57,7 @@ def rule_cell(cell: Cell, model: Model, index: int, *, is_checked: bool = False)
         trials=len(cell.records),
         tried_low=min(finished, default=None),
         tried_high=max(finished, default=None),
-        cut=("checked" if is_checked else "unchecked") if _rests_on_cuts(cell) else None,
+        cut=cut if _rests_on_cuts(cell) else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Which early ends to believe: none that rests on a run at a lower rate, once a run has defied such a verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lrtune.records.record import TrialRecord
 from lrtune.study.task import place_name
@@ -28,6 +28,14 @@ def defiance(records: Iterable[TrialRecord]) -> str:
 def is_beaten_from_below(record: TrialRecord) -> bool:
     """Whether the run was ended by peers at lower rates alone; also if its record, of an earlier version, says none."""
     return record.status == "beaten" and record.beaten.get("peer", 0.0) < record.learning_rate
+
+
+def is_vouched_for(place: Mapping[str, float], checks: Iterable[Mapping[str, float]]) -> bool:
+    """Whether a check (see `TrialRecord.is_check`) ran at this place or at one that is smaller in no scale.
+
+    At small places alone it shows little: high rates may win late at large ones only.
+    """
+    return any(all(check[name] >= value for name, value in place.items()) for check in checks)
 
 
 def believed(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -19,7 +19,7 @@ from lrtune.trainer.function import PREFIX
 _POWER = 2.0
 _MOST = 3.0  # times the runs so far: beyond, the estimate says nothing
 _GENEROUS = 1.5  # of a budget over the estimate
-_BY_RUNS = (Doubt.COSTLY, Doubt.WIDE, Doubt.ONE_SIDED)
+_BY_RUNS = (Doubt.COSTLY, Doubt.WIDE, Doubt.ONE_SIDED, Doubt.CUT)
 
 
 @dataclass(frozen=True, kw_only=True)

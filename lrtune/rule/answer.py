@@ -13,10 +13,9 @@ from lrtune.rule.advice import KnobAdvice, Recommendation
 from lrtune.rule.data import WIDEST, Rule, RuleCell, exponential
 from lrtune.rule.doubt import Doubt, Unsupported, percent, too_costly, too_wide
 from lrtune.rule.drawn import EVERY_RATE, advise, interval, locate, quantile, regrets, safe_range
-from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed
+from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed, unchecked
 
 _LEAST_LEVELS = 3  # of a scale, to predict each from the others
-_CUT = "all runs above its best rate were ended early, and none that went on shows that they could not win late"
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
 
 
@@ -58,8 +57,6 @@ def answer(
     notes, far = departures(rule, asked)
     if place.basis == "extrapolated":
         notes.insert(0, beyond_range(rule, place))
-    if place.cell and place.cell.cut == "unchecked":
-        notes.append(_CUT)
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
     if rule.draws:
@@ -67,9 +64,12 @@ def answer(
     else:
         verdict = _former(rule, place, collapse_10, collapse_50)
     knobs, lost, doubt = _with_knobs(rule, place, verdict) if rule.knobs else ({}, verdict.lost, verdict.doubt)
-    doubt = far or doubt
+    cut = unchecked(rule, place)
+    doubt = far or doubt or cut
     if doubt:
         notes.insert(0, str(doubt))
+    if cut and doubt is not cut:
+        notes.append(cut.text)
     if rule.provisional:
         notes.append(PROVISIONAL)
     notes += verdict.notes

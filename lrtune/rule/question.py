@@ -91,6 +91,21 @@ def beyond_range(rule: Rule, asked: Question) -> str:
     return EXTRAPOLATED + ", ".join(far)
 
 
+def unchecked(rule: Rule, asked: Question) -> Unsupported | None:
+    """The doubt about a place whose evidence above the best rate is cut runs alone, which no whole run vouches for.
+
+    An unmeasured place rests on all cells.
+    """
+    cell = next((cell for cell in ([asked.cell] if asked.cell else rule.cells) if cell.cut == "unchecked"), None)
+    if cell is None:
+        return None
+    at = ", ".join(f"{name} {number(value)}" for name, value in cell.scales.items())
+    above = "the best rate" if cell.tried_high is None else f"{cell.tried_high:.3g}"
+    return Unsupported(
+        Doubt.CUT, f"at {at} every run above {above} was ended early, and no whole run shows that none would win late"
+    )
+
+
 def number(value: float) -> str:
     """A scale's value for a sentence: 3,276,800."""
     return f"{value:,.10g}"

@@ -10,7 +10,7 @@ from lrtune.rule.data import Rule
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
-from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed
+from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed, unchecked
 
 
 class _Ratio(NamedTuple):
@@ -33,7 +33,7 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
     places = [placed(rule, scales) for scales in asked]
     law = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
     worst = max(places, key=lambda place: place.factor)
-    doubt = _unknown_effect(rule, *asked) or law.doubt
+    doubt = _unknown_effect(rule, *asked) or law.doubt or unchecked(rule, places[0]) or unchecked(rule, places[1])
     notes = [str(doubt)] if doubt else []
     if worst.basis == "extrapolated":
         notes.append(beyond_range(rule, worst))

@@ -16,7 +16,7 @@ from lrtune.law.atoms import atoms, body, height
 from lrtune.law.fit import LawFit, fit_law, fit_run
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import Status, TrialRecord
-from lrtune.rule import Doubt, parse_rule, recommend, rule_to_json, transfer_learning_rate
+from lrtune.rule import Doubt, Recommendation, parse_rule, recommend, rule_to_json, transfer_learning_rate
 from lrtune.rule.drawn import curve, locate
 from lrtune.trainer.trial import Facts
 
@@ -214,17 +214,24 @@ def test_beaten_runs_are_bounds_and_not_losses() -> None:
         assert abs(math.log2(answer.learning_rate / power(-1.0)(width))) < 0.5
 
 
-def test_an_answer_above_which_all_runs_were_ended_early_says_so() -> None:
+def test_an_answer_above_which_all_runs_were_ended_early_rests_on_a_whole_one_at_its_size_or_a_larger_one() -> None:
     runs = [run(64, 0.01 * 2.0**x, 3 + rise(x)) for x in (-2.0, -1.0, -0.5, 0.0)]
-    cut = [run(64, 0.01 * 2.0**x, None, "beaten") for x in (1.0, 1.5)]
-    note = "were ended early, and none that went on"
-    alone = recommend(64, rule=fit_law([*runs, *cut]).rule)
-    assert any(note in text for text in alone.warnings) and "all above the best ended early" in alone.why
-    check = replace(run(32, 0.04, 3.5), beaten={"step": 40.0, "loss": 3.06, "peer": 0.01})
-    checked = recommend(64, rule=fit_law([*runs, *cut, run(32, 0.02, 3.0), check]).rule)
-    assert not any(note in text for text in checked.warnings) and "all above the best ended early" in checked.why
-    above = recommend(64, rule=fit_law([*runs, *cut, run(64, 0.012, 3.01)]).rule)
-    assert "ended early" not in " ".join((*above.warnings, above.why))
+    runs += [run(64, 0.01 * 2.0**x, None, "beaten") for x in (1.0, 1.5)]
+    narrow = [run(32, 0.02 * 2.0**x, 3 + rise(x)) for x in (-1.0, 0.0, 1.0)]
+    wide = [run(128, 0.005 * 2.0**x, 3 + rise(x)) for x in (-1.0, 0.0, 1.0)]
+
+    def asked(size: float, check: int | None) -> Recommendation:
+        checks = [replace(run(check, 0.08, 3.9), beaten={"step": 40.0, "loss": 3.06, "peer": 0.01})] if check else []
+        return recommend(size, rule=fit_law([*narrow, *runs, *wide, *checks]).rule)
+
+    for answer in (asked(64, None), asked(64, 32), asked(90, 32)):
+        assert answer.doubt is Doubt.CUT and not answer.supported and answer.safe_high is None
+        assert "at hidden_size 64 every run above 0.01 was ended early" in answer.warnings[0]
+    for answer in (asked(64, 64), asked(64, 128), asked(90, 64), asked(32, None)):
+        assert answer.supported and not answer.warnings
+    assert "all above the best ended early" in asked(64, 128).why and "ended early" not in asked(32, None).why
+    moved = [transfer_learning_rate(0.01, 32, 64, rule=fit_law([*narrow, *more, *wide]).rule) for more in (runs, [])]
+    assert [one.doubt for one in moved] == [Doubt.CUT, None]
 
 
 def test_one_sided_sampling_is_a_bound_and_noted() -> None:
