@@ -30,7 +30,8 @@ class PruningPolicy:
         span: share of the planned steps that these reports must cover.
         least_steps: optimizer steps that these reports must cover, even in a short run: healthy runs dip too.
         grace: share of the planned steps before which no run counts as collapsed.
-        divergence: nats above ln(vocabulary) (or above the first reported loss) at which a run has diverged.
+        divergence: nats above ln(vocabulary), or without a vocabulary above the first reported loss (a fifth of that
+            loss, if this is more), at which a run has diverged.
         beaten: whether to stop runs that cannot catch up with their peers.
         beaten_grace: share of the planned steps before which no run counts as beaten.
         peers: finished runs of the same width that *beaten* needs.

@@ -49,7 +49,7 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
     panels = [_loss_panel(own, dict(place), rates, verdicts, rule, fit) for place, own in shown.items()]
     some = f" {len(shown)} of {len(every)} places are drawn." if len(shown) < len(every) else ""
     lowest = "; ".join(
-        f"{place_name(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.3f} "
+        f"{place_name(dict(place))}: {'best measure' if best.maximize else 'lowest loss'} {best.measure:.4g} "
         f"at {best.learning_rate:.3g}"
         for place, own in list(shown.items())[-_MOST_NAMED:]
         if (best := best_of(own)) is not None

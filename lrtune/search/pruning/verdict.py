@@ -34,6 +34,8 @@ Phase = Literal["unknown", "uniform", "unigram", "learned", "collapsed", "diverg
 _FLAT = 0.2
 # The loss may fall this much faster than now (it is S-shaped: the slow part can come first).
 _FASTER = 2.0
+# Without a vocabulary, a loss may have any unit: only a rise by this share of the first one is divergence.
+_RISE = 0.2
 # Without a unigram entropy, a loss is still falling if it will fall by more than this share by the end.
 _STILL_FALLING = 0.1
 
@@ -90,9 +92,11 @@ def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
     if first.loss is not None and (not levels or first.step == 0):
         levels.append((first.loss, "the first loss"))
     level, name = max(levels, default=(math.inf, ""))
-    if last.loss <= level + policy.divergence:
+    least = _RISE * abs(level) if curve.vocabulary_size is None else 0.0
+    rise = max(policy.divergence, least)
+    if last.loss <= level + rise:
         return None
-    reason = f"loss {last.loss:.4g} at step {last.step}, more than {policy.divergence:g} above {name} {level:.4g}"
+    reason = f"loss {last.loss:.4g} at step {last.step}, more than {rise:.3g} above {name} {level:.4g}"
     return Verdict("diverged", reason, "diverged")
 
 
@@ -118,22 +122,22 @@ def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     loss, entropy = last.loss, curve.unigram_entropy
     assert loss is not None, "diverged comes first"
     if last.diversity is None:
-        return Verdict("keep", f"loss {loss:.2f}, no diversity reported", phase)
+        return Verdict("keep", f"loss {loss:.4g}, no diversity reported", phase)
     share = f"diversity {last.diversity:.2f}"
     if last.diversity >= policy.floor:
         if phase == "uniform" and last.step >= policy.grace * curve.planned_steps:
             assert entropy is not None
-            reason = f"{share}, but the loss {loss:.2f} is still far above the unigram entropy {entropy:.2f}"
+            reason = f"{share}, but the loss {loss:.4g} is still far above the unigram entropy {entropy:.4g}"
             return Verdict("suspect", reason, phase)
         return Verdict("keep", f"{share} is above the floor {policy.floor:g}", phase)
     if phase == "learned":
-        return Verdict("keep", f"{share} is low, but loss {loss:.2f} is below the unigram entropy {entropy:.2f}", phase)
+        return Verdict("keep", f"{share} is low, but loss {loss:.4g} is below the unigram entropy {entropy:.4g}", phase)
 
     window = _low_since(curve, policy)
     where = f"{share} since step {window[0].step}"
     if entropy is not None:
         against = "above" if loss > entropy * (1 + AT_UNIGRAM) else "at"
-        where += f", loss {loss:.2f} {against} the unigram entropy {entropy:.2f}"
+        where += f", loss {loss:.4g} {against} the unigram entropy {entropy:.4g}"
     reprieve = _reprieve(curve, policy, window)
     if reprieve:
         return Verdict("suspect", f"{where}; {reprieve}", phase)
@@ -197,9 +201,9 @@ def _falling(curve: Curve, recent: list[Point]) -> str:
     entropy = curve.unigram_entropy
     if entropy is None:
         falls = ahead < last.loss * (1 - _STILL_FALLING)
-        return f"loss {last.loss:.2f} still falls" if falls else ""
+        return f"loss {last.loss:.4g} still falls" if falls else ""
     if ahead < entropy * (1 - AT_UNIGRAM):
-        return f"loss on its way down, {recent[0].loss:.2f} → {last.loss:.2f}"
+        return f"loss on its way down, {recent[0].loss:.4g} → {last.loss:.4g}"
     return ""
 
 

@@ -104,6 +104,18 @@ STORIES: dict[str, tuple[Any, str, str, str]] = {
         "diverged",
         "first loss",
     ),
+    "no vocabulary, little above a large first loss": (
+        ([7e205, 7.5e205], None, {"vocabulary": None, "entropy": None}),
+        "keep",
+        "unknown",
+        "loss 7.5e+205, no diversity",
+    ),
+    "no vocabulary, far above a large first loss": (
+        ([7e205, 9.5e205], None, {"vocabulary": None}),
+        "diverged",
+        "diverged",
+        "more than 1.4e+205 above the first loss",
+    ),
 }  # fmt: skip
 
 
@@ -119,7 +131,7 @@ def test_stories(story):
 def test_reason_reads_as_a_sentence():
     found = verdict(curve([9.0, 8.0, *[7.1] * 5], [0.9, 0.3, *[0.04] * 5]), POLICY)
     assert found.reason == (
-        "diversity 0.04 since step 300, loss 7.10 above the unigram entropy 6.09, "
+        "diversity 0.04 since step 300, loss 7.1 above the unigram entropy 6.09, "
         "flat for 5 reports, no stage change ahead"
     )
 
@@ -245,7 +257,7 @@ def test_beaten_by_peers(run, peers, kind):
 
 def test_why_a_run_is_beaten():
     assert verdict(line(6, 5.9, 17), POLICY, [PEER]).reason == (
-        "loss 5.915 at step 1700; it could reach 5.465 at best, judged by its peer at 0.01, which ended at 4.000"
+        "loss 5.915 at step 1700; it could reach 5.465 at best, judged by its peer at 0.01, which ended at 4"
     )
 
 
