@@ -25,10 +25,11 @@ from lrtune.law.knobs import slopes
 from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
 from lrtune.law.model import Model, build, without_own_level
 from lrtune.law.no_rule import NoRule, NoRuleError
-from lrtune.law.observations import Cell, Measure, Observations, gather, measured
+from lrtune.law.observations import Cell, Measure, Observations, gather
 from lrtune.law.priors import SLOPES
 from lrtune.law.rounded import rounded
 from lrtune.records.identity import marks
+from lrtune.records.magnitude import measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.answer import answer, left_out_scale
 from lrtune.rule.data import Rule, Scale
@@ -93,7 +94,7 @@ def fit_law(
         NoRuleError: there is nothing to fit, or there are more than `MOST_CELLS` cells.
     """
     asked = knobs or {}
-    runs, without = having(rounded([measured(record) for record in records], scales), asked)
+    runs, without = having(rounded(measured(records), scales), asked)
     constant = fixed(runs, asked)
     given = {name: each for name, each in asked.items() if name not in constant}
     wanted = tuple(scales) if every_scale else _varying(runs, tuple(scales))

@@ -7,7 +7,7 @@ that 0.01 is one per cent; else loss ÷ the absolute value of the best.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import fdtrc
@@ -25,7 +25,6 @@ _BINS = 8  # per octave: rates in one bin are merged
 _FAR = 0.1  # a run that failed is at least this far above the best, relative, if nothing better is known
 _SURE = 0.5  # share of its forecast rise that a beaten run very likely reaches
 _ROUNDS = 20
-_LARGEST = 1e100  # of losses
 SAME = 0.005  # relative loss: losses that differ less may be the same
 _CHANCE = 0.05  # the losses show no trend if chance makes one as strong more often
 _FAILED = "failed with an error"
@@ -123,16 +122,6 @@ def gather(
         for key, group in sorted(groups.items())
     )
     return Observations(cells=cells, measure=measure, left_out=dict(left_out))
-
-
-def measured(record: TrialRecord) -> TrialRecord:
-    """The record with a loss that can be squared: one that is not finite or above `_LARGEST` diverged; tiny is zero."""
-    loss = record.loss
-    if loss is not None and 1 / _LARGEST <= abs(loss) <= _LARGEST:
-        return record
-    if loss is not None and abs(loss) < 1:
-        return replace(record, loss=0.0)
-    return replace(record, loss=None, status="diverged" if record.status == "finished" else record.status)
 
 
 def measure_of(losses: Sequence[float]) -> Measure:

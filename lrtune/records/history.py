@@ -19,8 +19,6 @@ _DIGITS = 5  # losses of this many digits do not agree by chance
 _SHARED = 0.9
 _LEAST = 4  # rows of a run that make a history if no column identifies the run
 
-LARGEST_LOSS = 1e30  # of a table; a larger one counts as infinite
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrtune.records.columns import Found
-from lrtune.records.history import LARGEST_LOSS, Reading
+from lrtune.records.history import Reading
 from lrtune.records.left_out import LeftOut
+from lrtune.records.magnitude import largest
 from lrtune.records.notation import is_blank
 from lrtune.records.record import Status
 from lrtune.records.states import State, flag_columns, is_yes, state_column, state_of
@@ -23,7 +24,7 @@ _ENDED_EARLY: dict[State, Status] = {
 
 @dataclass(frozen=True)
 class Run:
-    """A row with its verdict; `loss` is None if not finite."""
+    """A row with its verdict; `loss` is None if it is not a measurement."""
 
     reading: Reading
     status: Status
@@ -57,7 +58,9 @@ def runs_of(
     """
     column = state_column(table, found.used)
     flags = flag_columns(table, found.used)
-    verdicts = [_verdict(reading, column, flags, failed, found.loss) for reading in readings]
+    losses = (abs(reading.loss) for reading in readings if reading.loss is not None and not math.isnan(reading.loss))
+    limit = largest(min(losses, default=1.0))
+    verdicts = [_verdict(reading, column, flags, failed, found.loss, limit) for reading in readings]
     highest: dict[tuple[float, ...], float] = {}
     for reading, verdict in zip(readings, verdicts, strict=True):
         if verdict.state is State.FINISHED and reading.loss is not None:
@@ -67,8 +70,8 @@ def runs_of(
     for reading, verdict in zip(readings, verdicts, strict=True):
         status = _status(reading, verdict, highest, left_out)
         if status is not None:
-            finite = reading.loss if reading.loss is not None and math.isfinite(reading.loss) else None
-            runs.append(Run(reading, status, finite))
+            is_measured = reading.loss is not None and abs(reading.loss) <= limit
+            runs.append(Run(reading, status, reading.loss if is_measured else None))
     return runs
 
 
@@ -78,11 +81,12 @@ def _verdict(
     flags: Mapping[str, State],
     failed: Callable[[Mapping[str, Any]], bool] | None,
     loss: str,
+    limit: float,
 ) -> _Verdict:
     if failed is not None and failed(reading.cells):
         return _Verdict(State.DIVERGED, "by --failed-when", reading.written)
-    if reading.loss is not None and not math.isfinite(reading.loss):
-        return _Verdict(State.DIVERGED, f"{loss!r} is not finite or above {LARGEST_LOSS:g}", reading.written)
+    if reading.loss is not None and not abs(reading.loss) <= limit:
+        return _Verdict(State.DIVERGED, f"{loss!r} is not finite or above {limit:g}", reading.written)
     for name, state in flags.items():
         if is_yes(reading.cells.get(name)):
             return _Verdict(state, f"by {name!r}", reading.cells[name])

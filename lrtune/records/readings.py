@@ -1,6 +1,5 @@
 """The rows of one table → one reading for each run."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from lrtune.errors import InputError
 from lrtune.records.columns import Columns, Found, find_columns, seed_column
 from lrtune.records.condition import Condition, parse_condition
-from lrtune.records.history import LARGEST_LOSS, Reading, last_of_each_run
+from lrtune.records.history import Reading, last_of_each_run
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import Kind, Reader, readers
 from lrtune.records.table import Row, Table
@@ -101,9 +100,6 @@ def _reading(
             return None
         knobs[name] = value
     written = cells.get(found.loss)
-    loss = read[found.loss, "loss"].read(written)
-    if loss is not None and abs(loss) > LARGEST_LOSS:
-        loss = math.inf
     return Reading(
         source=source,
         place=row.place,
@@ -111,7 +107,7 @@ def _reading(
         scales=scales,
         knobs=knobs,
         learning_rate=rate,
-        loss=loss,
+        loss=read[found.loss, "loss"].read(written),
         written=written,
     )
 

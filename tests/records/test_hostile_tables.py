@@ -95,6 +95,14 @@ def test_sizes_and_rates_beyond_measure_are_left_out(tmp_path: Path, row: str) -
     assert [r.status for r in read_sources([path]).records] == ["finished", "finished", "diverged", "diverged"]
 
 
+def test_losses_that_are_all_large_are_measurements(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("width,lr,loss\n64,0.1,3e205\n64,0.2,2.9e205\n64,0.4,5e299\n64,0.8,inf\n")
+    read = read_sources([path])
+    assert [r.status for r in read.records] == ["finished", "finished", "diverged", "diverged"]
+    assert "taken as diverged, 'loss' is not finite or above 1e+240: 2 rows (line 4: '5e299')" in read.summary
+
+
 def test_names_and_cells_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     evil = "\x1b]52;c;ZXZpbA==\x07"

@@ -15,7 +15,8 @@ from lrtune.law.atoms import Array
 from lrtune.law.backfit import first_guess, stand
 from lrtune.law.couplings import Along
 from lrtune.law.knobs import apart, coordinate, slopes
-from lrtune.law.observations import Measure, measure_of, measured
+from lrtune.law.observations import Measure, measure_of
+from lrtune.records.magnitude import measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
@@ -62,7 +63,7 @@ class KnobsModel:
         """Add an ended run once."""
         self.plain.take(number, record)
         if record is not None and record.status != "failed" and place_of(record, self.scales) is not None:
-            self._runs[number] = measured(record)
+            self._runs[number] = record
 
     @property
     def taken(self) -> set[int]:
@@ -108,7 +109,7 @@ class KnobsModel:
         return self._last[1]
 
     def _fitted(self, space: Space) -> Fit:
-        names, records = (FIRST, *self.knobs), list(self._runs.values())
+        names, records = (FIRST, *self.knobs), measured(self._runs.values())
         losses = [r.loss for r in records if r.status == "finished" and r.loss is not None]
         measure = measure_of(losses) if losses else Measure()
         guess = first_guess(records, self.scales, self.coordinates, measure)

@@ -14,11 +14,12 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.law.geometry import Geometry
 from lrtune.law.model import Model, pilot
-from lrtune.law.observations import SAME, Measure, cell_data, measure_of, measured
+from lrtune.law.observations import SAME, Measure, cell_data, measure_of
 from lrtune.law.posterior import Size, infer
 from lrtune.law.prediction import Prediction, predict, predict_from_priors
 from lrtune.law.priors import SLOPES
 from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
+from lrtune.records.magnitude import largest, within
 from lrtune.records.record import TrialRecord
 from lrtune.search.sampling.acquisition import Advice, advise
 from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices
@@ -75,6 +76,8 @@ class SearchModel:
         self.seed, self.scales, self.slopes = seed, tuple(scales), slopes
         self.taken: set[int] = set()
         self.cells: dict[Place, Cell] = {}
+        self._runs: list[tuple[Place, TrialRecord]] = []
+        self._least = math.inf  # magnitude of a loss
         self._losses: list[float] = []
         self._measure = Measure()
         self._compute: dict[Place, float] = {}
@@ -86,7 +89,19 @@ class SearchModel:
         place = None if record is None or record.status == "failed" else place_of(record, self.scales)
         if record is None or place is None:
             return
-        record = measured(record)
+        self._runs.append((place, record))
+        fresh, before = self._runs[-1:], largest(self._least)
+        if record.loss is not None and record.status == "finished":
+            self._least = min(self._least, abs(record.loss))
+        limit = largest(self._least)
+        if limit != before:  # what was a measurement or not may be the other
+            fresh, self.cells, self._losses = self._runs, {}, []
+        for where, run in fresh:
+            self._add(where, within(run, limit))
+        if record.facts.parameters and record.steps_done:
+            self._compute[place] = record.cost * record.steps / record.steps_done
+
+    def _add(self, place: Place, record: TrialRecord) -> None:
         if record.loss is not None and record.status == "finished":
             self._losses.append(record.loss)
             measure = measure_of(self._losses)
@@ -97,8 +112,6 @@ class SearchModel:
         cell = self.cells.setdefault(place, Cell())
         cell.records.append(record)
         cell.data = None
-        if record.facts.parameters and record.steps_done:
-            self._compute[place] = record.cost * record.steps / record.steps_done
 
     def cost(self, place: Place) -> float:
         """Compute of a whole run at a place, in any unit."""

@@ -1,6 +1,7 @@
 """The search's model on records whose law is known."""
 
 import math
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -231,6 +232,18 @@ def test_a_run_that_finished_without_a_usable_loss_is_a_failure_at_its_rate(loss
     assert math.log2(said.learning_rate) == pytest.approx(-5.0, abs=0.5)
     assert said.high < 2**-3.0
     assert said.trials == len(runs)
+
+
+@pytest.mark.parametrize("unit", [2.0**681, 2.0**-681])  # about 1e205 and 1e-205
+def test_the_unit_of_the_losses_does_not_matter(unit: float) -> None:
+    runs = sweep(64, -5.0)
+    scaled = [replace(run, loss=(run.loss or 0.0) * unit) for run in runs]
+    assert known(fed(scaled), space((64,))) == known(fed(runs), space((64,)))
+
+
+def test_a_loss_that_was_the_only_one_turns_out_to_be_far_too_large() -> None:
+    first, then = record(64, -3.0, 1e205), sweep(64, -5.0, rates=range(-9, -3))
+    assert known(fed([first, *then]), space((64,))) == known(fed([*then, first]), space((64,)))
 
 
 def knows(regret_90: float, *, enough: bool, trials: int = 3) -> Assessment:
