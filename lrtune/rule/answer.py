@@ -65,7 +65,9 @@ def answer(
         verdict = _former(rule, place, collapse_10, collapse_50)
     knobs, lost, doubt = _with_knobs(rule, place, verdict) if rule.knobs else ({}, verdict.lost, verdict.doubt)
     cut = unchecked(rule, place)
-    doubt = far or doubt or cut
+    if cut and (doubt is None or doubt.doubt is not Doubt.COSTLY):  # it is why the runs lie on one side
+        doubt = cut
+    doubt = far or doubt
     if doubt:
         notes.insert(0, str(doubt))
     if cut and doubt is not cut:

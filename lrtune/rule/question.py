@@ -92,7 +92,7 @@ def beyond_range(rule: Rule, asked: Question) -> str:
 
 
 def unchecked(rule: Rule, asked: Question) -> Unsupported | None:
-    """The doubt about a place whose evidence above the best rate is cut runs alone, which no whole run vouches for.
+    """The doubt about a place whose evidence above the best rate is cut runs alone, for which no whole run vouches.
 
     An unmeasured place rests on all cells.
     """
@@ -101,9 +101,8 @@ def unchecked(rule: Rule, asked: Question) -> Unsupported | None:
         return None
     at = ", ".join(f"{name} {number(value)}" for name, value in cell.scales.items())
     above = "the best rate" if cell.tried_high is None else f"{cell.tried_high:.3g}"
-    return Unsupported(
-        Doubt.CUT, f"at {at} every run above {above} was ended early, and no whole run shows that none would win late"
-    )
+    text = f"at {at} every run above {above} was ended early, and none was trained on to see whether it wins late"
+    return Unsupported(Doubt.CUT, text)
 
 
 def number(value: float) -> str:
