@@ -108,13 +108,14 @@ def _status(
     if verdict.state is State.FINISHED and reading.loss is not None:
         return "finished"
     status = _ENDED_EARLY.get(verdict.state) if verdict.state else None
-    why = verdict.why
+    why, is_infeasible = verdict.why, verdict.state is State.INFEASIBLE
     is_highest = reading.learning_rate > highest.get(tuple(reading.scales.values()), math.inf)
     if status is None and is_highest and _may_have_diverged(reading, verdict.state):
-        status = "collapsed" if verdict.state is State.INFEASIBLE else "diverged"
+        status = "collapsed" if is_infeasible else "diverged"
         why += ", above all finished rates of its size"
     if status is not None:
-        left_out.take_as(f"{status}, {why}", reading.place, verdict.cell)
+        what = f"too high a rate since it {State.INFEASIBLE.value}" if is_infeasible else status
+        left_out.take_as(f"{what}, {why}", reading.place, verdict.cell)
     elif verdict.state is State.FINISHED:
         left_out.add(why, reading.place, verdict.cell)
     else:

@@ -83,6 +83,8 @@ def test_trials_that_break_a_constraint_or_fail_are_not_good(tmp_path: Path) -> 
         (0.3, "beaten"),
     }
     assert "left out, breaks a constraint, by 'state': 1 row (trial 3: 'infeasible')" in imported.summary
+    how = "too high a rate since it breaks a constraint, by 'state', above all finished rates of its size"
+    assert f"taken as {how}: 1 row (trial 2: 'infeasible')" in imported.summary
     assert "left out, failed, by 'state': 1 row (trial 5: 'fail')" in imported.summary
     assert "left out, not ended yet, by 'state': 1 row (trial 7: 'running')" in imported.summary
 
