@@ -76,11 +76,13 @@ def released(stored: Sequence[RuleCell], cells: Sequence[Cell]) -> tuple[RuleCel
 
 
 def _rests_on_cuts(cell: Cell) -> bool:
-    """Whether all runs above the best one were beaten by peers at lower rates."""
+    """Whether all runs between the best one and the lowest failure above it were beaten by peers at lower rates."""
     finished = [(r.loss, r.learning_rate) for r in cell.records if r.status == "finished" and r.loss is not None]
     best = min(finished, default=(0.0, math.inf))[1]
     above = [record for record in cell.records if record.learning_rate > best]
-    return bool(above) and all(is_beaten_from_below(record) for record in above)
+    failed = min((r.learning_rate for r in above if r.status in ("collapsed", "diverged")), default=math.inf)
+    between = [record for record in above if record.learning_rate < failed]
+    return bool(between) and all(is_beaten_from_below(record) for record in between)
 
 
 def _bound(cell: Cell, model: Model, index: int) -> str | None:

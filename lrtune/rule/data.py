@@ -69,8 +69,9 @@ class RuleCell(NamedTuple):
     """One measured combination of scales.
 
     `bound` is set if only one side of its optimum was sampled; `tried_low` and `tried_high` are the extreme rates of
-    the finished runs. `cut` is set if all runs above the best one were ended early as beaten by runs at lower rates:
-    ``checked`` if a run at these scales or larger ones showed that such verdicts hold, else ``unchecked``.
+    the finished runs. `cut` is set if all runs between the best one and the lowest failure above it were ended early as
+    beaten by runs at lower rates: ``checked`` if a run at these scales or larger ones showed that such verdicts hold,
+    else ``unchecked``.
     """
 
     scales: Mapping[str, float]

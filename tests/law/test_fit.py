@@ -226,7 +226,7 @@ def test_beaten_runs_are_bounds_and_not_losses() -> None:
 
 def test_an_answer_above_which_all_runs_were_ended_early_rests_on_a_whole_one_at_its_size_or_a_larger_one() -> None:
     runs = [run(64, 0.01 * 2.0**x, 3 + rise(x)) for x in (-2.0, -1.0, -0.5, 0.0)]
-    runs += [run(64, 0.01 * 2.0**x, None, "beaten") for x in (1.0, 1.5)]
+    runs += [run(64, 0.01 * 2.0**x, None, "beaten") for x in (1.0, 1.5)] + [run(64, 0.16, None, "diverged")]
     narrow = [run(32, 0.02 * 2.0**x, 3 + rise(x)) for x in (-1.0, 0.0, 1.0)]
     wide = [run(128, 0.005 * 2.0**x, 3 + rise(x)) for x in (-1.0, 0.0, 1.0)]
 
