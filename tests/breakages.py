@@ -942,6 +942,27 @@ BREAKAGES = (
         ("trainer/test_complete.py",),
     ),
     Breakage(
+        "import: runs whose tokens differ by rounding do not compete",
+        "lrtune/records/readings.py",
+        "places = rounded_places([run.scales for run in runs])",
+        "places = [dict(run.scales) for run in runs]",
+        ("records/test_knob_columns.py",),
+    ),
+    Breakage(
+        "import: records whose tokens differ by rounding do not compete",
+        "lrtune/records/minimized.py",
+        "records = rounded(records, {name for record in records for name in record.scales})",
+        "records = list(records)",
+        ("records/test_knob_columns.py",),
+    ),
+    Breakage(
+        "report: runs whose tokens differ by rounding have panels of their own",
+        "lrtune/report/run.py",
+        "records=rounded(read.records, rule.scales if rule else ())",
+        "records=read.records",
+        ("report/test_page.py",),
+    ),
+    Breakage(
         "law: of two sizes with many token counts nothing is left out",
         "lrtune/rule/answer.py",
         "for name, count in counts.items() if count >= _LEAST_LEVELS), None)",

@@ -27,10 +27,10 @@ from lrtune.law.model import Model, build, without_own_level
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather
 from lrtune.law.priors import SLOPES
-from lrtune.law.rounded import rounded
 from lrtune.records.identity import marks
 from lrtune.records.magnitude import measured
 from lrtune.records.record import TrialRecord
+from lrtune.records.rounded import rounded
 from lrtune.rule.answer import answer, left_out_scale
 from lrtune.rule.data import Rule, Scale
 from lrtune.rule.display import rule_html, rule_sentence

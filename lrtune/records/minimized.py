@@ -12,6 +12,7 @@ from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import number
 from lrtune.records.outcome import Run
 from lrtune.records.record import TrialRecord
+from lrtune.records.rounded import rounded
 
 _T = TypeVar("_T")
 _FEW = 4  # values of a setting that any sweep may have
@@ -61,6 +62,7 @@ def best_records(records: Sequence[TrialRecord], over: Sequence[str], lines: lis
     Raises:
         InputError: no record has such a setting; or as for `best_runs`.
     """
+    records = rounded(records, {name for record in records for name in record.scales})
     known = {name for record in records for name in _settings(record)}
     for name in over:
         if not known:

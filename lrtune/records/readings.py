@@ -1,7 +1,7 @@
 """The rows of one table → one reading for each run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrtune.errors import InputError
@@ -10,6 +10,7 @@ from lrtune.records.condition import Condition, parse_condition
 from lrtune.records.history import Reading, last_of_each_run
 from lrtune.records.left_out import LeftOut
 from lrtune.records.notation import Kind, Reader, readers
+from lrtune.records.rounded import rounded_places
 from lrtune.records.table import Row, Table
 
 _LARGEST_SIZE = 2.0**31
@@ -55,13 +56,15 @@ def readings_of(table: Table, columns: Columns) -> Readings:
         left_out.set_aside(f"dropped by {columns.drop_when!r}", len(table.rows) - len(rows))
     readings = [reading for row in rows if (reading := _reading(table.source, row, found, read, left_out)) is not None]
     seed = seed_column(table, found)
+    runs = last_of_each_run(readings, table.names, found.used, seed, left_out)
+    places = rounded_places([run.scales for run in runs])
     return Readings(
         table=table,
         maximize=columns.maximize or bool(maximise),
         found=found,
         seed=seed,
         failed=_holds(conditions["--failed-when"], read) if "--failed-when" in conditions else None,
-        readings=last_of_each_run(readings, table.names, found.used, seed, left_out),
+        readings=[replace(run, scales=place) for run, place in zip(runs, places, strict=True)],
         left_out=left_out,
         notes=[*table.notes, *found.notes, *dict.fromkeys(reader.note for reader in read.values() if reader.note)],
     )

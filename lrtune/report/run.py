@@ -9,6 +9,7 @@ from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.jsonl import RecordsFile, read_records
 from lrtune.records.record import TrialRecord
+from lrtune.records.rounded import rounded
 from lrtune.records.tally import counts
 from lrtune.rule import Rule, load_rule
 from lrtune.rule.display import law_sentence, rule_html
@@ -97,7 +98,7 @@ def load_run(folder: Path | str, fit: "LawFit | None" = None) -> Run:
     return Run(
         folder=folder,
         study=study,
-        records=read.records,
+        records=rounded(read.records, rule.scales if rule else ()),
         bad_lines=read.bad_lines,
         rule=rule,
         fit=fit,

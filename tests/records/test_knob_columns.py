@@ -88,6 +88,18 @@ def test_the_best_over_a_setting_of_records_counts_and_is_told(tmp_path: Path) -
     assert "set aside, not the best over weight_decay: 6 records" in imported.summary
 
 
+def test_runs_whose_tokens_differ_by_rounding_compete(tmp_path: Path) -> None:
+    tokens = [round(1e6 * (1 + 4e-4 * (n % 7))) for n in range(len(RUNS))]
+    counted = [replace(r, scales={**r.scales, "tokens": n}) for r, n in zip(RUNS, tokens, strict=True)]
+    write_records(tmp_path / "records.jsonl", counted)
+    assert len(read_sources([tmp_path], Columns(minimize_over=("weight_decay",))).records) == 6
+    rows = [f"64,{r},{wd},{n},{3 + wd + r}\n" for r in (0.1, 0.2, 0.4) for wd, n in ((0.1, 999_936), (0.3, 1_000_192))]
+    (tmp_path / "a.csv").write_text("width,lr,wd,tokens,loss\n" + "".join(rows))
+    columns = Columns(scales={"hidden_size": "width", "tokens": "tokens"}, minimize_over=("wd",))
+    imported = read_sources([tmp_path / "a.csv"], columns)
+    assert "best wd: 0.1 at every size" in imported.summary and len(imported.records) == 3
+
+
 def test_a_table_tells_what_was_best(tmp_path: Path) -> None:
     rows = "".join(f"{w},{r},{wd},{3 + wd + r}\n" for w in (64, 128) for r in (0.1, 0.2) for wd in (0.1, 0.3))
     imported = read(tmp_path, "width,lr,wd,loss\n" + rows, minimize_over=("wd",))

@@ -100,6 +100,17 @@ def swept(noise: float = 0.0) -> list[TrialRecord]:
     return made
 
 
+def test_runs_whose_tokens_differ_by_rounding_share_a_panel(tmp_path: Path) -> None:
+    counted = [
+        replace(run, scales={"tokens": run.scales["steps"] * 1000 + run.trial % 5 * 9.0})
+        for run in swept()
+        if run.steps > 40
+    ]
+    found = load_run(write_run(tmp_path / "run", counted))
+    assert found.rule is not None and len(found.rule.cells) == 6
+    assert {run.scale("tokens") for run in found.records} == {cell.scales["tokens"] for cell in found.rule.cells}
+
+
 @pytest.mark.parametrize("ending", [Ending.NO_SIGNAL, Ending.NO_OPTIMUM])
 def test_the_lead_of_a_search_that_found_nothing_asks_to_check_the_trainer(tmp_path: Path, ending: Ending) -> None:
     folder = write_run(tmp_path / "run", swept())
