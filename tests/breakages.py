@@ -1560,7 +1560,7 @@ BREAKAGES = (
     Breakage(
         "law: runs that collapsed are reported as failed",
         "lrtune/law/observations.py",
-        "reason = NoRule.NONE_FINISHED if len(runs) > left_out[_FAILED] else NoRule.ALL_FAILED",
+        "reason = NoRule.NONE_FINISHED if len(runs) > unused[_FAILED] else NoRule.ALL_FAILED",
         "reason = NoRule.ALL_FAILED",
         ("law/test_fit.py",),
     ),

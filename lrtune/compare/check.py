@@ -41,13 +41,13 @@ class Check(NamedTuple):
     """All rows; prints as a table with a summary line.
 
     Attributes:
-        left_out: the number of runs left out of the fit, by reason.
+        unused: the number of runs that the fit does not use, by reason.
         fitted: how many runs the rule was fitted to: they say nothing of it, and the others alone give the verdict.
         has_verdict: whether there are others.
     """
 
     rows: tuple[CheckRow, ...]
-    left_out: dict[str, int]
+    unused: dict[str, int]
     fitted: int
     has_verdict: bool
 
@@ -120,7 +120,7 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
                 trials=measured.trials,
             )
         )
-    return Check(tuple(rows), fitted.left_out, len(used), has_verdict)
+    return Check(tuple(rows), fitted.unused, len(used), has_verdict)
 
 
 def _line(row: CheckRow) -> tuple[str, ...]:

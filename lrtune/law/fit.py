@@ -50,7 +50,7 @@ class LawFit:
 
     Attributes:
         regrets: by the value left out (``hidden_size 64``), mean over its cells.
-        left_out: the number of records left out of the fit, by reason.
+        unused: the number of records that the fit does not use, by reason.
         knobs: the fits of further knobs, whose rates are the coordinates.
     """
 
@@ -58,7 +58,7 @@ class LawFit:
     cells: tuple[LawCell, ...]
     reason: str
     regrets: dict[str, float]
-    left_out: dict[str, int]
+    unused: dict[str, int]
     knobs: Mapping[str, "LawFit"] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -132,7 +132,7 @@ def fit_law(
         knobs={name: knob_law(name, given[name], fit.rule, zeros.get(name)) for name, fit in fits.items()},
         left_out=_summed(fit.rule.left_out for fit in (first, *fits.values())),
     )
-    return replace(first, rule=rule, left_out=gathered.left_out | without, knobs=fits)
+    return replace(first, rule=rule, unused=gathered.unused | without, knobs=fits)
 
 
 def _summed(lost: Iterable[float | None]) -> float | None:
@@ -178,13 +178,13 @@ def _fit_one(
         boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,
         draws=drawn,
     )
-    lost = _left_out(rule, model, cells)
+    lost = _regrets_without(rule, model, cells)
     reason = formula(rule, lost, quantity) + "".join(
         f"; {name} varies independently of {', '.join(wanted)} but is not a scale of this law" for name in scatters
     )
     rule = rule._replace(reason=reason, left_out=_digits(sum(lost.values()) / len(lost)) if lost else None)
     rule, law_cells = _described(rule, cells, gathered.measure)
-    return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=lost, left_out=gathered.left_out)
+    return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=lost, unused=gathered.unused)
 
 
 def fit_run(
@@ -240,7 +240,7 @@ def _digits(value: float, count: int = 4) -> float:
     return float(f"{value:.{count}g}")
 
 
-def _left_out(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
+def _regrets_without(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[str, float]:
     """What the rate costs that the other values of one scale advise at each of its values: mean regret."""
     name, draws = left_out_scale(rule), rule.draws
     if name is None or draws is None:

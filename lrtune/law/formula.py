@@ -9,7 +9,7 @@ from lrtune.rule.drawn import interval
 _FLAT = 0.12  # an exponent whose interval lies within ±this and includes zero counts as zero
 
 
-def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> str:
+def formula(rule: Rule, lost: Mapping[str, float], quantity: str = "lr") -> str:
     """``lr ≈ 0.0047 · (hidden_size/64)^-1.14 (-1.25 … -1.02)``, and the cost of predicting each size left out.
 
     `quantity` is what the law is of. Of one measured place there is no law of the rate; the sentence says so.
@@ -31,7 +31,7 @@ def formula(rule: Rule, left_out: Mapping[str, float], quantity: str = "lr") -> 
             exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
             remarks.append(f"{exponent}: the best {what} does not depend on {name} here")
     law = [" · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])] if factors or quantity != "lr" else []
-    return "; ".join([*law, *remarks, *_foresight(rule, left_out)])
+    return "; ".join([*law, *remarks, *_foresight(rule, lost)])
 
 
 def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:
@@ -48,11 +48,11 @@ def _moved(rule: Rule, draws: Draws, index: int) -> list[float]:
     ]
 
 
-def _foresight(rule: Rule, left_out: Mapping[str, float]) -> list[str]:
-    if not left_out:
+def _foresight(rule: Rule, lost: Mapping[str, float]) -> list[str]:
+    if not lost:
         return []
-    mean, worst = sum(left_out.values()) / len(left_out), max(left_out, key=lambda key: left_out[key])
+    mean, worst = sum(lost.values()) / len(lost), max(lost, key=lambda key: lost[key])
     name, value = worst.rsplit(" ", 1)
     text = f"predicting each value of {name} from the others costs {mean:.2%} of loss"
-    text += f" ({left_out[worst]:.2%} at {value})"
+    text += f" ({lost[worst]:.2%} at {value})"
     return [text if mean <= rule.tolerance else f"do not rely on it at other sizes: {text}"]

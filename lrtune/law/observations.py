@@ -56,11 +56,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """All cells, the measure of relative loss, and the number of records left out, by reason."""
+    """All cells, the measure of relative loss, and the number of records that are not used, by reason."""
 
     cells: tuple[Cell, ...]
     measure: "Measure"
-    left_out: dict[str, int]
+    unused: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,30 +88,30 @@ def gather(
         NoRuleError: there is nothing to fit.
     """
     groups: dict[tuple[float, ...], list[TrialRecord]] = {}
-    left_out: Counter[str] = Counter()
+    unused: Counter[str] = Counter()
     cause = ""
     count = 0
     records = list(records)
     trusted = believed(records)
     if len(trusted) < len(records):
-        left_out[_DEFIED] = len(records) - len(trusted)
+        unused[_DEFIED] = len(records) - len(trusted)
     for record in trusted:
         count += 1
         key = tuple(record.scale(name) for name in scales)
         if any(value is None for value in key):
-            left_out[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
+            unused[f"no {', '.join(n for n, v in zip(scales, key, strict=True) if v is None)}"] += 1
         elif record.status == "failed":
-            left_out[_FAILED] += 1
+            unused[_FAILED] += 1
             cause = plain(record.reason) or cause
         else:
             groups.setdefault(tuple(float(value) for value in key if value is not None), []).append(record)
     if not count:
         raise InputError("records: expected at least one training run, but got none")
-    missing = [name for name in scales if all(f"no {name}" in reason for reason in left_out)]
-    if not groups and missing and left_out:
+    missing = [name for name in scales if all(f"no {name}" in reason for reason in unused)]
+    if not groups and missing and unused:
         raise InputError(f"scales: expected {missing[0]!r} in the records, but no record has it")
     every = [record for group in groups.values() for record in group]
-    _check(groups, left_out, cause)
+    _check(groups, unused, cause)
     measure = measure or measure_of([r.loss for r in every if r.status == "finished" and r.loss is not None])
     cells = tuple(
         Cell(
@@ -121,7 +121,7 @@ def gather(
         )
         for key, group in sorted(groups.items())
     )
-    return Observations(cells=cells, measure=measure, left_out=dict(left_out))
+    return Observations(cells=cells, measure=measure, unused=dict(unused))
 
 
 def measure_of(losses: Sequence[float]) -> Measure:
@@ -132,13 +132,13 @@ def measure_of(losses: Sequence[float]) -> Measure:
     return Measure(unit=max(abs(min(losses)), min(abs(middle - min(losses)), 1e300), 1e-300))
 
 
-def _check(groups: dict[tuple[float, ...], list[TrialRecord]], left_out: Counter[str], cause: str) -> None:
+def _check(groups: dict[tuple[float, ...], list[TrialRecord]], unused: Counter[str], cause: str) -> None:
     runs = [record for group in groups.values() for record in group]
     finished = [record.loss for record in runs if record.status == "finished" and record.loss is not None]
     if not finished:
-        ended = Counter(record.status for record in runs) + left_out
+        ended = Counter(record.status for record in runs) + unused
         how = ", ".join(f"{number} {what}" for what, number in ended.items()) or "none"
-        reason = NoRule.NONE_FINISHED if len(runs) > left_out[_FAILED] else NoRule.ALL_FAILED
+        reason = NoRule.NONE_FINISHED if len(runs) > unused[_FAILED] else NoRule.ALL_FAILED
         last = f", the last with {cause:.200}" if cause and reason is NoRule.ALL_FAILED else ""
         text = f"no run finished ({how}{last}): a rule needs two rates at one size, one of them finished"
         raise NoRuleError(reason, text)

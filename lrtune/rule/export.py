@@ -135,8 +135,8 @@ def _python(rule: Rule) -> str:
                 begin = node.end_lineno or begin
                 if not ast.unparse(node).startswith("from lrtune"):
                     imports.add(ast.unparse(node))
-            for left_out in (*_methods(node), *_imports(node)):
-                for number in range(left_out.lineno - 1, left_out.end_lineno or left_out.lineno):
+            for dropped in (*_methods(node), *_imports(node)):
+                for number in range(dropped.lineno - 1, dropped.end_lineno or dropped.lineno):
                     lines[number] = ""
         kept = "\n".join(lines[begin:]).strip("\n")
         definitions.append(re.sub(r"\n{3,}", "\n\n\n", kept))

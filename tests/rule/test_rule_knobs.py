@@ -185,7 +185,7 @@ def test_an_unknown_knob_is_refused() -> None:
 
 def test_runs_that_lack_a_knob_are_counted_and_left_out() -> None:
     bare = [replace(record, knobs={}) for record in runs()[:3]]
-    assert fit_law([*runs(), *bare], knobs=RATIO).left_out == {"no adam_lr": 3}
+    assert fit_law([*runs(), *bare], knobs=RATIO).unused == {"no adam_lr": 3}
     with pytest.raises(InputError, match="'adam_lr' in the records"):
         fit_law(bare, knobs=RATIO)
 

@@ -79,9 +79,9 @@ def test_after_a_run_that_won_late_all_are_lenient_and_earlier_cuts_from_below_a
 
 def test_the_fit_leaves_out_cuts_from_below_after_a_run_that_won_late() -> None:
     runs = [run(0.01 * 2**k, 3 + 0.06 * k * k, 64, trial=k + 9) for k in (-2, -1, 0, 1)]
-    assert fit_law([*runs, CUT_AT_64, CHECK]).left_out == {}
+    assert fit_law([*runs, CUT_AT_64, CHECK]).unused == {}
     fit = fit_law([*runs, CUT_AT_64, BEST, DEFIANT])
-    assert fit.left_out == {"ended early by a verdict that another run defied": 1}
+    assert fit.unused == {"ended early by a verdict that another run defied": 1}
 
 
 def test_before_the_end_a_cut_run_above_a_best_rate_is_made_again_once_at_the_largest_place() -> None:
