@@ -10,7 +10,16 @@ from lrtune.rule.data import Rule
 from lrtune.rule.doubt import Doubt, Unsupported, too_costly, too_wide
 from lrtune.rule.drawn import interval, locate, quantile, regrets
 from lrtune.rule.former import log_interval, predict, ratio_variance
-from lrtune.rule.question import HORIZON_FACTOR, Question, all_scales, beyond_range, lengths, placed, unchecked
+from lrtune.rule.question import (
+    HORIZON_FACTOR,
+    ROUNDING,
+    Question,
+    all_scales,
+    beyond_range,
+    lengths,
+    placed,
+    unchecked,
+)
 
 
 class _Ratio(NamedTuple):
@@ -84,7 +93,8 @@ def _unknown_effect(rule: Rule, start: Mapping[str, float], end: Mapping[str, fl
 def _drawn_ratio(rule: Rule, start: Question, end: Question) -> _Ratio:
     assert rule.draws is not None
     first = locate(rule, rule.draws, start.scales)
-    last = locate(rule, rule.draws, end.scales, second=start.scales != end.scales)
+    is_same = all(abs(value / end.scales[name] - 1) < ROUNDING for name, value in start.scales.items())
+    last = locate(rule, rule.draws, end.scales, second=not is_same)
     moved = [b - a for a, b in zip(first.optimum, last.optimum, strict=True)]
     low, high = interval(moved, rule.level, smooth=True)
     middle = sum(moved) / len(moved)

@@ -606,6 +606,7 @@ def test_a_ratio_between_sizes_that_were_not_run_is_as_uncertain_as_each_is() ->
     assert width(90, 180) > 0.7 * width(64, 180)  # 64 was run
     assert width(90, 91) > 0.7 * width(64, 65)
     assert width(90, 90) == 0
+    assert width(1000, 1004) < 0.05, "a rounded size is the same"
 
 
 def test_seeds_that_differ_far_from_the_best_do_not_blur_the_best() -> None:
