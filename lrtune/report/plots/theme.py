@@ -91,7 +91,9 @@ def rate_axis(channel: type, low: float, high: float, title: str = "learning rat
 
 def loss_axis(field: str, domain: Sequence[float], maximize: bool) -> alt.Y:
     """An axis of losses; of a measure that is maximised, the loss is minus the measure, and the best is at the top."""
-    axis = alt.Axis(labelExpr="format(-datum.value, '~g')") if maximize else alt.Axis()
+    size = max(map(abs, domain))
+    usual = alt.Axis() if 1e-4 < size < 1e6 else alt.Axis(format="~g")
+    axis = alt.Axis(labelExpr="format(-datum.value, '~g')") if maximize else usual
     return alt.Y(
         f"{field}:Q",
         title="measure" if maximize else "validation loss",
@@ -107,7 +109,7 @@ TRIAL_TOOLTIP = [
     alt.Tooltip("seed:Q", title="seed"),
     alt.Tooltip("status:N", title="verdict"),
     alt.Tooltip("why:N", title="why"),
-    alt.Tooltip("loss:Q", title="loss", format=".4f"),
+    alt.Tooltip("loss:Q", title="loss", format=".5~g"),
     alt.Tooltip("diversity:Q", title="diversity", format=".2f"),
 ]
 
