@@ -72,9 +72,10 @@ def lr(
     theirs = set(_PUBLISHED_ASK) - {*rule.scales, *rule.conditions} if shown.compare else set()
     ours = {name: value for name, value in scales.items() if name not in theirs}
     found = {size: _answer(size, ours, asked, rule) for size in hidden}
-    doubtful = [advice.warnings[0] for advice in found.values() if not advice.supported]
+    doubtful = [f"{_of(size, found)}{advice.warnings[0]}" for size, advice in found.items() if not advice.supported]
     if shown.strict and (is_default or doubtful):
-        say(f"lrtune: {NOT_YOURS if is_default else doubtful[0]}")
+        for text in [NOT_YOURS] if is_default else doubtful:
+            say(f"lrtune: {text}")
         raise typer.Exit(1)
     _show(found, rule, is_default, shown)
     if shown.compare:
@@ -101,13 +102,12 @@ def _show(found: "Mapping[int, _Answer]", rule: "rules.Rule", is_default: bool, 
     from lrtune.rule.ask import NOT_YOURS
     from lrtune.rule.knobs import plain_data
 
-    if shown.plain or shown.json_:
-        # The first warning says that the rule is the packaged one.
-        warned = (NOT_YOURS,) if is_default else ()
-        told = [advice._replace(warnings=(*warned, *advice.warnings)) for advice in found.values()]
+    own = (NOT_YOURS,) if is_default else ()  # the first warning says that the rule is the packaged one
+    told = [advice._replace(warnings=(*own, *advice.warnings)) for advice in found.values()]
     if shown.plain:
-        for advice in told:
-            print_rate(advice, shown.knob)
+        once = [told[0], *list(found.values())[1:]]
+        for size, advice in zip(found, once, strict=True):
+            print_rate(advice, shown.knob, _of(size, found))
     elif shown.json_:
         every = [advice._asdict() | plain_data(advice) for advice in told]
         result_json(every if len(every) > 1 else every[0])
@@ -116,6 +116,11 @@ def _show(found: "Mapping[int, _Answer]", rule: "rules.Rule", is_default: bool, 
             result(f"{NOT_YOURS}: measure yours with `lrtune search`")
         [first, *others] = found.items()
         result(answers.several(found, rule) if others else answers.one(*first, rule))
+
+
+def _of(size: int, found: "Mapping[int, _Answer]") -> str:
+    """The size before a doubt, where there are others."""
+    return f"hidden {size}: " if len(found) > 1 else ""
 
 
 def _answer(hidden: int, scales: dict[str, float], asked: Asked, rule: "rules.Rule") -> "_Answer":

@@ -14,10 +14,11 @@ def rate(value: float) -> str:
     return f"{value:.3g}"
 
 
-def print_rate(advice: "Recommendation | Transfer", knob: str | None = None) -> None:
+def print_rate(advice: "Recommendation | Transfer", knob: str | None = None, of: str = "") -> None:
     """Print the learning rate, or the value of another knob, alone for scripts: ``lrtune lr HIDDEN --plain``.
 
-    Goes with a line on stderr if the rule is not of this project or the data do not support the answer.
+    Goes with a line on stderr if the rule is not of this project, and one that begins with `of` if the data do not
+    support the answer.
     """
     if knob is None:
         value = advice.learning_rate
@@ -26,9 +27,10 @@ def print_rate(advice: "Recommendation | Transfer", knob: str | None = None) -> 
 
         value = value_of(advice, knob)
     print(rate(value))
-    first = next(iter(advice.warnings), "")
-    if sys.stderr is not None and (not advice.supported or first == NOT_YOURS):
+    others = [NOT_YOURS] if NOT_YOURS in advice.warnings else []
+    doubts = [] if advice.supported else [of + next(text for text in advice.warnings if text != NOT_YOURS)]
+    for text in [*others, *doubts] if sys.stderr is not None else []:
         try:
-            print(f"lrtune: warning: {first}", file=sys.stderr)
+            print(f"lrtune: warning: {text}", file=sys.stderr)
         except OSError:
             return  # nobody reads it

@@ -123,6 +123,12 @@ def test_lr_answers_for_several_sizes_in_one_table(in_searched: Cli) -> None:
         "measured",
         "extrapolated",
     ]
+    for flags, begin in ((["--plain"], "lrtune: warning: "), (["--strict"], "lrtune: ")):
+        told = in_searched("lr", 64, 100_000, 200_000, *flags).err.splitlines()
+        assert [line.partition(" by the data")[0] for line in told] == [
+            f"{begin}hidden 100000: not supported",
+            f"{begin}hidden 200000: not supported",
+        ]
     assert in_searched("lr", 64, 100_000, "--strict").code == 1
 
 
