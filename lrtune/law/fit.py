@@ -22,7 +22,7 @@ from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.knobs import slopes
-from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
+from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell, vouches
 from lrtune.law.model import Model, build, without_own_level
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather
@@ -164,7 +164,7 @@ def _fit_one(
     )
     if errors:
         drawn = widened(drawn, [errors[tuple(row)] for row in values.tolist()])
-    checks = [cell.scales for cell in cells if any(record.is_check for record in cell.records)]
+    checks = [cell.scales for cell in cells if vouches(cell)]
     rule = Rule(
         form="drawn",
         reason="",
