@@ -47,7 +47,7 @@ class Foreseen:
 
 
 def foresee_grid(study: Study) -> Foreseen:
-    """The grid's points and two refinements per cell, without the points that widening may add."""
+    """The grid's points and two refinements per cell, without what widening and checks of early ends may add."""
     groups = [group_name(width, scales) for width, scales in cells(study)]
     each = (study.points + 2) * study.seeds
     return Foreseen(counts=dict.fromkeys(groups, each), how="grid", least=each * len(groups))
