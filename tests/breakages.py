@@ -1383,6 +1383,20 @@ BREAKAGES = (
         ("search/sampling/test_model.py",),
     ),
     Breakage(
+        "search: a measure that is taken for a loss is not named",
+        "lrtune/search/run.py",
+        "*filter(None, [goes_wrong(result.records)])",
+        "",
+        ("search/test_run.py",),
+    ),
+    Breakage(
+        "records: a loss that falls in a run is said to fall in none",
+        "lrtune/trainer/direction.py",
+        " or min(changes) < -clear",
+        "",
+        ("records/test_direction.py",),
+    ),
+    Breakage(
         "law: losses above 1e30 have diverged, whatever the others are",
         "lrtune/records/magnitude.py",
         "(1 + round(min(math.log(max(least, 1.0), _POWER), 9.0)))",

@@ -28,6 +28,7 @@ class Reading:
         source, place, cells: the position of the row and its cells.
         loss: the number in the loss column, finite or not; None if it holds no number.
         written: the content of the loss cell.
+        first: the loss in the run's first row, if it has several.
         stopped_at: the step of the last row, if the run ended before half of the steps of the other runs.
     """
 
@@ -39,6 +40,7 @@ class Reading:
     learning_rate: float
     loss: float | None
     written: Any
+    first: float | None = None
     stopped_at: float | None = None
 
     @property
@@ -146,7 +148,8 @@ def _ending(group: Sequence[Reading], step: str) -> Reading:
     ordered = sorted(group, key=lambda reading: _step(reading, step))
     last = next((r for r in reversed(ordered) if r.loss is not None or not is_blank(r.written)), ordered[-1])
     peaks = {name: max(reading.knobs[name] for reading in group) for name in last.knobs}
-    return replace(last, learning_rate=max(reading.learning_rate for reading in group), knobs=peaks)
+    first = ordered[0].loss if len(ordered) > 1 else None
+    return replace(last, learning_rate=max(reading.learning_rate for reading in group), knobs=peaks, first=first)
 
 
 def _are_histories(groups: Sequence[Sequence[Reading]], step: str) -> bool:

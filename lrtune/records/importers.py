@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from lrtune.records.readings import Readings, readings_of
 from lrtune.records.record import TrialRecord
 from lrtune.records.sources import Recorded, open_source
 from lrtune.records.table import Table
+from lrtune.records.tally import goes_wrong
 from lrtune.rule.knob import Coordinate
 from lrtune.study.knob import AS_IT_IS
+from lrtune.trainer.direction import wrong_way
 from lrtune.trainer.trial import Facts
 
 _UPDATES = ("update_ratio", "relative_update")
@@ -80,6 +82,7 @@ def _imported(found: Recorded, columns: Columns) -> Imported:
     scales = dict.fromkeys(["hidden_size", *(name for record in records for name in record.scales)])
     names = dict.fromkeys(name for record in records for name in record.knobs)
     knobs = {name: found.knobs.get(name, AS_IT_IS) for name in names}
+    lines += filter(None, [goes_wrong(records)])
     return Imported(records=records, scales=tuple(scales), knobs=knobs, summary=tuple(lines))
 
 
@@ -92,6 +95,7 @@ def _records(part: Readings, seeds: dict[str, int]) -> Imported:
     readings = [run.reading for run in kept]
     lines = [*part.left_out.lines(len(kept)), *part.notes, *chosen, *_repeats(readings, part)]
     lines += [range_of(*knob, readings) for knob in part.found.coordinates.items() if readings]
+    lines += filter(None, [wrong_way(_changes(kept, part.maximize), maximize=part.maximize)])
     return Imported(
         records=tuple(_record(run, n, part, seeds) for n, run in enumerate(kept)),
         scales=tuple(part.found.scales),
@@ -99,6 +103,14 @@ def _records(part: Readings, seeds: dict[str, int]) -> Imported:
         summary=tuple(lines),
         warnings=tuple(part.left_out.warnings(len(kept))),
     )
+
+
+def _changes(runs: Iterable[Run], maximize: bool) -> list[float]:
+    """How much the loss, or minus the measure, grew in each run with several rows."""
+    sign = -1.0 if maximize else 1.0
+    ends = ((run.loss, run.reading.first) for run in runs if run.status in ("finished", "beaten"))
+    found = [sign * (last - first) for last, first in ends if last is not None and first is not None]
+    return [change for change in found if math.isfinite(change)]
 
 
 def _repeats(readings: Sequence[Reading], part: Readings) -> list[str]:

@@ -1,8 +1,9 @@
-"""Summaries of many records: counts by status, and the best run of each size."""
+"""Summaries of many records: counts by status, the best run of each size, and which way the loss goes."""
 
 from collections.abc import Iterable, Sequence
 
 from lrtune.records.record import STATUSES, TrialRecord
+from lrtune.trainer.direction import wrong_way
 
 ENDED_EARLY = ("collapsed", "diverged", "beaten")
 
@@ -35,3 +36,14 @@ def counts(records: Sequence[TrialRecord]) -> str:
     """The number of runs by status: ``12 finished, 3 collapsed``."""
     found = {status: sum(record.status == status for record in records) for status in STATUSES}
     return ", ".join(f"{count} {status}" for status, count in found.items() if count) or "none ended"
+
+
+def goes_wrong(records: Sequence[TrialRecord]) -> str:
+    """A warning if the loss rises in training; empty if it does not, or if most runs collapsed, diverged or failed."""
+    maximize = any(record.maximize for record in records)
+    # A loss that is maximised by mistake falls so far that its runs count as diverged.
+    telling = ("finished", "beaten", *(["diverged"] if maximize else []))
+    told = [record for record in records if record.status in telling]
+    curves = ([loss for loss in record.curve.get("loss", ()) if loss is not None] for record in told)
+    changes = [losses[-1] - losses[0] for losses in curves if len(losses) > 1]
+    return wrong_way(changes, maximize=maximize) if 2 * len(told) > len(records) else ""

@@ -78,8 +78,8 @@ class SearchResult:
         fit: the law's fit to the records; None if they do not support one, or for `run_fixed`.
         no_rule, why_no_rule: why they do not support one, and its line of text.
         workers: how many workers it had.
-        notes: knobs that the trainer seems to ignore, which rule is active now, and files that it could not write, one
-            line each.
+        notes: knobs that the trainer seems to ignore, a loss that rises, which rule is active now, and files that it
+            could not write, one line each.
         targets: the rule's answers at the targets that the study names.
         verified: how the runs at the targets ended, or what they would cost; empty if none were wanted.
     """

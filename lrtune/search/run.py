@@ -16,6 +16,7 @@ from lrtune.errors import InputError, RunFailedError
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.folder import default_folder
 from lrtune.records.record import TrialRecord
+from lrtune.records.tally import goes_wrong
 from lrtune.records.trust import believed
 from lrtune.rule import Rule, save_rule
 from lrtune.rule.active import activate, note_no_rule
@@ -93,19 +94,19 @@ def run_search(
         text = result.stop_reason + shortfall(study, result.records, result.workers)
         result = replace(result, reason=StopReason(result.ending, text))
     _keep_ending(session, result)
-    inert = tuple(inert_knobs(result.records).values())
+    remarks = (*inert_knobs(result.records).values(), *filter(None, [goes_wrong(result.records)]))
     fit = law.fit()
     if fit is None:
         why = str(law.failure) if result.records else result.stop_reason
         note = note_no_rule(why, [result.out]) if given.write_rule else None
-        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(*inert, *([note] if note else ())))
+        return replace(result, no_rule=law.failure.no_rule, why_no_rule=why, notes=(*remarks, *filter(None, [note])))
     if study.verify_at_target and result.interrupted is None:
         result, fit = _verify_at_target(session, law, result, fit, began)
         _keep_ending(session, result)
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
     targets = answers(study, fit.rule, result.records)
-    return replace(result, fit=fit, notes=(*inert, *_write_rule(fit.rule, result.out, given)), targets=targets)
+    return replace(result, fit=fit, notes=(*remarks, *_write_rule(fit.rule, result.out, given)), targets=targets)
 
 
 def _verify_at_target(

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from lrtune.study.log import Log
 from lrtune.study.study import Study
 from lrtune.trainer.acting import check_acting
+from lrtune.trainer.direction import remedy
 from lrtune.trainer.discover import discover
 from lrtune.trainer.find import trainer_of
 from lrtune.trainer.finding import Finding
@@ -175,8 +176,7 @@ def _check_direction(runs: Sequence[ShortRun], *, maximize: bool) -> Iterator[Fi
     if gains[0] > 0:
         yield Finding("right", f"{shown}, finite and {good}")
     elif len(gains) > 1 and max(gains) < 0:
-        remedy = "leave out --maximize" if maximize else "report a loss, or pass --maximize if more is better"
-        yield Finding("wrong", f"{shown}, {bad} at every rate tried; {remedy}")
+        yield Finding("wrong", f"{shown}, {bad} at every rate tried; {remedy(maximize=maximize)}")
     else:
         yield Finding("missing", f"{shown}, finite but not {good} in so few steps")
 

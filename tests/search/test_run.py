@@ -368,6 +368,13 @@ def test_a_measure_to_maximise(tmp_path: Path):
         run_search(replace(asked, maximize=False), tmp_path / "run", engine="inline", write_rule=False)
 
 
+def test_a_measure_that_is_taken_for_a_loss_is_named(tmp_path: Path):
+    few = Budget(trials=4)
+    asked = study(widths=(32, 64), trainer="accurate:train", lr_min=1e-3, lr_max=0.1, pruner="collapse", budget=few)
+    done = run_search(asked, tmp_path / "run", engine="inline", write_rule=False)
+    assert sum("and falls in none: report a loss, or pass --maximize" in note for note in done.notes) == 1
+
+
 def test_a_scale_that_the_trainer_ignores_ends_the_search_and_keeps_its_runs(tmp_path: Path):
     asked = study(widths=(32,), scales={"depth": (2, 4)}, lr_min=1e-3, lr_max=0.1)
     with pytest.raises(RunFailedError, match=r"scales\.depth: the trainer seems to ignore it: runs at 2 and 4"):
