@@ -1497,8 +1497,8 @@ BREAKAGES = (
     Breakage(
         "search: a check at a small size vouches for the cuts at larger ones",
         "lrtune/records/trust.py",
-        "all(check[name] >= value for",
-        "all(check[name] > 0 < value for",
+        "all(check.get(name, 0.0) >= value for",
+        "all(check.get(name, 1.0) > 0 < value for",
         ("search/test_checked.py", "law/test_fit.py"),
     ),
     Breakage(

@@ -35,7 +35,7 @@ def is_vouched_for(place: Mapping[str, float], checks: Iterable[Mapping[str, flo
 
     At small places alone it shows little: high rates may win late at large ones only.
     """
-    return any(all(check[name] >= value for name, value in place.items()) for check in checks)
+    return any(all(check.get(name, 0.0) >= value for name, value in place.items()) for check in checks)
 
 
 def believed(records: Iterable[TrialRecord]) -> list[TrialRecord]:
