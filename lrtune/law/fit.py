@@ -22,7 +22,7 @@ from lrtune.law.covariates import independent, variance
 from lrtune.law.draws import draw
 from lrtune.law.formula import formula
 from lrtune.law.knobs import slopes
-from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell, vouches
+from lrtune.law.lawcell import LawCell, describe_cell, released, rule_cell
 from lrtune.law.model import Model, build, without_own_level
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.law.observations import Cell, Measure, Observations, gather
@@ -31,6 +31,7 @@ from lrtune.records.identity import marks
 from lrtune.records.magnitude import measured
 from lrtune.records.record import TrialRecord
 from lrtune.records.rounded import rounded
+from lrtune.records.trust import vouches
 from lrtune.rule.answer import answer, left_out_scale
 from lrtune.rule.data import Rule, Scale
 from lrtune.rule.display import rule_html, rule_sentence
@@ -164,7 +165,7 @@ def _fit_one(
     )
     if errors:
         drawn = widened(drawn, [errors[tuple(row)] for row in values.tolist()])
-    checks = [cell.scales for cell in cells if vouches(cell)]
+    checks = [cell.scales for cell in cells if vouches(cell.records)]
     rule = Rule(
         form="drawn",
         reason="",

@@ -8,8 +8,7 @@ import numpy as np
 
 from lrtune.law.model import Model
 from lrtune.law.observations import Cell, Measure
-from lrtune.records.record import TrialRecord
-from lrtune.records.trust import is_beaten_from_below, is_vouched_for
+from lrtune.records.trust import is_vouched_for, rests_on_cuts
 from lrtune.rule.advice import Recommendation
 from lrtune.rule.data import Rule, RuleCell
 from lrtune.rule.drawn import Place, curve, locate
@@ -58,7 +57,7 @@ def rule_cell(cell: Cell, model: Model, index: int, checks: Sequence[Mapping[str
         trials=len(cell.records),
         tried_low=min(finished, default=None),
         tried_high=max(finished, default=None),
-        cut=cut if _rests_on_cuts(cell) else None,
+        cut=cut if rests_on_cuts(cell.records) else None,
     )
 
 
@@ -74,25 +73,6 @@ def released(stored: Sequence[RuleCell], cells: Sequence[Cell]) -> tuple[RuleCel
         each._replace(bound=None, tried_low=None, tried_high=None) if few else each
         for each, few in zip(stored, thin, strict=True)
     )
-
-
-def vouches(cell: Cell) -> bool:
-    """Whether a run above the best one, or one that counted as beaten, was trained to its end."""
-    return any(record.is_check for record in cell.records) or any(r.status == "finished" for r in _above_best(cell))
-
-
-def _rests_on_cuts(cell: Cell) -> bool:
-    """Whether all runs between the best one and the lowest failure above it were beaten by peers at lower rates."""
-    above = _above_best(cell)
-    failed = min((r.learning_rate for r in above if r.status in ("collapsed", "diverged")), default=math.inf)
-    between = [record for record in above if record.learning_rate < failed]
-    return bool(between) and all(is_beaten_from_below(record) for record in between)
-
-
-def _above_best(cell: Cell) -> list[TrialRecord]:
-    finished = [(r.loss, r.learning_rate) for r in cell.records if r.status == "finished" and r.loss is not None]
-    best = min(finished, default=(0.0, math.inf))[1]
-    return [record for record in cell.records if record.learning_rate > best]
 
 
 def _bound(cell: Cell, model: Model, index: int) -> str | None:

@@ -1,11 +1,12 @@
 """Lenient runs, which peers at lower rates do not end: they show whether the *beaten* verdict holds for this trainer.
 
-A lenient run that ends although its peers had beaten it is a check; it vouches for the cuts at its place and at smaller
-ones. At the cheapest and at the most expensive place, runs above the best rate are lenient until something vouches for
-it. Before the search ends, a cut run above a best rate that nothing vouches for is made again, lenient, at the most
-expensive place first. Once a check ends at a loss that the verdict had ruled out, every further run is lenient, and the
-design forgets the runs that peers at lower rates ended. What is lenient depends on the records and the pending tasks
-alone.
+A lenient run that ends although its peers had beaten it is a check. At the cheapest place, runs above the best rate are
+lenient until there is one. They are so wherever all runs above the best rate were cut, until something vouches for the
+place: a check, or a whole run above the best rate, there or at a larger place. If it still rests on cuts before the
+search ends, one of them is made again, lenient, at the most expensive place first; likewise if there are cuts above a
+best rate, but no check. Once a check ends at a loss that the verdict had ruled out, every further run is lenient, and
+the design forgets the runs that peers at lower rates ended. What is lenient depends on the records and the pending
+tasks alone.
 """
 
 import math
@@ -14,7 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lrtune.records.record import TrialRecord, task_of
-from lrtune.records.trust import believed, is_beaten_from_below, is_defied, is_vouched_for
+from lrtune.records.trust import (
+    above_best,
+    believed,
+    is_beaten_from_below,
+    is_defied,
+    is_vouched_for,
+    rests_on_cuts,
+    vouches,
+)
 from lrtune.search.designs import Design
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.sampling.space import cost_of
@@ -33,9 +42,7 @@ class CheckedDesign(Design):
         self.make, self.design = make, make()
         self._is_loose = False
         names = ("hidden_size", *study.scales)
-        costs = {group_name(*cell): cost_of((cell[0], *cell[1].values()), names, {}) for cell in cells(study)}
-        self._costs = costs
-        self._ends = {min(costs, key=lambda group: costs[group]), max(costs, key=lambda group: costs[group])}
+        self._costs = {group_name(*cell): cost_of((cell[0], *cell[1].values()), names, {}) for cell in cells(study)}
 
     def propose(self, records: Sequence[TrialRecord], pending: Sequence[Task], at_once: int) -> list[Task]:
         tasks = self._settled(records).propose(believed(records), pending, at_once)
@@ -61,39 +68,38 @@ class CheckedDesign(Design):
         return self.design
 
     def _may_be_cut(self, task: Task, records: Sequence[TrialRecord]) -> bool:
-        """Whether it is a run above the best rate at one of the ends, with a peer, and nothing vouches for it."""
-        if task.group not in self._ends or is_vouched_for(task.place, _checks(records)):
-            return False
-        here = [record for record in records if record.status == "finished" and task_of(record).group == task.group]
-        has_peer = any(record.seed == task.seed for record in here)
-        return has_peer and task.learning_rate > min(here, key=_loss).learning_rate
+        """Whether it is a run above the best rate of a place that needs a check, with a peer of its seed."""
+        here = [record for record in records if task_of(record).group == task.group]
+        is_first = self._costs.get(task.group) == min(self._costs.values()) and not any(r.is_check for r in records)
+        finished = [record for record in here if record.status == "finished"]
+        has_peer = any(record.seed == task.seed for record in finished)
+        is_above = has_peer and task.learning_rate > min(finished, key=_loss).learning_rate
+        return is_above and (is_first or _is_open(here, records))
 
     def _due(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Cut runs above the best rate of their place that nothing vouches for and that were not made again.
+        """Cut runs above the best rate of a place that needs a check, and that were not made again.
 
         The most expensive place comes first, there the lowest rate.
         """
-        best: dict[str, TrialRecord] = {}
-        for record in records:
-            group = task_of(record).group
-            if record.status == "finished" and (group not in best or _loss(record) < _loss(best[group])):
-                best[group] = record
-        made, checks = Counter(task_of(record).key for record in records), _checks(records)
+        made = Counter(task_of(record).key for record in records)
+        is_first = not any(record.is_check for record in records)
         found = []
-        for record in filter(is_beaten_from_below, records):
-            task = task_of(record)
-            peer = best.get(task.group) if task.group in self._costs and made[task.key] == 1 else None
-            if (
-                peer is not None
-                and record.learning_rate > peer.learning_rate
-                and not is_vouched_for(task.place, checks)
-            ):
-                found.append(record)
+        for group in self._costs:
+            here = [record for record in records if task_of(record).group == group]
+            if is_first or _is_open(here, records):
+                cut = [record for record in above_best(here) if is_beaten_from_below(record)]
+                found += [record for record in cut if made[task_of(record).key] == 1]
         return sorted(found, key=lambda r: (-self._costs[task_of(r).group], r.learning_rate, r.trial))
 
 
-def _checks(records: Sequence[TrialRecord]) -> list[dict[str, float]]:
-    return [record.place for record in records if record.is_check]
+def _is_open(here: Sequence[TrialRecord], records: Sequence[TrialRecord]) -> bool:
+    """Whether a place rests on cuts, and nothing vouches for it."""
+    if not rests_on_cuts(here):
+        return False
+    by_group: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        by_group.setdefault(task_of(record).group, []).append(record)
+    return not is_vouched_for(here[0].place, [runs[0].place for runs in by_group.values() if vouches(runs)])
 
 
 def _is_over(reason: StopReason | None) -> bool:

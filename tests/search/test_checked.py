@@ -48,17 +48,19 @@ CHECK_AT_64 = run(0.04, 3.5, 64, beaten=BEATEN)
 CHECK, DEFIANT = run(0.04, 3.5, beaten=BEATEN), run(0.04, 3.05, beaten=BEATEN)
 
 
-def test_one_run_at_a_time_above_the_best_rate_of_the_cheapest_and_of_the_largest_place_is_lenient() -> None:
-    wanted = [task(0.005), task(0.02, seed=1), task(0.02), task(0.04)]
-    assert lenient(design(*wanted, task(0.03, 64)).propose([BEST, run(0.01, width=64)], [], 9)) == [0.02, 0.03]
-    assert lenient(design(*wanted, task(0.03, 48)).propose([BEST, run(0.01, width=48)], [], 9)) == [0.02]
+def test_one_run_at_a_time_above_the_best_rate_is_lenient_at_the_cheapest_place_and_where_all_above_were_cut() -> None:
+    wanted, wide = [task(0.005), task(0.02, seed=1), task(0.02), task(0.04)], task(0.03, 64)
+    at_64 = [run(0.01, width=64), CUT_AT_64]
+    assert lenient(design(*wanted, wide).propose([BEST, *at_64], [], 9)) == [0.02, 0.03]
+    assert lenient(design(*wanted, wide).propose([BEST, at_64[0]], [], 9)) == [0.02], "nothing was cut there"
+    assert lenient(design(*wanted, wide).propose([BEST, *at_64, run(0.02, 3.1, 64)], [], 9)) == [0.02], "a whole one is"
     assert lenient(design(*wanted[:2]).propose([BEST], [], 9)) == []
     assert lenient(design(*wanted).propose([], [], 9)) == [], "without a peer no run is beaten"
     assert lenient(design(*wanted).propose([BEST], [task(0.08, lenient=True)], 9)) == []
 
 
 def test_a_run_that_would_have_been_cut_and_ended_badly_is_enough_for_its_place_and_smaller_ones() -> None:
-    wanted, records = [task(0.02), task(0.03, 64)], [BEST, run(0.01, width=64)]
+    wanted, records = [task(0.02), task(0.03, 48)], [BEST, run(0.01, width=48), run(0.04, None, 48, beaten=BEATEN)]
     assert lenient(design(*wanted).propose([*records, run(0.015, 3.1)], [], 9)) == [0.02, 0.03]
     assert lenient(design(*wanted).propose([*records, CHECK], [], 9)) == [0.03]
     assert lenient(design(*wanted).propose([*records, CHECK_AT_64], [], 9)) == []
@@ -91,11 +93,13 @@ def test_before_the_end_a_cut_run_above_a_best_rate_is_made_again_once_at_the_la
     (again,) = design().propose(records, [], 9)
     assert again == replace(task_of(CUT_AT_64), lenient=True)
     assert design().propose(records, [again], 9) == []
+    assert design().verdict([*records, run(0.012, 3.1, 64)], []) is not None, "a whole run"
     checked = [*records[:2], *records[3:], replace(CHECK_AT_64, trial=99)]
     ended = design().verdict(checked, [])
     assert ended is not None and ended.ending is Ending.COMPLETE, "one at the largest place is enough for all"
-    (another,) = design().propose([*records, run(0.04, None, 64, status="diverged", trial=99)], [], 9)
-    assert another.learning_rate == 0.08, "one that diverged checks nothing, and is not made a third time"
+    (another,) = design().propose([*records, run(0.04, None, 64, status="failed", trial=99)], [], 9)
+    assert another.learning_rate == 0.08, "one that failed checks nothing, and is not made a third time"
+    assert design().verdict([*records, run(0.04, None, 64, status="diverged", trial=99)], []) is not None, "a failure"
 
 
 @pytest.mark.parametrize("ending", list(Ending))
