@@ -35,8 +35,10 @@ class Spread:
     def __str__(self) -> str:
         if self.mean is None:
             return "–"
-        digits = 0 if abs(self.mean) >= 100 else 3 if abs(self.mean) < 10 else 1
-        text = f"{self.mean:.{digits}f}" if abs(self.mean) >= 0.01 or self.mean == 0 else f"{self.mean:.1e}"
+        size = abs(self.mean)
+        digits = 0 if size >= 100 else 3 if size < 10 else 1
+        text = f"{self.mean:.{digits}f}" if size >= 0.01 or size == 0 else f"{self.mean:.1e}"
+        text = text if 1e-6 < size < 1e6 or size == 0 else f"{self.mean:.4g}"
         return text if self.deviation is None else f"{text} ± {self.deviation:.2g}"
 
 

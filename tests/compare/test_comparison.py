@@ -251,3 +251,16 @@ def test_a_spread_reads_well():
     assert str(Spread.of([1.0, 2.0])) == "1.500 ± 0.71"
     assert str(Spread.of([4.8])) == "4.800"
     assert str(Spread.of([None, math.nan])) == "–"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], "–"),
+        ([2.0, 2.1], "2.050 ± 0.071"),
+        ([3.21e205, 3.23e205], "3.22e+205 ± 1.4e+203"),
+        ([3.21e-205], "3.21e-205"),
+    ],
+)
+def test_a_mean_of_any_size_is_short(values: list[float], text: str) -> None:
+    assert str(Spread.of(values)) == text
