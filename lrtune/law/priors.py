@@ -1,6 +1,7 @@
-"""Every prior of the model, each with its source or measurement. Octaves are log2 of the learning rate.
+"""Priors of the law and its runs, each with its source or measurement; the proportions of shapes are in `atoms`.
 
-A scale's slope is counted in octaves per e-fold of the scale: an exponent of −1 is −1.44.
+Octaves are log2 of the learning rate. A scale's slope is counted in octaves per e-fold of the scale: an exponent of −1
+is −1.44.
 """
 
 # Mean and standard deviation of the slope by scale; `OTHER_SLOPE` for scales that nobody knows, and for a knob that is

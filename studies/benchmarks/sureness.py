@@ -230,6 +230,7 @@ def main() -> None:
     parser.add_argument("--shapes", default="", help=f"synthetic surfaces of one shape each, of {', '.join(SHAPES)}")
     parser.add_argument("--noise", type=float, default=0.017, help="of synthetic surfaces: sd of a run's log loss")
     parser.add_argument("--searches", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--tolerance", type=float, default=Named.tolerance, help="the regret at which a search may end")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rule", action="store_true", help="fit the rule too, and judge it: slow")
@@ -239,7 +240,8 @@ def main() -> None:
     parser.add_argument("--maximize", action="store_true")
     args = parser.parse_args()
     surfaces = named(args)
-    tasks = [(surface, seed, args.rule) for surface in surfaces for seed in range(args.searches)]
+    seeds = range(args.first, args.first + args.searches)
+    tasks = [(surface, seed, args.rule) for surface in surfaces for seed in seeds]
     ended = []
     with ProcessPoolExecutor(args.jobs) as pool:
         for found in pool.map(one, tasks):
