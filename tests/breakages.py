@@ -1516,13 +1516,6 @@ BREAKAGES = (
         ("law/test_fit.py",),
     ),
     Breakage(
-        "rule: curves with a corner are read as smooth ones",
-        "lrtune/rule/drawn.py",
-        "1.0 if kind > 1.5 and u > 0 else 1 - power",
-        "1 - power",
-        ("law/test_fit.py",),
-    ),
-    Breakage(
         "law: a failure far above vouches for the cut runs below it",
         "lrtune/records/trust.py",
         "if record.learning_rate < failed]",

@@ -1,11 +1,10 @@
 """The possible shapes of a cell's loss curve: a fixed set of atoms φ_s, spread evenly over their prior.
 
-    u < 0   base(|u|)             base(v) = v^p / (1 + v/b)^(p−1)
+    u < 0   base(|u|)             base(v) = v^p / (1 + v/b)^(p−1), flat within w
     u > 0   r · base(u) + C · max(0, u − q)
 
-or with a corner at 0: r · u^p · (1 + u/b) above, which grows ever faster; or two exponentials that cancel to first
-order at 0 (smooth, one side growing faster). Each is scaled to an average of 1 an octave to either side of the best,
-without the wall C.
+or two exponentials that cancel to first order at 0 (smooth, one side growing faster). Each is scaled to an average
+of 1 an octave to either side of the best, without the wall C.
 """
 
 from functools import cache
@@ -26,21 +25,21 @@ KIND, LOW, HIGH, POWER, BEND, WALL, WALL_AT = range(7)
 
 @cache
 def atoms(count: int = ATOMS) -> Array:
-    """Parameters of each atom, (count, 7): kind (0 exponentials, 1 powers, 2 corner), the factors, p, b, C, q."""
+    """Parameters of each atom, (count, 7): kind (0 exponentials, 1 powers), low and high factor, p, b, C, q."""
     phi = 1.0
     for _ in range(60):
         phi = (1 + phi) ** (1 / 7)  # the generalised golden ratio of six dimensions (Roberts 2018)
     u = (0.5 + np.arange(1, count + 1)[:, None] * phi ** -np.arange(1.0, 7.0)) % 1
     normal = ndtri(np.clip(u, 0.01, 0.99))
     table = np.zeros((count, 7))
-    power, bent = u[:, 0] > 0.4, u[:, 2]
-    table[:, KIND] = np.where(power, np.where((bent > 0.35) & (bent < 0.5), 2.0, 1.0), 0.0)
+    power = u[:, 0] > 0.4
+    table[:, KIND] = power
     skew = SKEW[0] + SKEW[1] * normal[:, 1]
     table[:, LOW] = np.where(power, 1.0, 0.45 * np.exp(-0.6 * skew))
     table[:, HIGH] = np.where(power, np.exp(skew), 0.45 * np.exp(0.9 * skew))
-    pointed = 1.0 + 0.8 * np.where(bent < 0.35, bent / 0.35, (bent - 0.35) / 0.15)
+    pointed = 1.0 + 0.8 * u[:, 2] / 0.35
     table[:, POWER] = np.where(
-        power, np.where(bent < 0.5, pointed, np.where(bent < 0.8, 2.0, 2.8)), np.where(bent < 0.8, 1.0, 1.5)
+        power, np.where(u[:, 2] < 0.35, pointed, np.where(u[:, 2] < 0.8, 2.0, 2.8)), np.where(u[:, 2] < 0.8, 1.0, 1.5)
     )
     table[:, BEND] = 3.5 * np.exp(1.0 * normal[:, 3])
     walled = u[:, 4] > 0.7
@@ -62,8 +61,7 @@ def body(u: Array, atom: Array) -> Array:
     v = np.clip(u, -14.0, 14.0)
     size = np.abs(v)
     p, b = atom[..., POWER], atom[..., BEND]
-    corner = (atom[..., KIND] > 1.5) & (v > 0)
-    split = size**p * (1 + size / b) ** np.where(corner, 1.0, 1 - p) * np.where(v > 0, atom[..., HIGH], atom[..., LOW])
+    split = size**p / (1 + size / b) ** (p - 1) * np.where(v > 0, atom[..., HIGH], atom[..., LOW])
     low, high = atom[..., LOW], atom[..., HIGH]
     base = np.maximum(np.expm1(np.minimum(high * v, 20)) / high + np.expm1(np.minimum(-low * v, 20)) / low, 0.0) ** p
     tailed = b * np.log1p(base / b)

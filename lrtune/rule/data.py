@@ -105,8 +105,7 @@ class Draws(NamedTuple):
         optimum = level + Σ slopes_s z_s + Σ_{s ≤ t} bends_st z_s z_t (½ where s = t) + Σ wander_s(z_s) + steps_s + own
 
     Attributes:
-        shapes: loss curves: kind (0 exponentials, 1 powers, 2 corner), low and high factor, power, bend, wall, its
-            position, and the scale of the rest.
+        shapes: loss curves: kind, low and high factor, power, bend, wall, its position, and the scale of the rest.
         level, slopes, bends: in units of RATE_UNIT octaves; one column per scale or pair of scales.
         reach: correlation length of `wander`, in e-folds.
         wander, wander_sd: deviation along each scale at each of its measured values, and its standard deviation.

@@ -146,8 +146,7 @@ def curve(shape: Sequence[float], u: float) -> float:
         u = math.copysign(14.0, u)
     if kind > 0.5:
         size = abs(u)
-        turn = 1.0 if kind > 1.5 and u > 0 else 1 - power
-        rise: float = size**power * (1 + size / bend) ** turn * (high if u > 0 else low)
+        rise: float = size**power / (1 + size / bend) ** (power - 1) * (high if u > 0 else low)
     else:
         base = math.expm1(min(high * u, 20)) / high + math.expm1(min(-low * u, 20)) / low
         rise = bend * math.log1p(max(base, 0.0) ** power / bend)

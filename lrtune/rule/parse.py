@@ -35,10 +35,8 @@ TYPE_CHECKING = False  # `typing` is not imported: see `lrtune.named`
 if TYPE_CHECKING:
     from typing import Any
 
-SCHEMA = 5
-_SCHEMAS = range(
-    1, SCHEMA + 1
-)  # in 1 a law of one form stands for the draws; 3 has knobs; 4 packs draws; 5 has corners
+SCHEMA = 4
+_SCHEMAS = range(1, SCHEMA + 1)  # in 1 a law of one form stands for the draws; 3 has knobs; 4 packs draws and runs
 _MOST_KNOBS = 8
 
 

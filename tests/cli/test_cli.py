@@ -201,12 +201,12 @@ def test_fit_warns_of_sizes_that_do_not_predict_each_other(cli: Cli, tmp_path: P
     assert "warning: answers at sizes without runs are not supported by the data: predicting each" in done.err
     between = json.loads(cli("lr", 90, "--rule", "zigzag.json", "--json").out)
     assert between["supported"] is False and between["safe_low"] is None
-    (tmp_path / "zigzag.json").write_text((tmp_path / "zigzag.json").read_text().replace('"schema": 5', '"schema": 9'))
+    (tmp_path / "zigzag.json").write_text((tmp_path / "zigzag.json").read_text().replace('"schema": 4', '"schema": 9'))
     newer = cli("lr", 90, "--rule", "zigzag.json")
     assert (
         newer.code == 2
         and newer.err.count("\n") == 1
-        and "schema: expected a whole number up to 5, but got 9" in newer.err
+        and "schema: expected a whole number up to 4, but got 9" in newer.err
     )
 
 

@@ -127,7 +127,7 @@ GOOD = json.loads(rule_to_json(power_rule()))
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 6}, "schema: expected a whole number up to 5, but got 6"),
+        ({"schema": 5}, "schema: expected a whole number up to 4, but got 5"),
         ({"schema": True}, "schema: expected"),
         ({"form": "magic"}, "form: expected one of"),
         ({"form": ["power"]}, "form: expected one of"),
