@@ -55,7 +55,9 @@ from lrtune.study.knob import Knob, coordinates
 
 _LADDER = 6  # number of widths to try by default
 _SCALES = ("hidden_size",)
-_SHARE = 2  # each width gets at least one run in so many times the number of widths, up to the least number
+# Each width gets at least one run in so many times the number of widths, up to the least number. With 2, searches on
+# steep surfaces need up to four times the compute to 1% (studies/benchmarks/search.md).
+_SHARE = 4
 _MOST_UNDECIDED = 16  # running trials without parameters whose choice the model predicts
 
 

@@ -307,9 +307,9 @@ def test_a_third_parameter_and_rates_as_categories_leave_no_width_without_runs()
     def categories(trial, width):
         return loss(width, trial.suggest_categorical("learning_rate", CATEGORIES), wobble=0)
 
-    assert least(studied(third)) >= 2
+    assert least(studied(third)) >= 1
     pairs = studied(categories, seed=4)
-    assert least(pairs) >= 2
+    assert least(pairs) >= 1
     assert max(pairs.count(pair) for pair in pairs) <= 4, "a run that repeats another says little"
 
 
@@ -320,7 +320,7 @@ def test_two_possible_rates_are_named_and_the_widths_are_then_random():
 
     with pytest.warns(UserWarning, match=r'may be lr_b or lr_a: choose with .*\(learning_rate="lr_b"\)'):
         assert least(studied(two)) >= 1
-    assert least(studied(two, learning_rate="lr_a")) >= 2
+    assert least(studied(two, learning_rate="lr_a")) >= 1
 
     def words(trial, width):
         return loss(width, {"low": 1e-3, "high": 1e-2}[trial.suggest_categorical("rate", ["low", "high"])])
