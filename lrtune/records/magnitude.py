@@ -1,4 +1,4 @@
-"""Which losses are too large to be measurements: a question of the losses beside them, not of their unit."""
+"""A limit for losses: a run whose loss is far above those of the other runs diverged, in whatever unit they are."""
 
 import math
 from collections.abc import Iterable

@@ -282,15 +282,15 @@ def test_a_rate_of_steps_is_one_of_them_and_never_zero():
 CATEGORIES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
 
 
-def studied(objective, *, seed=2, **more):
-    """The pairs of width and rate of 20 trials at four widths."""
+def studied(objective, *, seed=2, trials=20, **more):
+    """The pairs of width and rate of trials at four widths."""
     study = in_memory(ScaleAwareSampler(seed=seed, **more))
 
     def whole(trial):
         width = trial.suggest_int("hidden_size", 32, 128, step=32)
         return objective(trial, width)
 
-    study.optimize(whole, n_trials=20)
+    study.optimize(whole, n_trials=trials)
     return [tuple(trial.params.values())[:2] for trial in study.trials]
 
 
@@ -308,6 +308,7 @@ def test_a_third_parameter_and_rates_as_categories_leave_no_width_without_runs()
         return loss(width, trial.suggest_categorical("learning_rate", CATEGORIES), wobble=0)
 
     assert least(studied(third)) >= 1
+    assert least(studied(third, trials=40)) >= 2
     pairs = studied(categories, seed=4)
     assert least(pairs) >= 1
     assert max(pairs.count(pair) for pair in pairs) <= 4, "a run that repeats another says little"
