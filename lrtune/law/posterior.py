@@ -197,7 +197,7 @@ def _propagate(
     low, high = (np.array([t.grid[at] for t in tables]) for at in (0, -1))
     span = high - low
     for _ in range(rounds):
-        _, left_mean, left_variance, _, _ = _cavities(prior, prior_mean, precision, shift)
+        left_mean, left_variance, _, _, _ = _cavities(prior, prior_mean, precision, shift)
         moment, spread, _, _ = _tilt(grid, log_l, left_mean, left_variance, step)
         new_precision = np.maximum(1 / spread - 1 / left_variance, 1 / (4 * span**2))
         new_shift = moment * (new_precision + 1 / left_variance) - left_mean / left_variance
@@ -207,8 +207,10 @@ def _propagate(
         shift = shift + _DAMPING * (new_shift - shift)
         if change < 1e-3:
             break
-    mean, left_mean, left_variance, covariance, gaussian = _cavities(prior, prior_mean, precision, shift)
+    left_mean, left_variance, inverse, residual, pull = _cavities(prior, prior_mean, precision, shift)
     moment, spread, log_mass, density = _tilt(grid, log_l, left_mean, left_variance, step)
+    mean = prior_mean + np.einsum("mij,mj->mi", prior, pull)
+    gaussian = 0.5 * (np.linalg.slogdet(inverse)[1] - n * np.log(2 * np.pi) - (residual * pull).sum(axis=1))
     # A component whose Gaussians do not converge gets no weight.
     unsettled = (np.abs(moment - mean) > 0.3 + np.sqrt(spread)).any(axis=1)
     total = left_variance + 1 / precision
@@ -217,7 +219,7 @@ def _propagate(
         "precision": precision,
         "shift": shift,
         "mean": mean,
-        "covariance": covariance,
+        "covariance": prior - prior @ inverse @ prior,
         "left_mean": left_mean,
         "left_variance": left_variance,
         "tilted": tuple(density[:, i, : len(t.grid)] for i, t in enumerate(tables)),
@@ -226,22 +228,18 @@ def _propagate(
 
 
 def _cavities(prior: Array, prior_mean: Array, precision: Array, shift: Array) -> tuple[Array, ...]:
-    """Posterior mean, prediction of each cell from the others, covariance, and the sites' Gaussian evidence."""
+    """The others' prediction of each cell, mean and variance; (prior + noise)⁻¹, the residuals, and their product."""
     n = prior.shape[1]
-    noise = np.zeros_like(prior)
-    noise[:, np.arange(n), np.arange(n)] = 1 / precision
-    inverse = np.linalg.inv(prior + noise)
+    noisy = prior.copy()
+    noisy[:, np.arange(n), np.arange(n)] += 1 / precision
+    inverse = np.linalg.inv(noisy)
     residual = shift / precision - prior_mean
     pull = np.einsum("mij,mj->mi", inverse, residual)
     diagonal = np.diagonal(inverse, axis1=1, axis2=2)
     # Leave-one-out of a Gaussian process (Rasmussen & Williams 2006, eq. 5.12) without the site's noise.
     left_mean = shift / precision - pull / diagonal
     left_variance = np.maximum(1 / diagonal - 1 / precision, 1e-6)
-    mean = prior_mean + np.einsum("mij,mj->mi", prior, pull)
-    covariance = prior - prior @ inverse @ prior
-    _, log_det = np.linalg.slogdet(inverse)
-    gaussian = 0.5 * (log_det - n * np.log(2 * np.pi) - (residual * pull).sum(axis=1))
-    return mean, left_mean, left_variance, covariance, gaussian
+    return left_mean, left_variance, inverse, residual, pull
 
 
 def _tilt(grid: Array, log_l: Array, mean: Array, variance: Array, step: float) -> tuple[Array, ...]:

@@ -158,12 +158,12 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         constant = constant + np.tile(repeats, len(MISFIT))
         # −Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: a sixth of an ask's time.
         rises = _at(data.x, grid, resolution)  # (n, S K G)
-        factors = np.concatenate([weight * centred, weight / np.sqrt(2 * mass)[:, None]])
-        total, mean = np.split(factors.astype(np.float32) @ rises, 2)
+        mean = (weight / np.sqrt(2 * mass)[:, None]).astype(np.float32) @ rises
         middle = size[0] * size[1] // 2
         floor = mean_y[middle] - mean[middle] * np.sqrt(2 / mass[middle])  # the floor, above the cell's best
+        total = (weight * centred).astype(np.float32) @ rises
         total += np.square(mean, out=mean)
-        total += (-0.5 * weight).astype(np.float32) @ np.square(rises, out=rises)
+        total += np.matmul((-0.5 * weight).astype(np.float32), np.square(rises, out=rises), out=mean)
         total += constant[:, None].astype(np.float32)
     if len(data.early_x) and floor is not None:
         total += _early(data, grid, floor, unit, resolution)[None].astype(np.float32)
@@ -174,7 +174,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         )
         total += bound.astype(np.float32)
     total -= total.max()
-    return CellTable(grid=grid, likelihood=np.exp(total), unseen=_unseen(data))
+    return CellTable(grid=grid, likelihood=np.exp(total, out=total), unseen=_unseen(data))
 
 
 def _slope(data: CellData, unit: float) -> Array:
