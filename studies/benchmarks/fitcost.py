@@ -23,8 +23,8 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import recommend, rule_to_json
 from lrtune.search.sampling.sampler import ScaleAwareSampler
 
-WIDTHS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-TOKENS = (1e6, 2e6, 4e6, 8e6)
+WIDTHS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, *(1024 * k for k in range(2, 12)))
+TOKENS = tuple(1e6 * 2**k for k in range(10))
 
 
 def drawn_records(count: int, sizes: int, token_counts: int = 1, seed: int = 0) -> list[TrialRecord]:
@@ -94,7 +94,9 @@ def main() -> None:
     for count in (int(n) for n in given.runs.split(",")):
         for sizes in (int(n) for n in given.sizes.split(",")):
             print(line(count, sizes, 1, given.rounds), flush=True)
-        print(line(count, 4, len(TOKENS), given.rounds), flush=True)
+        for widths, tokens in ((4, 4), (20, 6), (20, 10)):
+            if count >= 2 * widths * tokens:
+                print(line(count, widths, tokens, given.rounds), flush=True)
     print(f"\nmedians of {given.rounds}; {time.process_time():.0f} s of processor time")
 
 
