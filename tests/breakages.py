@@ -1343,7 +1343,7 @@ BREAKAGES = (
     Breakage(
         "law: sizes left out are given the middle of their possible optima",
         "lrtune/law/fit.py",
-        "x = advise(place_of(draws, optimum, draws.shape, draws.height, None), *EVERY_RATE)",
+        "x = advise(place_of(draws, optimum, draws.shape, draws.height), *EVERY_RATE)",
         "x = sum(optimum) / len(optimum)",
         ("law/test_fit.py",),
     ),

@@ -249,7 +249,7 @@ def _regrets_without(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[st
     by_value: dict[str, list[float]] = {}
     predicted = without_own_level(model, list(rule.scales).index(name), len(draws.level))
     for cell, optimum in zip(cells, predicted.T.tolist(), strict=True):
-        x = advise(place_of(draws, optimum, draws.shape, draws.height, None), *EVERY_RATE)
+        x = advise(place_of(draws, optimum, draws.shape, draws.height), *EVERY_RATE)
         lost = regrets(locate(rule, draws, cell.scales), x)
         by_value.setdefault(f"{name} {cell.scales[name]:g}", []).append(sum(lost) / len(lost))
     return {key: sum(values) / len(values) for key, values in by_value.items()}

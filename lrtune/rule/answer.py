@@ -148,7 +148,7 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
         best = math.log2(collapse_10)
     lost = regrets(draws, best)
     mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
-    ends = interval(draws.optimum, rule.level, smooth=draws.measured is None)
+    ends = interval(draws.optimum, rule.level, smooth=not cell)
     reach = math.log2(WIDEST)
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
     doubt = too_costly("it", mean, worst, rule.tolerance)

@@ -88,6 +88,10 @@ class RuleCell(NamedTuple):
     tried_high: float | None = None
     cut: str | None = None
 
+    def is_at(self, scales: Mapping[str, float]) -> bool:
+        """Whether these are its scales, but for rounding."""
+        return all(abs(value / self.scales[name] - 1) < SAME for name, value in scales.items())
+
 
 class CellDraws(NamedTuple):
     """One measured cell, by draw: its optimum relative to the law, the index of its shape, and its height."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lrtune.named import NamedTuple
-from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, SAME, Draws, Rule
+from lrtune.rule.data import HEIGHT_UNIT, RATE_UNIT, Draws, Rule
 
 _GRID, _STRIDE = 48, 8  # steps of the range in which the least expected regret is searched; of the first search
 _SMOOTH = 0.35  # kernel width around each draw at an unmeasured place, as a share of the draws' spread
@@ -23,7 +23,6 @@ class Place(NamedTuple):
     shape: list[tuple[float, ...]]
     height: list[float]
     ratio: bool
-    measured: int | None
 
 
 def locate(rule: Rule, draws: Draws, scales: Mapping[str, float], *, second: bool = False) -> Place:
@@ -34,11 +33,10 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float], *, second: boo
     """
     z = [math.log(scales[name] / scale.centre) for name, scale in rule.scales.items()]
     law = _law(draws, z)
-    for index, cell in enumerate(rule.cells):
-        if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
-            own = draws.cells[index]
+    for cell, own in zip(rule.cells, draws.cells, strict=True):
+        if cell.is_at(scales):
             optimum = [line + off * RATE_UNIT for line, off in zip(law, own.off, strict=True)]
-            return place_of(draws, optimum, own.shape, own.height, index)
+            return place_of(draws, optimum, own.shape, own.height)
     variance: list[float] = [sd**2 for sd in draws.own_sd]
     for s, name in enumerate(rule.scales):
         values = [math.log(value / rule.scales[name].centre) for value in draws.values[s]]
@@ -54,7 +52,7 @@ def locate(rule: Rule, draws: Draws, scales: Mapping[str, float], *, second: boo
                     law[d] += draws.steps[s][least][d] * RATE_UNIT
     alone = [scatter(d, second=second) * math.sqrt(value) * RATE_UNIT for d, value in enumerate(variance)]
     optimum = [line + off for line, off in zip(law, _apart(alone, law), strict=True)]
-    return place_of(draws, optimum, draws.shape, draws.height, None)
+    return place_of(draws, optimum, draws.shape, draws.height)
 
 
 def scatter(d: int, *, second: bool = False) -> float:
@@ -87,17 +85,10 @@ def _law(draws: Draws, z: Sequence[float]) -> list[float]:
     ]
 
 
-def place_of(
-    draws: Draws, optimum: list[float], shape: Sequence[int], height: Sequence[int], measured: int | None
-) -> Place:
+def place_of(draws: Draws, optimum: list[float], shape: Sequence[int], height: Sequence[int]) -> Place:
     """The place of these optima, and of these curves as a rule file has them, by draw."""
-    return Place(
-        optimum,
-        [draws.shapes[index] for index in shape],
-        [2.0 ** (value * HEIGHT_UNIT) for value in height],
-        draws.ratio,
-        measured,
-    )
+    heights = [2.0 ** (value * HEIGHT_UNIT) for value in height]
+    return Place(optimum, [draws.shapes[index] for index in shape], heights, draws.ratio)
 
 
 def _beside(

@@ -88,7 +88,7 @@ def _along(name: str, law: KnobLaw, scales: Mapping[str, float], values: Mapping
     span = tried(cells)
     best = advise(at, *(span if place.cell and span else EVERY_RATE))
     lost = regrets(at, best)
-    ends = interval(at.optimum, whole.level, smooth=at.measured is None)
+    ends = interval(at.optimum, whole.level, smooth=not place.cell)
     reach = math.log2(WIDEST)
     ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
     every = tried(rule.cells)

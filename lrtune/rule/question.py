@@ -67,7 +67,7 @@ def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
     for name, value in scales.items():
         factor = max(factor, value / rule.scales[name].high, rule.scales[name].low / value)
     for cell in rule.cells:
-        if all(abs(value / cell.scales[name] - 1) < SAME for name, value in scales.items()):
+        if cell.is_at(scales):
             return Question(scales, "measured", 1.0, cell)
     return Question(scales, "extrapolated" if factor > 1 + SAME else "interpolated", factor, None)
 
