@@ -57,7 +57,7 @@ class Assessment:
 
     Attributes:
         known: one per target, in order.
-        regret_90: the worst regret over all targets is below it with the wanted confidence, by the model; see `bound`.
+        regret_90: the worst regret over all targets is below it in 90% of draws, by the model; see `bound`.
         tolerance: the wanted regret.
         enough: no place lacks runs, no target has its best rate at an edge, and the regret is low enough: `regret_90`
             below `tolerance`; at targets without runs, what makes an answer supported.
@@ -135,23 +135,27 @@ class Assessment:
         return f"{text}; {len(self.ahead)} more runs (at {where}) would lower it by about {saved:.2%}"
 
 
-def suffices(space: Space, regrets: Mapping[Place, Array], tolerance: float, confidence: float) -> bool:
-    """Whether the regret is low enough: at trained targets the worst, with confidence; at others as answers ask.
+def suffices(space: Space, regrets: Mapping[Place, Array]) -> bool:
+    """Whether the regret is low enough: at trained targets the worst, in 90% of draws; at others as answers ask.
 
     Runs elsewhere leave some of an untrained target's uncertainty, so only what makes an answer supported is asked.
     """
     trained = [regrets[target] for target in space.targets if target in space.places]
-    if trained and not float(np.quantile(np.max(trained, axis=0), confidence)) < tolerance:
+    if trained and not worst_90(trained) < space.tolerance:
         return False
     others = [regrets[target] for target in space.targets if target not in space.places]
     return all(
-        float(each.mean()) <= tolerance and float(np.quantile(each, 0.9)) <= WORST_FACTOR * tolerance for each in others
+        float(each.mean()) <= space.tolerance and float(np.quantile(each, 0.9)) <= WORST_FACTOR * space.tolerance
+        for each in others
     )
 
 
-def by_rule(
-    said: Assessment, space: Space, rule: Rule, places: Sequence[Scales], confidence: float = 0.9
-) -> Assessment:
+def worst_90(regrets: Iterable[Array]) -> float:
+    """The 90% quantile over draws of the worst regret of all targets, each (N,)."""
+    return float(np.quantile(np.max([*regrets], axis=0), 0.9))
+
+
+def by_rule(said: Assessment, space: Space, rule: Rule, places: Sequence[Scales]) -> Assessment:
     """The assessment as the rule of the same runs has it: its rates, its regret; enough if it supports all answers.
 
     Args:
@@ -161,11 +165,11 @@ def by_rule(
     lost = {target: np.array(_by_draw(rule, given)) for target, given in zip(space.targets, answers, strict=True)}
     # A design with lenient runs checks the cuts before it ends.
     is_supported = all(answer.doubt in (None, Doubt.CUT) for answer in answers)
-    enough = said.enough and is_supported and suffices(space, lost, said.tolerance, confidence)
+    enough = said.enough and is_supported and suffices(space, lost)
     return replace(
         said,
         known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
-        regret_90=float(np.quantile(np.max([*lost.values()], axis=0), confidence)),
+        regret_90=worst_90(lost.values()),
         enough=enough,
         no_optimum=tuple(
             one.scales

@@ -20,7 +20,7 @@ from lrtune.records.magnitude import measured
 from lrtune.records.record import TrialRecord
 from lrtune.rule.knob import FIRST
 from lrtune.search.sampling.acquisition import advise
-from lrtune.search.sampling.assessment import MOST, Assessment, suffices
+from lrtune.search.sampling.assessment import MOST, Assessment, suffices, worst_90
 from lrtune.search.sampling.model import Posterior, SearchModel
 from lrtune.search.sampling.proposals import choice, free, next_choice, next_run
 from lrtune.search.sampling.space import Place, Space, place_of
@@ -179,7 +179,7 @@ class KnobsModel:
             at = space.places[int(np.argmin(space.costs))] if place is None else place
             found = {name: self._near_best(fit, name, at, rng) for name in fit.models if name != zero}
             return at, 2.0 ** found[FIRST], {**self.values(found), zero: 0.0}
-        if place is None and suffices(space, self._regret(fit, space), space.tolerance, 0.9):
+        if place is None and suffices(space, self._regret(fit, space)):
             for name, target in self._edges(fit, space):
                 model, own = fit.models[name], [(where, x[name]) for where, x in under if name in x]
                 chosen = choice(model, fit.spaces[name], fit.posteriors[name], own, rng, place=target)
@@ -212,16 +212,15 @@ class KnobsModel:
         drawn = float(rng.choice(posterior.draws.optimum[:, at]))
         return float(np.clip(best + _DITHER * (drawn - best), space.low, space.high))
 
-    def assess(self, space: Space, *, confidence: float = 0.9, tolerance: float | None = None) -> Assessment:
+    def assess(self, space: Space) -> Assessment:
         """What the runs say, with the regret of all knobs together."""
         if not self.knobs:
-            return self.plain.assess(space, confidence=confidence, tolerance=tolerance)
-        tolerance = space.tolerance if tolerance is None else tolerance
+            return self.plain.assess(space)
         fit = self.fit(space)
-        rate = fit.models[FIRST].assess(space, tolerance=tolerance)
+        rate = fit.models[FIRST].assess(space)
         total = self._regret(fit, space)
         open_ended = rate.lacking or rate.no_signal or any(known.at_edge for known in rate.known) or self._lacks_zero()
-        enough = not open_ended and suffices(space, total, tolerance, confidence)
+        enough = not open_ended and suffices(space, total)
         known = tuple(
             replace(
                 one,
@@ -240,7 +239,7 @@ class KnobsModel:
         return replace(
             rate,
             known=known,
-            regret_90=float(np.quantile(np.max(np.stack([*total.values()]), axis=0), confidence)),
+            regret_90=worst_90(total.values()),
             enough=enough,
             exhausted=runs >= MOST * len(space.targets) * (1 + len(self.knobs)),
         )
@@ -250,7 +249,7 @@ class KnobsModel:
         rng = np.random.default_rng([self.seed, 3])
         total: dict[Place, Array] = {}
         for posterior in fit.posteriors.values():
-            order = rng.permutation(len(posterior.worst))
+            order = rng.permutation(len(posterior.draws.optimum))
             for target in space.targets:
                 total[target] = total.get(target, 0.0) + posterior.advice[target].by_draw[order]
         return total

@@ -22,7 +22,7 @@ from lrtune.law.tables import CellData, CellTable, Resolution, tabulate
 from lrtune.records.magnitude import largest, within
 from lrtune.records.record import TrialRecord
 from lrtune.search.sampling.acquisition import Advice, advise
-from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices
+from lrtune.search.sampling.assessment import MOST, Assessment, Known, suffices, worst_90
 from lrtune.search.sampling.space import Place, Space, cost_of, place_of
 
 LEAST = 3  # finished runs at each value of a scale, however sure the model is
@@ -62,11 +62,6 @@ class Posterior:
     def regrets(self) -> dict[Place, Array]:
         """The regret of each target's advice, by draw, (N,)."""
         return {target: advice.by_draw for target, advice in self.advice.items()}
-
-    @property
-    def worst(self) -> Array:
-        """The worst regret over all targets, by draw, (N,)."""
-        return np.asarray(np.max(np.stack([*self.regrets.values()]), axis=0))
 
 
 class SearchModel:
@@ -151,27 +146,19 @@ class SearchModel:
         x = [math.log2(record.learning_rate) for cell in cells for record in cell.records]
         return (min(x), max(x)) if len(x) >= LEAST else None
 
-    def assess(
-        self,
-        space: Space,
-        *,
-        confidence: float = 0.9,
-        tolerance: float | None = None,
-    ) -> Assessment:
+    def assess(self, space: Space) -> Assessment:
         """The best rates so far, and whether they suffice."""
-        tolerance = space.tolerance if tolerance is None else tolerance
-        lacking, flat = self.lacking(space), self.flat(tolerance)
+        lacking, flat = self.lacking(space), self.flat(space.tolerance)
         posterior = self.posterior(space)
         beyond = self.beyond(space, posterior)
         known = tuple(
             replace(self.known(space, posterior, target), beyond=beyond.get(target, "")) for target in space.targets
         )
-        is_low = suffices(space, posterior.regrets, tolerance, confidence)
-        enough = is_low and not lacking and flat is None and not any(one.at_edge for one in known)
+        enough = suffices(space, posterior.regrets) and not (lacking or flat) and not any(one.at_edge for one in known)
         return Assessment(
             known=known,
-            regret_90=float(np.quantile(posterior.worst, confidence)),
-            tolerance=tolerance,
+            regret_90=worst_90(posterior.regrets.values()),
+            tolerance=space.tolerance,
             enough=enough,
             no_signal=flat if flat is not None and flat[1] - flat[0] >= _FLAT else None,
             all_equal=all(len({record.loss for record in cell.records}) < 2 for cell in self.cells.values()),

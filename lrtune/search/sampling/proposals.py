@@ -68,7 +68,7 @@ def next_choice(
         within = [at for at in outward if space.low <= at <= space.high]
         if within:
             return Choice(place=posterior.places.index(cheapest), x=within[0], gain=0.0)
-    if place is None and suffices(space, posterior.regrets, space.tolerance, 0.9):
+    if place is None and suffices(space, posterior.regrets):
         edges = (t for t in space.targets if t in space.places and model.at_edge(space, posterior, t))
         place = next(iter(model.lacking(space, running)), next(edges, None))
     return choice(model, space, posterior, running, rng, place=place)

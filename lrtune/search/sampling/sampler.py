@@ -186,23 +186,16 @@ class ScaleAwareSampler(BaseSampler):
     def _is_width(self, name: str, distribution: BaseDistribution) -> bool:
         return is_whole(distribution) and (name == self._names[0] if self._names[0] else is_like_width(name))
 
-    def assessment(
-        self, study: Study, *, tolerance: float | None = None, confidence: float = 0.9, look_ahead: bool = True
-    ) -> Assessment:
+    def assessment(self, study: Study, *, look_ahead: bool = True) -> Assessment:
         """The best rate of each target width, its expected regret, and the most useful next runs.
 
         Args:
             study: any study with the two parameters.
-            tolerance: replaces the sampler's tolerance.
-            confidence: the probability that the worst regret over all targets is within the tolerance.
             look_ahead: whether to find the most useful next runs and their benefit; not with further knobs.
 
         Raises:
-            InputError: the tolerance is not positive, or no trial has both parameters yet.
+            InputError: no trial has both parameters yet.
         """
-        tolerance = self._tolerance if tolerance is None else tolerance
-        if not tolerance > 0:
-            raise InputError(f"tolerance: expected a positive share of loss such as 0.01, but got {tolerance:g}")
         trials = Trials(study)
         roles = self._roles(trials, {})
         if roles is None:
@@ -210,15 +203,15 @@ class ScaleAwareSampler(BaseSampler):
         with self._lock:
             running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
-            said = self._model.assess(space, tolerance=tolerance, confidence=confidence)
+            said = self._model.assess(space)
             if look_ahead and not self._knobs:
                 under = [(place, math.log2(rate)) for place, rate, _ in running]
                 said = looking_ahead(self._model.plain, space, said, under, len(trials.read()))
             if not said.enough:
                 return said
             knobs = coordinates(self._model.knobs)
-            rule = fit_law(self._model.records, scales=_SCALES, tolerance=tolerance, knobs=knobs).rule
-            return by_rule(said, space, rule, [known.scales for known in said.known], confidence)
+            rule = fit_law(self._model.records, scales=_SCALES, tolerance=self._tolerance, knobs=knobs).rule
+            return by_rule(said, space, rule, [known.scales for known in said.known])
 
     def _propose(
         self, trials: Trials, trial: FrozenTrial, roles: Mapping[str, BaseDistribution], width: int | None

@@ -86,7 +86,8 @@ def test_a_search_is_over_only_when_the_regret_is_small_and_every_width_was_run(
     assert all(known.trials >= 3 for known in late.known)
     for known in late.known:
         assert loss(known.hidden_size, known.learning_rate, wobble=0) < 4.0 * 1.01
-    assert not sampler.assessment(study, tolerance=1e-5, look_ahead=False).enough
+    strict = ScaleAwareSampler(WIDTHS, lr_range=RANGE, search_space=SPACE, seed=3, tolerance=1e-5)
+    assert not strict.assessment(study, look_ahead=False).enough
 
 
 def test_a_tolerance_that_noise_forbids_ends_too():
