@@ -169,9 +169,9 @@ def in_units_of(rule: Rule, asked: Mapping[str, float]) -> dict[str, float]:
     place, scales = dict(asked), rule.scales
     if "tokens_per_step" in rule.conditions and "batch_tokens" not in {*scales, *rule.conditions}:
         place = {"tokens_per_step" if name == "batch_tokens" else name: value for name, value in place.items()}
-    rate = _tokens_per_step(rule, place)
+    rate, counted = _tokens_per_step(rule, place), _length(rule)
     for given, own in (("tokens", "steps"), ("steps", "tokens")):
-        if given not in place or given in scales or not (own in scales or own in place):
+        if given not in place or given in (counted, *scales) or not (own in (counted, *scales) or own in place):
             continue
         if rate is None and own in place:
             continue
@@ -186,9 +186,17 @@ def in_units_of(rule: Rule, asked: Mapping[str, float]) -> dict[str, float]:
                 f"{own}: expected {value:,.0f}, since {given} is {place[given]:,.0f} at {rate:,.0f} tokens a step, "
                 f"but got {place[own]:,.0f}"
             )
-        if own in scales:
+        if own in (counted, *scales):
             del place[given]
     return place
+
+
+def _length(rule: Rule) -> str | None:
+    """The length that runs of several batches share, which then says how long the rule's runs are; else None."""
+    if "batch_tokens" not in rule.scales or {"tokens", "steps"} & {*rule.scales}:
+        return None
+    fixed = isinstance(rule.conditions.get("tokens"), int | float)
+    return "tokens" if fixed else "steps" if "steps" in rule.horizon else None
 
 
 def lengths(rule: Rule, asked: Mapping[str, float]) -> tuple[float | None, float | None]:
@@ -201,7 +209,7 @@ def lengths(rule: Rule, asked: Mapping[str, float]) -> tuple[float | None, float
         if steps is None and _is_near(tokens, measured[0]):
             steps = measured[1]
     elif tokens is None and steps is None:
-        steps = measured[1]
+        tokens, steps = (measured[0], None) if _length(rule) == "tokens" else (None, measured[1])
     rate = _tokens_per_step(rule, asked)
     if rate and tokens is None and steps is not None:
         tokens = steps * rate

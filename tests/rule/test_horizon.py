@@ -11,14 +11,14 @@ def rule(own="steps", *, batch=False, **conditions):
     """0.01 · 128/width at 64, 128 and 256; also over the length `own`, and a batch, on neither of which it depends."""
     base = power_rule()
     assert base.law is not None
-    more = {own: (100.0, 300.0)} | ({"batch_tokens": (1e3, 4e3)} if batch else {})
+    more = ({own: (100.0, 300.0)} if own else {}) | ({"batch_tokens": (1e3, 4e3)} if batch else {})
     line = base.law._replace(exponents=tuple((*exponents, *[0] * len(more)) for exponents in base.law.exponents))
     scales = {**base.scales, **{name: Scale(low, high, (low * high) ** 0.5) for name, (low, high) in more.items()}}
     cells = tuple(
         cell._replace(scales={**cell.scales, **{name: high for name, (_, high) in more.items()}}) for cell in base.cells
     )
     return power_rule(
-        scales=scales, cells=cells, law=line, conditions=conditions, horizon={"steps": 300, "tokens": 3e5}
+        scales=scales, cells=cells, law=line, conditions=conditions, horizon={"steps": 300, "tokens": 3e5 if own else conditions.get("tokens", 1.2e6)}
     )
 
 
@@ -43,6 +43,22 @@ def test_the_batch_in_question_converts_where_the_law_has_one():
         recommend(512, rule=rule(batch=True), tokens=4e5)
     with pytest.raises(InputError, match=r"^batch_tokens: expected .* `lrtune lr 512 --steps 200 --batch-tokens 4000`"):
         recommend(512, rule=rule(batch=True), steps=200)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "asked", "length", "is_supported"),
+    [
+        ({"tokens": 3e5}, {}, (3e5, 75), True),  # runs of 300,000 tokens at each batch: 75 to 300 steps
+        ({"tokens": 3e5}, {"steps": 75}, (3e5, 75), True),
+        ({"tokens": 3e5}, {"steps": 300}, (1.2e6, 300), False),
+        ({}, {}, (1.2e6, 300), True),  # runs of 300 steps at each batch: 300,000 to 1,200,000 tokens
+        ({}, {"tokens": 1.2e6}, (1.2e6, 300), True),
+        ({}, {"tokens": 1.2e6, "batch_tokens": 1000}, (1.2e6, 1200), False),
+    ],
+)
+def test_runs_of_several_batches_are_as_long_as_what_they_share(conditions, asked, length, is_supported):
+    advice = recommend(128, rule=rule(None, batch=True, **conditions), **{"batch_tokens": 4000, **asked})
+    assert (advice.horizon_tokens, advice.horizon_steps, advice.supported) == (*length, is_supported)
 
 
 def test_a_batch_that_no_run_had_is_reported():
