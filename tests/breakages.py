@@ -1070,9 +1070,30 @@ BREAKAGES = (
     Breakage(
         "records: a measure to maximise loses its sign in the file",
         "lrtune/records/jsonl.py",
-        "data = asdict(negated(record) if record.maximize else record)",
+        "data = asdict(negated(record))",
         "data = asdict(record)",
         ("records/test_record.py",),
+    ),
+    Breakage(
+        "search: an early end of a measure gives minus the measure",
+        "lrtune/search/workers/attempt.py",
+        "            learning_rate=self.task.learning_rate,\n            maximize=self.study.maximize,\n        )",
+        "            learning_rate=self.task.learning_rate,\n        )",
+        ("search/workers/test_worker.py",),
+    ),
+    Breakage(
+        "search: a report of a measure is shown as minus the measure",
+        "lrtune/search/running.py",
+        "-last.loss if self.study.maximize else last.loss",
+        "last.loss",
+        ("search/test_queue.py",),
+    ),
+    Breakage(
+        "verify: a measure is shown as minus the measure",
+        "lrtune/compare/verify.py",
+        "str(arm.measure)",
+        "str(arm.loss)",
+        ("compare/test_verify.py",),
     ),
     Breakage(
         "rule: a note gives another interval than its answer",

@@ -15,6 +15,7 @@ from lrtune.cli.terminal import say
 from lrtune.study.study import Study
 from lrtune.study.task import cells
 from lrtune.study.toml import parse_seconds
+from lrtune.trainer.direction import words
 
 if TYPE_CHECKING:
     from lrtune.report.terminal.live import View
@@ -107,7 +108,7 @@ def watch(
         for line in [*settings.lines(), *lines]:
             say(f"  {line}")
     progress = Progress(seconds=study.budget.seconds, trials=study.budget.trials, wanted=wanted)
-    progress.study = None if wanted is None else study
+    progress.study, progress.what = None if wanted is None else study, words(maximize=study.maximize).what
     progress.places.update({place_of(*cell): PlaceProgress() for cell in cells(study)})
     if (folder / "records.jsonl").is_file():
         for record in read_records(folder / "records.jsonl", within=folder).records:

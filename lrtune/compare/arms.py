@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lrtune.errors import InputError
-from lrtune.records.record import TrialRecord
+from lrtune.records.record import TrialRecord, negated
 from lrtune.search.pruning.curve import Curve
 from lrtune.search.pruning.verdict import Phase, phase_of, verdict
 from lrtune.study.study import PruningPolicy
+from lrtune.trainer.direction import Words, words
 
 RunOutcome = Literal["healthy", "recovered", "collapsed", "unlearned", "diverged", "failed", "unfinished"]
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
@@ -68,6 +69,16 @@ class ArmResult:
         return Spread.of(record.loss for record in self.records.values())
 
     @property
+    def measure(self) -> Spread:
+        """The loss, or the measure to maximise, as the trainer reported it."""
+        return Spread.of(record.measure for record in self.records.values())
+
+    @property
+    def words(self) -> Words:
+        """The words for what the trainer reported."""
+        return words(maximize=any(record.maximize for record in self.records.values()))
+
+    @property
     def diversity(self) -> Spread:
         return Spread.of(record.diversity for record in self.records.values())
 
@@ -83,13 +94,13 @@ class ArmResult:
 
 
 def value_at(record: TrialRecord, column: str, share: float) -> float | None:
-    """A column's value at the report nearest to a share of the planned steps; None if no report is near."""
+    """A column's value, as reported, at the report nearest to a share of the steps; None if no report is near."""
     steps = record.curve.get("step", ())
     rows = [(abs((step or 0) - share * record.steps), i) for i, step in enumerate(steps)]
     if not rows or column not in record.curve:
         return None
     distance, nearest = min(rows)
-    return record.curve[column][nearest] if distance <= 0.05 * record.steps else None
+    return negated(record).curve[column][nearest] if distance <= 0.05 * record.steps else None
 
 
 def outcome(record: TrialRecord, policy: PruningPolicy) -> RunOutcome:

@@ -41,7 +41,7 @@ class Effect:
         factor: the setting that changes, or several joined by ``+`` if no arm changes one alone.
         change: its values before and after.
         before, after: the arms' names.
-        loss, diversity: at the end of the runs.
+        loss, diversity: at the end of the runs, as the trainer reported it: also a measure to maximise.
     """
 
     factor: str
@@ -94,7 +94,7 @@ def effects(arms: Sequence[ArmResult], base: Mapping[str, Any] | None = None) ->
     pairs = [(a, b) for a, b in itertools.combinations(arms, 2) if len(_changed(a, b, base)) == 1]
     paired = {id(arm) for pair in pairs for arm in pair}
     pairs += [(arms[0], arm) for arm in arms[1:] if id(arm) not in paired]
-    losses, diversities = (_differences(pairs, column) for column in ("loss", "diversity"))
+    losses, diversities = (_differences(pairs, column) for column in ("measure", "diversity"))
     measured = [
         Effect(
             factor="+".join(_changed(a, b, base)) or "none",

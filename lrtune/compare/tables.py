@@ -15,12 +15,12 @@ def table(arms: Sequence[ArmResult], column: str) -> tuple[list[str], list[list[
     horizons = {arm.steps for arm in arms}
     only = next(iter(horizons)) if len(horizons) == 1 else None
     marks = [_thousands(share * only) if only else f"{share:.0%}" for share in QUARTERS]
-    header = ["arm", "rate", *marks, "loss", "diversity", "phase", "ended"]
+    header = ["arm", "rate", *marks, arms[0].words.what, "diversity", "phase", "ended"]
     rows = []
     for arm in arms:
         counts = [_short(arm, column, share) for share in QUARTERS]
         phases, ended = _tally(arm.phases.values()), _tally(arm.outcomes.values())
-        rows.append([arm.name, f"{arm.learning_rate:g}", *counts, str(arm.loss), str(arm.diversity), phases, ended])
+        rows.append([arm.name, f"{arm.learning_rate:g}", *counts, str(arm.measure), str(arm.diversity), phases, ended])
     return header, rows
 
 
@@ -42,9 +42,9 @@ def _tally(values: Iterable[str]) -> str:
     return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{value} {n}" for value, n in counts.most_common())
 
 
-def effect_table(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
+def effect_table(effects: Sequence[Effect], what: str = "loss") -> tuple[list[str], list[list[str]]]:
     """Header and rows of the attribution; an effect within twice its spread reads ``none``."""
-    header = ["factor", "change", "arms", "seeds", "effect on loss", "effect on diversity"]
+    header = ["factor", "change", "arms", "seeds", f"effect on {what}", "effect on diversity"]
     rows = [
         [
             effect.factor,
@@ -87,7 +87,8 @@ def sections(comparison: ArmsComparison) -> list[Section]:
     parts = [Section(title, *table(comparison.arms, first))]
     if comparison.effects:
         note = "An effect within twice its spread over seeds counts as none."
-        parts.append(Section("Which factor decides", *effect_table(comparison.effects), note, key=2))
+        effects = effect_table(comparison.effects, comparison.arms[0].words.what)
+        parts.append(Section("Which factor decides", *effects, note, key=2))
     for name, title in others:
         marks = [f"{share:.0%}" for share in QUARTERS]
         rows = [[arm.name, *(_short(arm, name, share) for share in QUARTERS)] for arm in comparison.arms]

@@ -25,6 +25,7 @@ from lrtune.search.events import OnEvent, ignore
 from lrtune.study.knob import coordinates
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import Task
+from lrtune.trainer.direction import words
 
 REPORT = "compare.md"
 OPTION = "parametrization"
@@ -49,7 +50,8 @@ class Transfer:
         sizes: between which the rate is carried.
         exponent, low, high: of the best rate over these sizes, with the rule's interval.
         carried, best: the smallest size's best rate, and the largest's.
-        loss: fitted, at the largest size and its best rate; None if unknown. A rate may carry over to a worse model.
+        loss: fitted, at the largest size and its best rate, or the measure to maximise; None if unknown. A rate may
+            carry over to a worse model.
         regret, regret_90: what the carried rate costs at the largest size, as a share of loss: mean, 90% quantile.
     """
 
@@ -74,6 +76,11 @@ class Transfers:
     records: Mapping[str, Sequence[TrialRecord]]
     notes: Sequence[str] = ()
     interrupted: int | None = None
+
+    @property
+    def maximize(self) -> bool:
+        """Whether the trainer reports a measure of which more is better."""
+        return any(run.maximize for runs in self.records.values() for run in runs)
 
 
 Watched = Callable[[Study, Path], AbstractContextManager[OnEvent]]
@@ -169,9 +176,12 @@ def compare_transfers(
         except NoRuleError as error:
             raise RunFailedError(f"{OPTION} {name}: no rule: {error}") from None
     sizes = _common_sizes(rules.values())
-    found = [transfer_of(name, rule, sizes) for name, rule in rules.items()]
+    found = Transfers(found=[transfer_of(name, rule, sizes) for name, rule in rules.items()], records=records)
+    if found.maximize:
+        measured = [replace(one, loss=None if one.loss is None else -one.loss) for one in found.found]
+        found = replace(found, found=measured)
     note = f"the runs are the same under each: the trainer does not read the option {OPTION!r}"
-    return Transfers(found=found, records=records, notes=[note] if _all_same(list(records.values())) else [])
+    return replace(found, notes=[note] if _all_same(list(records.values())) else [])
 
 
 def _common_sizes(rules: Iterable[Rule]) -> Sizes:
@@ -231,12 +241,13 @@ def sentence(transfers: Transfers) -> str:
 def section(transfers: Transfers) -> Section:
     """One row for each parametrization."""
     small, large = transfers.found[0].sizes
+    what = words(maximize=transfers.maximize).what
     header = [
         OPTION,
         "exponent",
         f"best at {small:g}",
         f"best at {large:g}",
-        f"loss at {large:g}",
+        f"{what} at {large:g}",
         "transfer costs",
         "at most (90%)",
     ]
@@ -254,7 +265,7 @@ def section(transfers: Transfers) -> Section:
     ]
     note = (
         f"The transfer trains hidden size {large:g} at the best rate of {small:g}; its cost is a share of loss. "
-        f"Loss at {large:g}: at its best rate."
+        f"{what.capitalize()} at {large:g}: at its best rate."
     )
     return Section("The best rate over the sizes", header, rows, note)
 

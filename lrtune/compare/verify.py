@@ -13,6 +13,7 @@ from lrtune.compare.verification import keep, path_beside
 from lrtune.errors import InputError
 from lrtune.records.identity import fitted_to
 from lrtune.records.jsonl import read_records
+from lrtune.records.record import negated
 from lrtune.rule import Recommendation, Rule, load_rule, recommend
 from lrtune.rule.knobs import values_at
 from lrtune.search.events import OnEvent
@@ -227,16 +228,16 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
     runs = [
         {
             "seed": seed,
-            "loss": record.loss,
+            "loss": record.measure,
             "diversity": record.diversity,
             "ended": arm.outcomes[seed],
             "tokens": record.tokens,
             "texts": dict(record.texts),
-            "curve": {name: list(record.curve.get(name, ())) for name in ("step", "loss", "diversity")},
+            "curve": {name: list(negated(record).curve.get(name, ())) for name in ("step", "loss", "diversity")},
         }
         for seed, record in arm.records.items()
     ]
-    return {"learning_rate": arm.learning_rate, "loss": arm.loss.mean, "diversity": arm.diversity.mean, "runs": runs}
+    return {"learning_rate": arm.learning_rate, "loss": arm.measure.mean, "diversity": arm.diversity.mean, "runs": runs}
 
 
 def verdict_line(done: Verification) -> str:
@@ -247,9 +248,14 @@ def verdict_line(done: Verification) -> str:
     if ours is None or done.best_other is None or done.gain is None:
         return "no verdict: a rate has no run with a final loss"
     gains = {arm.name: done.gain_over(arm) for arm in done.arms if arm is not ours}
-    parts = [f"{name} ends {abs(gain):.2%} {'above' if gain >= 0 else 'below'}" for name, gain in gains.items() if gain]
+    told = ours.words
+    parts = [
+        f"{name} ends {abs(gain):.2%} {told.worse if gain >= 0 else told.better}"
+        for name, gain in gains.items()
+        if gain
+    ]
     noise = done.noise or 0.0
-    against = f"{', '.join(parts)} (noise of {ours.loss.count} seeds: {noise:.2%} of loss)"
+    against = f"{', '.join(parts)} (noise of {ours.loss.count} seeds: {noise:.2%} of {told.what})"
     if unsound := set(ours.outcomes.values()) - _SOUND:
         return (
             f"no: runs at the recommended rate {ours.learning_rate:.3g} ended {', '.join(sorted(unsound))}; {against}"
@@ -263,9 +269,9 @@ def verdict_line(done: Verification) -> str:
 
 def rows(done: Verification) -> tuple[list[str], list[list[str]]]:
     """A header and a row per rate: final loss over the seeds, and how its runs ended."""
-    header = ["", "learning rate", "final loss", "ended"]
+    header = ["", "learning rate", f"final {done.arms[0].words.what}" if done.arms else "final loss", "ended"]
     return header, [
-        [arm.name, f"{arm.learning_rate:.3g}", str(arm.loss), ", ".join(dict.fromkeys(arm.outcomes.values()))]
+        [arm.name, f"{arm.learning_rate:.3g}", str(arm.measure), ", ".join(dict.fromkeys(arm.outcomes.values()))]
         for arm in sorted(done.arms, key=lambda arm: arm.learning_rate)
     ]
 

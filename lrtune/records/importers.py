@@ -157,6 +157,7 @@ def _record(run: Run, number_: int, part: Readings, seeds: dict[str, int]) -> Tr
         knobs=dict(run.reading.knobs),
         curve=curve,
         why=f"imported from {run.reading.source}, {run.reading.place}",
+        maximize=part.maximize,
     )
 
 

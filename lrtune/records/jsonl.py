@@ -26,7 +26,7 @@ def to_json(record: TrialRecord) -> str:
     NumPy and torch scalars become Python numbers; a value that is not finite or too large becomes null. A measure to
     maximise has the trainer's sign.
     """
-    data = asdict(negated(record) if record.maximize else record)
+    data = asdict(negated(record))
     if not record.maximize:
         del data["maximize"]
     for name in ("knobs", "beaten"):

@@ -207,11 +207,13 @@ def parse_record(data: object) -> TrialRecord:
     lengths = {len(column) for column in record.curve.values()}
     if len(lengths) > 1:
         raise InputError(f"curve: expected columns of one length, but got {sorted(lengths)!s:.100}")
-    return negated(record) if record.maximize else record
+    return negated(record)
 
 
 def negated(record: TrialRecord) -> TrialRecord:
-    """The record with its measure in place of its loss, or the other way round."""
+    """The record with a measure to maximise in place of its loss, or the other way round; another one as it is."""
+    if not record.maximize:
+        return record
     curve = dict(record.curve)
     if "loss" in curve:
         curve["loss"] = [None if value is None else -value for value in curve["loss"]]

@@ -25,7 +25,10 @@ class TrialStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReported:
-    """A running trial's latest report. A search emits only some: a fast trainer reports thousands of times a second."""
+    """A running trial's latest report, with `loss` as the trainer reported it, also a measure to maximise.
+
+    A search emits only some: a fast trainer reports thousands of times a second.
+    """
 
     trial: int
     step: int

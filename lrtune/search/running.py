@@ -40,9 +40,8 @@ class RunningTrials:
                 self._emit_start(lease)
             if (last := lease.last) and before != (lease.attempt, step):
                 steps = steps_of(lease.task, self.study)
-                self.emit(
-                    TrialReported(trial=lease.trial, step=step, steps=steps, loss=last.loss, diversity=last.diversity)
-                )
+                loss = -last.loss if self.study.maximize else last.loss
+                self.emit(TrialReported(trial=lease.trial, step=step, steps=steps, loss=loss, diversity=last.diversity))
             self._emitted[lease.trial] = (lease.attempt, step)
 
     def silence(self, lease: Lease) -> float:

@@ -1,9 +1,28 @@
 """Which way a loss goes in training: it falls, and a measure of which more is better rises."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _CLEAR = 0.1  # of the largest change: a smaller one may be noise
 _LEAST = 3  # runs
+
+
+class Words(NamedTuple):
+    """What the reported values are called, their good and bad ways, the good and bad side of a level, and its sign."""
+
+    what: str
+    improves: str
+    worsens: str
+    better: str
+    worse: str
+    minus: str
+
+
+def words(*, maximize: bool) -> Words:
+    """The words for a loss, or for a measure of which more is better."""
+    if maximize:
+        return Words("measure", "rises", "falls", "above", "below", "minus ")
+    return Words("loss", "falls", "rises", "below", "above", "")
 
 
 def remedy(*, maximize: bool) -> str:
@@ -23,6 +42,6 @@ def wrong_way(changes: Sequence[float], *, maximize: bool) -> str:
     rising = sum(change > clear for change in changes)
     if rising < _LEAST or min(changes) < -clear:
         return ""
-    what, does, other = ("measure", "falls", "rises") if maximize else ("loss", "rises", "falls")
-    many = f"{rising} of {len(changes)} runs and {other} in none"
-    return f"warning: the {what} {does} in {many}: {remedy(maximize=maximize)}"
+    told = words(maximize=maximize)
+    many = f"{rising} of {len(changes)} runs and {told.improves} in none"
+    return f"warning: the {told.what} {told.worsens} in {many}: {remedy(maximize=maximize)}"

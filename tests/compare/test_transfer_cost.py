@@ -63,6 +63,16 @@ def test_the_rate_carried_to_the_largest_size_costs_what_the_curve_says() -> Non
     )
 
 
+def test_a_measure_to_maximise_is_shown_as_the_trainer_reported_it() -> None:
+    kinds = {
+        kind: [replace(run, maximize=True, loss=(run.loss or 0) - 5) for run in sweep(kind)]
+        for kind in ("standard", "mup")
+    }
+    done = compare_transfers(kinds)
+    assert [one.loss for one in done.found] == [pytest.approx(1.0, abs=0.02)] * 2
+    assert section(done).header[4] == "measure at 128" and section(done).rows[0][4].startswith(("0.9", "1"))
+
+
 def test_a_knob_far_from_its_best_is_not_taken_for_the_cost_of_the_rate() -> None:
     def with_knob(run: TrialRecord, i: int) -> TrialRecord:
         # With seed 1 the knob goes off as the rate rises, at 128 as it falls: alone the rates would look the same.

@@ -154,6 +154,16 @@ def test_the_verdict_weighs_the_noise_of_the_seeds(tmp_path, middle, half, holds
     assert verdict_line(replace(done, known=2)).startswith("no verdict: the rule was fitted to 2 of these runs")
 
 
+def test_a_measure_to_maximise_is_shown_as_the_trainer_reported_it(tmp_path):
+    arms = [result(0.01, (-0.9, -0.91)), result(0.005, (-0.8, -0.81)), result(0.02, (-0.7, -0.71))]
+    arms = [replace(arm, records={n: replace(run, maximize=True) for n, run in arm.records.items()}) for arm in arms]
+    advice = load_rule("packaged").recommend(64, tokens=1e6)
+    done = Verification(hidden_size=64, advice=advice, tolerance=0.01, arms=arms, known=0, path=tmp_path / "v.json")
+    assert "half ends 12.42% below, double ends 28.37% below" in verdict_line(done) and done.holds
+    header, lines = rows(done)
+    assert header[2] == "final measure" and lines[1][:3] == ["recommended", "0.01", "0.905 ± 0.0071"]
+
+
 def test_the_seeds_are_not_those_of_the_search_unless_asked_for():
     assert verification_study(64, STUDY, load_rule()).seed == 1000
     assert verification_study(64, STUDY, load_rule(), seed=0).seed == 0

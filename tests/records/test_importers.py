@@ -209,7 +209,7 @@ def test_a_maximised_measure_enters_negated_and_other_scales_come_along(tmp_path
     scales = {"parameters": "model.N", "tokens": "D"}
     imported = read_sources([path], Columns(loss="score", scales=scales, maximize=True, seed="seed"))
     (record,) = imported.records
-    assert (record.loss, record.learning_rate, record.seed) == (-20.0, 1e-3, 3)
+    assert (record.loss, record.measure, record.learning_rate, record.seed) == (-20.0, 20.0, 1e-3, 3)
     assert record.scale("parameters") == 6e7 and record.scale("tokens") == 1e9
     assert record.curve["update_ratio"] == [0.01]
 

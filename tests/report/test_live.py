@@ -362,6 +362,20 @@ def test_runs_that_were_cut_stand_at_the_upper_edge() -> None:
     assert "×" in text.splitlines()[1]
 
 
+def test_a_measure_is_drawn_as_it_was_reported_and_what_was_cut_stands_at_the_lower_edge() -> None:
+    accuracies = [replace(run, maximize=True, loss=(run.loss or 0) / 10 - 1.3) for run in RECORDS]
+    cut = replace(record(50, 64, 0.1, "beaten"), maximize=True)
+    lines = text_of(loss_chart([*accuracies, cut], None, 80), 80).splitlines()
+    assert lines[0].startswith("measure against learning rate") and "×" in lines[-3]
+    assert "0.9┤" in lines[1] + lines[2] and not any("-0." in line for line in lines)
+
+
+def test_the_live_view_of_a_measure_calls_it_so() -> None:
+    best = replace(record(0, 32, 0.01), maximize=True, loss=-0.0)
+    text = "\n".join(drawn(folded([*EVENTS[:6], TrialEnded(record=best)], what="measure"), 120))
+    assert "loss" not in text and "measure 4.5" in text and re.search(r"best LR +measure", text)
+
+
 def test_without_a_rule_the_reason_is_shown_and_what_to_do() -> None:
     console = Console(file=io.StringIO(), width=80, record=True)
     show(console, [record(0, 32, 0.1, "failed", "boom")], None, None, why="all runs failed")

@@ -166,6 +166,8 @@ def test_a_measure_is_drawn_as_it_was_reported_with_the_best_at_the_top() -> Non
     spec = drawn["loss"].panels[0].to_dict()
     shown = next(layer for layer in spec["layer"] if layer["mark"].get("type") == "point")["encoding"]["y"]
     assert shown["title"] == "measure" and shown["scale"]["reverse"] and "-datum.value" in shown["axis"]["labelExpr"]
+    titles = [line["title"] for layer in spec["layer"] for line in layer["encoding"].get("tooltip", ())]
+    assert "measure" in titles and "loss" not in titles and drawn["loss"].title == "Measure against learning rate"
     assert "best measure 0.86" in drawn["loss"].says and "The measure and diversity" in drawn["courses"].says
 
 

@@ -88,6 +88,14 @@ def test_what_a_worker_writes_is_seen_at_the_next_look(scene: Scene) -> None:
     assert scene.kinds() == [TrialEnded]
 
 
+def test_a_report_of_a_measure_to_maximise_is_shown_as_the_trainer_gave_it(scene: Scene) -> None:
+    scene.queue.running.study = Study(name="study", maximize=True)
+    [lease] = scene.worker.claim("worker")
+    scene.worker.append(lease, [Report(2, -0.7, None, {})], {})
+    scene.queue.collect()
+    assert [event.loss for event in scene.events if isinstance(event, TrialReported)] == [0.7]
+
+
 def test_a_row_of_an_earlier_version_has_no_last_report(scene: Scene) -> None:
     [lease] = scene.worker.claim("worker")
     with scene.leases.engine.begin() as connection:

@@ -8,7 +8,6 @@ import altair as alt
 from lrtune.records.record import TrialRecord
 from lrtune.report.plots.theme import (
     DANGER,
-    TRIAL_TOOLTIP,
     Figure,
     inline,
     rate_axis,
@@ -16,6 +15,7 @@ from lrtune.report.plots.theme import (
     status_shape,
     statuses,
     trial_row,
+    trial_tooltip,
 )
 from lrtune.report.terminal.chart import geometric
 from lrtune.rule import Rule, recommend
@@ -43,7 +43,9 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
     layers.append(
         alt.Chart(inline(trial_row(record) for record in records))
         .mark_point(filled=True, size=75, opacity=0.8)
-        .encode(x=x, y=y, color=status_colour(shown), shape=status_shape(shown), tooltip=TRIAL_TOOLTIP)
+        .encode(
+            x=x, y=y, color=status_colour(shown), shape=status_shape(shown), tooltip=trial_tooltip(records[0].maximize)
+        )
     )
     lowest = min(record.learning_rate for record in bad)
     says = (

@@ -9,7 +9,6 @@ import altair as alt
 from lrtune.records.record import TrialRecord
 from lrtune.records.tally import counts
 from lrtune.report.plots.theme import (
-    TRIAL_TOOLTIP,
     Figure,
     inline,
     loss_axis,
@@ -17,6 +16,7 @@ from lrtune.report.plots.theme import (
     status_shape,
     statuses,
     trial_row,
+    trial_tooltip,
 )
 
 _MOST_COURSES = 150
@@ -41,11 +41,11 @@ def course_figure(records: Sequence[TrialRecord]) -> Figure | None:
     domain = [losses[0] - 0.02 * abs(losses[0]), min(losses[-1], high + 0.15 * abs(high))]
     maximize = records[0].maximize
     verdicts = statuses(shown)
-    panels = [_course_panel(rows, "at_loss", loss_axis("at_loss", domain, maximize), verdicts)]
+    panels = [_course_panel(rows, "at_loss", loss_axis("at_loss", domain, maximize), verdicts, maximize)]
     drawn = "The measure" if maximize else "Validation loss"
     if any(row["at_diversity"] is not None for row in rows):
         axis = alt.Y("at_diversity:Q", title="diversity", scale=alt.Scale(domain=[0.0, 1.05], nice=False, zero=False))
-        panels.append(_course_panel(rows, "at_diversity", axis, verdicts))
+        panels.append(_course_panel(rows, "at_diversity", axis, verdicts, maximize))
         drawn += " and diversity"
     some = f" {len(shown)} of {total} runs are drawn." if len(shown) < total else ""
     return Figure(
@@ -69,7 +69,7 @@ def _course_rows(record: TrialRecord) -> list[dict[str, Any]]:
     return [{**base, "step": steps[i], "at_loss": losses[i], "at_diversity": diversities[i]} for i in kept]
 
 
-def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y, verdicts: Sequence[str]) -> Any:
+def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y, verdicts: Sequence[str], maximize: bool) -> Any:
     hover = alt.selection_point(name=field, fields=["trial"], on="pointerover", nearest=True, empty=False)
     reported = [row for row in rows if row[field] is not None]
     base = alt.Chart(inline(reported)).encode(
@@ -84,7 +84,7 @@ def _course_panel(rows: list[dict[str, Any]], field: str, y: alt.Y, verdicts: Se
     )
     points = (
         base.mark_point(filled=True, clip=True, size=60)
-        .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=TRIAL_TOOLTIP)
+        .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=trial_tooltip(maximize))
         .add_params(hover)
     )
     ends = (

@@ -12,7 +12,6 @@ from lrtune.report.plots.theme import (
     DANGER,
     LINE,
     SAFE,
-    TRIAL_TOOLTIP,
     Figure,
     inline,
     loss_axis,
@@ -21,6 +20,7 @@ from lrtune.report.plots.theme import (
     status_shape,
     statuses,
     trial_row,
+    trial_tooltip,
 )
 from lrtune.rule import Rule, recommend
 from lrtune.study.task import place_name
@@ -56,7 +56,7 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
     )
     return Figure(
         name="loss",
-        title="Loss against learning rate",
+        title=f"{'Measure' if records[0].maximize else 'Loss'} against learning rate",
         says=f"{'Measure' if records[0].maximize else 'Validation loss'} of every run against its learning rate, one "
         "panel per size, with the fitted curve; the dotted line is the recommended rate, green its safe range, red "
         "where most runs collapse; runs that ended early, or worse than the panel shows, stand at its edge."
@@ -114,7 +114,13 @@ def _loss_panel(
     layers.append(
         alt.Chart(inline(rows))
         .mark_point(filled=True, size=70, opacity=0.85)
-        .encode(x=x, y=y, color=status_colour(verdicts), shape=status_shape(verdicts), tooltip=TRIAL_TOOLTIP)
+        .encode(
+            x=x,
+            y=y,
+            color=status_colour(verdicts),
+            shape=status_shape(verdicts),
+            tooltip=trial_tooltip(own[0].maximize),
+        )
     )
     return alt.layer(*layers).properties(title=place_name(place), height=220)
 

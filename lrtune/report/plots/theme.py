@@ -102,20 +102,22 @@ def loss_axis(field: str, domain: Sequence[float], maximize: bool) -> alt.Y:
     )
 
 
-TRIAL_TOOLTIP = [
-    alt.Tooltip("trial:Q", title="trial"),
-    alt.Tooltip("place:N", title="at"),
-    alt.Tooltip("rate:N", title="learning rate"),
-    alt.Tooltip("seed:Q", title="seed"),
-    alt.Tooltip("status:N", title="verdict"),
-    alt.Tooltip("why:N", title="why"),
-    alt.Tooltip("loss:Q", title="loss", format=".5~g"),
-    alt.Tooltip("diversity:Q", title="diversity", format=".2f"),
-]
+def trial_tooltip(maximize: bool) -> list[alt.Tooltip]:
+    """The tooltip of a trial's row."""
+    return [
+        alt.Tooltip("trial:Q", title="trial"),
+        alt.Tooltip("place:N", title="at"),
+        alt.Tooltip("rate:N", title="learning rate"),
+        alt.Tooltip("seed:Q", title="seed"),
+        alt.Tooltip("status:N", title="verdict"),
+        alt.Tooltip("why:N", title="why"),
+        alt.Tooltip("loss:Q", title="measure" if maximize else "loss", format=".5~g"),
+        alt.Tooltip("diversity:Q", title="diversity", format=".2f"),
+    ]
 
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
-    """The tooltip of a trial."""
+    """The values of a trial's tooltip."""
     return {
         "trial": record.trial,
         "hidden_size": record.hidden_size,

@@ -35,7 +35,7 @@ def render_frame(progress: Progress, width: int, height: int, title: str = "") -
         parts.append(_fit("preparing data, then starting workers", width, "dim"))
     lines = height - rows - 5
     running = list(progress.running.values())[: max(1, lines // 2)]
-    parts += [_running_line(trial, width) for trial in running]
+    parts += [_running_line(trial, width, progress.what) for trial in running]
     lines -= len(running)
     if progress.rule is not None and lines > 0:
         parts.append(_fit(f"law  {describe_law(progress.rule)}", width, "bold"))
@@ -68,7 +68,7 @@ def _places_table(progress: Progress, width: int, height: int) -> Table:
     scales = list(dict.fromkeys(name for _, others in progress.places for name, _ in others))
     bests = [state.best for state in progress.places.values() if state.best] if middle else []
     knobs = list(dict.fromkeys(name for best in bests for name in best.knobs))
-    for name in ("hidden", *scales, "done", *middle, "best LR", *knobs, "loss", *last):
+    for name in ("hidden", *scales, "done", *middle, "best LR", *knobs, progress.what, *last):
         table.add_column(name, justify="left" if name == _EARLY else "right")
     for place in shown:
         state, others = progress.places[place], dict(place[1])
@@ -79,7 +79,7 @@ def _places_table(progress: Progress, width: int, height: int) -> Table:
             row += [str(running) if running else "–", str(lost) if lost else "–"]
         row.append(f"{best.learning_rate:.3g}" if best else "–")
         row += [f"{best.knobs[name]:.3g}" if best and name in best.knobs else "–" for name in knobs]
-        row.append(f"{best.measure:.4g}" if best and best.measure else "–")
+        row.append(f"{best.measure:.4g}" if best and best.measure is not None else "–")
         if last:
             row.append(_early(progress.verdicts, place))
         table.add_row(*row)
@@ -97,14 +97,14 @@ def _early(verdicts: Iterable[TrialRecord], place: Place) -> str:
     return "; ".join(f"{status} at {', '.join(f'{rate:.2g}' for rate in sorted(at))}" for status, at in rates.items())
 
 
-def _running_line(trial: RunningTrial, width: int) -> Text:
+def _running_line(trial: RunningTrial, width: int, what: str) -> Text:
     start = trial.start
     share = trial.step / start.steps if start.steps else 0.0
     loss = f"{trial.losses[-1]:.3g}" if trial.losses else "…"
     arm = f"{start.arm}  " if start.arm else ""
     rate = f"{beside(f'{start.learning_rate:.3g}', start.knobs):<8}"
     place = place_name({"hidden_size": start.hidden_size, **start.scales})
-    text = f"{place} × {rate} {arm}{share:4.0%}  loss {loss:<5}"
+    text = f"{place} × {rate} {arm}{share:4.0%}  {what} {loss:<5}"
     if width >= _NARROW:
         text += f" {sparkline(trial.losses, 12):<12}"
     if width >= _WIDE and trial.diversities:

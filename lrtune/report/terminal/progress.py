@@ -56,6 +56,7 @@ class Progress:
         seconds: the wall-time budget, or None.
         trials: the budget of trials, or None.
         study: for the outlook on its targets; None for runs without a rule.
+        what: what its trainer reports, ``loss`` or ``measure``.
         places: per hidden size and other scales; starts with those of the study.
         running: by trial number.
         verdicts: the latest trials that did not finish.
@@ -68,6 +69,7 @@ class Progress:
     trials: int | None = None
     clock: Callable[[], float] = time.monotonic
     study: Study | None = None
+    what: str = "loss"
     places: dict[Place, PlaceProgress] = field(default_factory=dict)
     running: dict[int, RunningTrial] = field(default_factory=dict)
     verdicts: deque[TrialRecord] = field(default_factory=lambda: deque(maxlen=_VERDICTS))

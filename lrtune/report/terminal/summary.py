@@ -33,9 +33,9 @@ _GAP, _COLUMN = 2, 26  # blanks between the columns of a table, and the maximum 
 def loss_chart(
     records: Sequence[TrialRecord], fit: "LawFit | None", width: int, others: Mapping[str, float] | None = None
 ) -> RenderableType:
-    """Validation loss against learning rate, one mark per finished run and the fitted curve of each width.
+    """Loss or measure against learning rate, one mark per finished run and the fitted curve of each width.
 
-    Runs that ended early are drawn as × on the upper edge. `others` are the values of the further scales: runs at
+    Runs that ended early are drawn as × on the worse edge. `others` are the values of the further scales: runs at
     other values are not drawn.
     """
     others = others or {}
@@ -47,11 +47,13 @@ def loss_chart(
     span = losses[int(0.8 * (len(losses) - 1))] - losses[0]
     span = span if span > _EQUAL * abs(losses[0]) else 0.1 * abs(losses[0]) or 1.0
     rates = [record.learning_rate for record in records]
+    sign = -1 if records[0].maximize else 1
+    best, worst = sign * (losses[0] - 0.08 * span), sign * (losses[0] + 1.4 * span)
     chart = Chart(
         width=min(width, _WIDEST),
         height=_HEIGHT,
         x=Axis(low=min(rates) / 1.2, high=max(rates) * 1.2, log=True),
-        y=Axis(low=losses[0] - 0.08 * span, high=losses[0] + 1.4 * span),
+        y=Axis(low=min(best, worst), high=max(best, worst)),
     )
     widths = sorted({record.hidden_size for record in records})
     for index, hidden_size in enumerate(widths):
@@ -59,14 +61,13 @@ def loss_chart(
         own = [record for record in records if record.hidden_size == hidden_size]
         place = {"hidden_size": float(hidden_size), **others} if others else hidden_size
         curve = fitted_curve(fit, place, [record.learning_rate for record in own], 60)
-        chart.curve([(rate, loss) for rate, loss in curve if loss < chart.y.high], style)
+        chart.curve([(rate, sign * loss) for rate, loss in curve if loss < sign * worst], style)
         for record in own:
-            if record.status == "finished" and record.loss is not None:
-                chart.mark(record.learning_rate, record.loss, MARKS[index % len(MARKS)], style)
+            if record.status == "finished" and record.measure is not None:
+                chart.mark(record.learning_rate, record.measure, MARKS[index % len(MARKS)], style)
             elif record.status != "failed":
-                chart.mark(record.learning_rate, chart.y.high, "×", style)
-    what = "minus the measure" if records[0].maximize else "loss"
-    legend = Text(f"{what} against learning rate{_at(others)}   ", "bold")
+                chart.mark(record.learning_rate, worst, "×", style)
+    legend = Text(f"{'measure' if sign < 0 else 'loss'} against learning rate{_at(others)}   ", "bold")
     for index, hidden_size in enumerate(widths):
         legend.append(f"{MARKS[index % len(MARKS)]} {hidden_size}  ", STYLES[index % len(STYLES)])
     if any(record.status in ENDED_EARLY for record in records):

@@ -68,8 +68,8 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> Beate
         gain = _gain_left(curve, peer, speed, policy) if loss > bar else None
         if gain is not None and loss - gain > bar:
             rate = f" at {peer.learning_rate:.3g}" if peer.learning_rate else ""
-            reason = f"loss {loss:.4g} at step {step}; it could reach {loss - gain:.4g} at best, judged by its peer"
-            reason += f"{rate}, which ended at {final:.4g}"
+            reason = f"{curve.words.what} {curve.shown(loss)} at step {step}; it could reach {curve.shown(loss - gain)}"
+            reason += f" at best, judged by its peer{rate}, which ended at {curve.shown(final)}"
             verdict = Beaten(reason=reason, step=step, loss=min(bars), peer=peer.learning_rate)
             found.append((is_at_or_above(peer, curve), loss - gain - bar, verdict))
     return max(found, key=lambda one: one[:2])[2] if found else None

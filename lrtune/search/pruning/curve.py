@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lrtune.errors import InputError
 from lrtune.records.record import TrialRecord
+from lrtune.trainer.direction import Words, words
 from lrtune.trainer.trial import Facts, Report
 
 # A loss within this share of the unigram entropy is "at" it: held-out losses are no more precise.
@@ -22,12 +23,13 @@ class Curve:
 
     Attributes:
         steps: optimizer steps of the reports.
-        losses: validation losses in nats; NaN, inf and None mean not finite.
+        losses: validation losses in nats, or minus a measure; NaN, inf and None mean not finite.
         diversities: one per report, or None for a missing one; None if the run reports no diversity.
         planned_steps: the run's horizon.
         regime_changes: steps at which the schedule changes; those outside 1 … planned_steps − 1 are ignored.
         vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None if unknown.
         learning_rate: the run's peak; *beaten* compares it with the peers' rates.
+        maximize: whether the losses are minus a measure of which more is better; verdicts name the measure.
 
     Raises:
         InputError: columns of different lengths, a negative step, diversity or entropy, or a step past the end.
@@ -41,6 +43,7 @@ class Curve:
     vocabulary_size: int | None = None
     unigram_entropy: float | None = None
     learning_rate: float | None = None
+    maximize: bool = False
 
     def __post_init__(self) -> None:
         columns = {"losses": self.losses, "diversities": self.diversities}
@@ -74,11 +77,18 @@ class Curve:
             vocabulary_size=record.facts.vocabulary_size,
             unigram_entropy=record.facts.unigram_entropy,
             learning_rate=record.learning_rate,
+            maximize=record.maximize,
         )
 
     @classmethod
     def from_reports(
-        cls, reports: Sequence[Report], facts: Facts, *, planned_steps: int, learning_rate: float
+        cls,
+        reports: Sequence[Report],
+        facts: Facts,
+        *,
+        planned_steps: int,
+        learning_rate: float,
+        maximize: bool = False,
     ) -> "Curve":
         """The curve of a running trial from its reports so far."""
         has_diversity = any(report.diversity is not None for report in reports)
@@ -91,12 +101,22 @@ class Curve:
             vocabulary_size=facts.vocabulary_size,
             unigram_entropy=facts.unigram_entropy,
             learning_rate=learning_rate,
+            maximize=maximize,
         )
 
     def until(self, count: int) -> "Curve":
         """The curve as it was after its first `count` reports."""
         diversities = None if self.diversities is None else self.diversities[:count]
         return replace(self, steps=self.steps[:count], losses=self.losses[:count], diversities=diversities)
+
+    @property
+    def words(self) -> Words:
+        """The words for what the trainer reported."""
+        return words(maximize=self.maximize)
+
+    def shown(self, loss: float) -> str:
+        """A loss, or the measure that it is minus of, as the trainer reported it."""
+        return f"{-loss if self.maximize else loss:.4g}"
 
     @cached_property
     def reports(self) -> tuple["Point", ...]:

@@ -82,21 +82,22 @@ def verdict(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve] | None =
 
 def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
     """The verdict on a loss that is not finite, or far above an untrained model's."""
-    first, last = curve.reports[0], curve.reports[-1]
+    first, last, words = curve.reports[0], curve.reports[-1], curve.words
     if last.loss is None:
-        return Verdict("diverged", f"loss is not finite at step {last.step}", "diverged")
+        return Verdict("diverged", f"{words.what} is not finite at step {last.step}", "diverged")
     levels = []
     if curve.vocabulary_size is not None:
-        levels.append((math.log(curve.vocabulary_size), "ln(vocabulary)"))
+        levels.append((math.log(curve.vocabulary_size), f"{words.minus}ln(vocabulary)"))
     # A model with an unscaled head may start above ln V; its learning rate did not cause that.
     if first.loss is not None and (not levels or first.step == 0):
-        levels.append((first.loss, "the first loss"))
+        levels.append((first.loss, f"the first {words.what}"))
     level, name = max(levels, default=(math.inf, ""))
     least = _RISE * abs(level) if curve.vocabulary_size is None else 0.0
     rise = max(policy.divergence, least)
     if last.loss <= level + rise:
         return None
-    reason = f"loss {last.loss:.4g} at step {last.step}, more than {rise:.3g} above {name} {level:.4g}"
+    reason = f"{words.what} {curve.shown(last.loss)} at step {last.step}, "
+    reason += f"more than {rise:.3g} {words.worse} {name} {curve.shown(level)}"
     return Verdict("diverged", reason, "diverged")
 
 
@@ -118,32 +119,31 @@ def phase_of(curve: Curve, policy: PruningPolicy) -> Phase:
 def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     """``keep``, ``suspect`` or ``collapsed``, from this run alone."""
     phase = phase_of(curve, policy)
-    last = curve.reports[-1]
+    last, words = curve.reports[-1], curve.words
     loss, entropy = last.loss, curve.unigram_entropy
     assert loss is not None, "diverged comes first"
+    told = f"{words.what} {curve.shown(loss)}"
+    unigram = "" if entropy is None else f"{words.minus}the unigram entropy {curve.shown(entropy)}"
     if last.diversity is None:
-        return Verdict("keep", f"loss {loss:.4g}, no diversity reported", phase)
+        return Verdict("keep", f"{told}, no diversity reported", phase)
     share = f"diversity {last.diversity:.2f}"
     if last.diversity >= policy.floor:
         if phase == "uniform" and last.step >= policy.grace * curve.planned_steps:
-            assert entropy is not None
-            reason = f"{share}, but the loss {loss:.4g} is still far above the unigram entropy {entropy:.4g}"
-            return Verdict("suspect", reason, phase)
+            return Verdict("suspect", f"{share}, but the {told} is still far {words.worse} {unigram}", phase)
         return Verdict("keep", f"{share} is above the floor {policy.floor:g}", phase)
     if phase == "learned":
-        return Verdict("keep", f"{share} is low, but loss {loss:.4g} is below the unigram entropy {entropy:.4g}", phase)
+        return Verdict("keep", f"{share} is low, but {told} is {words.better} {unigram}", phase)
 
     window = _low_since(curve, policy)
     where = f"{share} since step {window[0].step}"
     if entropy is not None:
-        against = "above" if loss > entropy * (1 + AT_UNIGRAM) else "at"
-        where += f", loss {loss:.4g} {against} the unigram entropy {entropy:.4g}"
+        where += f", {told} {words.worse if loss > entropy * (1 + AT_UNIGRAM) else 'at'} {unigram}"
     reprieve = _reprieve(curve, policy, window)
     if reprieve:
         return Verdict("suspect", f"{where}; {reprieve}", phase)
     flat = f"flat for {len(window)} reports, no stage change ahead"
     if entropy is not None and window[0].loss is not None and loss < window[0].loss * (1 - AT_UNIGRAM):
-        flat += f", loss falls too slowly to get below it by step {curve.planned_steps}"
+        flat += f", {words.what} {words.improves} too slowly to get {words.better} it by step {curve.planned_steps}"
     return Verdict("collapsed", f"{where}, {flat}", "collapsed")
 
 
@@ -195,15 +195,15 @@ def _rises(values: Sequence[float], least: float) -> bool:
 def _falling(curve: Curve, recent: list[Point]) -> str:
     """A reason if the loss, falling twice as fast as now, would get below the unigram entropy; else empty."""
     rate = -_slope([(point.step, point.loss or 0.0) for point in recent])
-    last = recent[-1]
+    last, words = recent[-1], curve.words
     assert last.loss is not None
     ahead = last.loss - _FASTER * rate * (curve.planned_steps - last.step)
     entropy = curve.unigram_entropy
     if entropy is None:
         falls = ahead < last.loss * (1 - _STILL_FALLING)
-        return f"loss {last.loss:.4g} still falls" if falls else ""
+        return f"{words.what} {curve.shown(last.loss)} still {words.improves}" if falls else ""
     if ahead < entropy * (1 - AT_UNIGRAM):
-        return f"loss on its way down, {recent[0].loss:.4g} → {last.loss:.4g}"
+        return f"{words.what} {words.improves}, {curve.shown(recent[0].loss or 0.0)} → {curve.shown(last.loss)}"
     return ""
 
 

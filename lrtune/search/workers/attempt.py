@@ -176,7 +176,11 @@ class Attempt:
     @property
     def _curve(self) -> Curve:
         return Curve.from_reports(
-            self._judged, self.facts, planned_steps=self.steps, learning_rate=self.task.learning_rate
+            self._judged,
+            self.facts,
+            planned_steps=self.steps,
+            learning_rate=self.task.learning_rate,
+            maximize=self.study.maximize,
         )
 
     def beaten(self, status: Status) -> Mapping[str, float]:

@@ -70,7 +70,7 @@ STORIES: dict[str, tuple[Any, str, str, str]] = {
         ([8.9 - 0.15 * i for i in range(10)], LOW, {}),
         "suspect",
         "unigram",
-        "on its way down",
+        "loss falls, ",
     ),
     "undiverse, falling too slowly to arrive": (
         ([8.9 - 0.02 * i for i in range(10)], LOW, {}),
@@ -259,6 +259,32 @@ def test_why_a_run_is_beaten():
     assert verdict(line(6, 5.9, 17), POLICY, [PEER]).reason == (
         "loss 5.915 at step 1700; it could reach 5.465 at best, judged by its peer at 0.01, which ended at 4"
     )
+
+
+@pytest.mark.parametrize(
+    ("run", "peers", "reason"),
+    [
+        (
+            line(-0.1, -0.2, 17, entropy=None, vocabulary=None, maximize=True),
+            [line(-0.1, -0.9, entropy=None, learning_rate=0.01, maximize=True)],
+            "measure 0.185 at step 1700; it could reach 0.365 at best, judged by its peer at 0.01, which ended at 0.9",
+        ),
+        (
+            curve([-80.0, -40.0], None, entropy=None, vocabulary=None, maximize=True),
+            [],
+            "measure 40 at step 200, more than 16 below the first measure 80",
+        ),
+        (
+            curve([9.0, 8.0, *[7.1] * 5], [0.9, 0.3, *[0.04] * 5], maximize=True),
+            [],
+            "diversity 0.04 since step 300, measure -7.1 below minus the unigram entropy -6.09, flat for 5 reports, "
+            "no stage change ahead",
+        ),
+    ],
+)
+def test_a_measure_to_maximise_is_named_as_the_trainer_reported_it(run, peers, reason):
+    found = verdict(run, POLICY, peers)
+    assert found.is_cut and found.reason == reason
 
 
 def test_more_peers_may_be_asked_for():

@@ -369,10 +369,11 @@ def test_a_stopped_worker_keeps_the_curve_and_the_next_one_continues_it(tmp_path
 
 
 def behind_until_late(trial: Trial) -> None:
-    """The rate 0.04 is far behind the others until its last two reports."""
+    """The rate 0.04 is far behind the others until its last two reports; a measure to maximise is minus the loss."""
     for step in range(0, trial.steps + 1, trial.report_every):
         behind = 2.0 if trial.learning_rate == 0.04 and step < 80 else 0.0
-        if not trial.report(step, loss=4 - 0.01 * step + behind):
+        loss = 4 - 0.01 * step + behind
+        if not trial.report(step, loss=-loss if trial.maximize else loss):
             return
 
 
@@ -388,6 +389,14 @@ def test_a_lenient_run_ends_early_by_peers_above_its_rate_only_and_keeps_the_ver
         assert (record.status, record.steps_done, record.defies) == ("beaten", 40, False)
     else:
         assert (record.status, record.loss, record.defies) == ("finished", 3.0, True)
+
+
+def test_why_a_measure_ended_early_has_the_sign_of_the_trainer(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "test_worker:behind_until_late", steps=100, report_every=10, maximize=True)
+    desk.queue(0.01, 0.04)
+    assert desk.work()[1].why == (
+        "measure -5.6 at step 40; it could reach -4.412 at best, judged by its peer at 0.01, which ended at -3"
+    )
 
 
 def reports_often(trial: Trial) -> None:
