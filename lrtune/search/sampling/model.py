@@ -225,19 +225,14 @@ class SearchModel:
         z = logs - centre
         low, high = space.focus
         place, near = (low + high) / 2, max((high - low) / 4, 1.0)
+        own = z[: len(measured)] if measured else z
+        geometry = Geometry(scales=self.scales, z=own, place=place, near=near, slopes=self.slopes)
         if not measured:
-            geometry = Geometry(scales=self.scales, z=z, place=place, near=near, slopes=self.slopes)
             draws = predict_from_priors(geometry, _USUAL, _SIZE, _DRAWS, rng)
         else:
-            geometry = Geometry(scales=self.scales, z=z[: len(measured)], place=place, near=near, slopes=self.slopes)
             data, unit, tables = self._tables(measured, space.tolerance)
-            model = Model(
-                unit=unit,
-                centres=np.exp(centre),
-                geometry=geometry,
-                tables=tables,
-                posterior=infer(tables, geometry, _SIZE),
-            )
+            posterior = infer(tables, geometry, _SIZE)
+            model = Model(unit=unit, centres=np.exp(centre), geometry=geometry, tables=tables, posterior=posterior)
             draws = predict(model, data, z[len(measured) :], _DRAWS, rng)
         places = (*measured, *further)
         advice = {target: advise(draws, places.index(target), space.low, space.high) for target in space.targets}
