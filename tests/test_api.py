@@ -157,7 +157,7 @@ def result(rule: lrtune.Rule | None) -> SearchResult:
     from lrtune.law.fit import LawFit
     from lrtune.search.ending import Ending, StopReason
 
-    fit = None if rule is None else LawFit(rule=rule, cells=(), reason=rule.reason, regrets={}, unused={})
+    fit = None if rule is None else LawFit(rule=rule, cells=(), regrets={}, unused={})
     reason = StopReason(Ending.ENOUGH, "sure <enough>")
     return SearchResult(records=[], reason=reason, out=Path("runs/a"), fit=fit, why_no_rule="no run finished")
 

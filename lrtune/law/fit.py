@@ -57,7 +57,6 @@ class LawFit:
 
     rule: Rule
     cells: tuple[LawCell, ...]
-    reason: str
     regrets: dict[str, float]
     unused: dict[str, int]
     knobs: Mapping[str, "LawFit"] = field(default_factory=dict)
@@ -176,7 +175,7 @@ def _fit_one(
         cells=released([rule_cell(cell, model, i, checks) for i, cell in enumerate(cells)], cells),
         level=level,
         tolerance=tolerance,
-        boundary=fit_boundary(cells, z, optima * _LN2, _slopes(model) * _LN2) if quantity == "lr" else None,
+        boundary=fit_boundary(cells, z, optima * _LN2, _slopes(z, optima) * _LN2) if quantity == "lr" else None,
         draws=drawn,
     )
     lost = _regrets_without(rule, model, cells)
@@ -185,7 +184,7 @@ def _fit_one(
     )
     rule = rule._replace(reason=reason, left_out=_digits(sum(lost.values()) / len(lost)) if lost else None)
     rule, law_cells = _described(rule, cells, gathered.measure)
-    return LawFit(rule=rule, cells=law_cells, reason=reason, regrets=lost, unused=gathered.unused)
+    return LawFit(rule=rule, cells=law_cells, regrets=lost, unused=gathered.unused)
 
 
 def fit_run(
@@ -255,10 +254,8 @@ def _regrets_without(rule: Rule, model: Model, cells: Sequence[Cell]) -> dict[st
     return {key: sum(values) / len(values) for key, values in by_value.items()}
 
 
-def _slopes(model: Model) -> Array:
+def _slopes(z: Array, optima: Array) -> Array:
     """Mean slopes of the law, octaves per e-fold: the prior mean for the boundary of collapse."""
-    optima = model.posterior.weight @ model.posterior.mean
-    z = model.geometry.z
     h = np.concatenate([np.ones((len(z), 1)), z], axis=1)
     ridge = np.diag([0.0, *[1e-3] * z.shape[1]])
     return np.asarray(np.linalg.solve(h.T @ h + ridge, h.T @ optima)[1:])

@@ -186,7 +186,7 @@ def main() -> None:
         sep="\n",
         end="\n\n",
     )
-    print(f"packaged rule, {rule.provenance['runs']} runs: {fit.reason}\n")
+    print(f"packaged rule, {rule.provenance['runs']} runs: {fit.rule.reason}\n")
     print(*held_out_table(rule, [truth[cell] for cell in sorted(HELD_OUT)]), sep="\n", end="\n\n")
     for name, found in searches.items():
         own = fit_run(found).rule

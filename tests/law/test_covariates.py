@@ -52,7 +52,7 @@ def test_a_depth_that_goes_along_changes_nothing(depths: dict[int, int]) -> None
 
 def test_a_depth_that_varies_within_a_size_is_not_its_companion() -> None:
     records = [replace(record, facts=Facts(conditions={"depth": 2 + i % 7})) for i, record in enumerate(sweep())]
-    assert "depth" not in fit_law(records).reason
+    assert "depth" not in fit_law(records).rule.reason
 
 
 def test_the_scatter_counts_as_an_undeclared_slope() -> None:

@@ -79,7 +79,7 @@ def test_a_known_exponent_is_recovered(exponent: float) -> None:
     found = transfer_learning_rate(1.0, 32, 512, rule=rule)
     slopes = [math.log(value) / math.log(16) for value in (found.ratio_low, found.ratio, found.ratio_high)]
     assert slopes[1] == pytest.approx(exponent, abs=0.1) and slopes[0] < exponent < slopes[2]
-    assert "(hidden_size/32)^" in fit.reason
+    assert "(hidden_size/32)^" in fit.rule.reason
     for width in (32, 90, 512, 1024):
         answer = recommend(width, rule=rule)
         truth = power(exponent)(width)
@@ -100,9 +100,9 @@ def test_the_unit_of_the_losses_does_not_matter(level: float, unit: float) -> No
 def test_a_scale_without_effect_is_reported_as_such() -> None:
     fit = fitted(0.0)
     assert re.search(
-        r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size here", fit.reason
+        r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size here", fit.rule.reason
     )
-    assert "does not depend" not in fitted(-0.5).reason
+    assert "does not depend" not in fitted(-0.5).rule.reason
 
 
 def test_the_rule_file_answers_as_the_fit_does() -> None:
@@ -365,7 +365,9 @@ def test_where_two_sizes_were_run_token_counts_are_left_out() -> None:
 
     lawful, erratic = said(0.0), said(1.5)
     assert list(erratic.regrets) == ["tokens 1e+06", "tokens 2e+06", "tokens 4e+06", "tokens 8e+06"]
-    assert "do not rely on it at other sizes: predicting each value of tokens from the others costs" in erratic.reason
+    assert (
+        "do not rely on it at other sizes: predicting each value of tokens from the others costs" in erratic.rule.reason
+    )
     assert recommend(96, rule=lawful.rule, tokens=2e6).supported
     doubted = recommend(64, rule=lawful.rule._replace(left_out=0.03), tokens=2.1e6)
     assert "predicting each value of tokens from the others costs 3.00% of loss" in " ".join(doubted.warnings)

@@ -55,7 +55,7 @@ def test_an_end_that_is_good_enough_says_so_and_needs_no_more() -> None:
 
 
 def test_the_other_knobs_are_said_at_the_largest_size() -> None:
-    fit = LawFit(rule=knob_rule(), cells=(), reason="", regrets={}, unused={})
+    fit = LawFit(rule=knob_rule(), cells=(), regrets={}, unused={})
     done = replace(ended([], Ending.ENOUGH), fit=fit)
     lines, _ = said(done, Study(widths=(32, 64)))
     (line,) = [line for line in lines if "adam_lr" in line]
