@@ -29,7 +29,8 @@ def formula(rule: Rule, lost: Mapping[str, float], quantity: str = "lr") -> str:
         factors.append(f"({name}/{scale.low:g})^{middle:.2f} ({low:.2f} … {high:.2f})")
         if low <= 0 <= high and max(-low, high) < _FLAT:
             exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
-            remarks.append(f"{exponent}: the best {what} does not depend on {name} here")
+            chance = f"probability {rule.draws.inert[index]:.0%}"
+            remarks.append(f"{exponent}: the best {what} does not depend on {name} here ({chance})")
     law = [" · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])] if factors or quantity != "lr" else []
     return "; ".join([*law, *remarks, *_foresight(rule, lost)])
 

@@ -98,10 +98,12 @@ def test_the_unit_of_the_losses_does_not_matter(level: float, unit: float) -> No
 
 
 def test_a_scale_without_effect_is_reported_as_such() -> None:
-    fit = fitted(0.0)
+    rule = fitted(0.0).rule
     assert re.search(
-        r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size here", fit.rule.reason
+        r"exponent -?0\.\d+ \(-0\.\d+ … 0\.\d+\): the best rate does not depend on hidden_size", rule.reason
     )
+    assert rule.draws is not None and 0.5 < rule.draws.inert[0] < 1
+    assert f"does not depend on hidden_size here (probability {rule.draws.inert[0]:.0%})" in rule.reason
     assert "does not depend" not in fitted(-0.5).rule.reason
 
 
