@@ -53,14 +53,14 @@ def answer(
         if rule.draws is None:
             raise InputError("at: this rule file has an older schema without costs; run `lrtune fit` to write it again")
     place = placed(rule, asked)
-    collapse_10, collapse_50 = _collapse(rule, place.scales)
+    collapse_10, collapse_50, variance = _collapse(rule, place.scales)
     notes, far = departures(rule, asked)
     if place.basis == "extrapolated":
         notes.insert(0, beyond_range(rule, place))
     if place.cell and place.cell.bound:
         notes.insert(0, _one_sided(place.cell))
     if rule.draws:
-        verdict = _drawn(rule, place, collapse_10, at, with_safe_range)
+        verdict = _drawn(rule, place, collapse_10, variance, at, with_safe_range)
     else:
         verdict = _former(rule, place, collapse_10, collapse_50)
     knobs, lost, doubt = _with_knobs(rule, place, verdict) if rule.knobs else ({}, verdict.lost, verdict.doubt)
@@ -131,8 +131,13 @@ def _with_knobs(
     return knobs, lost, cost or verdict.doubt
 
 
-def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | None, with_safe_range: bool) -> _Verdict:
-    """From the draws: the rate with the least expected regret, at most the rate at which 1 run in 10 collapses."""
+def _drawn(
+    rule: Rule, place: Question, collapse_10: float | None, variance: float, at: float | None, with_safe_range: bool
+) -> _Verdict:
+    """From the draws: the rate with the least expected regret, at most the rate at which 1 run in 10 collapses.
+
+    The interval of a limited rate begins as low as that line may lie; `variance` is that of its log rate.
+    """
     assert rule.draws is not None
     draws = locate(rule, rule.draws, place.scales)
     low, high = EVERY_RATE
@@ -140,17 +145,17 @@ def _drawn(rule: Rule, place: Question, collapse_10: float | None, at: float | N
     if cell and cell.tried_low and cell.tried_high:
         low, high = math.log2(cell.tried_low), math.log2(cell.tried_high)
     best = advise(draws, low, high)
-    notes = []
+    unsure, notes = 0.0, []
     if collapse_10 is not None and math.log2(collapse_10) < best:
         notes.append(
             f"limited to the rate at which 1 run in 10 collapses, {collapse_10:.3g} (least loss alone: {2.0**best:.3g})"
         )
-        best = math.log2(collapse_10)
+        best, unsure = math.log2(collapse_10), rule.quantile * math.sqrt(variance) / math.log(2)
     lost = regrets(draws, best)
     mean, worst = sum(lost) / len(lost), quantile(lost, 0.9)
     ends = interval(draws.optimum, rule.level, smooth=not cell)
     reach = math.log2(WIDEST)
-    ends = max(min(ends[0], best), best - reach), min(max(ends[1], best), best + reach)
+    ends = max(min(ends[0], best - unsure), best - reach), min(max(ends[1], best), best + reach)
     doubt = too_costly("it", mean, worst, rule.tolerance)
     if not doubt and (cell.bound if cell else all(each.bound for each in rule.cells)):
         doubt = Unsupported(Doubt.ONE_SIDED, "runs lie on one side of the optimum only")
@@ -227,13 +232,13 @@ def _warmup(rule: Rule, steps: float | None) -> float | None:
     return float(round(share * steps))
 
 
-def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, float | None]:
-    """The rates at which 10% and 50% of the runs fail; logit(0.1) = −ln 9."""
+def _collapse(rule: Rule, scales: Mapping[str, float]) -> tuple[float | None, float | None, float]:
+    """The rates at which 10% and 50% of the runs fail, logit(0.1) = −ln 9, and the variance of their logs."""
     if rule.boundary is None:
-        return None, None
+        return None, None, 0.0
     line = rule.boundary.line
-    middle = sum(c * t for c, t in zip(line.coefficients, line.terms(rule.scales, scales), strict=True))
-    return exponential(middle - math.log(9) * rule.boundary.width), exponential(middle)
+    middle, variance = line.at(line.terms(rule.scales, scales))
+    return exponential(middle - math.log(9) * rule.boundary.width), exponential(middle), variance
 
 
 def _one_sided(cell: RuleCell) -> str:

@@ -5,7 +5,7 @@ Named tuples import faster than dataclasses: ``from lrtune import get_learning_r
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lrtune.named import NamedTuple
 from lrtune.rule.advice import Recommendation
@@ -51,6 +51,12 @@ class Polynomial(NamedTuple):
         """Its terms at a place, without their coefficients."""
         z = [math.log(at[name] / scale.centre) for name, scale in scales.items()]
         return [math.prod(v**p for v, p in zip(z, exponents, strict=True)) for exponents in self.exponents]
+
+    def at(self, terms: Sequence[float]) -> tuple[float, float]:
+        """Its mean and variance where its terms have these values."""
+        size = range(len(terms))
+        variance = sum(terms[i] * self.covariance[i][j] * terms[j] for i in size for j in size)
+        return sum(c * term for c, term in zip(self.coefficients, terms, strict=True)), max(0.0, variance)
 
 
 class Step(NamedTuple):

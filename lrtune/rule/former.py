@@ -23,9 +23,8 @@ def predict(rule: Rule, scales: Mapping[str, float]) -> tuple[float, float]:
         return _predict_step(rule.step, value, rule.discrepancy + _STEP_DRIFT * beyond**2)
     if rule.law is None:
         return _predict_table(rule, scales)
-    terms = rule.law.terms(rule.scales, scales)
-    mean = sum(c * term for c, term in zip(rule.law.coefficients, terms, strict=True))
-    return mean, quadratic(rule.law.covariance, terms) + rule.discrepancy
+    mean, variance = rule.law.at(rule.law.terms(rule.scales, scales))
+    return mean, variance + rule.discrepancy
 
 
 def _predict_step(step: Step, value: float, discrepancy: float) -> tuple[float, float]:
@@ -63,18 +62,12 @@ def _cell_variance(cell: RuleCell, rule: Rule) -> float:
     return (math.log(cell.high / cell.low) / (2 * rule.quantile)) ** 2
 
 
-def quadratic(covariance: tuple[tuple[float, ...], ...], terms: list[float]) -> float:
-    """The variance of a polynomial whose terms have these values."""
-    size = range(len(terms))
-    return max(0.0, sum(terms[i] * covariance[i][j] * terms[j] for i in size for j in size))
-
-
 def ratio_variance(rule: Rule, start: Mapping[str, float], end: Mapping[str, float]) -> float:
     """Variance of the log of the ratio between the rates at two places."""
     if rule.law is None:
         return predict(rule, start)[1] + predict(rule, end)[1]
     rows = [rule.law.terms(rule.scales, place) for place in (end, start)]
-    return quadratic(rule.law.covariance, [a - b for a, b in zip(*rows, strict=True)]) + 2 * rule.discrepancy
+    return rule.law.at([a - b for a, b in zip(*rows, strict=True)])[1] + 2 * rule.discrepancy
 
 
 def log_interval(log_rate: float, variance: float, quantile: float) -> tuple[float, float, float]:

@@ -141,9 +141,8 @@ def _width(fit: LawFit | None, runs: Sequence[TrialRecord]) -> list[str]:
     if fit is None or fit.rule.boundary is None:
         return [*row, "–", "–", "–"]
     advice, boundary = recommend(hidden, rule=fit.rule), fit.rule.boundary
-    z = math.log(hidden / fit.rule.scales["hidden_size"].centre)
-    (a, b), (_, d) = boundary.line.covariance
-    spread = math.exp(fit.rule.quantile * math.sqrt(a + 2 * b * z + d * z * z))
+    terms = boundary.line.terms(fit.rule.scales, {"hidden_size": hidden})
+    spread = math.exp(fit.rule.quantile * math.sqrt(boundary.line.at(terms)[1]))
     ten, half = advice.collapse_10 or math.nan, advice.collapse_50 or math.nan
     intervals = [f"{rate:.2g} [{rate / spread:.2g}, {rate * spread:.2g}]" for rate in (ten, half)]
     return [*row, *intervals, f"{advice.learning_rate:.2g} [{advice.low:.2g}, {advice.high:.2g}]"]

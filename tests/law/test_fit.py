@@ -17,6 +17,7 @@ from lrtune.law.fit import LawFit, fit_law, fit_run
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import Status, TrialRecord
 from lrtune.rule import Doubt, Recommendation, parse_rule, recommend, rule_to_json, transfer_learning_rate
+from lrtune.rule.data import Boundary, Polynomial
 from lrtune.rule.drawn import curve, locate
 from lrtune.trainer.trial import Facts
 
@@ -471,6 +472,18 @@ def test_the_boundary_lies_where_runs_begin_to_fail() -> None:
         assert 2 < answer.collapse_10 / truth < 4.5 and 3 < answer.collapse_50 / truth < 6
         assert answer.learning_rate <= answer.collapse_10
     assert fitted(-1.0).rule.boundary is None
+
+
+def test_the_interval_of_a_rate_that_collapse_limits_holds_what_is_not_known_of_the_boundary() -> None:
+    """At 90 the best is 0.007; the line where runs begin to fail is 0.0032, with an sd of √(0.04 + 0.01 z²) e-folds."""
+    free = fitted(-1.0).rule
+    sd = math.sqrt(0.04 + 0.01 * math.log(90 / free.scales["hidden_size"].centre) ** 2)
+    for size in (1.0, 0.0):
+        line = Polynomial(((0,), (1,)), (math.log(0.004), 0.0), ((0.04 * size, 0.0), (0.0, 0.01 * size)))
+        answer = recommend(90, rule=free._replace(boundary=Boundary(line, 0.1)))
+        assert answer.learning_rate == pytest.approx(0.004 * 9**-0.1)
+        assert answer.low == pytest.approx(answer.learning_rate * math.exp(-free.quantile * sd * size))
+        assert answer.high == recommend(90, rule=free).high
 
 
 def test_a_run_that_fails_below_the_optimum_sets_no_boundary() -> None:
