@@ -148,6 +148,7 @@ def _print_end(done: "SearchResult", study: Study, flags: tuple[str, ...]) -> No
             {"scales": dict(told.scales)} | {name: getattr(told, name) for name in _TOLD} for told in done.targets
         ],
         "verified": done.verified or None,
+        "notes": list(done.notes),
         "good_enough": None if found is None else found.is_enough and not done.ending.is_hopeless,
         "continue": None if words is None else ["lrtune", *words, *flags],
     }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
-from lrtune.records.tally import counts
+from lrtune.records.tally import counts, goes_wrong
 from lrtune.report.advice import sentence
 from lrtune.report.outlook import again, nearer, outlook, verify_words
 from lrtune.report.run import Run
@@ -15,6 +15,7 @@ from lrtune.rule.question import number
 from lrtune.search.ending import Ending
 from lrtune.search.target import in_scales_of
 from lrtune.study.task import targets
+from lrtune.trainer.direction import remedy
 from lrtune.trainer.function import PREFIX
 
 
@@ -33,12 +34,14 @@ class Findings(NamedTuple):
 
     Attributes:
         uses: the rate at each target, or at the largest measured place; empty without a rule.
+        warning: that the loss goes the wrong way, or empty.
         formulas: the law of the rate and of each further knob.
         sentences: what was trained, how sure the law is, why the search ended.
         advice: the next step; `command` is its command line, or empty.
     """
 
     uses: tuple[Use, ...]
+    warning: str
     formulas: tuple[str, ...]
     sentences: tuple[str, ...]
     advice: str
@@ -51,16 +54,19 @@ def findings(run: Run) -> Findings:
     trained = f"{number} run{'s were' if number > 1 else ' was'} trained ({counts(run.records)})."
     trained = trained if number else "No run has ended."
     ended = [f"Ended: {run.ended.text}."] if run.ended else []
+    warning = goes_wrong(run.records)
+    upright = (sentence(remedy(maximize=run.records[0].maximize)), _check_trainer(run)) if warning else None
     if run.rule is None:
-        advice, command = _to_fix(run)
-        return Findings((), (), (f"No rule was found: {run.why_no_rule}.", trained, *ended), advice, command)
+        advice, command = upright or _to_fix(run)
+        return Findings((), warning, (), (f"No rule was found: {run.why_no_rule}.", trained, *ended), advice, command)
     answers = _answers(run, run.rule)
     head, _, rest = run.rule.reason.partition("; ")
     is_formula = head.startswith("lr ")
     certainty = rest if is_formula else run.rule.reason
-    advice, command = _next(run, run.rule, answers)
+    advice, command = upright or _next(run, run.rule, answers)
     return Findings(
         uses=tuple(map(_use, answers)),
+        warning=warning,
         formulas=(
             *([head] if "·" in head and is_formula else []),
             *(law.partition("; ")[0] for law in law_lines(run.rule)[1:] if " ≈ " in law),

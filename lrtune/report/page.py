@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lrtune.errors import InputError, plain
 from lrtune.extras import import_extra
 from lrtune.files import write_whole
-from lrtune.report.advice import shown
+from lrtune.report.advice import sentence, shown
 from lrtune.report.findings import Findings, findings, places
 from lrtune.report.library import vega_script, vl_convert
 from lrtune.report.run import Run, load_run
@@ -110,6 +110,7 @@ def _lead_html(found: Findings) -> str:
         + "</p>"
         for use in found.uses
     ]
+    warning = [f"<p class=doubtful><strong>{_escaped(sentence(found.warning))}</strong></p>"] if found.warning else []
     formulas = [f"<p><code class=formula>{_escaped(formula)}</code></p>" for formula in found.formulas]
     sentences = f"<p>{_escaped(' '.join(found.sentences))}</p>"
     command = (
@@ -118,7 +119,7 @@ def _lead_html(found: Findings) -> str:
         else ""
     )
     advice = f"<p class=next><b>Next:</b> {_escaped(found.advice)}{command}</p>"
-    return "\n".join([*uses, *formulas, sentences, advice])
+    return "\n".join([*warning, *uses, *formulas, sentences, advice])
 
 
 def _advice_table(rule: Rule | None, targets: Sequence[Mapping[str, float]]) -> str:

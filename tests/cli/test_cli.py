@@ -65,6 +65,7 @@ def test_json_lines_are_one_object_each(cli: Cli, tmp_path: Path) -> None:
         "why_no_rule": None,
         "targets": [],
         "verified": None,
+        "notes": ["active rule: lrtune-rule.json"],
         "good_enough": False,
     }
     assert (tmp_path / "runs" / "own" / "report.html").exists()

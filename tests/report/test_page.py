@@ -79,6 +79,17 @@ def test_the_lead_gives_the_rate_the_law_its_certainty_and_a_command(run: Path) 
     assert f"Use <strong>{use.rate}</strong> at hidden size 128" in page and "<button" in page
 
 
+def test_a_loss_that_rises_in_every_run_leads_the_page(tmp_path: Path) -> None:
+    rising = [replace(record, curve={"step": [0, record.steps], "loss": [1.0, 3.0]}) for record in swept()]
+    run = write_run(tmp_path / "run", rising)
+    page = write_report(run).read_text()
+    assert "Warning: the loss rises in 45 of 45 runs and falls in none" in page.partition("Use <strong>")[0]
+    found = findings(load_run(run))
+    assert found.advice == "Report a loss, or pass --maximize if more is better."
+    assert found.command.startswith("lrtune check-trainer ")
+    assert not findings(load_run(write_run(tmp_path / "other", swept()))).warning
+
+
 def swept(noise: float = 0.0) -> list[TrialRecord]:
     """Runs over hidden size and steps, without collapses and without diversity."""
     made: list[TrialRecord] = []

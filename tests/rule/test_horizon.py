@@ -18,7 +18,11 @@ def rule(own="steps", *, batch=False, **conditions):
         cell._replace(scales={**cell.scales, **{name: high for name, (_, high) in more.items()}}) for cell in base.cells
     )
     return power_rule(
-        scales=scales, cells=cells, law=line, conditions=conditions, horizon={"steps": 300, "tokens": 3e5 if own else conditions.get("tokens", 1.2e6)}
+        scales=scales,
+        cells=cells,
+        law=line,
+        conditions=conditions,
+        horizon={"steps": 300, "tokens": 3e5 if own else conditions.get("tokens", 1.2e6)},
     )
 
 
