@@ -128,7 +128,10 @@ def reached(spent: Sequence[float], regrets: Sequence[float]) -> float:
 
 
 def one(task: tuple[str, int]) -> tuple[float, float, float]:
-    """Compute of the joint search over the separate ones, to the bound and to the end, and true regret at the end."""
+    """Compute of the joint search over the separate ones, to the bound and to the end, and true regret at the end.
+
+    To the bound, it is infinite where the joint search ends above it, 0 where one of the others does, NaN if both do.
+    """
     kind, seed = task
     steps = {"steps": (300.0, 1200.0)}
     scales = {**steps, "batch": (8.0, 32.0)} if kind == "three" else steps
@@ -162,7 +165,7 @@ def main() -> None:
             found = list(pool.map(one, [(kind, seed) for seed in range(args.seeds)]))
             bound, end, regret = (np.array(column) for column in zip(*found, strict=True))
             ratios = " | ".join(
-                f"{np.median(r):.2f} ({r.min():.2f} … {r.max():.2f})" if np.isfinite(r).all() else "–"
+                "–" if np.isnan(r).all() else f"{np.nanmedian(r):.2f} ({np.nanmin(r):.2f} … {np.nanmax(r):.2f})"
                 for r in (bound, end)
             )
             print(f"| {kind} | {len(found)} | {ratios} | {np.median(regret):.2%}, {regret.max():.2%} |", flush=True)
