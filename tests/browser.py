@@ -139,12 +139,12 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser(profile: Path, *flags: str, size: tuple[int, int] = (1100, 900)) -> Iterator[Page]:
+def browser(profile: Path, *flags: str) -> Iterator[Page]:
     """An empty page in a fresh Chromium with an empty profile."""
     program = find_chromium()
     assert program is not None
     process = subprocess.Popen(
-        [program, *FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", *flags, "about:blank"],
+        [program, *FLAGS, f"--user-data-dir={profile}", "--window-size=1100,900", *flags, "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -25,11 +25,11 @@ def test_every_benchmark_finds_what_it_imports(name: str) -> None:
     importlib.import_module(name)
 
 
-def cell(best: float, *, failed_from: float = math.inf, low: float = -3.0, high: float = 3.0) -> list[TrialRecord]:
+def cell(best: float, *, failed_from: float = math.inf) -> list[TrialRecord]:
     """Runs an octave apart of a square curve, 3% an octave from its best."""
     make_record = importlib.import_module("drawn").make_record
     runs: list[TrialRecord] = []
-    for x in np.arange(low, high + 0.5):
+    for x in np.arange(-3.0, 3.5):
         lost = x >= failed_from
         loss = None if lost else 3 * math.exp(0.03 * (x - best) ** 2)
         runs.append(make_record(len(runs), 64, 2.0**x, 0, "diverged" if lost else "finished", loss))

@@ -10,14 +10,13 @@ import typer
 from lrtune.cli.fit import warn_of_other_sizes
 from lrtune.cli.flags import Activate, DryRun, StudyFile
 from lrtune.cli.groups import Lengths, Meeting, Program, Running, Space, Sweep, Watching
-from lrtune.cli.settings import quick_study, settle
+from lrtune.cli.settings import quick_study, settle, typed
 from lrtune.cli.terminal import command, result, result_command, result_json, say, say_commands, stdout_console
 from lrtune.cli.training import (
     UNTIL,
     check_before,
     exit_if_stopped,
     rehearse_before,
-    repeated,
     say_import,
     search_options,
     watch,
@@ -75,7 +74,7 @@ def search(
     cost = f"estimate: about {planned.expected} {UNTIL}; {planned.done} done{time}"
     with watch(settings, folder, watching, *([pace] if pace else []), cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
-    _conclude(done, settings.study, watching, repeated(context, running, meeting))
+    _conclude(done, settings.study, watching, typed(context, running, meeting, of_study=False))
 
 
 def _fitted(study: Study, options: dict[str, Any]) -> tuple[Study, str]:
@@ -92,7 +91,7 @@ def _fitted(study: Study, options: dict[str, Any]) -> tuple[Study, str]:
     return fitted(study, timed(study), len(parts))
 
 
-def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: tuple[str, ...]) -> None:
+def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: list[str]) -> None:
     """Write the report, show the result and the next commands, and exit with the search's code."""
     report = _write_report(done.out, done.fit)
     if watching.json_lines:
@@ -106,7 +105,7 @@ def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: tup
         raise RunFailedError(f"no rule: {done.why_no_rule}")
 
 
-def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str, ...]) -> None:
+def _show_end(done: "SearchResult", study: Study, report: str, flags: list[str]) -> None:
     """The result and why it ended to stdout, the rest to stderr."""
     from lrtune.report.outlook import again, outlook_of
     from lrtune.report.terminal.conclusion import conclusion
@@ -131,7 +130,7 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: tuple[str,
     say_commands(next_commands(done.rule, done.out, command, done.targets, cost))
 
 
-def _print_end(done: "SearchResult", study: Study, flags: tuple[str, ...]) -> None:
+def _print_end(done: "SearchResult", study: Study, flags: list[str]) -> None:
     from lrtune.report.outlook import again, outlook_of
 
     found = outlook_of(done, study)

@@ -85,20 +85,29 @@ def _whole(flag: str, value: float) -> int:
     return int(value)
 
 
-def typed(context: typer.Context, *groups: Any) -> list[str]:
-    """The flags of these groups that were typed, as words of a command line."""
+def typed(context: typer.Context, *groups: Any, of_study: bool = True) -> list[str]:
+    """The flags of these groups that were typed, as words of a command line; if not `of_study`, without the study's."""
     words = []
-    for field in (field for group in groups for field in dataclasses.fields(group)):
-        if getattr(context.get_parameter_source(field.name), "name", "") == "COMMANDLINE":
-            value = next(getattr(group, field.name) for group in groups if hasattr(group, field.name))
-            for each in value if isinstance(value, list) else [value]:
-                words += ["--" + field.name.replace("_", "-"), *([] if each is True else [str(each)])]
+    for group in groups:
+        for field in dataclasses.fields(group):
+            is_wanted = of_study or not any(isinstance(part, Sets) for part in get_args(field.type))
+            value = getattr(group, field.name)
+            if is_wanted and _source(context, field.name) == "COMMANDLINE":
+                for each in value if isinstance(value, list) else [value]:
+                    words += [_flag(field.name), *([] if each is True else [str(each)])]
     return words
 
 
+def _source(context: typer.Context, name: str) -> str:
+    return getattr(context.get_parameter_source(name), "name", "")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _origin(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name)
-    return f"LRTUNE_{name.upper()}" if getattr(source, "name", "") == "ENVIRONMENT" else "--" + name.replace("_", "-")
+    return f"LRTUNE_{name.upper()}" if _source(context, name) == "ENVIRONMENT" else _flag(name)
 
 
 def _non_defaults(study: Study, source: str) -> dict[str, tuple[Any, str]]:

@@ -1,14 +1,12 @@
 """Shared by the verbs that train: the options of a search, the check before it starts, and its view."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lrtune.cli.flags import Sets
 from lrtune.cli.groups import Meeting, Running, Watching
 from lrtune.cli.settings import Settings
 from lrtune.cli.terminal import say
@@ -32,18 +30,6 @@ def search_options(running: Running, meeting: Meeting | None = None) -> dict[str
     if meeting is not None:
         options |= {"engine": meeting.engine, "address": meeting.address, "storage": meeting.storage}
     return options
-
-
-def repeated(context: typer.Context, *groups: Any) -> tuple[str, ...]:
-    """The flags of these groups on this command line, to repeat them on another one; those of the study are in it."""
-    words: list[str] = []
-    for group in groups:
-        for field in dataclasses.fields(group):
-            source = getattr(context.get_parameter_source(field.name), "name", "")
-            if source == "COMMANDLINE" and not any(isinstance(part, Sets) for part in get_args(field.type)):
-                value = getattr(group, field.name)
-                words += ["--" + field.name.replace("_", "-"), *([] if value is True else [str(value)])]
-    return tuple(words)
 
 
 def say_import(study: Study) -> None:

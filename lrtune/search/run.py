@@ -127,7 +127,7 @@ def _verify_at_target(
     if len(tasks) < len(wanted):
         share = f"{len(tasks)} of {len(wanted)} runs at the target trained" if tasks else "not verified at the target"
         return replace(result, verified=f"{share}: {text}"), fit
-    return replace(result, verified=outcome(study, fit.rule, result.records)), fit
+    return replace(result, verified=outcome(study, result.records)), fit
 
 
 def _enough_now(study: Study, records: Sequence[TrialRecord]) -> StopReason:

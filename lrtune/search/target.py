@@ -110,7 +110,7 @@ def verification_cost(study: Study, target: Recommendation, records: Sequence[Tr
     return affordable(study, tasks, records, Remaining(), 1)[1]
 
 
-def outcome(study: Study, rule: Rule, records: Sequence[TrialRecord]) -> str:
+def outcome(study: Study, records: Sequence[TrialRecord]) -> str:
     """How the runs at each target ended, in words."""
     texts = []
     for target in targets(study):

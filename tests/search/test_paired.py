@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from lrtune.errors import RunFailedError
-from lrtune.records.record import TrialRecord
 from lrtune.search.designs import FixedDesign
 from lrtune.search.paired import PairedDesign
 from lrtune.search.run import run_search
@@ -20,8 +19,8 @@ def task(rate: float, *, depth: float = 2, batch: float = 8, steps: float = 100,
     return Task(hidden_size=32, learning_rate=rate, seed=seed, scales={"depth": depth, "batch": batch, "steps": steps})
 
 
-def proposed(tasks: Sequence[Task], pending: Sequence[Task] = (), records: Sequence[TrialRecord] = ()) -> list[Task]:
-    return PairedDesign(FixedDesign(tasks), STUDY).propose(records, pending, 9)
+def proposed(tasks: Sequence[Task], pending: Sequence[Task] = ()) -> list[Task]:
+    return PairedDesign(FixedDesign(tasks), STUDY).propose([], pending, 9)
 
 
 def test_the_first_run_at_another_value_repeats_a_rate_and_a_seed() -> None:

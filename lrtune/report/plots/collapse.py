@@ -39,7 +39,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
     y = rate_axis(alt.Y, min(rates) / 1.3, max(rates) * 1.3)
     layers: list[Any] = []
     if rule is not None and rule.boundary is not None and sizes(rule):
-        layers += _boundary_layers(rule, widths, x, y, max(rates) * 1.3)
+        layers += _boundary_layers(rule, widths, x, max(rates) * 1.3)
     layers.append(
         alt.Chart(inline(trial_row(record) for record in records))
         .mark_point(filled=True, size=75, opacity=0.8)
@@ -55,7 +55,7 @@ def collapse_figure(records: Sequence[TrialRecord], rule: Rule | None) -> Figure
     return Figure(name="collapse", title="Collapse map", says=says, panels=[alt.layer(*layers).properties(height=340)])
 
 
-def _boundary_layers(rule: Rule, widths: Sequence[int], x: alt.X, y: Any, top: float) -> list[Any]:
+def _boundary_layers(rule: Rule, widths: Sequence[int], x: alt.X, top: float) -> list[Any]:
     rows = []
     for size in geometric(widths[0], widths[-1], 16) if len(widths) > 1 else list(map(float, widths)):
         answer = recommend(size, rule=rule)

@@ -26,6 +26,7 @@ _ROOT = str(Path(__file__).resolve().parents[3])
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from {} import main; sys.exit(main(sys.argv[2]))"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _KILL_SECONDS = 5.0
+_PATIENCE = 600.0  # seconds that a worker elsewhere waits for a silent search
 
 
 def python(module: str, argument: str) -> list[str]:
@@ -159,13 +160,11 @@ def join(
     threads: int | None = None,
     checkpoints: Path | None = None,
     trainer: str | None = None,
-    patience: float = 600.0,
 ) -> int | None:
     """Train trials of a search on another machine until it ends; returns the signal that stopped this, or None.
 
     Args:
         trainer: the only trainer to run; None for any trainer that the storage names.
-        patience: seconds to wait for a silent search.
 
     Raises:
         InputError: the study does not exist, or this machine's trainer or data differ from those of the search.
@@ -175,7 +174,7 @@ def join(
         url=normalise(storage),
         study=study,
         checkpoints=str(checkpoints.resolve()) if checkpoints else None,
-        patience=patience,
+        patience=_PATIENCE,
         trainer=trainer,
     )
     check_here(spec)
