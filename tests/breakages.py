@@ -1628,11 +1628,11 @@ BREAKAGES = (
         ("search/sampling/test_sampler.py",),
     ),
     Breakage(
-        "targets: of a scale that is named twice the last value is taken",
+        "flags: of a scale that is named twice the last value is taken",
         "lrtune/cli/values.py",
-        "if len(found) < len(pairs):",
-        "if not found:",
-        ("trainer/test_complete.py",),
+        "if name in found:",
+        "if not name:",
+        ("trainer/test_complete.py", "cli/test_cli.py"),
     ),
     Breakage(
         "fit: it prints before it writes, and a reader that has enough ends it",
@@ -1651,7 +1651,7 @@ BREAKAGES = (
     Breakage(
         "search: the command that verifies is given twice",
         "lrtune/report/terminal/summary.py",
-        "(whole if not targets or whole[0][0] != there[0][0] else [])",
+        '(whole if not targets or size != place["hidden_size"] else [])',
         "whole",
         ("report/test_conclusion.py",),
     ),

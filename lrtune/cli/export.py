@@ -6,7 +6,7 @@ import typer
 
 from lrtune.cli.flags import Output, Rule
 from lrtune.cli.terminal import say
-from lrtune.cli.values import parse_numbers, parse_widths
+from lrtune.cli.values import parse_place, parse_widths
 from lrtune.errors import plain
 
 
@@ -26,7 +26,7 @@ def export(
     from lrtune.rule import load_rule
     from lrtune.rule.export import export_rule
 
-    scales = parse_numbers(scale or [], flag="--scale")
+    scales = parse_place(scale or [])
     widths = parse_widths(sizes, flag="--sizes") if sizes else ()
     text = export_rule(load_rule(rule), format_, sizes=widths, scales=scales)
     if output is None:

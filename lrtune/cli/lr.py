@@ -9,7 +9,7 @@ import typer
 from lrtune.cli.flags import Json, Rule
 from lrtune.cli.rates import print_rate
 from lrtune.cli.terminal import result, result_json, say
-from lrtune.cli.values import parse_numbers, parse_tuned
+from lrtune.cli.values import parse_place, parse_tuned
 from lrtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def lr(
     from lrtune.rule.ask import NOT_YOURS, read_rule
 
     _check(hidden, asked, shown)
-    lengths = {"steps": asked.steps, "tokens": asked.tokens, "batch_tokens": asked.batch_tokens}
-    scales = parse_numbers(asked.scale or [], flag="--scale")
-    scales |= {name: value for name, value in lengths.items() if value is not None}
+    scales = parse_place(asked.scale or [], steps=asked.steps, tokens=asked.tokens, batch_tokens=asked.batch_tokens)
     rule, is_default = read_rule(asked.rule)
     # Depth and parameters may be meant for published rules only.
     theirs = set(_PUBLISHED_ASK) - {*rule.scales, *rule.conditions} if shown.compare else set()

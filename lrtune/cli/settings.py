@@ -43,6 +43,7 @@ def settle(context: typer.Context, study_file: Path | None, *groups: Any) -> Set
     """
     study = load_study(study_file) if study_file is not None else quick_study()
     given = list(_given(groups))
+    _check_once(context, given)
     counts_tokens = "tokens" in study.scales or any(path == "scales.tokens" for _, path, _ in given)
     is_own = study_file is None and any(name in ("trainer", "command") for name, _, _ in given)
     if is_own:  # the quick study's options and budget belong to the bundled trainer
@@ -77,6 +78,17 @@ def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
             sets = next((item for item in get_args(field.type) if isinstance(item, Sets)), None)
             if sets is not None and value not in (None, [], ()):
                 yield field.name, sets.path, sets.read(value)
+
+
+def _check_once(context: typer.Context, given: list[tuple[str, str, Any]]) -> None:
+    """Raise an `InputError` for a scale that ``--scale`` and a flag of its own set to other values."""
+    swept = next((value for _, path, value in given if path == "scales"), {})
+    for name, path, value in given:
+        scale = path.removeprefix("scales.")
+        if scale != path and swept.get(scale, value) != value and _origin(context, name).startswith("--"):
+            shown, other = (",".join(f"{each:g}" for each in values) for values in (value, swept[scale]))
+            flag = _origin(context, name)
+            raise InputError(f"{flag}: expected {flag} or --scale {scale}=…, but got {shown} and {other}")
 
 
 def _whole(flag: str, value: float) -> int:

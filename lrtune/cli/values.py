@@ -31,6 +31,8 @@ def parse_pairs(pairs: Sequence[str], *, flag: str, form: str = "NAME=VALUE") ->
         name, _, value = (part.strip() for part in pair.partition("="))
         if not (name and value):
             raise InputError(f"{flag}: expected {form}, but got {pair!r:.60}")
+        if name in found:
+            raise InputError(f"{flag}: expected each name once, but got {name!r:.40} twice")
         found[name] = value
     return found
 
@@ -43,6 +45,22 @@ def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
             found[name] = float(text)
         except ValueError:
             raise InputError(f"{flag}: expected a number for {name}, but got {text!r:.40}") from None
+    return found
+
+
+def parse_place(pairs: Sequence[str], **lengths: float | None) -> dict[str, float]:
+    """The scales of a question beside the hidden size: ``NAME=NUMBER`` items, and lengths from flags of their own.
+
+    Raises:
+        InputError: an item is malformed, the hidden size, or of another value than the flag of its name.
+    """
+    found = parse_numbers(pairs, flag="--scale")
+    if "hidden_size" in found:
+        raise InputError("--scale: expected another scale than hidden_size, which has a place of its own: see --help")
+    for name, value in lengths.items():
+        if value is not None and found.setdefault(name, value) != value:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag}: expected {flag} or --scale {name}=…, but got {value:g} and {found[name]:g}")
     return found
 
 
@@ -70,15 +88,7 @@ def parse_values(text: str, *, flag: str) -> tuple[float, ...]:
 
 def parse_targets(texts: Sequence[str]) -> tuple[dict[str, float], ...]:
     """Targets from ``NAME=V,NAME=V`` items."""
-    return tuple(_target(text) for text in texts)
-
-
-def _target(text: str) -> dict[str, float]:
-    pairs = text.split(",")
-    found = parse_numbers(pairs, flag="--target")
-    if len(found) < len(pairs):
-        raise InputError(f"--target: expected each scale once, but got {text!r:.60}")
-    return found
+    return tuple(parse_numbers(text.split(","), flag="--target") for text in texts)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

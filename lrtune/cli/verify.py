@@ -12,7 +12,7 @@ from lrtune.cli.groups import Program, Running, Training, Watching
 from lrtune.cli.settings import quick_study, settle
 from lrtune.cli.terminal import result, say, table
 from lrtune.cli.training import check_before, exit_if_stopped, search_options, watch
-from lrtune.cli.values import parse_numbers
+from lrtune.cli.values import parse_place
 from lrtune.errors import InputError
 from lrtune.rule.file import PACKAGED
 from lrtune.study.study import Study
@@ -48,10 +48,8 @@ def verify(
     settings = settle(context, study_file, training, program)
     if not (study_file or training.trainer or program.command):
         settings = replace(settings, study=_as_fitted(loaded, settings.study, training))
-    study = replace(settings.study, widths=(hidden,), targets=())
-    scales = parse_numbers(scale or [], flag="--scale")
-    if training.steps is not None and {"steps", "tokens"} & set(loaded.scales):
-        scales.setdefault("steps", training.steps)
+    study = replace(settings.study, widths=(hidden,), targets=(), verify_at_target=False)
+    scales = parse_place(scale or [], steps=training.steps if {"steps", "tokens"} & set(loaded.scales) else None)
     for line in study_differences(loaded, study):
         say(f"differs: {line}")
     folder = watching.out or Path("runs") / f"verify-{hidden}"

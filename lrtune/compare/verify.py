@@ -130,6 +130,7 @@ def verification_study(
         report_every=study.report_every if steps == study.steps else default_report_every(steps),
         scales={name: (value,) for name, value in own.items()},
         targets=(),
+        verify_at_target=False,
         options=dict(study.options if whole is None else whole(study)),
         arms={
             name: {"learning_rate": value, **_knobs(study, rule, advice, value)}

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lrtune.errors import InputError, RunFailedError
+from lrtune.errors import InputError, RunFailedError, counted
 from lrtune.files import open_handle, read_text, remove_leftovers, write_whole
 from lrtune.records.jsonl import RecordsFile, read_records, to_json, write_records
 from lrtune.records.record import TrialRecord
@@ -141,7 +141,7 @@ class RunFolder:
         self.records = {record.trial: record for record in sorted(stored, key=lambda record: record.trial)}
         missing = self.records.keys() - {record.trial for record in file.records}
         if missing and file.records:
-            notes.append(f"records.jsonl: restored {len(missing)} missing records from the storage")
+            notes.append(f"records.jsonl: restored {counted(len(missing), 'missing record')} from the storage")
         if file.bad_lines or file.records != list(self.records.values()):
             self.write_records()
         return notes

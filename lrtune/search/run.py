@@ -124,6 +124,8 @@ def _verify_at_target(
         fit = law.fit() or fit
         if result.ending is Ending.ENOUGH:
             result = replace(result, reason=_enough_now(study, done.records))
+    if result.ending.is_hopeless and all(a.supported for a in answers(study, fit.rule, result.records)):
+        result = replace(result, reason=StopReason(Ending.ENOUGH, "the runs at the target were enough"))
     if len(tasks) < len(wanted):
         share = f"{len(tasks)} of {len(wanted)} runs at the target trained" if tasks else "not verified at the target"
         return replace(result, verified=f"{share}: {text}"), fit

@@ -111,11 +111,19 @@ def verification_cost(study: Study, target: Recommendation, records: Sequence[Tr
 
 
 def outcome(study: Study, records: Sequence[TrialRecord]) -> str:
-    """How the runs at each target ended, in words."""
-    texts = []
+    """How the runs at each target ended: ``verified at hidden 512: final loss 2.35 at 0.001, 2.31 at 0.002``."""
+    what, texts = "value" if study.maximize else "loss", []
     for target in targets(study):
         group = task_at(target).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
-        ends = [f"{r.learning_rate:.3g} {'' if r.measure is None else f'{r.measure:.4g} '}{r.status}" for r in here]
-        texts.append(f"at {place_name(target)}: {'; '.join(ends) or 'no run'}")
-    return "verified " + ", ".join(texts)
+        ends = ", ".join(f"{_measured(r)} at {r.learning_rate:.3g}{_unusual(r)}" for r in here)
+        texts.append(f"at {place_name(target)}: " + (f"final {what} {ends}" if ends else "no run"))
+    return "verified " + "; ".join(texts)
+
+
+def _measured(record: TrialRecord) -> str:
+    return "none" if record.measure is None else f"{record.measure:.4g}"
+
+
+def _unusual(record: TrialRecord) -> str:
+    return "" if record.status == "finished" else f" ({record.status})"

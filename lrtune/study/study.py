@@ -240,6 +240,11 @@ def _check_whole(study: Study) -> None:
         raise InputError(
             "log: expected a command with it, but got none; a training function calls trial.report(step, loss=…)"
         )
+    if "hidden_size" in study.scales:
+        raise InputError("scales.hidden_size: expected the hidden sizes in widths (--widths), not in another scale")
+    for size in (target.get("hidden_size", 1.0) for target in study.targets):
+        if not size.is_integer():
+            raise InputError(f"target.hidden_size: expected a whole number, but got {size:g}")
     if "learning_rate" in study.scales:
         raise InputError("scales.learning_rate: the learning rate is searched; set [learning_rate] min and max")
     zeros = [name for name, knob in study.knobs.items() if knob.zero]

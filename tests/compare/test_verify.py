@@ -17,6 +17,8 @@ from lrtune.law.fit import fit_law
 from lrtune.rule import load_rule, save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import parse_study
+from lrtune.trainer.complete import complete
+from lrtune.trainer.find import trainer_of
 
 # At 64 the packaged rule says about 0.03; the analytic optimum is 0.3 / 64 = 0.005.
 STUDY = Study(widths=(999,), steps=40, report_every=10, seeds=2, trainer="analytic:train", pruner="collapse")
@@ -27,6 +29,12 @@ STUCK = Study(widths=(64,), steps=40, report_every=2, trainer="collapsing:train"
 def rule_file(tmp_path):
     save_rule(load_rule(), tmp_path / "rule.json")
     return tmp_path / "rule.json"
+
+
+def test_a_study_that_verified_its_target_can_be_verified_again(rule_file):
+    study = replace(STUDY, targets=({"hidden_size": 64.0},), verify_at_target=True)
+    planned = verification_study(64, study, load_rule(rule_file))
+    assert complete(planned, trainer_of(planned)).widths == (64,)
 
 
 @pytest.mark.slow

@@ -112,6 +112,9 @@ def test_the_next_commands_verify_once_where_the_target_is_the_largest_size() ->
     told = outlook_of(done, STUDY).answers[-1:]  # type: ignore[union-attr]
     lines = [line for line, _ in next_commands(done.rule, done.out, lambda *words: " ".join(words), told)]
     assert sum(line.startswith("verify 128") for line in lines) == 1
+    longer = [told[0]._replace(scales={"hidden_size": 128.0, "steps": 5000.0})]
+    lines = [line for line, _ in next_commands(done.rule, done.out, lambda *words: " ".join(words), longer)]
+    assert [line for line in lines if "verify" in line] == ["verify 128 --study runs/x/study.toml --scale steps=5000"]
 
 
 def test_a_horizon_beyond_the_trained_ones_asks_for_a_longer_one() -> None:

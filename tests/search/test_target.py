@@ -99,7 +99,7 @@ def test_the_runs_at_the_target_enter_the_fit_and_are_not_repeated(tmp_path: Pat
     (told,) = done.targets
     assert done.ending is Ending.COMPLETE and told.scales == {"hidden_size": 128} and told.basis == "measured"
     assert sum(record.hidden_size == 128 for record in done.records) == 3
-    assert done.verified.startswith("verified at hidden 128: ") and done.verified.count("finished") >= 1
+    assert done.verified.startswith("verified at hidden 128: final loss ")
     again = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
     assert len(again.records) == len(done.records)
     short = replace(study, budget=Budget(trials=len(done.records)))
@@ -119,6 +119,17 @@ def test_after_the_runs_at_the_target_the_ending_is_in_the_numbers_of_the_final_
     assert f"costs {told.regret:.2%} of loss on average" in done.stop_reason
     kept = read_ending(tmp_path / "run")
     assert kept is not None and kept.text == done.stop_reason
+
+
+@pytest.mark.slow
+def test_a_search_that_could_not_end_says_that_the_runs_at_the_target_were_enough(tmp_path: Path) -> None:
+    study = replace(VERIFIED, budget=Budget(tolerance=2e-3), targets=({"hidden_size": 1024},))
+    done = run_search(replace(study, verify_at_target=False), tmp_path / "run", engine="inline", write_rule=False)
+    assert done.ending is Ending.EXHAUSTED and not done.targets[0].supported
+    done = run_search(study, tmp_path / "run", engine="inline", write_rule=False)
+    assert done.targets[0].supported and done.verified.startswith("verified at hidden 1024: final loss ")
+    assert (done.ending, done.stop_reason) == (Ending.ENOUGH, "the runs at the target were enough")
+    assert run_search(study, tmp_path / "run", engine="inline", write_rule=False).stop_reason == done.stop_reason
 
 
 def test_without_a_target_there_is_nothing_to_verify(tmp_path: Path) -> None:

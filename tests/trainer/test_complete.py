@@ -33,7 +33,7 @@ def test_a_value_error_of_the_trainers_check_is_its_refusal(tmp_path, monkeypatc
 
 def test_a_target_names_each_scale_once():
     assert parse_targets(["hidden_size=128,steps=400"]) == ({"hidden_size": 128.0, "steps": 400.0},)
-    with pytest.raises(InputError, match="--target: expected each scale once, but got"):
+    with pytest.raises(InputError, match="--target: expected each name once, but got 'hidden_size' twice"):
         parse_targets(["hidden_size=128,steps=400,hidden_size=64"])
 
 

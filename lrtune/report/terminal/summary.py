@@ -228,7 +228,7 @@ def next_commands(
     whole = [(command(*verify_words(rule, size, study)), "check the answer on whole runs")]
     return [
         (command("lr", *asking(place)), what),
-        *(whole if not targets or whole[0][0] != there[0][0] else []),
+        *(whole if not targets or size != place["hidden_size"] else []),
         *(there if targets else []),
         (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
     ]
