@@ -82,7 +82,7 @@ def _given(groups: tuple[Any, ...]) -> Iterator[tuple[str, str, Any]]:
 
 def _check_once(context: typer.Context, given: list[tuple[str, str, Any]]) -> None:
     """Raise an `InputError` for a scale that ``--scale`` and a flag of its own set to other values."""
-    swept = next((value for _, path, value in given if path == "scales"), {})
+    swept: Mapping[str, Any] = next((value for _, path, value in given if path == "scales"), {})
     for name, path, value in given:
         scale = path.removeprefix("scales.")
         if scale != path and swept.get(scale, value) != value and _origin(context, name).startswith("--"):
