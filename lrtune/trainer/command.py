@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lrtune.trainer.output import Output
 from lrtune.trainer.places import check_places, fill, places
 from lrtune.trainer.rows import json_row
 from lrtune.trainer.source import files_named, source_hash
-from lrtune.trainer.trial import Trainer, Trial
+from lrtune.trainer.trial import Facts, Trainer, Trial
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 
@@ -181,8 +182,7 @@ class _Listener:
         return measure_of_row(row, self.log)
 
 
-_FACTS = {"parameters", "tokens_per_step", "batch_size", "vocabulary_size", "unigram_entropy", "regime_changes"}
-_FACTS |= {"conditions", "plan"}
+_FACTS = {field.name for field in fields(Facts)}
 
 
 def _environment(trial: Trial) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ from lrtune.search.sampling.assessment import MOST, Assessment, suffices, worst_
 from lrtune.search.sampling.model import Posterior, SearchModel
 from lrtune.search.sampling.proposals import choice, free, next_choice, next_run
 from lrtune.search.sampling.space import Place, Space, place_of
-from lrtune.study.knob import Knob
+from lrtune.study.knob import Knob, coordinates
 
 _ROUNDS = 2
 _ZEROS = 3  # runs with a knob at zero, after so many others that the best of the rest is roughly known:
@@ -54,7 +54,7 @@ class KnobsModel:
 
     def __init__(self, seed: int, scales: Sequence[str], knobs: Mapping[str, Knob]) -> None:
         self.seed, self.scales, self.knobs = seed, tuple(scales), dict(knobs)
-        self.coordinates = {name: knob.coordinate for name, knob in knobs.items()}
+        self.coordinates = coordinates(knobs)
         self.plain = SearchModel(seed, scales)  # all runs, by rate alone
         self._runs: dict[int, TrialRecord] = {}
         self._last: tuple[object, Fit] | None = None

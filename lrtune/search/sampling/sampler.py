@@ -51,7 +51,7 @@ from lrtune.search.sampling.roles import (
 )
 from lrtune.search.sampling.space import Place, Space
 from lrtune.search.sampling.trials import Trials, record_of
-from lrtune.study.knob import Knob, coordinates
+from lrtune.study.knob import Knob
 
 _LADDER = 6  # number of widths to try by default
 _SCALES = ("hidden_size",)
@@ -209,8 +209,8 @@ class ScaleAwareSampler(BaseSampler):
                 said = looking_ahead(self._model.plain, space, said, under, len(trials.read()))
             if not said.enough:
                 return said
-            knobs = coordinates(self._model.knobs)
-            rule = fit_law(self._model.records, scales=_SCALES, tolerance=self._tolerance, knobs=knobs).rule
+            model, tolerance = self._model, self._tolerance
+            rule = fit_law(model.records, scales=_SCALES, tolerance=tolerance, knobs=model.coordinates).rule
             return by_rule(said, space, rule, [known.scales for known in said.known])
 
     def _propose(
