@@ -55,7 +55,7 @@ def widened(draws: Draws, errors: Sequence[float]) -> Draws:
 
 def knob_law(name: str, of: Coordinate, rule: Rule, zero: tuple[float, float] | None) -> KnobLaw:
     """The law of a knob, with what its answers need of the rule along it; it says if the knob does not matter."""
-    cells = [cell._replace(safe_low=None, safe_high=None, loss=None, sensitivity=None) for cell in rule.cells]
+    cells = [cell._replace(safe_low=None, safe_high=None, loss=None) for cell in rule.cells]
     assert rule.draws is not None
     span = tried(cells) or (0.0, 0.0)
     (low, high), flat = span, span[0] < span[1]

@@ -230,7 +230,6 @@ def _described(rule: Rule, cells: Sequence[Cell], measure: Measure) -> tuple[Rul
                 safe_low=one.safe_low and _digits(one.safe_low),
                 safe_high=one.safe_high and _digits(one.safe_high),
                 loss=one.loss and _digits(one.loss, 6),
-                sensitivity=one.sensitivity and _digits(one.sensitivity),
             )
         )
     return rule._replace(cells=tuple(answered)), tuple(described)

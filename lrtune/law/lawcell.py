@@ -27,7 +27,6 @@ class LawCell:
         bound: ``lower`` or ``upper`` if the runs give only that bound of the optimum.
         safe_low, safe_high: rates that cost at most the tolerance with 90% probability; None if not supported.
         trials, loss: number of runs, and the lowest loss of the curve.
-        sensitivity: mean rise of the loss over the sampled rates (arXiv 2309.14322, §2.2).
         loss_at: expected loss at a learning rate.
     """
 
@@ -40,7 +39,6 @@ class LawCell:
     safe_high: float | None
     trials: int
     loss: float | None
-    sensitivity: float | None
     loss_at: Callable[[float], float] = field(repr=False)
 
 
@@ -110,7 +108,6 @@ def describe_cell(rule: Rule, cell: Cell, said: Recommendation, known: RuleCell,
         safe_high=said.safe_high,
         trials=known.trials,
         loss=least if math.isfinite(least) else None,
-        sensitivity=_sensitivity(cell),
         loss_at=loss_at,
     )
 
@@ -132,21 +129,3 @@ def _floor(cell: Cell, place: Place) -> float:
     rise = np.array([_rise(place, float(x)) for x in data.x])
     weight = data.count / (np.square(0.2 * rise) + np.square(0.05 * np.median(rise) + 1e-6))
     return float((weight * (data.y - rise)).sum() / weight.sum())
-
-
-def _sensitivity(cell: Cell) -> float | None:
-    """Mean over the sampled log rates of min(loss, loss at init) less the best loss (arXiv 2309.14322)."""
-    start = [r.curve["loss"][0] for r in cell.records if r.curve.get("loss") and r.curve["step"][0] == 0]
-    at_init = [value for value in start if value is not None]
-    runs = [(math.log2(r.learning_rate), r.loss) for r in cell.records if r.status == "finished" and r.loss is not None]
-    failed = [math.log2(r.learning_rate) for r in cell.records if r.status in ("collapsed", "diverged")]
-    if len({x for x, _ in runs}) < 2:
-        return None
-    ceiling = max(at_init) if at_init else max(loss for _, loss in runs)
-    x = np.array([*(x for x, _ in runs), *failed])
-    loss = np.array([*(min(loss, ceiling) for _, loss in runs), *[ceiling] * len(failed)])
-    places, inverse = np.unique(np.round(x, 6), return_inverse=True)
-    mean = np.bincount(inverse, loss) / np.bincount(inverse)
-    mean = mean / max(float(np.abs(mean).max()), 1e-300)
-    area = float(np.trapezoid(mean - mean.min(), places) / (places[-1] - places[0]))
-    return area * max(float(np.abs(loss).max()), 1e-300)

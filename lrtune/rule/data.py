@@ -88,7 +88,6 @@ class RuleCell(NamedTuple):
     safe_low: float | None = None
     safe_high: float | None = None
     loss: float | None = None
-    sensitivity: float | None = None
     trials: int = 0
     tried_low: float | None = None
     tried_high: float | None = None

@@ -101,6 +101,11 @@ def _polynomial(where: str, value: object) -> Polynomial:
     return line
 
 
+def _rule_cell(*, sensitivity: object = None, **fields: Any) -> RuleCell:
+    """A cell; files of earlier versions have a `sensitivity` that nothing reads."""
+    return RuleCell(**fields)
+
+
 def _cell(where: str, value: object) -> RuleCell:
     cell: RuleCell = _CELL(where, value)
     _check_order(where, cell)
@@ -129,7 +134,7 @@ def _cells_by_columns(where: str, value: Mapping[str, object]) -> tuple[RuleCell
     rows = zip(*columns.values(), strict=True)
     places = zip(*scales.values(), strict=True) if scales else [()] * counts.pop()
     cells = tuple(
-        RuleCell(scales=dict(zip(scales, place, strict=True)), **dict(zip(columns, row, strict=True)))
+        _rule_cell(scales=dict(zip(scales, place, strict=True)), **dict(zip(columns, row, strict=True)))
         for place, row in zip(places, rows, strict=True)
     )
     for i, cell in enumerate(cells):
@@ -184,7 +189,7 @@ _OF_CELL = {
     "trials": number(0, 1e9, whole=True),
 }
 _NEEDED_OF_CELL = ("scales", "learning_rate", "low", "high")
-_CELL = _record(RuleCell, {"scales": mapping(_SIZE, key=_TEXT), **_OF_CELL}, needed=_NEEDED_OF_CELL)
+_CELL = _record(_rule_cell, {"scales": mapping(_SIZE, key=_TEXT), **_OF_CELL}, needed=_NEEDED_OF_CELL)
 _CELL_COLUMNS = table(
     {
         "scales": mapping(sequence(_SIZE, 20_000, least=1), 8, key=_TEXT),

@@ -504,12 +504,6 @@ def test_the_safe_range_costs_what_it_may() -> None:
     assert tight.cells[0].safe_low > fit.cells[0].safe_low  # type: ignore[operator]
 
 
-def test_sensitivity_is_the_mean_rise_over_the_sampled_rates() -> None:
-    """Losses 5, 3, 3, 4 at equal steps: the trapezoid means over each step are 1, 0, 0.5, so 0.5 in all."""
-    records = [run(w, 0.001 * 4**i, loss) for w in (32, 64, 128) for i, loss in enumerate((5.0, 3.0, 3.0, 4.0))]
-    assert fit_law(records).cells[0].sensitivity == pytest.approx(0.5)
-
-
 def test_conditions_advice_and_horizon_come_from_the_runs() -> None:
     facts = Facts(
         vocabulary_size=1024,

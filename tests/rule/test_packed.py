@@ -34,12 +34,13 @@ def joint() -> Rule:
 
 
 def as_lists(rule: Rule) -> dict[str, Any]:
-    """The content of a rule file of schema 2 or 3."""
+    """The content of a rule file of schema 2 or 3, whose cells had a sensitivity."""
     assert rule.draws is not None
     data = rule._asdict()
     del data["source"], data["knobs"]
     data["scales"] = {name: scale._asdict() for name, scale in rule.scales.items()}
-    data["cells"] = [{k: v for k, v in cell._asdict().items() if v is not None} for cell in rule.cells]
+    cells = [{**cell._asdict(), "sensitivity": 0.5} for cell in rule.cells]
+    data["cells"] = [{name: value for name, value in cell.items() if value is not None} for cell in cells]
     data["draws"] = {**rule.draws._asdict(), "cells": [cell._asdict() for cell in rule.draws.cells]}
     if rule.boundary:
         data["boundary"] = {"line": rule.boundary.line._asdict(), "width": rule.boundary.width}
