@@ -8,6 +8,7 @@ from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord
 from lrtune.rule.data import Polynomial, Rule, RuleCell, Scale
 from lrtune.rule.knob import Coordinate
+from lrtune.study.task import Task
 
 
 def power_rule(slope: float = -1.0, *, curvature_sd: float = 0.02, **changes: Any) -> Rule:
@@ -41,24 +42,18 @@ def finished_run(
     loss: float | None,
     knobs: Mapping[str, float] | None = None,
     *,
-    trial: int = 0,
-    seed: int = 0,
     steps: int = 100,
     **more: Any,
 ) -> TrialRecord:
-    """A run to its end; `more` are other fields of the record."""
-    return TrialRecord(
-        trial=trial,
-        hidden_size=width,
-        learning_rate=rate,
-        seed=seed,
-        knobs=knobs or {},
-        status="finished",
-        steps=steps,
-        steps_done=steps,
-        loss=loss,
-        **more,
-    )
+    """A run to its end, unless `more` says otherwise: other fields of the record."""
+    usual = {"trial": 0, "seed": 0, "status": "finished", "steps_done": steps, "knobs": knobs or {}}
+    return TrialRecord(hidden_size=width, learning_rate=rate, loss=loss, steps=steps, **{**usual, **more})
+
+
+def run_of(task: Task, trial: int, loss: float | None, **more: Any) -> TrialRecord:
+    """The run of a task, to its end, unless `more` says otherwise."""
+    asked: dict[str, Any] = {"trial": trial, "seed": task.seed, "scales": task.scales}
+    return finished_run(task.hidden_size, task.learning_rate, loss, task.knobs, **asked, **more)
 
 
 def knob_rule() -> Rule:

@@ -8,6 +8,8 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+from builders import finished_run
+
 from lrtune.law.fit import fit_run
 from lrtune.records.jsonl import write_records
 from lrtune.records.record import TrialRecord
@@ -30,16 +32,14 @@ def records(widths: tuple[int, ...] = (32, 64, 128)) -> list[TrialRecord]:
             status = "beaten" if octaves < -3.5 else status
             steps = list(range(0, 101 if status == "finished" else 51, 10))
             made.append(
-                TrialRecord(
+                finished_run(
+                    width,
+                    rate,
+                    None if status == "diverged" else loss,
                     trial=len(made),
-                    hidden_size=width,
-                    learning_rate=rate,
-                    seed=0,
-                    status=status,  # type: ignore[arg-type]
+                    status=status,
                     why="" if status == "finished" else f"{status} <b>for</b> a reason",
-                    steps=100,
                     steps_done=steps[-1],
-                    loss=None if status == "diverged" else loss,
                     diversity=0.5,
                     curve={
                         "step": steps,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from builders import finished_run
 from rich.console import Console
 
 from lrtune.cli import run as run_cli
@@ -14,7 +15,6 @@ from lrtune.compare.effects import compare_records, effects
 from lrtune.compare.run import cost, run_comparison, tasks
 from lrtune.compare.tables import effect_table, sections, table, to_markdown
 from lrtune.errors import InputError, RunFailedError
-from lrtune.records.record import TrialRecord
 from lrtune.report.terminal.summary import show_sections
 from lrtune.search.ending import Ending, StopReason
 from lrtune.search.options import SearchResult
@@ -161,21 +161,21 @@ def test_bad_arms_start_nothing(tmp_path, arms, words):
 
 def record(arm="base", seed=0, *, losses, diversities, trial=0, status="finished", **changes):
     steps = [1000 * (i + 1) for i in range(len(losses))]
-    settings = {
-        "trial": trial,
-        "hidden_size": 256,
-        "learning_rate": 0.0015,
-        "seed": seed,
-        "status": status,
-        "steps": 4000,
-        "steps_done": steps[-1],
-        "loss": losses[-1],
-        "diversity": diversities[-1],
-        "arm": arm,
-        "curve": {"step": steps, "loss": losses, "diversity": diversities, "distinct": [20.0, 9.0, 4.0, 2.0]},
-        "facts": Facts(vocabulary_size=8192, unigram_entropy=6.0),
-    }
-    return TrialRecord(**{**settings, **changes})
+    made = finished_run(
+        256,
+        0.0015,
+        losses[-1],
+        trial=trial,
+        seed=seed,
+        status=status,
+        steps=4000,
+        steps_done=steps[-1],
+        diversity=diversities[-1],
+        arm=arm,
+        curve={"step": steps, "loss": losses, "diversity": diversities, "distinct": [20.0, 9.0, 4.0, 2.0]},
+        facts=Facts(vocabulary_size=8192, unigram_entropy=6.0),
+    )
+    return replace(made, **changes)
 
 
 def records():

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from builders import finished_run
 
 from lrtune.compare.check import check_rule
 from lrtune.errors import InputError
@@ -25,8 +26,7 @@ WIDTHS = (32, 64, 128, 256, 512)
 
 
 def run(width: int, rate: float, loss: float | None, status: Status = "finished", **more: object) -> TrialRecord:
-    base = {"trial": 0, "seed": 0, "steps": 100, "steps_done": 100, "hidden_size": width, "learning_rate": rate}
-    return TrialRecord(**(base | more), loss=loss, status=status)  # type: ignore[arg-type]
+    return replace(finished_run(width, rate, loss, status=status), **more)  # type: ignore[arg-type]
 
 
 def rise(u: float) -> float:
@@ -168,7 +168,7 @@ def test_a_sizes_own_deviation_is_shared_by_its_token_counts() -> None:
     records = []
     for tokens in (1e9, 2e9, 4e9, 8e9):
         grid = sweep(lambda w: 0.01 * (w / 128) ** -0.8 * 2 ** off[int(w)], tuple(off))
-        records += [TrialRecord(**{**record.__dict__, "scales": {"tokens": tokens}}) for record in grid]
+        records += [replace(record, scales={"tokens": tokens}) for record in grid]
     rule = fit_law(records, scales=("hidden_size", "tokens")).rule
     new, known = recommend(1024, rule=rule, tokens=4e9), recommend(256, rule=rule, tokens=6e9)
     assert math.log2(new.high / new.low) > 1.0 > 1.5 * math.log2(known.high / known.low)
@@ -437,7 +437,7 @@ def test_tokens_are_a_scale_like_width() -> None:
     records = []
     for tokens in (5e8, 1e9, 4e9):
         grid = sweep(lambda w, t=tokens: 0.01 * (w / 128) ** -0.8 * (t / 1e9) ** 0.3, (64, 128, 256, 512))  # type: ignore[misc]
-        records += [TrialRecord(**{**record.__dict__, "scales": {"tokens": tokens}}) for record in grid]
+        records += [replace(record, scales={"tokens": tokens}) for record in grid]
     rule = fit_law(records, scales=("hidden_size", "tokens")).rule
     by_width = transfer_learning_rate(1.0, 64, 512, rule=rule, tokens=1e9)
     assert math.log(by_width.ratio) / math.log(8) == pytest.approx(-0.8, abs=0.1)
@@ -450,7 +450,7 @@ def test_tokens_are_a_scale_like_width() -> None:
 
 
 def test_a_scale_that_does_not_vary_is_a_condition() -> None:
-    records = [TrialRecord(**{**record.__dict__, "scales": {"depth": 4.0}}) for record in sweep(power(-1.0))]
+    records = [replace(record, scales={"depth": 4.0}) for record in sweep(power(-1.0))]
     rule = fit_law(records, scales=("hidden_size", "depth")).rule
     assert tuple(rule.scales) == ("hidden_size",) and rule.conditions["depth"] == 4.0
     assert "measured at depth 4, asked for 8" in recommend(128, rule=rule, depth=8).warnings[0]
@@ -509,7 +509,7 @@ def test_conditions_advice_and_horizon_come_from_the_runs() -> None:
         vocabulary_size=1024,
         conditions={"optimizer": "adamw", "depth": 4, "stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30},
     )
-    records = [TrialRecord(**{**r.__dict__, "facts": facts, "tokens": 5000}) for r in sweep(power(-1.0))]
+    records = [replace(r, facts=facts, tokens=5000) for r in sweep(power(-1.0))]
     rule = fit_law(records, provenance={"study": "a test"}).rule
     assert rule.advice == {"stage2_ratio": 0.5, "weight_decay": 0.1, "warmup_steps": 30.0, "warmup_share": 0.3}
     assert rule.conditions["optimizer"] == "adamw" and rule.conditions["vocabulary_size"] == 1024
@@ -525,13 +525,11 @@ def test_what_some_runs_do_not_state_is_not_advised() -> None:
 
 def test_the_warm_up_of_runs_of_different_length_is_carried_as_a_share() -> None:
     records = [
-        TrialRecord(
-            **{
-                **r.__dict__,
-                "steps": steps,
-                "tokens": steps * 50,
-                "facts": Facts(tokens_per_step=50, conditions={"warmup_steps": steps // 10}),
-            }
+        replace(
+            r,
+            steps=steps,
+            tokens=steps * 50,
+            facts=Facts(tokens_per_step=50, conditions={"warmup_steps": steps // 10}),
         )
         for r in sweep(power(-1.0))
         for steps in (100, 400)
@@ -563,7 +561,7 @@ def test_a_rule_is_checked_against_runs_it_has_not_seen() -> None:
 
 
 def test_losses_may_have_any_sign() -> None:
-    records = [TrialRecord(**{**r.__dict__, "loss": (r.loss or 0) - 30}) for r in sweep(power(-1.0))]
+    records = [replace(r, loss=(r.loss or 0) - 30) for r in sweep(power(-1.0))]
     fit: LawFit = fit_law(records)
     assert recommend(128, rule=fit.rule).learning_rate == pytest.approx(0.01, rel=0.15)
 

@@ -1,8 +1,10 @@
 """What a run that was cut short was heading for, on curves whose end is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
+from builders import finished_run
 
 from lrtune.law.forecast import forecast
 from lrtune.law.observations import gather
@@ -11,17 +13,9 @@ from lrtune.records.record import Status, TrialRecord
 
 def run(rate: float, losses: list[float | None], *, seed: int = 0, status: Status = "finished") -> TrialRecord:
     """A run of 100 steps that reports every 25."""
-    return TrialRecord(
-        trial=0,
-        hidden_size=64,
-        learning_rate=rate,
-        seed=seed,
-        status=status,
-        steps=100,
-        steps_done=25 * (len(losses) - 1),
-        loss=losses[-1] if status == "finished" else None,
-        curve={"step": [25 * i for i in range(len(losses))], "loss": losses},
-    )
+    steps, loss = [25 * i for i in range(len(losses))], losses[-1] if status == "finished" else None
+    curve = {"step": steps, "loss": losses}
+    return finished_run(64, rate, loss, seed=seed, status=status, steps_done=steps[-1], curve=curve)
 
 
 PEER = run(0.01, [7.0, 5.0, 4.0, 3.5, 3.0])
@@ -46,14 +40,12 @@ def test_the_nearest_rate_of_the_same_seed_counts() -> None:
 
 @pytest.mark.parametrize("losses", [[], [None], [math.nan]])
 def test_without_a_curve_there_is_no_forecast(losses: list[float | None]) -> None:
-    cut = TrialRecord(
-        **{**run(0.02, [7.0], status="beaten").__dict__, "curve": {"step": [0] * len(losses), "loss": losses}}
-    )
+    cut = replace(run(0.02, [7.0], status="beaten"), curve={"step": [0] * len(losses), "loss": losses})
     assert forecast(cut, [PEER]) is None
     assert forecast(run(0.02, [7.0, 5.8], status="beaten"), []) is None
-    bare = TrialRecord(**{**PEER.__dict__, "curve": {}})
+    bare = replace(PEER, curve={})
     assert forecast(run(0.02, [7.0, 5.8], status="beaten"), [bare]) is None
-    shorter = TrialRecord(**{**PEER.__dict__, "steps": 50})
+    shorter = replace(PEER, steps=50)
     assert forecast(run(0.02, [7.0, 5.8], status="beaten"), [shorter]) is None
 
 

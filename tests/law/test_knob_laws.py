@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import finished_run
 
 from lrtune.law.backfit import separated
 from lrtune.law.couplings import Along
@@ -22,17 +23,8 @@ def run(x: float, ratio: float | None, *, coupling: float = 0.0, status: str = "
     """A run at log2 rate x and log2 ratio; None is a second rate of zero, which costs 5%."""
     u, v = x - BEST["learning_rate"], 0.0 if ratio is None else ratio - BEST["adam_lr"]
     y = HEIGHT["learning_rate"] * u**2 + HEIGHT["adam_lr"] * v**2 + coupling * bend(u) * bend(v)
-    return TrialRecord(
-        trial=0,
-        hidden_size=64,
-        learning_rate=2.0**x,
-        seed=0,
-        status=status,  # type: ignore[arg-type]
-        steps=100,
-        steps_done=100,
-        loss=3 * math.exp(y + 0.05 * (ratio is None)) if status == "finished" else None,
-        knobs={"adam_lr": 0.0 if ratio is None else 2.0 ** (x + ratio)},
-    )
+    loss = 3 * math.exp(y + 0.05 * (ratio is None)) if status == "finished" else None
+    return finished_run(64, 2.0**x, loss, {"adam_lr": 0.0 if ratio is None else 2.0 ** (x + ratio)}, status=status)
 
 
 def bend(u: float) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.records.columns import Columns
 from lrtune.records.importers import read_sources
@@ -14,18 +15,8 @@ from lrtune.records.tally import goes_wrong
 def run(curve: Sequence[float | None], status: Status = "finished", *, maximize: bool = False) -> TrialRecord:
     sign = -1 if maximize else 1
     losses = [None if loss is None else sign * loss for loss in curve]
-    return TrialRecord(
-        trial=0,
-        hidden_size=64,
-        learning_rate=0.01,
-        seed=0,
-        status=status,
-        steps=100,
-        steps_done=100,
-        loss=losses[-1],
-        maximize=maximize,
-        curve={"step": list(range(len(losses))), "loss": losses},
-    )
+    columns = {"step": list(range(len(losses))), "loss": losses}
+    return finished_run(64, 0.01, losses[-1], status=status, maximize=maximize, curve=columns)
 
 
 UP, DOWN, FLAT = run([0.1, 0.3, 0.9]), run([3.0, 2.0]), run([0.1, 0.12, 0.095])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from lrtune.errors import InputError
 from lrtune.records.columns import Columns, parse_scale_columns
 from lrtune.records.importers import Imported, read_sources
 from lrtune.records.jsonl import write_records
-from lrtune.records.record import TrialRecord
 
 ROWS = [(width, rate, 3.0 + i) for width in (64, 128) for i, rate in enumerate((0.1, 0.2, 0.4))]
 COLUMNS = Columns(learning_rate="lr", loss="loss", scales={"hidden_size": "width"})
@@ -95,7 +95,7 @@ def test_an_optuna_storage_is_read(tmp_path: Path) -> None:
 
 def test_run_folders_and_tables_come_together(tmp_path: Path) -> None:
     record = finished_run(256, 0.05, 2.5, trial=7, seed=1, steps=9)
-    arm = TrialRecord(**{**record.__dict__, "trial": 8, "arm": "clip"})
+    arm = replace(record, trial=8, arm="clip")
     run = tmp_path / "run"
     run.mkdir()
     write_records(run / "records.jsonl", [record, arm])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import finished_run
 
 from lrtune.errors import InputError
 from lrtune.records.jsonl import write_records
@@ -35,15 +36,13 @@ def make_records(noise=0.003, widths=(32, 64), seeds=(0, 1)):
                 dead = rate > 0.2
                 losses = [7.0, None, None] if dead else [7.0, final * 1.1, final]
                 records.append(
-                    TrialRecord(
+                    finished_run(
+                        width,
+                        rate,
+                        None if dead else final,
                         trial=len(records),
-                        hidden_size=width,
-                        learning_rate=rate,
                         seed=seed,
                         status="diverged" if dead else "finished",
-                        steps=100,
-                        steps_done=100,
-                        loss=None if dead else final,
                         curve={"step": [0, 50, 100], "loss": losses},
                         facts=Facts(parameters=width * width, tokens_per_step=8),
                     )

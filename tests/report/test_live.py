@@ -6,9 +6,10 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from builders import knob_rule
+from builders import finished_run, knob_rule
 from rich.console import Console
 
 from lrtune.law.fit import fit_law
@@ -25,19 +26,8 @@ from lrtune.study.study import Study
 
 def record(trial: int, width: int, rate: float, status: str = "finished", why: str = "") -> TrialRecord:
     loss = 4 + 0.05 * math.log2(rate * width / 0.3) ** 2
-    return TrialRecord(
-        trial=trial,
-        hidden_size=width,
-        learning_rate=rate,
-        seed=0,
-        status=status,  # type: ignore[arg-type]
-        why=why,
-        steps=100,
-        steps_done=100 if status == "finished" else 40,
-        loss=loss,
-        diversity=0.4,
-        seconds=3.0,
-    )
+    ended: dict[str, Any] = {"status": status, "why": why, "steps_done": 100 if status == "finished" else 40}
+    return finished_run(width, rate, loss, trial=trial, diversity=0.4, seconds=3.0, **ended)
 
 
 RECORDS = [

@@ -208,20 +208,8 @@ def test_published_rules_are_those_of_the_models_family(model: str, others: set[
 
 
 def test_a_run_without_finished_trials_still_has_a_report(tmp_path: Path) -> None:
-    failed = [
-        TrialRecord(
-            trial=0,
-            hidden_size=32,
-            learning_rate=0.1,
-            seed=0,
-            status="failed",
-            why="Traceback\nValueError: no",
-            steps=10,
-            steps_done=0,
-            loss=None,
-        )
-    ]
-    folder = write_run(tmp_path / "run", failed, rule=False)
+    failed = finished_run(32, 0.1, None, status="failed", why="Traceback\nValueError: no", steps_done=0)
+    folder = write_run(tmp_path / "run", [failed], rule=False)
     page = write_report(folder).read_text()
     assert "No rule was found" in page and "1 failed" in page
     empty = write_run(tmp_path / "empty", [], rule=False)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+from builders import run_of
 
 from lrtune.law.fit import fit_run
 from lrtune.records.record import TrialRecord
@@ -25,19 +26,8 @@ def searched(study: Study, loss: Loss, most: int = 60) -> tuple[list[TrialRecord
             return records, why, design
         for task in tasks:
             value = loss(task.hidden_size, task.learning_rate, **task.scales)
-            records.append(
-                TrialRecord(
-                    trial=len(records),
-                    hidden_size=task.hidden_size,
-                    learning_rate=task.learning_rate,
-                    seed=task.seed,
-                    scales=task.scales,
-                    status="finished" if math.isfinite(value) else "diverged",
-                    steps=40,
-                    steps_done=40,
-                    loss=value if math.isfinite(value) else None,
-                )
-            )
+            final, status = (value, "finished") if math.isfinite(value) else (None, "diverged")
+            records.append(run_of(task, len(records), final, status=status, steps=40))
     return records, None, design
 
 

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 from commands import is_alive
 
 from lrtune.errors import RunFailedError
 from lrtune.records.jsonl import read_records
-from lrtune.records.record import TrialRecord
 from lrtune.report.findings import findings
 from lrtune.report.run import load_run
 from lrtune.search.run import run_search
@@ -150,7 +150,4 @@ def _gone(pids: list[int]) -> bool:
     ],
 )
 def test_why_a_run_ended_in_one_line(why: str, reason: str) -> None:
-    record = TrialRecord(
-        trial=0, hidden_size=8, learning_rate=0.1, seed=0, status="failed", why=why, steps=1, steps_done=0, loss=None
-    )
-    assert record.reason == reason
+    assert finished_run(8, 0.1, None, status="failed", why=why).reason == reason

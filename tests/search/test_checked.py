@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import finished_run
 
 from lrtune.law.fit import fit_law
 from lrtune.records.record import TrialRecord, task_of
@@ -29,9 +30,8 @@ def task(rate: float, width: int = 32, **rest: Any) -> Task:
 
 
 def run(rate: float, loss: float | None = 3.0, width: int = 32, **rest: Any) -> TrialRecord:
-    settings: dict[str, Any] = {"trial": round(1e4 * rate) + width, "hidden_size": width, "learning_rate": rate}
-    settings |= {"seed": 0, "status": "finished" if loss else "beaten", "steps": 100, "steps_done": 100, "loss": loss}
-    return TrialRecord(**settings | rest)
+    settings = {"trial": round(1e4 * rate) + width, "status": "finished" if loss else "beaten"}
+    return finished_run(width, rate, loss, **settings | rest)
 
 
 def design(*tasks: Task) -> CheckedDesign:

@@ -1,14 +1,14 @@
 """What a step costs at sizes that were not run."""
 
 import pytest
+from builders import finished_run
 
 from lrtune.records.record import TrialRecord
 from lrtune.search.cost import span, step_cost
 
 
 def run(width: int, seconds: float, steps: int = 100, status: str = "finished", **scales: float) -> TrialRecord:
-    base = {"trial": 0, "seed": 0, "learning_rate": 0.1, "loss": 3.0, "steps": steps, "steps_done": steps}
-    return TrialRecord(**base, hidden_size=width, seconds=seconds, status=status, scales=scales)  # type: ignore[arg-type]
+    return finished_run(width, 0.1, 3.0, steps=steps, seconds=seconds, status=status, scales=scales)
 
 
 def test_two_sizes_give_the_power_of_a_third() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from analytic import loss_at
+from builders import run_of
 
 from lrtune.records.record import Status, TrialRecord
 from lrtune.search.designs import FixedDesign, GridDesign
@@ -19,18 +20,8 @@ def study(**changes: Any) -> Study:
 
 
 def answer(task: Task, number: int, *, best: float = 0.01, status: Status = "finished") -> TrialRecord:
-    octaves = math.log2(task.learning_rate / best)
-    return TrialRecord(
-        trial=number,
-        hidden_size=task.hidden_size,
-        learning_rate=task.learning_rate,
-        seed=task.seed,
-        scales=task.scales,
-        status=status,
-        steps=10,
-        steps_done=10,
-        loss=3 + octaves**2 if status == "finished" else None,
-    )
+    loss = 3 + math.log2(task.learning_rate / best) ** 2 if status == "finished" else None
+    return run_of(task, number, loss, status=status, steps=10)
 
 
 def play(design, reply, seed=0):

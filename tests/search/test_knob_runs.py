@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from builders import finished_run
+from builders import run_of
 
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
@@ -105,7 +105,7 @@ def test_a_program_that_takes_no_such_argument_is_refused() -> None:
 
 def test_each_knob_gets_a_pair_of_runs_that_differ_in_it_alone() -> None:
     own = study(allow_inert_scale=True)
-    done = [_finished(0, 4.0, TASKS[0]), _finished(1, 3.0, replace(TASKS[0], learning_rate=0.02, seed=3))]
+    done = [run_of(TASKS[0], 0, 4.0), run_of(replace(TASKS[0], learning_rate=0.02, seed=3), 1, 3.0)]
     wanted = [
         Task(hidden_size=32, learning_rate=0.04, knobs={"adam_lr": 0.02, "weight_decay": 0.5}),
         Task(hidden_size=32, learning_rate=0.08, knobs={"adam_lr": 0.02, "weight_decay": 0.0}),
@@ -119,16 +119,12 @@ def test_each_knob_gets_a_pair_of_runs_that_differ_in_it_alone() -> None:
 
 def test_a_knob_that_the_trainer_ignores_is_named_once(tmp_path: Path) -> None:
     text = "knobs.weight_decay: the trainer seems to ignore it: runs at 0.1 and 0 have the same losses (trials 3 and 5)"
-    done = [_finished(n, 4.0, task) for n, task in ((3, TASKS[0]), (5, TASKS[1]))]
+    done = [run_of(task, n, 4.0) for n, task in ((3, TASKS[0]), (5, TASKS[1]))]
     assert inert_knobs(done) == {"weight_decay": text}
     assert inert_scale(done, study()) is None
     both = replace(done[1], knobs={"adam_lr": 0.1, "weight_decay": 0.0})
     for other in (both, replace(done[1], learning_rate=0.02), replace(done[1], loss=4.1), replace(done[1], seed=1)):
         assert inert_knobs([done[0], other]) == {}
-
-
-def _finished(number: int, loss: float, task: Task) -> TrialRecord:
-    return finished_run(task.hidden_size, task.learning_rate, loss, task.knobs, trial=number, seed=task.seed)
 
 
 def blind(trial: Trial) -> None:
@@ -169,7 +165,7 @@ def rule_of_two() -> Rule:
         rate = 0.3 / width * 2.0**x
         knobs = {"adam_lr": 0.2 * rate * 2.0**r}
         task = Task(hidden_size=width, learning_rate=rate, knobs=knobs)
-        runs.append(_finished(len(runs), 3 * math.exp(0.02 * x * x + 0.01 * r * r), task))
+        runs.append(run_of(task, len(runs), 3 * math.exp(0.02 * x * x + 0.01 * r * r)))
     return fit_law(runs, knobs={"adam_lr": Coordinate(times="learning_rate")}).rule
 
 
@@ -177,9 +173,9 @@ def test_a_run_stands_for_one_at_the_target_if_its_knobs_are_near() -> None:
     one = {"adam_lr": STUDY.knobs["adam_lr"]}
     own = replace(STUDY, widths=(32, 64, 128), knobs=one, targets=({"hidden_size": 256},))
     wanted = verification(own, rule_of_two(), [])
-    assert verification(own, rule_of_two(), [_finished(0, 3.0, wanted[0])]) == wanted[1:]
+    assert verification(own, rule_of_two(), [run_of(wanted[0], 0, 3.0)]) == wanted[1:]
     far = replace(wanted[0], knobs={"adam_lr": 2 * wanted[0].knobs["adam_lr"]})
-    assert verification(own, rule_of_two(), [_finished(0, 3.0, far)]) == wanted
+    assert verification(own, rule_of_two(), [run_of(far, 0, 3.0)]) == wanted
 
 
 def test_an_arm_needs_each_knob() -> None:

@@ -5,10 +5,12 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from builders import finished_run
 
 from lrtune.errors import RunFailedError
 from lrtune.records.jsonl import to_json
@@ -23,19 +25,9 @@ FLOOR = 0.1
 
 
 def record(trial: int, status: Status, loss: float | None, diversity: float | None) -> TrialRecord:
-    return TrialRecord(
-        trial=trial,
-        hidden_size=64,
-        learning_rate=0.02,
-        seed=0,
-        status=status,
-        steps=100,
-        steps_done=60,
-        loss=loss,
-        diversity=diversity,
-        why="" if status == "finished" else "a reason",
-        curve={"step": [0, 60], "loss": [7.0, loss]},
-    )
+    ended: dict[str, Any] = {"status": status, "why": "" if status == "finished" else "a reason", "steps_done": 60}
+    curve = {"step": [0, 60], "loss": [7.0, loss]}
+    return finished_run(64, 0.02, loss, trial=trial, diversity=diversity, curve=curve, **ended)
 
 
 def test_trial_numbers_are_the_studys_when_others_add_trials(tmp_path: Path) -> None:

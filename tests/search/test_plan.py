@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune.records.jsonl import to_json
-from lrtune.records.record import TrialRecord
 from lrtune.search.inert import inert_scale
 from lrtune.search.plan import plan
 from lrtune.search.run import run_search
@@ -16,21 +16,8 @@ STUDY = Study(widths=(32, 64), scales={"depth": (2, 4), "steps": (100, 200)})
 
 
 def run(number, *, depth=2.0, steps=100, loss=3.25, **changes):
-    return TrialRecord(
-        **{
-            "trial": number,
-            "hidden_size": 32,
-            "learning_rate": 0.01,
-            "seed": 0,
-            "status": "finished",
-            "steps": steps,
-            "steps_done": steps,
-            "loss": loss,
-            "scales": {"depth": depth, "steps": float(steps)},
-            "curve": {"step": [50.0, float(steps)], "loss": [5.0, loss]},
-            **changes,
-        }
-    )
+    scales, curve = {"depth": depth, "steps": float(steps)}, {"step": [50.0, float(steps)], "loss": [5.0, loss]}
+    return replace(finished_run(32, 0.01, loss, trial=number, steps=steps, scales=scales, curve=curve), **changes)
 
 
 def test_a_scale_without_effect_is_named():

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from builders import finished_run
+from builders import run_of
 
 from lrtune.records.record import TrialRecord
 from lrtune.search.adaptive import AdaptiveDesign
@@ -33,10 +33,6 @@ def _loss(task: Task, rise: float, noise: float) -> float:
     return 3 * math.exp(0.02 * rate**2 + rise * ratio**2 + noise)
 
 
-def _record(task: Task, number: int, loss: float) -> TrialRecord:
-    return finished_run(task.hidden_size, task.learning_rate, loss, task.knobs, trial=number, seed=task.seed)
-
-
 @cache
 def _searched(rise: float, most: int = 50) -> tuple[AdaptiveDesign, list[TrialRecord]]:
     """A search to its end or its most runs; tests share it."""
@@ -44,7 +40,7 @@ def _searched(rise: float, most: int = 50) -> tuple[AdaptiveDesign, list[TrialRe
     rng = np.random.default_rng(1)
     while len(records) < most and design.verdict(records, []) is None:
         (task,) = design.propose(records, [], 1)
-        records.append(_record(task, len(records), _loss(task, rise, rng.normal(0, 0.002))))
+        records.append(run_of(task, len(records), _loss(task, rise, rng.normal(0, 0.002))))
     return design, records
 
 
@@ -66,7 +62,7 @@ def test_a_ratio_is_not_expected_to_fall_with_the_width_as_a_rate_is() -> None:
         Task(hidden_size=32, learning_rate=0.02 * 2.0**u, knobs={"adam_lr": 0.005 * 2.0 ** (u + v)}) for u, v in off
     ]
     for number, task in enumerate(tasks):
-        design.model.take(number, _record(task, number, _loss(task, 0.02, 0.0)))
+        design.model.take(number, run_of(task, number, _loss(task, 0.02, 0.0)))
     for width in (32.0, 64.0, 96.0):
         assert design.model.next_run(design.space(), [], number=9, place=(width,))[0] == (width,), (
             "a given place is kept"
@@ -104,7 +100,7 @@ def test_a_search_whose_knob_is_best_beyond_its_range_ends_and_says_so() -> None
     rng = np.random.default_rng(1)
     while len(records) < 60 and design.verdict(records, []) is None:
         (task,) = design.propose(records, [], 1)
-        records.append(_record(task, len(records), _loss(task, 0.02, rng.normal(0, 0.002))))
+        records.append(run_of(task, len(records), _loss(task, 0.02, rng.normal(0, 0.002))))
     verdict = design.verdict(records, [])
     assert verdict is not None and verdict.ending is Ending.NO_OPTIMUM
     assert "the loss still falls at the last adam_lr that may be run" in verdict.text
@@ -119,7 +115,7 @@ def test_zero_is_tried_as_a_value_of_its_own() -> None:
         near = Task(
             hidden_size=task.hidden_size, learning_rate=task.learning_rate, knobs={"adam_lr": task.learning_rate / 4}
         )
-        records.append(_record(task, len(records), _loss(near if at_zero else task, 0.02, 0.05 if at_zero else 0.0)))
+        records.append(run_of(task, len(records), _loss(near if at_zero else task, 0.02, 0.05 if at_zero else 0.0)))
     assert design.verdict(records, []) is not None
     assert sum(record.knobs["adam_lr"] == 0 for record in records) == 3
 
@@ -130,7 +126,7 @@ def test_at_an_untrained_target_the_search_ends_when_its_answer_is_supported() -
     rng = np.random.default_rng(1)
     while len(records) < 60 and design.verdict(records, []) is None:
         (task,) = design.propose(records, [], 1)
-        records.append(_record(task, len(records), _loss(task, 0.01, rng.normal(0, 0.001))))
+        records.append(run_of(task, len(records), _loss(task, 0.01, rng.normal(0, 0.001))))
     assert design.assessment is not None and design.assessment.enough
     (known,) = design.assessment.known
     assert known.regret <= 0.01 < known.regret_90 <= 0.03, "at a trained target, 1% would be asked of nine cases of ten"

@@ -6,6 +6,7 @@ from itertools import count
 
 import numpy as np
 import pytest
+from builders import finished_run
 
 from lrtune.law.fit import fit_law
 from lrtune.law.geometry import Geometry
@@ -27,17 +28,7 @@ NUMBERS = count()
 def record(
     width: int, x: float, loss: float | None = None, *, status: Status = "finished", **scales: float
 ) -> TrialRecord:
-    return TrialRecord(
-        trial=next(NUMBERS),
-        hidden_size=width,
-        learning_rate=2.0**x,
-        seed=0,
-        scales=scales,
-        status=status,
-        steps=100,
-        steps_done=100,
-        loss=loss,
-    )
+    return finished_run(width, 2.0**x, loss, trial=next(NUMBERS), scales=scales, status=status)
 
 
 def sweep(width, best, *, curvature=0.012, rates=RATES, noise=None, **scales):
