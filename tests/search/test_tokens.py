@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from lrtune.study.study import Study
 from lrtune.study.task import Task, steps_of
 from lrtune.study.toml import load_study
 from lrtune.trainer.trial import Trial
+
+SEARCH: Any = {"engine": "inline", "write_rule": False, "widths": (32,), "lr_min": 1e-3, "lr_max": 0.3, "trials": 9}
 
 
 def tokens_per_step(study: Study, scales: Mapping[str, float]) -> int:
@@ -33,18 +36,8 @@ def only_declared(trial: Trial) -> None:
 
 @pytest.mark.slow
 def test_the_tokens_that_a_module_declares_count_for_a_run_that_does_not_describe_them(tmp_path: Path) -> None:
-    done = run_search(
-        "test_tokens:only_declared",
-        tmp_path / "run",
-        engine="inline",
-        write_rule=False,
-        widths=(32,),
-        steps=20,
-        scales={"batch": (8, 16)},
-        lr_min=1e-3,
-        lr_max=0.3,
-        trials=9,
-    )
+    swept = {"batch": (8, 16)}
+    done = run_search("test_tokens:only_declared", tmp_path / "run", steps=20, scales=swept, **SEARCH)
     assert {(r.scales["batch"], r.facts.tokens_per_step, r.tokens) for r in done.records} == {
         (8, 128, 2560),
         (16, 256, 5120),
@@ -54,17 +47,8 @@ def test_the_tokens_that_a_module_declares_count_for_a_run_that_does_not_describ
 
 @pytest.mark.slow
 def test_each_run_has_the_steps_of_its_tokens_and_batch(tmp_path: Path) -> None:
-    done = run_search(
-        "test_tokens:train",
-        tmp_path / "run",
-        engine="inline",
-        write_rule=False,
-        widths=(32,),
-        scales={"tokens": (2560, 5120), "batch": (8, 16)},
-        lr_min=1e-3,
-        lr_max=0.3,
-        trials=9,
-    )
+    swept = {"tokens": (2560, 5120), "batch": (8, 16)}
+    done = run_search("test_tokens:train", tmp_path / "run", scales=swept, **SEARCH)
     assert {dict(r.scales)["batch"] for r in done.records} == {8, 16}
     assert all(r.steps == r.scales["tokens"] / r.scales["batch"] / 16 for r in done.records)
     assert done.rule is not None and list(done.rule.scales) == ["batch_tokens", "tokens"]

@@ -53,6 +53,13 @@ class Desk:
         return {trial: from_json(result) for trial, result in self.leases.ended()}
 
 
+def worked_off(folder: Path, trainer: str, **changes: Any) -> TrialRecord:
+    """The record of one trial that a worker trained."""
+    desk = Desk(folder, trainer, **changes)
+    desk.queue(RATES[0])
+    return desk.work()[0]
+
+
 def good(trial: Trial) -> None:
     trial.describe(parameters=100, tokens_per_step=7, batch_size=16, vocabulary_size=50)
     for step in range(0, trial.steps + 1, trial.report_every):
@@ -192,25 +199,19 @@ def test_an_exception_fails_its_trial_with_the_traceback_and_the_others_continue
     ],
 )
 def test_how_a_trial_ended_is_printed(trainer, status, why, tmp_path: Path):
-    desk = Desk(tmp_path, f"test_worker:{trainer}")
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, f"test_worker:{trainer}")
     assert record.status == status
     assert why in record.why
 
 
 def test_without_a_pruner_a_nan_is_trained_to_its_end(tmp_path: Path):
-    desk = Desk(tmp_path, "test_worker:diverges", pruner="none")
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, "test_worker:diverges", pruner="none")
     assert (record.status, record.steps_done, record.loss) == ("diverged", 10, None)
     assert record.curve["loss"] == [3.0, 3.0, None, None, None, None]
 
 
 def test_out_of_memory_is_tried_once_more_in_smaller_pieces(tmp_path: Path):
-    desk = Desk(tmp_path, "test_worker:hungry")
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, "test_worker:hungry")
     assert record.status == "finished"
     assert record.plan["micro_batch"] == 4
 
@@ -437,9 +438,7 @@ def names_at_length(trial: Trial) -> None:
 
 @pytest.mark.parametrize(("trainer", "why"), [("attaches_often", "at most 500 texts"), ("names_at_length", "")])
 def test_what_a_record_cannot_hold_is_refused_at_once_and_long_names_are_cut(trainer: str, why: str, tmp_path: Path):
-    desk = Desk(tmp_path, f"test_worker:{trainer}")
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, f"test_worker:{trainer}")
     assert why in record.why and (record.status == "failed") == bool(why)
     if not why:
         assert [len(max(names, key=len)) for names in (record.texts, record.facts.conditions, record.curve)] == [
@@ -449,9 +448,7 @@ def test_what_a_record_cannot_hold_is_refused_at_once_and_long_names_are_cut(tra
 
 def test_a_curve_of_very_many_reports_is_thinned_to_fit_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attempt, "_MOST_VALUES", 40)
-    desk = Desk(tmp_path, "test_worker:good", steps=200)
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, "test_worker:good", steps=200)
     assert (record.status, record.steps_done) == ("finished", 200)
     steps = record.curve["step"]
     assert len(steps) == 10 and (steps[0], steps[-1]) == (0, 200)
@@ -512,9 +509,7 @@ def forks(trial: Trial) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_does_not_hand_in_for_its_parent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    desk = Desk(tmp_path, "test_worker:forks")
-    desk.queue(0.01)
-    record = desk.work()[0]
+    record = worked_off(tmp_path, "test_worker:forks")
     assert (record.status, record.why, record.loss) == ("finished", "", 3.01)
     said = capfd.readouterr().err
     assert "ValueError: a child's own" in said and "report: expected a call in the trainer's process" in said
