@@ -1096,6 +1096,20 @@ BREAKAGES = (
         ("compare/test_verify.py",),
     ),
     Breakage(
+        "rule: an answer that rests on cut runs states its cost",
+        "lrtune/rule/answer.py",
+        "doubt, lost = cut, None",
+        "doubt = cut",
+        ("law/test_fit.py",),
+    ),
+    Breakage(
+        "report: the cost of an answer that rests on cut runs is foretold",
+        "lrtune/report/outlook.py",
+        "None if Doubt.CUT in doubts else known",
+        "known",
+        ("report/test_conclusion.py",),
+    ),
+    Breakage(
         "rule: a note gives another interval than its answer",
         "lrtune/rule/answer.py",
         '"the interval of the law alone" if is_limited else "the interval"',
@@ -1553,8 +1567,8 @@ BREAKAGES = (
     Breakage(
         "answer: cut runs alone establish the upper side of an optimum",
         "lrtune/rule/answer.py",
-        "        doubt = cut\n",
-        "        pass\n",
+        "        doubt, lost = cut, None  #",
+        "        lost = None  #",
         ("law/test_fit.py",),
     ),
     Breakage(

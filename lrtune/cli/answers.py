@@ -45,7 +45,7 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
         row = [f"{hidden}", rate(advice.learning_rate), _interval(advice)]
         if isinstance(advice, Recommendation):
             row += [f"{one.value:.3g}" for one in advice.knobs.values()] or [_safe(advice) or "–"]
-            row += [] if at is None else [f"{advice.at_regret:.2%}"]
+            row += [] if at is None else ["unknown" if advice.at_regret is None else f"{advice.at_regret:.2%}"]
         else:
             row.append(f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})")
         rows.append([*row, _short_basis(advice)])
@@ -108,20 +108,24 @@ def _holds_for(advice: Answer, rule: Rule) -> str:
     return f"for {', '.join(conditions)}" if conditions else ""
 
 
+def _cost(mean: float | None, worst: float | None) -> str:
+    """A regret and its 90% quantile in words."""
+    return "an unknown share of loss" if mean is None or worst is None else cost_text(mean, worst)
+
+
 def _rest(advice: Answer, rule: Rule) -> list[tuple[str, str]]:
     """The rest of an answer, as names and texts."""
     rows = []
     if isinstance(advice, Recommendation) and _safe(advice):
         rows.append(("safe range", f"{_safe(advice)}, within {rule.tolerance * 100:g}% of loss"))
-    if advice.regret is not None and advice.regret_90 is not None and advice.doubt is not Doubt.COSTLY:
-        rows.append(("may cost", cost_text(advice.regret, advice.regret_90)))
+    if rule.draws is not None and advice.doubt is not Doubt.COSTLY:
+        rows.append(("may cost", _cost(advice.regret, advice.regret_90)))
     if isinstance(advice, Transfer):
         return [("ratio", f"{advice.ratio:.3g} ({advice.ratio_low:.3g} … {advice.ratio_high:.3g})"), *rows]
     for name, one in advice.knobs.items():
         rows += [(name, knob_text(one)), *(("", text) for text in (_law(one.law) if one.matters else ()))]
-    if advice.at is not None and advice.at_regret is not None and advice.at_regret_90 is not None:
-        cost = cost_text(advice.at_regret, advice.at_regret_90)
-        rows.append(("asked about", f"{rate(advice.at)} would cost {cost}"))
+    if advice.at is not None:
+        rows.append(("asked about", f"{rate(advice.at)} would cost {_cost(advice.at_regret, advice.at_regret_90)}"))
     if advice.collapse_10 is not None and advice.collapse_50 is not None:
         rows.append(("collapse", f"1 run in 10 at {rate(advice.collapse_10)}, 1 in 2 at {rate(advice.collapse_50)}"))
     if advice.stage2_learning_rate not in (None, advice.learning_rate):

@@ -18,7 +18,8 @@ class CheckRow(NamedTuple):
         predicted, low, high: the rule's answer.
         measured, measured_low, measured_high: the optimum of these runs alone.
         bound: ``lower`` or ``upper`` if the runs give only that bound of the optimum.
-        regret: relative loss of the predicted rate above the best, on the curve of these runs.
+        regret: relative loss of the predicted rate above the best, on the curve of these runs; None if unknown, as
+            where all runs above the best rate were ended early.
         held: the rule's interval and the measured one overlap; None without a verdict.
         supported: the rule marks its answer as supported.
     """
@@ -98,10 +99,10 @@ def check_rule(rule: Rule, records: Iterable[TrialRecord]) -> Check:
         others = f"the rule was fitted to {len(used)} of these runs; the other {len(fresh)} give no verdict"
         raise NoRuleError(error.no_rule, f"{others}: {error.text}") from None
     rows = []
-    for measured in fitted.cells:
+    for measured, stored in zip(fitted.cells, fitted.rule.cells, strict=True):
         predicted = answer(rule, None, measured.scales)
         regret = None
-        if measured.loss:
+        if measured.loss and stored.cut != "unchecked":
             least = measured.loss_at(measured.learning_rate)
             regret = max(0.0, (measured.loss_at(predicted.learning_rate) - least) / abs(measured.loss))
         rows.append(

@@ -52,7 +52,8 @@ class Transfer:
         carried, best: the smallest size's best rate, and the largest's.
         loss: fitted, at the largest size and its best rate, or the measure to maximise; None if unknown. A rate may
             carry over to a worse model.
-        regret, regret_90: what the carried rate costs at the largest size, as a share of loss: mean, 90% quantile.
+        regret, regret_90: what the carried rate costs at the largest size, as a share of loss: mean, 90% quantile;
+            None if unknown, as of a `Recommendation`.
     """
 
     name: str
@@ -64,8 +65,8 @@ class Transfer:
     carried: float
     best: float
     loss: float | None
-    regret: float
-    regret_90: float
+    regret: float | None
+    regret_90: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +204,6 @@ def transfer_of(name: str, rule: Rule, sizes: Sizes) -> Transfer:
     exponents = [(end - start) / octaves for start, end in ends]
     low, high = interval(exponents, rule.level, smooth=True)
     cost = answer(rule, None, large, at=carried)
-    assert cost.at_regret is not None and cost.at_regret_90 is not None
     return Transfer(
         name=name,
         rule=rule,
@@ -232,10 +232,14 @@ def _all_same(groups: Sequence[Sequence[TrialRecord]]) -> bool:
 
 def sentence(transfers: Transfers) -> str:
     """``transfer from hidden size 32 to 256 costs 0.1% under mup, 6% under standard``, the cheapest first."""
-    ordered = sorted(transfers.found, key=lambda one: one.regret)
+    ordered = sorted(transfers.found, key=lambda one: math.inf if one.regret is None else one.regret)
     small, large = ordered[0].sizes
-    costs = ", ".join(f"{percent(one.regret)} under {one.name}" for one in ordered)
+    costs = ", ".join(f"{_share(one.regret)} under {one.name}" for one in ordered)
     return f"transfer of the best rate from hidden size {small:g} to {large:g} costs {costs}"
+
+
+def _share(cost: float | None) -> str:
+    return "an unknown share" if cost is None else percent(cost)
 
 
 def section(transfers: Transfers) -> Section:
@@ -258,8 +262,8 @@ def section(transfers: Transfers) -> Section:
             f"{one.carried:.3g}",
             f"{one.best:.3g}",
             "–" if one.loss is None else f"{one.loss:.4g}",
-            percent(one.regret),
-            percent(one.regret_90),
+            _share(one.regret),
+            _share(one.regret_90),
         ]
         for one in transfers.found
     ]

@@ -29,7 +29,7 @@ class Outlook:
     Attributes:
         answers: at each target, in the study's order.
         cost: the highest expected loss over the best at a target, as a share; a tenth of the cases may cost three times
-            that. None if a rule of an older schema does not say.
+            that. None if unknown at one, as where all runs above the best rate were ended early.
         wanted: the tolerance.
         runs: about how many more runs bring `cost` below `wanted`; 0 if it is, None if runs at other places are needed.
         then: about the cost after them.
@@ -56,15 +56,16 @@ def outlook(rule: Rule, study: Study, records: Sequence[TrialRecord], workers: i
         return None
     ended = len(records)
     costs = [max(a.regret, a.regret_90 / WORST_FACTOR) for a in answers if a.regret is not None and a.regret_90]
-    cost, wanted = max(costs, default=None), rule.tolerance
+    known, wanted = max(costs, default=None), rule.tolerance
     doubts = {answer.doubt for answer in answers if answer.doubt is not None}
+    cost = None if Doubt.CUT in doubts else known
     runs, then = None, None
     if not doubts:
         runs, then = 0, cost
-    elif cost is not None and all(a.doubt in _BY_RUNS and nearer(study, a.scales) is None for a in answers if a.doubt):
-        factor = min(max((cost / wanted) ** (1 / _POWER), 1.0) - 1, _MOST)
+    elif rule.draws and all(a.doubt in _BY_RUNS and nearer(study, a.scales) is None for a in answers if a.doubt):
+        factor = min(max(((known or 0.0) / wanted) ** (1 / _POWER), 1.0) - 1, _MOST)
         runs = max(1, math.ceil(ended * factor), 2 * sum(a.basis != "measured" for a in answers))
-        then = max(cost / (1 + runs / max(1, ended)) ** _POWER, min(cost, wanted))
+        then = None if cost is None else max(cost / (1 + runs / max(1, ended)) ** _POWER, min(cost, wanted))
     timed = None if runs is None or not ended else runs * sum(record.seconds for record in records) / ended / workers
     return Outlook(answers=answers, cost=cost, wanted=wanted, runs=runs, then=then, seconds=timed)
 

@@ -55,9 +55,9 @@ class Recommendation(NamedTuple):
         conditions: the settings that the rule holds for.
         warnings: reasons for caution, one sentence each.
         source: the file of the rule.
-        regret, regret_90: expected relative loss above the best at `learning_rate`, and its 90% quantile; None in
-            rules of schema 1.
-        at, at_regret, at_regret_90: the rate in question, and its regrets.
+        regret, regret_90: expected relative loss above the best at `learning_rate`, and its 90% quantile; None if
+            unknown: in rules of schema 1, and where all runs above the best rate were ended early (`Doubt.CUT`).
+        at, at_regret, at_regret_90: the rate in question, and its regrets; None as above.
         knobs: the answers for the rule's other knobs; `regret` and `supported` include them.
     """
 
@@ -106,7 +106,7 @@ class Transfer(NamedTuple):
     """A rate scaled from one size to another by the law's ratio; its interval is that of the ratio.
 
     `regret` is the share of loss that it costs on average if the given rate is the best at its size; in one case of ten
-    it costs more than `regret_90`. None for a rule without draws.
+    it costs more than `regret_90`. None if unknown, as of a `Recommendation`.
     """
 
     learning_rate: float

@@ -13,7 +13,7 @@ from lrtune.rule.advice import KnobAdvice, Recommendation
 from lrtune.rule.data import WIDEST, Rule, RuleCell, exponential
 from lrtune.rule.doubt import Doubt, Unsupported, percent, too_costly, too_wide
 from lrtune.rule.drawn import EVERY_RATE, advise, interval, locate, quantile, regrets, safe_range
-from lrtune.rule.question import Question, all_scales, beyond_range, departures, lengths, placed, unchecked
+from lrtune.rule.question import Question, all_scales, beyond_range, departures, higher, lengths, placed, unchecked
 
 _LEAST_LEVELS = 3  # of a scale, to predict each from the others
 PROVISIONAL = "this rule is provisional; `lrtune search` measures your own"
@@ -66,12 +66,13 @@ def answer(
     knobs, lost, doubt = _with_knobs(rule, place, verdict) if rule.knobs else ({}, verdict.lost, verdict.doubt)
     cut = unchecked(rule, place)
     if cut and (doubt is None or doubt.doubt is not Doubt.COSTLY):  # it is why the runs lie on one side
-        doubt = cut
+        doubt, lost = cut, None  # what was cut may win late, by any amount
+    at_cost = None if cut else verdict.at
     doubt = far or doubt
     if doubt:
         notes.insert(0, str(doubt))
     if cut and doubt is not cut:
-        notes.append(cut.text)
+        notes.append(higher(cut) if lost else cut.text)
     if rule.provisional:
         notes.append(PROVISIONAL)
     notes += verdict.notes
@@ -103,8 +104,8 @@ def answer(
         regret=sum(lost) / len(lost) if lost else None,
         regret_90=quantile(lost, 0.9) if lost else None,
         at=at,
-        at_regret=verdict.at[0] if verdict.at else None,
-        at_regret_90=verdict.at[1] if verdict.at else None,
+        at_regret=at_cost[0] if at_cost else None,
+        at_regret_90=at_cost[1] if at_cost else None,
         doubt=doubt.doubt if doubt else None,
         knobs=knobs,
     )

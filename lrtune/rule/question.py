@@ -105,6 +105,11 @@ def unchecked(rule: Rule, asked: Question) -> Unsupported | None:
     return Unsupported(Doubt.CUT, text)
 
 
+def higher(cut: Unsupported) -> str:
+    """The note that a cost is too low if runs that were ended early would win late."""
+    return f"{cut.text}: the cost may be higher"
+
+
 def number(value: float) -> str:
     """A scale's value for a sentence: 3,276,800."""
     return f"{value:,.10g}"

@@ -16,6 +16,7 @@ from lrtune.rule.question import (
     Question,
     all_scales,
     beyond_range,
+    higher,
     lengths,
     placed,
     unchecked,
@@ -42,8 +43,13 @@ def carry(rule: Rule, learning_rate: float, start: Mapping[str, float], end: Map
     places = [placed(rule, scales) for scales in asked]
     law = _drawn_ratio(rule, *places) if rule.draws else _former_ratio(rule, *places)
     worst = max(places, key=lambda place: place.factor)
-    doubt = _unknown_effect(rule, *asked) or law.doubt or unchecked(rule, places[0]) or unchecked(rule, places[1])
+    cut = unchecked(rule, places[0]) or unchecked(rule, places[1])
+    if cut and (law.doubt is None or law.doubt.doubt is not Doubt.COSTLY):
+        law = law._replace(doubt=cut, regret=None, regret_90=None)
+    doubt = _unknown_effect(rule, *asked) or law.doubt
     notes = [str(doubt)] if doubt else []
+    if cut and doubt is not cut:
+        notes.append(cut.text if law.regret is None else higher(cut))
     if worst.basis == "extrapolated":
         notes.append(beyond_range(rule, worst))
     return Transfer(

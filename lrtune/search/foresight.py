@@ -132,7 +132,7 @@ def _played(
 
 
 def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, float | None]:
-    """The regret of the rule at the worst target, and its 90% quantile."""
+    """The regret of the rule at the worst target, and its 90% quantile; None if one is unknown."""
     from lrtune.law.fit import fit_run
 
     try:
@@ -143,5 +143,5 @@ def _worth(study: Study, records: Sequence[TrialRecord]) -> tuple[float | None, 
     for target in targets(study):
         known = {*rule.scales, *rule.conditions, "hidden_size"}
         answers.append(recommend(rule=rule, **{name: value for name, value in target.items() if name in known}))
-    worst = max(answers, key=lambda answer: answer.regret or 0.0)
+    worst = max(answers, key=lambda answer: math.inf if answer.regret is None else answer.regret)
     return worst.regret, worst.regret_90

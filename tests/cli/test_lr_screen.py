@@ -1,9 +1,13 @@
 """The screen of `lrtune lr`: a line for each factor of the law, and what the answer rests on."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from lrtune import load_rule
 from lrtune.cli import run as run_cli
+from lrtune.rule import save_rule
 
 
 def test_a_law_over_several_scales_has_a_line_for_each_factor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,6 +23,25 @@ def test_a_law_over_several_scales_has_a_line_for_each_factor(capsys: pytest.Cap
     assert all(name in rests_on for name in rule.scales) and f"({len(rule.cells)} combinations)" in rests_on
     assert "batches of 1,024 tokens" in lines[1] or "batches of 4,096 tokens" in lines[1]
     assert all(len(line) <= 80 for line in lines if "lr ≈" in line or "· (" in line)
+
+
+def test_what_rests_on_runs_that_were_ended_early_costs_an_unknown_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = load_rule("packaged:muon")
+    cut = str(tmp_path / "cut.json")
+    save_rule(rule._replace(cells=tuple(cell._replace(cut="unchecked") for cell in rule.cells)), Path(cut))
+    assert run_cli(["lr", "64", "--rule", cut, "--at", "0.01"]) == 0
+    lines = [line.split(None, 2) for line in capsys.readouterr().out.splitlines()]
+    assert ["may", "cost", "an unknown share of loss"] in lines
+    assert ["asked", "about", "0.01 would cost an unknown share of loss"] in lines
+    assert run_cli(["lr", "32", "64", "--rule", cut, "--at", "0.01"]) == 0
+    assert capsys.readouterr().out.count("unknown") == 2
+    assert run_cli(["lr", "64", "--rule", cut, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["regret"], told["regret_90"], told["doubt"]) == (None, None, "cut")
+    assert run_cli(["lr", "64", "--rule", cut, "--plain"]) == 0
+    assert float(capsys.readouterr().out) == pytest.approx(told["learning_rate"], rel=0.01)
 
 
 def test_one_scale_keeps_its_law_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

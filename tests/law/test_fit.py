@@ -235,16 +235,18 @@ def test_an_answer_above_which_all_runs_were_ended_early_rests_on_a_whole_one_at
 
     def asked(size: float, check: int | None, others: Sequence[TrialRecord] = ()) -> Recommendation:
         checks = [replace(run(check, 0.08, 3.9), beaten={"step": 40.0, "loss": 3.06, "peer": 0.01})] if check else []
-        return recommend(size, rule=fit_law([*narrow, *runs, *others, *checks]).rule)
+        return recommend(size, rule=fit_law([*narrow, *runs, *others, *checks]).rule, at=0.02)
 
     for answer in (asked(64, None), asked(64, 32), asked(50, 32)):
         assert answer.doubt is Doubt.CUT and not answer.supported and answer.safe_high is None
         assert "at hidden_size 64 every run above 0.01 was ended early" in answer.warnings[0]
+        assert (answer.regret, answer.regret_90, answer.at_regret) == (None, None, None)
     for answer in (asked(64, 64), asked(64, None, wide), asked(50, 64), asked(32, None)):
-        assert answer.supported and not answer.warnings
+        assert answer.supported and not answer.warnings and answer.regret is not None and answer.at_regret is not None
     assert "all above the best ended early" in asked(64, None, wide).why and "ended early" not in asked(32, None).why
     moved = [transfer_learning_rate(0.01, 32, 64, rule=fit_law([*narrow, *more]).rule) for more in (runs, wide)]
     assert [one.doubt for one in moved] == [Doubt.CUT, None]
+    assert moved[0].regret is None and moved[1].regret is not None
 
 
 def test_one_sided_sampling_is_a_bound_and_noted() -> None:

@@ -54,6 +54,19 @@ def test_an_end_that_is_good_enough_says_so_and_needs_no_more() -> None:
     assert lines[3:] == [f"ended: {Ending.ENOUGH.value}: regret is low"] and command == ""
 
 
+def test_the_cost_of_an_answer_that_rests_on_runs_that_were_ended_early_is_not_said() -> None:
+    cut = [
+        replace(run, status="beaten", loss=None) if run.hidden_size == 128 and run.learning_rate > 0.003 else run
+        for run in runs()
+    ]
+    done = ended(cut, Ending.TRIALS_SPENT)
+    found = outlook_of(done, STUDY)
+    assert found is not None and (found.cost, found.then) == (None, None) and found.runs
+    lines = conclusion(done, STUDY, found)
+    assert "every run above 0.00234 was ended early" in lines[2] and "cost" not in lines[2]
+    assert lines[-1].startswith("more: train one run above the best rate to its end (")
+
+
 def test_the_other_knobs_are_said_at_the_largest_size() -> None:
     fit = LawFit(rule=knob_rule(), cells=(), regrets={}, unused={})
     done = replace(ended([], Ending.ENOUGH), fit=fit)

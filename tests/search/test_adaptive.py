@@ -11,6 +11,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import recommend
 from lrtune.search.adaptive import AdaptiveDesign
 from lrtune.search.ending import Ending, StopReason
+from lrtune.search.sampling.assessment import by_rule
 from lrtune.study.study import Budget, Study
 
 Loss = Callable[..., float]
@@ -92,6 +93,16 @@ def test_a_search_that_knows_enough_says_what_its_rule_says(targets: tuple[dict[
         said = recommend(rule=rule, **known.scales)
         assert said.supported
         assert (known.learning_rate, known.regret, known.regret_90) == (said.learning_rate, said.regret, said.regret_90)
+
+
+def test_a_search_goes_by_the_cost_of_an_answer_that_rests_on_cut_runs_though_the_answer_does_not_say_it() -> None:
+    study = Study(widths=(32, 64), lr_min=1e-3, lr_max=0.3, budget=Budget(tolerance=0.01))
+    records, _, design = searched(study, lambda width, rate: 3 * math.exp(0.02 * octaves(width, rate) ** 2))
+    rule, said = fit_run(records, tolerance=0.01).rule, design.assessment
+    assert said is not None and said.enough
+    cut = rule._replace(cells=tuple(cell._replace(cut="unchecked") for cell in rule.cells))
+    assert recommend(64, rule=cut).regret is None
+    assert by_rule(said, design.space(), cut, [known.scales for known in said.known]) == said
 
 
 def joint(width: int, rate: float, steps: float) -> float:

@@ -1,5 +1,7 @@
 """The last lines of a search: the answer at the targets, whether it is good enough, why it ended, and how to go on."""
 
+import math
+
 from lrtune.errors import counted
 from lrtune.records.trust import defiance
 from lrtune.report.outlook import Outlook, duration
@@ -37,7 +39,11 @@ def _answers(found: Outlook, study: Study, ending: Ending) -> list[str]:
     if len(answers) <= _MOST or study.targets:
         return [_answer(answer, found.wanted) for answer in answers]
     enough = sum(answer.supported for answer in answers)
-    worst = max((a for a in answers if not a.supported), key=lambda a: a.regret or 0.0, default=answers[-1])
+    worst = max(
+        (a for a in answers if not a.supported),
+        key=lambda a: math.inf if a.regret is None else a.regret,
+        default=answers[-1],
+    )
     shown = answers[-1:] if worst is answers[-1] else (answers[-1], worst)
     what = "sizes" if all(set(answer.scales) == {"hidden_size"} for answer in answers) else "combinations of scales"
     return [*(_answer(answer, found.wanted) for answer in shown), f"good enough at {enough} of {len(answers)} {what}"]

@@ -9,7 +9,7 @@ import numpy as np
 from lrtune.law.atoms import Array
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.doubt import WORST_FACTOR, Doubt
-from lrtune.rule.drawn import locate, regrets
+from lrtune.rule.drawn import locate, quantile, regrets
 from lrtune.rule.knobs import along_knobs, together
 from lrtune.search.sampling.space import Place, Space
 
@@ -168,7 +168,7 @@ def by_rule(said: Assessment, space: Space, rule: Rule, places: Sequence[Scales]
     enough = said.enough and is_supported and suffices(space, lost)
     return replace(
         said,
-        known=tuple(_as_given(one, given) for one, given in zip(said.known, answers, strict=True)),
+        known=tuple(map(_as_given, said.known, answers, (list(lost[target]) for target in space.targets))),
         regret_90=worst_90(lost.values()),
         enough=enough,
         no_optimum=tuple(
@@ -179,16 +179,15 @@ def by_rule(said: Assessment, space: Space, rule: Rule, places: Sequence[Scales]
     )
 
 
-def _as_given(known: Known, given: Recommendation) -> Known:
-    """What is known of a target in the words of the rule's answer."""
-    assert given.regret is not None and given.regret_90 is not None
+def _as_given(known: Known, given: Recommendation, lost: Sequence[float]) -> Known:
+    """What is known of a target in the words of the rule's answer; its regret by draw, also if it rests on cut runs."""
     return replace(
         known,
         learning_rate=given.learning_rate,
         low=given.low,
         high=given.high,
-        regret=given.regret,
-        regret_90=given.regret_90,
+        regret=sum(lost) / len(lost),
+        regret_90=quantile(lost, 0.9),
         knobs={name: one.value for name, one in given.knobs.items()},
     )
 
