@@ -6,11 +6,25 @@ from typing import Annotated
 
 import typer
 
-from lrtune.cli.flags import Dataset, Json, Knob, LrMax, LrMin, Maximize, Option, ReportEvery, Seed, Steps, Widths
+from lrtune.cli.flags import (
+    BatchTokens,
+    Dataset,
+    Json,
+    Knob,
+    LrMax,
+    LrMin,
+    Maximize,
+    Option,
+    ReportEvery,
+    Scale,
+    Seed,
+    Steps,
+    Widths,
+)
 from lrtune.cli.groups import Logging, Program, Training
 from lrtune.cli.settings import settle, typed
 from lrtune.cli.terminal import command, result, result_json, say
-from lrtune.errors import counted
+from lrtune.errors import InputError, counted
 from lrtune.study.study import Study
 
 
@@ -23,6 +37,8 @@ class Tried:
     report_every: ReportEvery = None  # as in a search of these steps; 5 of 20
     lr_min: LrMin = None
     lr_max: LrMax = None
+    batch_tokens: BatchTokens = None
+    scale: Scale = None
     knob: Knob = None
     seed: Seed = None
     dataset: Dataset = None
@@ -49,6 +65,8 @@ def check_trainer(
     by_command = "{learning_rate}" in target
     named = Program(command=target) if by_command else Training(trainer=target)
     study = settle(context, None, tried, logging, named).study
+    if lengths := {"steps", "tokens"} & set(study.scales):
+        raise InputError(f"--scale {lengths.pop()}: expected --steps with one value, since a check makes short runs")
     findings = []
     given = {flag.removeprefix("--") for flag in typed(context, tried)} & {"widths", "steps", "report-every"}
     if not given & {"steps", "report-every"}:

@@ -13,7 +13,7 @@ from lrtune.cli.flags import DryRun
 from lrtune.cli.groups import Meeting, Running, Training, Watching
 from lrtune.cli.settings import Settings, settle
 from lrtune.cli.terminal import result, say, stdout_console
-from lrtune.cli.training import UNTIL, check_before, exit_if_stopped, say_import, search_options, watch
+from lrtune.cli.training import check_before, exit_if_stopped, say_import, search_options, watch
 from lrtune.errors import MissingExtraError
 from lrtune.extras import import_extra
 from lrtune.records.folder import default_folder
@@ -96,9 +96,9 @@ def _compare_parametrizations(
         return
 
     def watched(own: Study, place: Path) -> "AbstractContextManager[View]":
-        runs = planned[place.name].runs
-        cost = f"estimate: about {runs} runs {UNTIL}; {planned[place.name].done} done"
-        return watch(replace(settings, study=own), place, watching, cost, wanted=runs)
+        expected = planned[place.name]
+        cost = f"{expected.estimate}; {expected.done} done"
+        return watch(replace(settings, study=own), place, watching, cost, wanted=expected.runs)
 
     done = run_transfer(settings.study, names, folder, watched=watched, **options)
     if done.found and watching.json_lines:

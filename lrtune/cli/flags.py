@@ -20,7 +20,7 @@ from lrtune.cli.values import (
 )
 
 _STUDY = "What is searched"
-_LOG = "Where a command writes its measurements (default: JSON lines with step and loss on stdout)"
+_LOG = "The log of a command (default: JSON lines with step and loss on stdout)"
 _RUN = "Where and how it runs"
 _SHOW = "What is shown"
 

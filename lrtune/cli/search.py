@@ -13,7 +13,6 @@ from lrtune.cli.groups import Lengths, Meeting, Program, Running, Space, Sweep, 
 from lrtune.cli.settings import quick_study, settle, typed
 from lrtune.cli.terminal import command, result, result_command, result_json, say, say_commands, stdout_console
 from lrtune.cli.training import (
-    UNTIL,
     check_before,
     exit_if_stopped,
     rehearse_before,
@@ -71,7 +70,7 @@ def search(
     rehearse_before(settings.study, folder, options, quiet=watching.quiet)
     planned = plan(settings.study, folder, noisy=False, **options)
     time = "" if planned.seconds is None else f", {planned.seconds:.0f} s on {counted(planned.workers, 'worker')}"
-    cost = f"estimate: about {planned.expected} {UNTIL}; {planned.done} done{time}"
+    cost = f"{planned.estimate}; {planned.done} done{time}"
     with watch(settings, folder, watching, *([pace] if pace else []), cost, wanted=planned.runs) as view:
         done = run_search(settings.study, folder, on_event=view, **options)
     _conclude(done, settings.study, watching, typed(context, running, meeting, of_study=False))

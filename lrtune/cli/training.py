@@ -18,8 +18,6 @@ from lrtune.trainer.direction import words
 if TYPE_CHECKING:
     from lrtune.report.terminal.live import View
 
-UNTIL = "until the rule is good enough, more if losses are noisy"  # of an estimate by smooth losses
-
 
 def search_options(running: Running, meeting: Meeting | None = None) -> dict[str, Any]:
     """The options of a search that do not affect its measurements."""

@@ -90,13 +90,22 @@ class Plan:
         """The number of runs in words: ``12 to 21 runs``."""
         return f"{self.least} to {self.runs} runs" if self.least < self.runs else counted(self.runs, "run")
 
+    @property
+    def estimate(self) -> str:
+        """The runs that are to come, and what they achieve, in words."""
+        if self.design == "grid":
+            return f"estimate: {self.expected}"
+        if self.short_of:
+            return f"estimate: about {self.expected}, after which the rule may not be good enough ({self.short_of})"
+        return f"estimate: about {self.expected} until the rule is good enough, more if losses are noisy"
+
     def __str__(self) -> str:
         is_range = self.least < self.runs  # which `how` explains, except of a grid
         how = f" ({self.how})" if self.how and (is_range or self.design == "grid") else ""
         lines = [f"study {self.study}: {self.expected}{how}, {self.done} done"]
         for row in self.rows:
             place = place_name({"hidden_size": row.hidden_size, **row.scales})
-            time = f", about {row.seconds:.1f} s each" if row.seconds is not None else ""
+            time = f", about {span(row.seconds)} each" if row.seconds is not None else ""
             steps = "" if "steps" in row.scales else f" of {row.steps} steps"
             lines.append(f"  {place}: {counted(row.runs, 'run')}{steps}{time}")
         tokens = f"{self.tokens:.3g} tokens, " if self.tokens is not None else ""

@@ -19,9 +19,9 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     """Run the study's trainer at its two smallest widths and yield findings as they come.
 
     Short runs: at the smaller width, two with the same seed, one with another learning rate, one with another value of
-    each knob, one stopped at its second report; one at the larger width; and at each, runs up to their first update
-    (see `lrtune.trainer.acting`). If the first run is wrong, the others are skipped. A program that prints no reports
-    is run once more to find its log. The last finding is the cost of `search`.
+    each knob and scale, one stopped at its second report; one at the larger width; and at each, runs up to their first
+    update (see `lrtune.trainer.acting`). If the first run is wrong, the others are skipped. A program that prints no
+    reports is run once more to find its log. The last finding is the cost of `search`.
 
     Raises:
         InputError: the trainer was not found, or refuses the study.
@@ -58,6 +58,10 @@ def check_trainer(study: Study, search: Study | None = None) -> Iterator[Finding
     for name, value in first.trial.knobs.items():
         other = short_run(trainer, study, small, knobs={**first.trial.knobs, name: value / 4})
         yield _check_reads(name, f'trial.knobs["{name}"]', first, other)
+    for name, values in study.scales.items():
+        for value in values[1:2]:
+            other = short_run(trainer, study, small, scales={name: value})
+            yield _check_reads(name, f'trial.scales["{name}"]', first, other, f"{value:g}")
     yield from _check_direction((first, quarter), maximize=study.maximize)
     yield _check_stop(short_run(trainer, study, small, keep=2), study)
     runs = [first]
@@ -156,12 +160,12 @@ def _check_repeat(first: ShortRun, second: ShortRun) -> Finding:
     )
 
 
-def _check_reads(name: str, field: str, first: ShortRun, other: ShortRun) -> Finding:
-    """Whether a quarter of the rate or of a knob, in `field` of the trial, gave other losses."""
+def _check_reads(name: str, field: str, first: ShortRun, other: ShortRun, value: str = "a quarter of it") -> Finding:
+    """Whether another value of the rate, a knob or a scale, in `field` of the trial, gave other losses."""
     if other.error:
-        return Finding("wrong", f"{name}: at a quarter of it: {other.error}")
+        return Finding("wrong", f"{name}: at {value}: {other.error}")
     if other.losses == first.losses:
-        return Finding("wrong", f"{name}: a quarter of it gave the same losses; is {field} used?")
+        return Finding("wrong", f"{name}: {value} gave the same losses; is {field} used?")
     return Finding("right", f"{name}: another one gives another loss")
 
 

@@ -47,7 +47,9 @@ def _counted_in_steps(study: Study, trainer: Trainer) -> Study:
         product = sorted(value * rate for value in steps for rate in rates)
         if len(rates) > 1 or len(product) != len(tokens) or not all(map(_agree, product, sorted(tokens))):
             shown, got = (", ".join(f"{value:g}" for value in values[:8]) for values in (product, tokens))
-            raise InputError(f"tokens: expected steps or tokens, or both if they agree ({shown}), but got {got}")
+            raise InputError(
+                f"tokens: expected steps or tokens, or both if they agree: the steps are {shown} tokens, not {got}"
+            )
     steps = tuple(float(math.ceil(value / max(rates))) for value in tokens)
     every = study.report_every if min(steps) % study.report_every == 0 else default_report_every(int(min(steps)))
     if len(rates) > 1:

@@ -50,12 +50,13 @@ def trial_of(
     width: int,
     learning_rate: float | None = None,
     *,
+    scales: Mapping[str, float] | None = None,
     knobs: Mapping[str, float] | None = None,
     device: str = "cpu",
 ) -> Trial:
-    """A trial at this width, at the middle of the rates by default, and of the knobs, at the first of other scales."""
+    """A trial at this width, by default at the middle of the rates and of the knobs and at the first other scales."""
     rate = learning_rate or math.sqrt(study.lr_min * study.lr_max)
-    scales = {name: values[0] for name, values in study.scales.items()}
+    scales = {name: values[0] for name, values in study.scales.items()} | dict(scales or {})
     return Trial(
         hidden_size=width,
         learning_rate=rate,
@@ -77,6 +78,7 @@ def short_run(
     width: int,
     *,
     learning_rate: float | None = None,
+    scales: Mapping[str, float] | None = None,
     knobs: Mapping[str, float] | None = None,
     keep: int = 10**9,
     device: str = "cpu",
@@ -86,7 +88,7 @@ def short_run(
 
     The trainer's errors become the run's `error`.
     """
-    run = ShortRun(trial=trial_of(study, width, learning_rate, knobs=knobs, device=device))
+    run = ShortRun(trial=trial_of(study, width, learning_rate, scales=scales, knobs=knobs, device=device))
 
     def on_report(report: Report) -> bool:
         hook()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, Cli
 
+from lrtune.cli import flags
 from lrtune.study.study import Study
 from lrtune.study.task import default_report_every
 from lrtune.study.toml import load_study
@@ -232,6 +233,15 @@ def test_bad_input_is_one_line_and_exit_2(cli: Cli, tmp_path: Path, arguments: l
     assert len(done.err.splitlines()) == 1 and done.out == ""
     assert "secret" not in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_headings_of_help_are_whole_in_80_columns() -> None:
+    assert all(len(heading) <= 76 for heading in (flags._STUDY, flags._LOG, flags._RUN, flags._SHOW))
+
+
+def test_a_check_of_a_trainer_has_one_length(cli: Cli) -> None:
+    done = cli("check-trainer", "analytic:train", "--scale", "steps=40,80")
+    assert done.code == 2 and "--scale steps: expected --steps with one value" in done.err
 
 
 def test_an_unknown_key_in_a_study_names_the_nearest(cli: Cli, tmp_path: Path) -> None:

@@ -20,6 +20,14 @@ def run(number, *, depth=2.0, steps=100, loss=3.25, **changes):
     return replace(finished_run(32, 0.01, loss, trial=number, steps=steps, scales=scales, curve=curve), **changes)
 
 
+def test_an_estimate_promises_a_good_rule_only_where_the_runs_lead_to_one():
+    study = Study(widths=(32, 64), trainer="analytic:train")
+    assert plan(study, noisy=False).estimate.endswith(" until the rule is good enough, more if losses are noisy")
+    far = plan(replace(study, targets=({"hidden_size": 8192},)), noisy=False).estimate
+    assert " runs, after which the rule may not be good enough (" in far and "until" not in far
+    assert plan(replace(study, design="grid"), noisy=False).estimate == "estimate: 14 runs"
+
+
 def test_a_scale_without_effect_is_named():
     message = inert_scale([run(0, loss=4.0), run(3), run(5, depth=4.0)], STUDY)
     assert message is not None

@@ -58,6 +58,13 @@ def test_a_good_trainer_is_right_in_every_line(check: type[Check]) -> None:
         assert said in right
 
 
+def test_a_trainer_with_a_scale_is_checked_at_two_values_of_it(check: type[Check]) -> None:
+    study = replace(STUDY, scales={"depth": (2.0, 4.0)})
+    found = check(GOOD.replace("5 - step", 'trial.scales["depth"] - step'), study)
+    assert found.texts("wrong") == "" and "depth: another one gives another loss" in found.texts("right")
+    assert 'depth: 4 gave the same losses; is trial.scales["depth"] used?' in check(GOOD, study).texts("wrong")
+
+
 BAD = [
     ("def train(trial): pass", "the trainer never called trial.report(step, loss=…)"),
     ("def train(trial): return 3.2", "lrtune ignores its return value 3.2"),

@@ -113,7 +113,7 @@ class Assessment:
         bound = f"less than {wanted}" if is_met else f"less than {max(self.bound, 1e-4):.2%}"
         if self.regret_90 >= 0.3:  # only its order is known
             text = f"the rate at {worst} may cost 30% of loss or more"
-        elif all(known.trials for known in self.known):
+        elif all(known.trials for known in self.known) and (self.enough or not self.exhausted):
             text = f"the rate at {every} costs {bound} of loss in nine cases of ten"
         else:
             text = f"the rate at {worst} costs {mean:.2%} of loss on average, {bound} in nine cases of ten"
@@ -208,4 +208,4 @@ def named(scales: Scales) -> str:
 
 
 def _list(every: Iterable[Scales]) -> str:
-    return ", ".join(sorted({named(scales) for scales in every}))
+    return ", ".join(dict.fromkeys(named(scales) for scales in sorted(every, key=lambda scales: [*scales.values()])))

@@ -276,6 +276,18 @@ def test_the_cost_of_an_answer_is_a_sentence(regret_90: float, trials: int, enou
     assert str(knows(regret_90, trials=trials, enough=enough)) == said
 
 
+def test_what_runs_could_not_reach_is_said_beside_what_the_answer_costs_on_average() -> None:
+    said = str(replace(knows(0.026, enough=False), exhausted=True))
+    assert said.startswith(
+        "the rate at 64 costs 0.20% of loss on average, less than 2.60% in nine cases of ten (wanted"
+    )
+
+
+def test_places_are_listed_in_the_order_of_their_values() -> None:
+    said = replace(knows(0.3, enough=False), no_optimum=({"hidden_size": 128.0}, {"hidden_size": 64.0}))
+    assert "at 64, 128 the loss still falls" in str(said)
+
+
 def test_a_search_that_knows_enough_says_no_less_than_was_wanted():
     """It ends at the first bound below the tolerance, which picks low ones: how far below says little."""
     assert knows(0.0058, enough=False).bound == 0.0058
