@@ -97,6 +97,7 @@ def test_init_writes_a_study_that_loads_with_the_defaults(cli: Cli, tmp_path: Pa
     assert cli("init", "--force").code == 0
 
 
+@pytest.mark.slow  # compiles the kernels where nobody has
 def test_doctor_names_versions_device_and_rule(cli: Cli) -> None:
     done = cli("doctor")
     assert done.code == 0, done.out
@@ -105,12 +106,14 @@ def test_doctor_names_versions_device_and_rule(cli: Cli) -> None:
     assert {line["name"] for line in json.loads(cli("doctor", "--json").out)} >= {"core", "rule", "cores"}
 
 
+@pytest.mark.slow  # compiles the kernels where nobody has
 def test_doctor_looks_at_the_cache_that_is_used(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LRTUNE_CACHE", str(tmp_path / "mine"))
     lines = {line["name"]: line["text"] for line in json.loads(cli("doctor", "--json").out)}
     assert lines["cache"].startswith(str(tmp_path / "mine"))
 
 
+@pytest.mark.slow  # compiles the kernels where nobody has
 def test_doctor_names_each_extra_with_what_it_brings(cli: Cli) -> None:
     lines = {line["name"]: line["text"] for line in json.loads(cli("doctor", "--json").out)}
     assert {"core", "bitnet", "report", "cluster", "dashboard", "config", "huggingface"} <= set(lines)
@@ -118,6 +121,7 @@ def test_doctor_names_each_extra_with_what_it_brings(cli: Cli) -> None:
     assert "filelock" in lines["bitnet"] and "transformers" in lines["huggingface"]
 
 
+@pytest.mark.slow  # compiles the kernels where nobody has
 def test_doctor_exits_1_when_the_active_rule_is_damaged(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "lrtune-rule.json").write_text("{")
     assert cli("doctor").code == 1
