@@ -45,7 +45,8 @@ class Recommendation(NamedTuple):
         safe_low, safe_high: rates that cost at most the rule's tolerance of loss with 90% probability; None if
             the answer is not supported.
         collapse_10, collapse_50: rates at which 10% and 50% of the runs collapse or diverge; None if none did.
-        basis: ``measured``, ``interpolated`` or ``extrapolated``; `extrapolation` is the factor beyond the range.
+        basis: ``measured`` (at three rates or more, unless no size was), ``interpolated`` or ``extrapolated``;
+            `extrapolation` is the factor beyond the range.
         supported: `regret` is within the rule's tolerance, `regret_90` within three times that, and the conditions
             are close to the measured ones (schema 1: the interval stays within a factor of 2 of the rate).
         doubt: why the answer is not supported; the first of `warnings` says it for this answer. None if supported.

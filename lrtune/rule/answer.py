@@ -251,5 +251,7 @@ def _one_sided(cell: RuleCell) -> str:
 def _why(rule: Rule, place: Question) -> str:
     if place.cell:
         cut = ", all above the best ended early" if place.cell.cut else ""
-        return f"measured at {place} with {place.cell.trials} runs{cut}; {rule.reason}"
+        few = ", too few for an optimum of their own" if place.basis != "measured" else ""
+        runs = f"{place.cell.trials} run{'s' if place.cell.trials != 1 else ''}"
+        return f"{place.basis} at {place} with {runs}{few}{cut}; {rule.reason}"
     return f"{place.basis} at {place}; {rule.reason}"

@@ -68,8 +68,13 @@ def placed(rule: Rule, asked: Mapping[str, float]) -> Question:
         factor = max(factor, value / rule.scales[name].high, rule.scales[name].low / value)
     for cell in rule.cells:
         if cell.is_at(scales):
-            return Question(scales, "measured", 1.0, cell)
+            return Question(scales, "interpolated" if _is_thin(rule, cell) else "measured", 1.0, cell)
     return Question(scales, "extrapolated" if factor > 1 + SAME else "interpolated", factor, None)
+
+
+def _is_thin(rule: Rule, cell: RuleCell) -> bool:
+    """Whether a cell has too few runs for an optimum of its own: its answer is the law's, perhaps beyond its runs."""
+    return rule.draws is not None and cell.bound is None and cell.tried_low is None
 
 
 def _measured(rule: Rule, name: str, value: float) -> float:

@@ -260,8 +260,11 @@ def test_one_sided_sampling_is_a_bound_and_noted() -> None:
 def test_one_run_at_a_size_joins_the_law_and_does_not_limit_its_answer() -> None:
     """At 256 one run, an octave below the best; the other sizes say where that is."""
     records = [*sweep(power(-1.0), (32, 64, 128)), run(256, 0.0025, 3 + rise(-1.0))]
-    answer = recommend(256, rule=fit_law(records).rule)
+    rule = fit_law(records).rule
+    answer = recommend(256, rule=rule)
     assert abs(math.log2(answer.learning_rate / 0.005)) < 0.3
+    assert (answer.basis, recommend(128, rule=rule).basis) == ("interpolated", "measured"), "the law's, not its run's"
+    assert " with 1 run, too few for an optimum of their own" in answer.why
     assert answer.supported and not any("only one side" in note for note in answer.warnings)
 
 
