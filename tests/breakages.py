@@ -1579,6 +1579,20 @@ BREAKAGES = (
         ("search/pruning/test_verdict.py",),
     ),
     Breakage(
+        "pruning: a flat measure counts as rising",
+        "lrtune/search/pruning/verdict.py",
+        "last.loss - _STILL_FALLING * abs(last.loss)",
+        "last.loss * (1 - _STILL_FALLING)",
+        ("search/pruning/test_verdict.py",),
+    ),
+    Breakage(
+        "pruning: an accuracy is compared with nats",
+        "lrtune/search/pruning/curve.py",
+        "loss > 0 or (loss == 0 and not self.maximize)",
+        "True",
+        ("search/pruning/test_verdict.py",),
+    ),
+    Breakage(
         "pruning: one low report is enough",
         "lrtune/search/pruning/verdict.py",
         "    patience = max(2, int(policy.patience))\n    if len(window) < patience:\n",

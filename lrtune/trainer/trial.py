@@ -61,7 +61,8 @@ class Facts:
         batch_size: sequences in one step; after out-of-memory the search can retry with a smaller micro-batch.
         vocabulary_size: size of the output (fallback: divergence is judged against the first reported loss).
         unigram_entropy: entropy of the reference token distribution, in nats (fallback: the collapse test uses only
-            a loss that does not fall).
+            a loss that does not fall). It and the vocabulary count only if the loss may be a cross-entropy: not for
+            an accuracy, a score or a negative loss.
         regime_changes: steps at which the schedule changes (learning-rate or weight-decay stages).
         conditions: the settings that the result depends on (depth, optimizer, schedule, weight_decay, …); the rule
             keeps them. Each answer prints ``model``, ``optimizer``, ``schedule`` and ``data``. The rule derives advice

@@ -51,7 +51,7 @@ def beaten(curve: Curve, policy: PruningPolicy, peers: Iterable[Curve]) -> Beate
     """
     step, planned = curve.reports[-1].step, curve.planned_steps
     # Without a unigram entropy we cannot tell when learning starts, so use the longer grace period.
-    grace = policy.beaten_grace if curve.unigram_entropy is not None else max(policy.beaten_grace, policy.grace)
+    grace = policy.beaten_grace if curve.unigram is not None else max(policy.beaten_grace, policy.grace)
     if not policy.beaten or not grace * planned <= step < _UNTIL * planned:
         return None
     finished = [
@@ -102,8 +102,8 @@ def _gain_left(curve: Curve, peer: Curve, speed: float | None, policy: PruningPo
 
 def _is_under_way(peer: Curve, step: int, loss: float) -> bool:
     """Whether the peer had begun to learn by `step`: before that, the order of the runs means nothing."""
-    if peer.unigram_entropy is not None:
-        return loss < peer.unigram_entropy * (1 - AT_UNIGRAM)
+    if peer.unigram is not None:
+        return loss < peer.unigram * (1 - AT_UNIGRAM)
     first = next(point.loss for point in peer.reports if point.loss is not None)
     assert peer.final_loss is not None
     return not any(change >= step for change in peer.changes) and first - loss > _BEGUN * (first - peer.final_loss)

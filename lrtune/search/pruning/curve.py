@@ -23,11 +23,12 @@ class Curve:
 
     Attributes:
         steps: optimizer steps of the reports.
-        losses: validation losses in nats, or minus a measure; NaN, inf and None mean not finite.
+        losses: validation losses, or minus a measure; NaN, inf and None mean not finite.
         diversities: one per report, or None for a missing one; None if the run reports no diversity.
         planned_steps: the run's horizon.
         regime_changes: steps at which the schedule changes; those outside 1 … planned_steps − 1 are ignored.
-        vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None if unknown.
+        vocabulary_size, unigram_entropy: see `lrtune.trainer.trial.Facts`; None if unknown. They count only where the
+            losses may be in nats, see `uniform` and `unigram`.
         learning_rate: the run's peak; *beaten* compares it with the peers' rates.
         maximize: whether the losses are minus a measure of which more is better; verdicts name the measure.
 
@@ -135,6 +136,21 @@ class Curve:
     def changes(self) -> tuple[int, ...]:
         """The regime changes within the run, in order."""
         return tuple(sorted(change for change in self.regime_changes if 0 < change < self.planned_steps))
+
+    @property
+    def uniform(self) -> float | None:
+        """ln(vocabulary), the loss of a model that guesses; None if it is unknown or the losses are not in nats."""
+        return math.log(self.vocabulary_size) if self.vocabulary_size is not None and self._may_be_nats else None
+
+    @property
+    def unigram(self) -> float | None:
+        """The unigram entropy; None if it is unknown or the losses are not in nats."""
+        return self.unigram_entropy if self._may_be_nats else None
+
+    @cached_property
+    def _may_be_nats(self) -> bool:
+        """Whether the losses may be cross-entropies: none is negative, and no measure to maximise is 0."""
+        return all(loss > 0 or (loss == 0 and not self.maximize) for loss in self._finite_losses[1])
 
     def loss_at(self, step: float) -> float | None:
         """The linearly interpolated loss at a step; None outside the range of finite losses."""

@@ -86,13 +86,13 @@ def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
     if last.loss is None:
         return Verdict("diverged", f"{words.what} is not finite at step {last.step}", "diverged")
     levels = []
-    if curve.vocabulary_size is not None:
-        levels.append((math.log(curve.vocabulary_size), f"{words.minus}ln(vocabulary)"))
+    if curve.uniform is not None:
+        levels.append((curve.uniform, f"{words.minus}ln(vocabulary)"))
     # A model with an unscaled head may start above ln V; its learning rate did not cause that.
     if first.loss is not None and (not levels or first.step == 0):
         levels.append((first.loss, f"the first {words.what}"))
     level, name = max(levels, default=(math.inf, ""))
-    least = _RISE * abs(level) if curve.vocabulary_size is None else 0.0
+    least = _RISE * abs(level) if curve.uniform is None else 0.0
     rise = max(policy.divergence, least)
     if last.loss <= level + rise:
         return None
@@ -104,23 +104,23 @@ def _diverged(curve: Curve, policy: PruningPolicy) -> Verdict | None:
 def phase_of(curve: Curve, policy: PruningPolicy) -> Phase:
     """The phase of the last report, from loss, ln V and unigram entropy; never ``collapsed``, which needs a window."""
     last = curve.reports[-1] if curve.reports else None
-    if last is None or last.loss is None or curve.unigram_entropy is None:
+    entropy, uniform = curve.unigram, curve.uniform
+    if last is None or last.loss is None or entropy is None:
         return "unknown"
-    entropy = curve.unigram_entropy
     if last.loss < entropy * (1 - AT_UNIGRAM):
         return "learned"
     if last.diversity is not None and last.diversity < policy.floor:
         return "unigram"
-    if curve.vocabulary_size is None:
+    if uniform is None:
         return "unknown"
-    return "uniform" if last.loss > (entropy + math.log(curve.vocabulary_size)) / 2 else "unigram"
+    return "uniform" if last.loss > (entropy + uniform) / 2 else "unigram"
 
 
 def _by_itself(curve: Curve, policy: PruningPolicy) -> Verdict:
     """``keep``, ``suspect`` or ``collapsed``, from this run alone."""
     phase = phase_of(curve, policy)
     last, words = curve.reports[-1], curve.words
-    loss, entropy = last.loss, curve.unigram_entropy
+    loss, entropy = last.loss, curve.unigram
     assert loss is not None, "diverged comes first"
     told = f"{words.what} {curve.shown(loss)}"
     unigram = "" if entropy is None else f"{words.minus}the unigram entropy {curve.shown(entropy)}"
@@ -198,9 +198,9 @@ def _falling(curve: Curve, recent: list[Point]) -> str:
     last, words = recent[-1], curve.words
     assert last.loss is not None
     ahead = last.loss - _FASTER * rate * (curve.planned_steps - last.step)
-    entropy = curve.unigram_entropy
+    entropy = curve.unigram
     if entropy is None:
-        falls = ahead < last.loss * (1 - _STILL_FALLING)
+        falls = ahead < last.loss - _STILL_FALLING * abs(last.loss)
         return f"{words.what} {curve.shown(last.loss)} still {words.improves}" if falls else ""
     if ahead < entropy * (1 - AT_UNIGRAM):
         return f"{words.what} {words.improves}, {curve.shown(recent[0].loss or 0.0)} → {curve.shown(last.loss)}"

@@ -287,6 +287,36 @@ def test_a_measure_to_maximise_is_named_as_the_trainer_reported_it(run, peers, r
     assert found.is_cut and found.reason == reason
 
 
+SCALES = {"accuracy": (0.1, 0.9, True), "accuracy of 0": (0.0, 0.9, True), "PSNR": (12.0, 24.0, True)}
+SCALES["negative log-likelihood"] = (3.0, 5.0, False)
+
+
+@pytest.mark.parametrize("facts", [{"entropy": None, "vocabulary": None}, {}], ids=["", "described"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_negative_loss_is_judged_as_one_without_a_unigram_entropy(scale, facts):
+    """A value in another unit than nats is not compared with them."""
+    start, end, maximize = SCALES[scale]
+    facts = {**facts, "maximize": maximize}
+    flat, falling = [-start] * 10, [-start - (end - start) * i / 19 for i in range(10)]
+    found = verdict(curve(flat, LOW, **facts), POLICY)
+    assert found.kind == "collapsed" and found.reason.startswith("diversity 0.03 since step 100, flat for 10 reports")
+    found = verdict(curve(falling, LOW, **facts), POLICY)
+    assert found.kind == "suspect" and found.reason.endswith("still rises" if maximize else "still falls")
+    # Beaten: after collapse's grace, and a third of its peer's way.
+    late, stuck = line(-start, -end, **facts), curve(flat, None, learning_rate=0.001, **facts)
+    early = curve([late.losses[0], *late.losses[10:], *[-end] * 9], None, **facts)
+    for peer, first in ((late, 8), (early, 5)):
+        peer = replace(peer, learning_rate=0.1)
+        kinds = [verdict(stuck.until(count), POLICY, [peer]).kind for count in (first - 1, first)]
+        assert kinds == ["keep", "beaten"]
+
+
+def test_a_score_that_falls_far_below_the_first_one_has_diverged():
+    assert verdict(curve([-24.0, -10.0], None, maximize=True), POLICY).reason == (
+        "measure 10 at step 200, more than 4.8 below the first measure 24"
+    )
+
+
 def test_more_peers_may_be_asked_for():
     asks = replace(POLICY, peers=3)
     assert verdict(line(6, 5.9, 17), asks, [PEER] * 2).kind == "keep"
