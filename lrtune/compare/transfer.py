@@ -258,7 +258,7 @@ def section(transfers: Transfers) -> Section:
     rows = [
         [
             one.name,
-            f"{one.exponent:.2f} ({one.low:.2f} … {one.high:.2f})",
+            f"{one.exponent:z.2f} ({one.low:z.2f} … {one.high:z.2f})",
             f"{one.carried:.3g}",
             f"{one.best:.3g}",
             "–" if one.loss is None else f"{one.loss:.4g}",

@@ -26,9 +26,9 @@ def formula(rule: Rule, lost: Mapping[str, float], quantity: str = "lr") -> str:
         middle = sum(exponents) / len(exponents)
         low, high = interval(exponents, rule.level, smooth=True)
         log_rate += middle * math.log2(scale.low / scale.centre)
-        factors.append(f"({name}/{scale.low:g})^{middle:.2f} ({low:.2f} … {high:.2f})")
+        factors.append(f"({name}/{scale.low:g})^{middle:z.2f} ({low:z.2f} … {high:z.2f})")
         if low <= 0 <= high and max(-low, high) < _FLAT:
-            exponent = f"exponent {middle:.2f} ({low:.2f} … {high:.2f})"
+            exponent = f"exponent {middle:z.2f} ({low:z.2f} … {high:z.2f})"
             chance = f"probability {rule.draws.inert[index]:.0%}"
             remarks.append(f"{exponent}: the best {what} does not depend on {name} here ({chance})")
     law = [" · ".join([f"{quantity} ≈ {2.0**log_rate:.3g}", *factors])] if factors or quantity != "lr" else []

@@ -15,6 +15,7 @@ from lrtune.compare.check import check_rule
 from lrtune.errors import InputError
 from lrtune.law.atoms import atoms, body, height
 from lrtune.law.fit import LawFit, fit_law, fit_run
+from lrtune.law.formula import formula
 from lrtune.law.no_rule import NoRule, NoRuleError
 from lrtune.records.record import Status, TrialRecord
 from lrtune.rule import Doubt, Recommendation, parse_rule, recommend, rule_to_json, transfer_learning_rate
@@ -106,6 +107,17 @@ def test_a_scale_without_effect_is_reported_as_such() -> None:
     assert rule.draws is not None and 0.5 < rule.draws.inert[0] < 1
     assert f"does not depend on hidden_size here (probability {rule.draws.inert[0]:.0%})" in rule.reason
     assert "does not depend" not in fitted(-0.5).rule.reason
+
+
+def test_an_exponent_that_rounds_to_zero_has_no_sign() -> None:
+    rule = fitted(0.0).rule
+    assert rule.draws is not None
+    flat = rule.draws._replace(
+        slopes=((-1,) * len(rule.draws.level),),
+        bends=tuple((0,) * len(one) for one in rule.draws.bends),
+        wander=tuple(tuple((0,) * len(one) for one in scale) for scale in rule.draws.wander),
+    )
+    assert "^0.00 (0.00 … 0.00)" in formula(rule._replace(draws=flat), {})
 
 
 def test_the_rule_file_answers_as_the_fit_does() -> None:
