@@ -106,6 +106,7 @@ def _conclude(done: "SearchResult", study: Study, watching: Watching, flags: lis
 
 def _show_end(done: "SearchResult", study: Study, report: str, flags: list[str]) -> None:
     """The result and why it ended to stdout, the rest to stderr."""
+    from lrtune.report.findings import is_fault_of_trainer, trainer_to_check
     from lrtune.report.outlook import again, outlook_of
     from lrtune.report.terminal.conclusion import conclusion
     from lrtune.report.terminal.summary import next_commands, show
@@ -126,7 +127,8 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: list[str])
     say(f"report: {report}")
     cost = verification_cost(study, done.targets[0], done.records) if done.targets else ""
     say("next:")
-    say_commands(next_commands(done.rule, done.out, command, done.targets, cost))
+    suspect = trainer_to_check(study) if is_fault_of_trainer(done.ending, done.no_rule) else ""
+    say_commands(next_commands(done.rule, done.out, command, done.targets, cost, suspect=suspect))
 
 
 def _print_end(done: "SearchResult", study: Study, flags: list[str]) -> None:

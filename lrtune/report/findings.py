@@ -14,6 +14,7 @@ from lrtune.rule.display import basis_text, knob_text, law_lines
 from lrtune.rule.question import number
 from lrtune.search.ending import Ending
 from lrtune.search.target import in_scales_of
+from lrtune.study.study import Study
 from lrtune.study.task import targets
 from lrtune.trainer.direction import remedy
 from lrtune.trainer.function import PREFIX
@@ -107,7 +108,7 @@ def _use(answer: Recommendation) -> Use:
 
 def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str]:
     """The next step and its command."""
-    if run.ended and run.ended.ending in (Ending.NO_SIGNAL, Ending.NO_OPTIMUM):
+    if run.ended and is_fault_of_trainer(run.ended.ending, None):
         return sentence(run.ended.ending.value), _check_trainer(run)
     doubtful = next((answer for answer in answers if not answer.supported), None)
     if doubtful is None:
@@ -150,11 +151,20 @@ def _to_fix(run: Run) -> tuple[str, str]:
     return advice, _check_trainer(run)
 
 
+def is_fault_of_trainer(ending: Ending | None, no_rule: NoRule | None) -> bool:
+    """Whether no rate is best, which is for the trainer to explain and not for further runs."""
+    return ending in (Ending.NO_SIGNAL, Ending.NO_OPTIMUM) or no_rule is NoRule.EQUAL_LOSSES
+
+
+def trainer_to_check(study: Study) -> str:
+    """The trainer as `lrtune check-trainer` takes it; empty if it cannot be named."""
+    return "" if study.trainer.startswith(PREFIX) else shlex.join(study.command) or study.trainer
+
+
 def _check_trainer(run: Run) -> str:
     """The command that tests the trainer; empty if it cannot be named."""
-    if run.study is None or run.study.trainer.startswith(PREFIX):
-        return ""
-    return _line("check-trainer", shlex.join(run.study.command) or run.study.trainer)
+    trainer = "" if run.study is None else trainer_to_check(run.study)
+    return _line("check-trainer", trainer) if trainer else ""
 
 
 def _line(*words: str) -> str:

@@ -28,7 +28,7 @@ from lrtune.search.inert import inert_knobs
 from lrtune.search.options import SearchOptions, SearchResult
 from lrtune.search.plan import check_budget, shortfall
 from lrtune.search.session import Session
-from lrtune.search.target import Remaining, affordable, answers, outcome, verification
+from lrtune.search.target import Remaining, affordable, answers, verification, verified
 from lrtune.study.knob import coordinates
 from lrtune.study.study import Study
 from lrtune.study.task import Task
@@ -117,19 +117,18 @@ def _verify_at_target(
     wanted = verification(study, fit.rule, records)
     left = Remaining.of(study, records, time.monotonic() - began)
     tasks, text = affordable(study, wanted, records, left, result.workers)
+    why = ""
     if tasks:
         law.session = Session(study, result.out, FixedDesign(tasks), session.options, began=began)
         done = law.session.run(law.listen)
+        why = "a run failed" if done.ending is Ending.COMPLETE else done.stop_reason
         result = replace(result, records=done.records, interrupted=done.interrupted)
         fit = law.fit() or fit
         if result.ending is Ending.ENOUGH:
             result = replace(result, reason=_enough_now(study, done.records))
     if result.ending.is_hopeless and all(a.supported for a in answers(study, fit.rule, result.records)):
         result = replace(result, reason=StopReason(Ending.ENOUGH, "the runs at the target were enough"))
-    if len(tasks) < len(wanted):
-        share = f"{len(tasks)} of {len(wanted)} runs at the target trained" if tasks else "not verified at the target"
-        return replace(result, verified=f"{share}: {text}"), fit
-    return replace(result, verified=outcome(study, result.records)), fit
+    return replace(result, verified=verified(study, wanted, tasks, text, result.records, why)), fit
 
 
 def _enough_now(study: Study, records: Sequence[TrialRecord]) -> StopReason:

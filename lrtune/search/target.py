@@ -110,15 +110,34 @@ def verification_cost(study: Study, target: Recommendation, records: Sequence[Tr
     return affordable(study, tasks, records, Remaining(), 1)[1]
 
 
-def outcome(study: Study, records: Sequence[TrialRecord]) -> str:
-    """How the runs at each target ended: ``verified at hidden 512: final loss 2.35 at 0.001, 2.31 at 0.002``."""
+def verified(
+    study: Study, wanted: Sequence[Task], planned: Sequence[Task], cost: str, records: Sequence[TrialRecord], why: str
+) -> str:
+    """Whether the wanted runs at the targets were made, and how those that were ended.
+
+    Args:
+        planned, cost: the part of them that the budget was to hold, and what they cost, in words.
+        records: all runs, after those at the targets.
+        why: what ended the search that made them.
+    """
+    trained = sum(any(_stands_for(record, task) for record in records) for task in wanted)
+    if trained == len(wanted):
+        return f"verified {_outcome(study, records)}"
+    reason = cost if len(planned) < len(wanted) else why
+    if not trained:
+        return f"not verified at the target: {reason}"
+    return f"{trained} of {len(wanted)} runs at the target trained: {reason}; {_outcome(study, records)}"
+
+
+def _outcome(study: Study, records: Sequence[TrialRecord]) -> str:
+    """How the runs at each target ended: ``at hidden 512: final loss 2.35 at 0.001, 2.31 at 0.002``."""
     what, texts = "value" if study.maximize else "loss", []
     for target in targets(study):
         group = task_at(target).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)
         ends = ", ".join(f"{_measured(r)} at {r.learning_rate:.3g}{_unusual(r)}" for r in here)
         texts.append(f"at {place_name(target)}: " + (f"final {what} {ends}" if ends else "no run"))
-    return "verified " + "; ".join(texts)
+    return "; ".join(texts)
 
 
 def _measured(record: TrialRecord) -> str:

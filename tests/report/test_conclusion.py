@@ -8,7 +8,9 @@ import pytest
 from builders import finished_run, knob_rule
 
 from lrtune.law.fit import LawFit, fit_run
+from lrtune.law.no_rule import NoRule
 from lrtune.records.record import TrialRecord
+from lrtune.report.findings import is_fault_of_trainer
 from lrtune.report.outlook import again, duration, outlook_of
 from lrtune.report.terminal.conclusion import conclusion
 from lrtune.report.terminal.summary import next_commands
@@ -128,6 +130,14 @@ def test_the_next_commands_verify_once_where_the_target_is_the_largest_size() ->
     longer = [told[0]._replace(scales={"hidden_size": 128.0, "steps": 5000.0})]
     lines = [line for line, _ in next_commands(done.rule, done.out, lambda *words: " ".join(words), longer)]
     assert [line for line in lines if "verify" in line] == ["verify 128 --study runs/x/study.toml --scale steps=5000"]
+
+
+def test_a_search_without_an_optimum_asks_for_a_look_at_the_trainer() -> None:
+    done = ended(runs(), Ending.NO_OPTIMUM)
+    assert is_fault_of_trainer(done.ending, None) and is_fault_of_trainer(None, NoRule.EQUAL_LOSSES)
+    assert not is_fault_of_trainer(Ending.SECONDS_SPENT, None)
+    lines = next_commands(done.rule, done.out, lambda *words: " ".join(words), suspect="mine:train")
+    assert [line for line, _ in lines] == ["check-trainer mine:train", "report runs/x"]
 
 
 def test_a_horizon_beyond_the_trained_ones_asks_for_a_longer_one() -> None:

@@ -11,7 +11,7 @@ from lrtune.records.record import TrialRecord
 from lrtune.rule import Scale
 from lrtune.search.ending import Ending, read_ending
 from lrtune.search.run import run_search
-from lrtune.search.target import Remaining, affordable, answers, verification
+from lrtune.search.target import Remaining, affordable, answers, verification, verified
 from lrtune.study.study import Budget, Study
 from lrtune.trainer.trial import Facts
 
@@ -84,6 +84,18 @@ def test_only_what_the_remaining_budget_holds_is_trained(left: Remaining, worker
     records = [replace(run(64), facts=Facts(tokens_per_step=512)), run(128, seconds=4.0)]  # at 256: 8 s
     tasks, text = affordable(STUDY, verification(STUDY, power_rule(), []), records, left, workers)
     assert len(tasks) == count and words in text
+
+
+def test_runs_that_the_end_of_the_budget_cut_off_are_not_called_a_verification() -> None:
+    wanted = verification(STUDY, power_rule(), [])
+    some = [run(256, 0.005), run(256, 0.0025)]
+    said = verified(STUDY, wanted, wanted, "3 runs take 24 s", some, "the budget of 9 s is spent")
+    assert said.startswith(
+        "2 of 3 runs at the target trained: the budget of 9 s is spent; at hidden 256: final loss 3 "
+    )
+    whole = verified(STUDY, wanted, wanted, "", [*some, replace(run(256, 0.01), status="collapsed")], "")
+    assert whole == "verified at hidden 256: final loss 3 at 0.0025, 3 at 0.005, 3 at 0.01 (collapsed)"
+    assert verified(STUDY, wanted, [], "3 runs take 24 s", [], "") == "not verified at the target: 3 runs take 24 s"
 
 
 def test_a_cost_that_is_unknown_is_not_spent_from_a_limited_budget() -> None:

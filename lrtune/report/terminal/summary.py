@@ -202,13 +202,24 @@ def _close(cell: str) -> str:
 
 
 def next_commands(
-    rule: Rule | None, out: Path, command: Command, targets: Sequence[Recommendation] = (), cost: str = ""
+    rule: Rule | None,
+    out: Path,
+    command: Command,
+    targets: Sequence[Recommendation] = (),
+    cost: str = "",
+    *,
+    suspect: str = "",
 ) -> list[tuple[str, str]]:
     """The next commands with descriptions; `command` formats one for this shell. The first asks at a target, if any.
 
-    `cost` says what the verification there costs.
+    `cost` says what the verification there costs. `suspect` is a trainer whose losses show no optimum.
     """
     run = str(out)
+    if suspect:
+        return [
+            (command("check-trainer", suspect), "test the trainer"),
+            (command("report", run), "charts of every run"),
+        ]
     if rule is None:
         return [(command("status", run), "what was recorded"), (command("report", run), "charts of every run")]
     widths = rule.scales.get("hidden_size")
