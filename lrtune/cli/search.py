@@ -128,7 +128,8 @@ def _show_end(done: "SearchResult", study: Study, report: str, flags: list[str])
     cost = verification_cost(study, done.targets[0], done.records) if done.targets else ""
     say("next:")
     suspect = trainer_to_check(study) if is_fault_of_trainer(done.ending, done.no_rule) else ""
-    say_commands(next_commands(done.rule, done.out, command, done.targets, cost, suspect=suspect))
+    more = next_commands(done.rule, done.out, command, done.targets, cost, is_active=done.is_active, suspect=suspect)
+    say_commands(more)
 
 
 def _print_end(done: "SearchResult", study: Study, flags: list[str]) -> None:

@@ -116,7 +116,7 @@ def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str
             return "Ask for the rate in your training script.", ""
         largest = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else run.study.widths[-1]
         words = verify_words(rule, largest, run.folder / "study.toml")
-        return "Check the answer on full-length runs.", _line(*words)
+        return "Check the answer on full-length runs.", _line(*words, "--rule", str(run.folder))
     command = _resumed(run)
     beyond = nearer(run.study, doubtful.scales) if run.study is not None else None
     if beyond is not None:

@@ -78,6 +78,7 @@ class SearchResult:
         fit: the law's fit to the records; None if they do not support one, or for `run_fixed`.
         no_rule, why_no_rule: why they do not support one, and its line of text.
         workers: how many workers it had.
+        is_active: whether its rule is the one that commands without ``--rule`` ask.
         notes: knobs that the trainer seems to ignore, a loss that rises, which rule is active now, and files that it
             could not write, one line each.
         targets: the rule's answers at the targets that the study names.
@@ -92,6 +93,7 @@ class SearchResult:
     no_rule: NoRule | None = None
     why_no_rule: str = ""
     workers: int = 1
+    is_active: bool = False
     notes: tuple[str, ...] = ()
     targets: "tuple[Recommendation, ...]" = ()
     verified: str = ""

@@ -106,7 +106,8 @@ def run_search(
     fit = replace(fit, rule=fit.rule._replace(study=to_toml(study)))
     law.emit(LawChanged(rule=fit.rule))
     targets = answers(study, fit.rule, result.records)
-    return replace(result, fit=fit, notes=(*remarks, *_write_rule(fit.rule, result.out, given)), targets=targets)
+    is_active, notes = _write_rule(fit.rule, result.out, given)
+    return replace(result, fit=fit, is_active=is_active, notes=(*remarks, *notes), targets=targets)
 
 
 def _verify_at_target(
@@ -188,13 +189,14 @@ class _Law:
         return self._fit
 
 
-def _write_rule(rule: Rule, out: Path, options: SearchOptions) -> tuple[str, ...]:
+def _write_rule(rule: Rule, out: Path, options: SearchOptions) -> tuple[bool, list[str]]:
     """Write rule.json into the run folder, and make it the active rule if the options say so.
 
     Returns:
-        Which rule is active, and the files that could not be written, one line each; the result holds the rule anyway.
+        Whether it is active; which rule is, and the files that could not be written, one line each. The result holds
+        the rule anyway.
     """
-    notes = []
+    is_active, notes = False, []
     try:
         save_rule(rule, out / "rule.json")
     except InputError as error:
@@ -205,4 +207,4 @@ def _write_rule(rule: Rule, out: Path, options: SearchOptions) -> tuple[str, ...
             notes.append(line if is_active else f"{line}; to use this one: lrtune use {shlex.quote(str(out))}")
         except InputError as error:
             notes.append(str(error))
-    return tuple(notes)
+    return is_active, notes

@@ -132,6 +132,13 @@ def test_the_next_commands_verify_once_where_the_target_is_the_largest_size() ->
     assert [line for line in lines if "verify" in line] == ["verify 128 --study runs/x/study.toml --scale steps=5000"]
 
 
+def test_the_next_commands_name_a_rule_that_is_not_active() -> None:
+    """Without its name, they would ask another model's rule."""
+    done = ended(runs(), Ending.ENOUGH)
+    lines = next_commands(done.rule, done.out, lambda *words: " ".join(words), is_active=False)
+    assert [line.split()[0] for line, _ in lines if line.endswith(" --rule runs/x")] == ["lr", "verify", "export"]
+
+
 def test_a_search_without_an_optimum_asks_for_a_look_at_the_trainer() -> None:
     done = ended(runs(), Ending.NO_OPTIMUM)
     assert is_fault_of_trainer(done.ending, None) and is_fault_of_trainer(None, NoRule.EQUAL_LOSSES)

@@ -74,7 +74,7 @@ def test_the_lead_gives_the_rate_the_law_its_certainty_and_a_command(run: Path) 
     assert use.place == "hidden size 128" and "90% interval; measured" in use.certainty and use.supported
     assert found.formulas[0].startswith("lr ≈ ") and "(hidden_size/32)^" in found.formulas[0]
     assert found.sentences[0].startswith("21 runs were trained (") and "diverged" in found.sentences[0]
-    assert found.command.startswith("lrtune verify 128 --study ") and found.command.endswith("study.toml")
+    assert found.command.startswith("lrtune verify 128 --study ") and found.command.endswith(f"study.toml --rule {run}")
     page = (run / "report.html").read_text()
     assert f"Use <strong>{use.rate}</strong> at hidden size 128" in page and "<button" in page
 

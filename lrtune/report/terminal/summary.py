@@ -208,11 +208,13 @@ def next_commands(
     targets: Sequence[Recommendation] = (),
     cost: str = "",
     *,
+    is_active: bool = True,
     suspect: str = "",
 ) -> list[tuple[str, str]]:
     """The next commands with descriptions; `command` formats one for this shell. The first asks at a target, if any.
 
-    `cost` says what the verification there costs. `suspect` is a trainer whose losses show no optimum.
+    `cost` says what the verification there costs. A rule that is not active is named. `suspect` is a trainer whose
+    losses show no optimum.
     """
     run = str(out)
     if suspect:
@@ -235,11 +237,13 @@ def next_commands(
         place, what = {"hidden_size": size, **targets[0].scales}, "ask at the target"
     flags = [part for n, v in place.items() if n != "hidden_size" for part in ("--scale", f"{n}={v:.10g}")]
     asked, study = f"{place['hidden_size']:g}", out / "study.toml"
-    there = [(command("verify", asked, "--study", str(study), *flags), f"check it there{f': {cost}' if cost else ''}")]
-    whole = [(command(*verify_words(rule, size, study)), "check the answer on whole runs")]
+    named = [] if is_active else ["--rule", run]
+    check = f"check it there{f': {cost}' if cost else ''}"
+    there = [(command("verify", asked, "--study", str(study), *flags, *named), check)]
+    whole = [(command(*verify_words(rule, size, study), *named), "check the answer on whole runs")]
     return [
-        (command("lr", *asking(place)), what),
+        (command("lr", *asking(place), *named), what),
         *(whole if not targets or size != place["hidden_size"] else []),
         *(there if targets else []),
-        (command("export", "--format", "python", "-o", "learning_rate.py"), "use the rule without lrtune"),
+        (command("export", "--format", "python", "-o", "learning_rate.py", *named), "use the rule without lrtune"),
     ]
