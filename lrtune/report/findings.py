@@ -7,7 +7,7 @@ from lrtune.errors import InputError
 from lrtune.law.no_rule import NoRule
 from lrtune.records.tally import counts, goes_wrong
 from lrtune.report.advice import sentence
-from lrtune.report.outlook import again, nearer, outlook, verify_words
+from lrtune.report.outlook import Outlook, again, more, nearer, outlook, verify_words
 from lrtune.report.run import Run
 from lrtune.rule import Recommendation, Rule, recommend
 from lrtune.rule.display import basis_text, knob_text, law_lines
@@ -110,31 +110,34 @@ def _next(run: Run, rule: Rule, answers: list[Recommendation]) -> tuple[str, str
     """The next step and its command."""
     if run.ended and is_fault_of_trainer(run.ended.ending, None):
         return sentence(run.ended.ending.value), _check_trainer(run)
-    doubtful = next((answer for answer in answers if not answer.supported), None)
-    if doubtful is None:
+    doubtful = next((answer for answer in answers if answer.doubt is not None), None)
+    if doubtful is None or doubtful.doubt is None:
         if run.study is None:
             return "Ask for the rate in your training script.", ""
         largest = rule.scales["hidden_size"].high if "hidden_size" in rule.scales else run.study.widths[-1]
         words = verify_words(rule, largest, run.folder / "study.toml")
         return "Check the answer on full-length runs.", _line(*words, "--rule", str(run.folder))
-    command = _resumed(run)
-    beyond = nearer(run.study, doubtful.scales) if run.study is not None else None
+    command, found = _resumed(run), _outlook(run)
+    beyond = nearer(run.study, doubtful) if run.study is not None else None
     if beyond is not None:
         name, value = beyond[0].replace("_", " "), beyond[1][-1]
         return f"Measure {name} {value:g} too: the rate there rests on extrapolation.", command
     if run.ended and run.ended.ending is Ending.EXHAUSTED:
         return sentence(run.ended.ending.value), ""
-    return "More runs reduce the uncertainty.", command
+    return sentence((found and more(found, 1)) or doubtful.doubt.value), command
 
 
 def _resumed(run: Run) -> str:
     """The command that resumes the search; empty if there is none."""
     if run.study is None:
         return ""
-    found = None if run.rule is None else outlook(run.rule, run.study, run.records, 1)
     ending = None if run.ended is None else run.ended.ending
-    words = again(run.study, run.folder, run.records, ending, found)
+    words = again(run.study, run.folder, run.records, ending, _outlook(run))
     return _line(*words) if words else ""
+
+
+def _outlook(run: Run) -> Outlook | None:
+    return None if run.rule is None or run.study is None else outlook(run.rule, run.study, run.records, 1)
 
 
 def _to_fix(run: Run) -> tuple[str, str]:

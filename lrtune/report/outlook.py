@@ -1,23 +1,25 @@
 """What a search knows at its targets, and what more runs would cost and bring."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lrtune.errors import counted
 from lrtune.records.record import TrialRecord
 from lrtune.rule import Doubt, Recommendation, Rule
-from lrtune.rule.doubt import WORST_FACTOR
+from lrtune.rule.doubt import WORST_FACTOR, percent
 from lrtune.search.ending import Ending
 from lrtune.search.options import SearchResult
 from lrtune.search.target import answers as answers_at
 from lrtune.study.study import Study
-from lrtune.study.task import cells, targets
+from lrtune.study.task import cells, place_name, targets
 from lrtune.trainer.function import PREFIX
 
 # In studies/quick and studies/reference the cost falls with the square of the number of runs, from 8 to 50 of them.
 _POWER = 2.0
 _MOST = 3.0  # times the runs so far: beyond, the estimate says nothing
+_NAMED = 4  # places to a doubt
 _GENEROUS = 1.5  # of a budget over the estimate
 _BY_RUNS = (Doubt.COSTLY, Doubt.WIDE, Doubt.ONE_SIDED, Doubt.CUT)
 
@@ -62,7 +64,7 @@ def outlook(rule: Rule, study: Study, records: Sequence[TrialRecord], workers: i
     runs, then = None, None
     if not doubts:
         runs, then = 0, cost
-    elif rule.draws and all(a.doubt in _BY_RUNS and nearer(study, a.scales) is None for a in answers if a.doubt):
+    elif rule.draws and all(a.doubt in _BY_RUNS and nearer(study, a) is None for a in answers if a.doubt):
         factor = min(max(((known or 0.0) / wanted) ** (1 / _POWER), 1.0) - 1, _MOST)
         runs = max(1, math.ceil(ended * factor), 2 * sum(a.basis != "measured" for a in answers))
         then = None if cost is None else max(cost / (1 + runs / max(1, ended)) ** _POWER, min(cost, wanted))
@@ -73,6 +75,24 @@ def outlook(rule: Rule, study: Study, records: Sequence[TrialRecord], workers: i
 def outlook_of(done: SearchResult, study: Study) -> Outlook | None:
     """The outlook at the end of a search; None without a rule."""
     return None if done.rule is None else outlook(done.rule, study, done.records, done.workers)
+
+
+def more(found: Outlook, workers: int) -> str:
+    """What more runs would bring, or what to do about each doubt, and where; empty without a doubt."""
+    if found.runs is None or found.then is None or found.cost is None or found.cost <= found.wanted:
+        places: dict[str, list[str]] = {}
+        for answer in found.answers:
+            if answer.doubt is not None:
+                # Cut runs have measured sizes.
+                is_elsewhere = answer.doubt is Doubt.CUT and answer.extrapolation > 1
+                names = [] if is_elsewhere else [place_name(answer.scales)]
+                places.setdefault(answer.doubt.value, []).extend(names)
+        return "; ".join(
+            advice + (f" ({'; '.join(names[:_NAMED])})" if names else "") for advice, names in places.items()
+        )
+    time = "" if found.seconds is None else f" ({duration(found.seconds)} on {counted(workers, 'worker')})"
+    runs = counted(found.runs, "more run")
+    return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
 
 
 def again(
@@ -98,7 +118,7 @@ def again(
     if is_asked and found is not None and found.is_enough:
         return None
     words = ["search", str(out / "study.toml"), "--out", str(out)]
-    beyond = next((nearer(study, a.scales) for a in found.answers if not a.supported), None) if found else None
+    beyond = next((nearer(study, a) for a in found.answers if not a.supported), None) if found else None
     if beyond is not None:
         name, values = beyond[0], ",".join(f"{value:g}" for value in beyond[1])
         words += ["--widths", values] if name == "hidden_size" else ["--scale", f"{name}={values}"]
@@ -123,9 +143,14 @@ def verify_words(rule: Rule, size: float, study: Path) -> list[str]:
     return ["verify", f"{size:g}", "--study", str(study), *flags]
 
 
-def nearer(study: Study, place: Mapping[str, float]) -> tuple[str, tuple[float, ...]] | None:
-    """The scale in which a place lies furthest above the trained values, and these with one nearer to it; else None."""
-    trained = {"hidden_size": study.widths, **study.scales}
+def nearer(study: Study, answer: Recommendation) -> tuple[str, tuple[float, ...]] | None:
+    """The scale in which an answer lies furthest above the trained values, and these with one nearer to it; else None.
+
+    None, too, where runs that were ended early come first.
+    """
+    if answer.doubt is Doubt.CUT:
+        return None
+    place, trained = answer.scales, {"hidden_size": study.widths, **study.scales}
     factors = {name: place[name] / max(values) for name, values in trained.items() if name in place}
     name = max(factors, key=lambda each: factors[each], default="")
     if not name or factors[name] <= 1 + 1e-6:

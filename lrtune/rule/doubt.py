@@ -14,7 +14,7 @@ class Doubt(Enum):
 
     COSTLY = "train runs at this size or nearer to it, or fit with a larger tolerance"
     ONE_SIDED = "add runs on the other side of the optimum"
-    CUT = "train one run above the best rate to its end"
+    CUT = "train one run above the best rate to its end, as a resumed search does"
     UNPREDICTABLE = "train runs at this size"
     FAR_HORIZON = "train runs of about this length"
     FAR_CONDITION = "train runs under this condition"

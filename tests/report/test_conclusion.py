@@ -66,7 +66,7 @@ def test_the_cost_of_an_answer_that_rests_on_runs_that_were_ended_early_is_not_s
     assert found is not None and (found.cost, found.then) == (None, None) and found.runs
     lines = conclusion(done, STUDY, found)
     assert "every run above 0.00234 was ended early" in lines[2] and "cost" not in lines[2]
-    assert lines[-1].startswith("more: train one run above the best rate to its end (")
+    assert lines[-1].startswith("more: train one run above the best rate to its end, as a resumed search does (")
 
 
 def test_the_other_knobs_are_said_at_the_largest_size() -> None:

@@ -152,6 +152,27 @@ def test_the_lead_gives_the_targets_first_and_then_how_to_measure_nearer_to_them
     assert [name for name in names if name.startswith("law-")] == ["law-0", "law-1"]
 
 
+@pytest.mark.parametrize("targets", [(), ({"hidden_size": 160.0, "steps": 160.0},)])
+def test_the_lead_asks_for_a_whole_run_where_all_above_the_best_rate_were_ended_early(
+    tmp_path: Path, targets: tuple[dict[str, float], ...]
+) -> None:
+    """As the terminal and `lrtune lr` do; the search that resumes makes the run, at a trained size."""
+    large = {"hidden_size": 128.0, "steps": 160.0}
+    best = 0.3 / 128 * 0.5**0.2
+    found = [
+        replace(run, status="beaten", loss=None) if run.place == large and run.learning_rate > best * 1.01 else run
+        for run in swept()
+    ]
+    folder = write_run(tmp_path / "run", found)
+    study = Study(name="t", trainer="a:b", widths=(32, 64, 128), scales={"steps": (40, 80, 160)}, targets=targets)
+    (folder / "study.toml").write_text(to_toml(study))
+    (folder / "ending.json").write_text(StopReason(Ending.TRIALS_SPENT, "so").to_json())
+    where = "" if targets else " (hidden 128, steps 160)"
+    shown = findings(load_run(folder))
+    assert shown.advice == f"Train one run above the best rate to its end, as a resumed search does{where}."
+    assert shown.command.partition(" --trials ")[0] == f"lrtune search {folder}/study.toml --out {folder}"
+
+
 def test_an_image_of_several_panels_spreads_the_points_over_each(tmp_path: Path) -> None:
     found = swept()
     rule = fit_law(found, scales=("hidden_size", "steps")).rule

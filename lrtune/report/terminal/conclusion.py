@@ -2,9 +2,8 @@
 
 import math
 
-from lrtune.errors import counted
 from lrtune.records.trust import defiance
-from lrtune.report.outlook import Outlook, duration
+from lrtune.report.outlook import Outlook, more
 from lrtune.rule import Recommendation
 from lrtune.rule.display import knob_text
 from lrtune.rule.doubt import percent
@@ -28,7 +27,7 @@ def conclusion(done: SearchResult, study: Study, found: Outlook | None) -> list[
     if text := defiance(done.records):
         lines.append(f"early ends: {text}")
     if found is not None and not found.is_enough and done.ending not in _TO_FIX:
-        lines.append(f"more: {_more(found, done)}")
+        lines.append(f"more: {more(found, done.workers)}")
     return lines
 
 
@@ -66,15 +65,3 @@ def _head(answer: Recommendation) -> str:
 def _knobs(answer: Recommendation) -> list[str]:
     """``adam_lr at hidden 512: 0.011 (0.0085 … 0.014), safe 0.007 … 0.018``, a line for each further knob."""
     return [f"{name} at {place_name(answer.scales)}: {knob_text(one)}" for name, one in answer.knobs.items()]
-
-
-def _more(found: Outlook, done: SearchResult) -> str:
-    if found.runs is None or found.then is None or found.cost is None or found.cost <= found.wanted:
-        places: dict[str, list[str]] = {}
-        for answer in found.answers:
-            if answer.doubt is not None:
-                places.setdefault(answer.doubt.value, []).append(place_name(answer.scales))
-        return "; ".join(f"{advice} ({'; '.join(names[:_MOST])})" for advice, names in places.items())
-    time = "" if found.seconds is None else f" ({duration(found.seconds)} on {counted(done.workers, 'worker')})"
-    runs = counted(found.runs, "more run")
-    return f"about {runs}{time} would bring the cost from {percent(found.cost)} to about {percent(found.then)} of loss"
