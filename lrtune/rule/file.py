@@ -37,7 +37,10 @@ def load_rule(path: "str | os.PathLike[str] | None" = None) -> Rule:
         data = read_bytes(name, most=_MAX_BYTES)
     except OSError as error:
         if path is not None and os.path.isdir(path) and isinstance(error, FileNotFoundError):
-            raise InputError(f"{os.fspath(path)}: expected a rule file, or a run folder with a rule.json") from error
+            fits = os.path.isfile(os.path.join(path, "records.jsonl"))
+            more = "; `lrtune fit` of its runs says why it has none" if fits else ""
+            expected = f"expected a rule file, or a run folder with a rule.json{more}"
+            raise InputError(f"{os.fspath(path)}: {expected}") from error
         raise InputError(f"{name}: cannot read the rule: {error.strerror}") from error
     try:
         return parse_rule(data, source=name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lrtune.errors import InputError, RunFailedError, redact
+from lrtune.errors import InputError, RunFailedError, counted, redact
 from lrtune.records.folder import RunFolder
 from lrtune.records.jsonl import from_json
 from lrtune.records.record import TrialRecord
@@ -85,10 +85,11 @@ class Status:
         for numbers, what in (
             (self.missing, "in the storage only"),
             (self.unknown, "in records.jsonl only"),
-            (self.changed, "differ from the storage"),
+            (self.changed, "other than in the storage"),
         ):
             if numbers:
-                lines.append(f"{len(numbers)} records {what}: trials {_some(numbers)}")
+                trials = "trial" if len(numbers) == 1 else "trials"
+                lines.append(f"{counted(len(numbers), 'record')} {what}: {trials} {_some(numbers)}")
         if self.why_no_storage:
             lines.append(f"cannot check the records: {self.why_no_storage}")
         elif not lines:

@@ -366,6 +366,9 @@ def test_a_run_folder_is_read_for_its_rule(tmp_path: Path) -> None:
     assert load_rule(tmp_path).source == str(tmp_path / "rule.json")
     with pytest.raises(InputError, match=r"expected a rule file, or a run folder with a rule\.json"):
         load_rule(tmp_path.parent)
+    (tmp_path / "rule.json").rename(tmp_path / "records.jsonl")
+    with pytest.raises(InputError, match=r"with a rule\.json; `lrtune fit` of its runs says why it has none"):
+        load_rule(tmp_path)
 
 
 def test_no_sentence_of_an_answer_contradicts_its_numbers() -> None:

@@ -8,6 +8,14 @@ from lrtune.search.status import Status
 from lrtune.study.study import Study
 
 
+def test_one_record_is_not_several() -> None:
+    status = Status(out=Path("run"), study=Study(), records={}, missing=(20,), changed=(1, 2))
+    assert status.problems()[:2] == [
+        "1 record in the storage only: trial 20",
+        "2 records other than in the storage: trials 1, 2",
+    ]
+
+
 def test_the_best_run_of_each_combination_of_scales_has_a_line() -> None:
     places = [(32, 100.0), (32, 200.0), (64, 100.0), (32, 100.0)]
     records = {
