@@ -146,7 +146,8 @@ def _check(groups: dict[tuple[float, ...], list[TrialRecord]], unused: Counter[s
         raise NoRuleError(NoRule.ONE_RATE, "only one learning rate at every size")
     early = any(record.status != "finished" for record in runs)
     if len(finished) > 1 and max(finished) == min(finished) and not early:
-        text = f"all {len(finished)} losses are {finished[0]:g}: they do not distinguish the learning rates"
+        values, value = ("measures", -finished[0]) if runs[0].maximize else ("losses", finished[0])
+        text = f"all {len(finished)} {values} are {value:g}: they do not distinguish the learning rates"
         raise NoRuleError(NoRule.EQUAL_LOSSES, text)
     if not early and _is_noise(groups.values()):
         text = f"no signal: the {len(finished)} losses differ by less than {SAME:.1%} at each size and follow no trend"

@@ -135,7 +135,7 @@ _FALLBACKS = {
     "parameters": "cost is taken as hidden size² × steps",
     "tokens_per_step": "horizons are counted in steps, not tokens",
     "vocabulary_size": "divergence is judged against the first reported loss",
-    "unigram_entropy": "collapse is judged by a loss that does not fall",
+    "unigram_entropy": "collapse is judged by a loss that does not improve",
 }
 
 

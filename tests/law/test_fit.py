@@ -416,6 +416,11 @@ def test_optima_without_a_law_are_measured_as_they_are() -> None:
         ),
         ([run(w, 0.1, 3.0 + w) for w in WIDTHS], NoRule.ONE_RATE, "one learning rate at every size"),
         ([run(w, r, 3.0) for w in WIDTHS for r in (0.1, 0.2)], NoRule.EQUAL_LOSSES, "all 10 losses are 3"),
+        (
+            [replace(run(w, r, -0.25), maximize=True) for w in WIDTHS for r in (0.1, 0.2)],
+            NoRule.EQUAL_LOSSES,
+            "all 10 measures are 0.25:",
+        ),
     ],
 )
 def test_records_that_yield_no_rule_give_the_reason_and_its_advice(

@@ -103,7 +103,7 @@ class Assessment:
             last = sorted({known.beyond for known in self.known if known.scales in self.no_optimum})
             far, remedy = (f" {' and '.join(last)}", "") if self.no_optimum_of == "rate" else ("", ": widen its range")
             return (
-                f"no optimum found{far}: at {_list(self.no_optimum)} the loss still falls "
+                f"no optimum found{far}: at {_list(self.no_optimum)} runs still get better "
                 f"at the last {self.no_optimum_of} that may be run{remedy}"
             )
         one = named(self.known[0].scales)

@@ -103,7 +103,7 @@ def test_a_search_whose_knob_is_best_beyond_its_range_ends_and_says_so() -> None
         records.append(run_of(task, len(records), _loss(task, 0.02, rng.normal(0, 0.002))))
     verdict = design.verdict(records, [])
     assert verdict is not None and verdict.ending is Ending.NO_OPTIMUM
-    assert "the loss still falls at the last adam_lr that may be run" in verdict.text
+    assert "runs still get better at the last adam_lr that may be run" in verdict.text
 
 
 def test_zero_is_tried_as_a_value_of_its_own() -> None:

@@ -285,7 +285,7 @@ def test_what_runs_could_not_reach_is_said_beside_what_the_answer_costs_on_avera
 
 def test_places_are_listed_in_the_order_of_their_values() -> None:
     said = replace(knows(0.3, enough=False), no_optimum=({"hidden_size": 128.0}, {"hidden_size": 64.0}))
-    assert "at 64, 128 the loss still falls" in str(said)
+    assert "at 64, 128 runs still get better" in str(said)
 
 
 def test_a_search_that_knows_enough_says_no_less_than_was_wanted():
