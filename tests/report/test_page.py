@@ -51,6 +51,17 @@ def test_each_figure_has_a_description(fit: LawFit) -> None:
     assert "Hidden 32: lowest loss" in loss and "at 0.008" in loss
 
 
+def test_runs_from_before_a_scale_was_swept_have_a_panel_of_their_own() -> None:
+    """The rule, over the scale, has no answer and no curve for them."""
+    older = [replace(record, hidden_size=48) for record in records()[:6]]
+    swept = [replace(record, scales={"depth": depth}) for depth in (2.0, 4.0) for record in records()]
+    found = fit_law(swept, scales=("hidden_size", "depth"))
+    loss = figures([*older, *swept], found.rule, found)[0]
+    titles = [panel.to_dict()["title"] for panel in loss.panels]
+    assert titles[:3] == ["hidden 32, depth 2", "hidden 32, depth 4", "hidden 48"]
+    assert len(loss.panels[2].to_dict()["layer"]) == 1, "its runs alone"
+
+
 def test_every_chart_is_one_by_the_grammar(fit: LawFit) -> None:
     """The report writes them as they are; here they are held against Vega-Lite's schema."""
     panels = [panel for figure in figures(records(), fit.rule, fit) for panel in figure.panels]

@@ -68,18 +68,21 @@ def loss_figure(records: Sequence[TrialRecord], rule: Rule | None, fit: "LawFit 
 
 
 def _by_place(records: Sequence[TrialRecord], rule: Rule | None) -> dict[Place, list[TrialRecord]]:
-    """The records at each combination of the law's scales, ascending."""
-    names = ["hidden_size", *(name for name in (rule.scales if rule else ()) if name != "hidden_size")]
+    """The records at each combination of the law's scales, ascending; one that a record lacks is left out."""
+    names = [name for name in (rule.scales if rule else ()) if name != "hidden_size"]
     found: dict[Place, list[TrialRecord]] = {}
     for record in records:
-        found.setdefault(tuple((name, record.scale(name) or 0.0) for name in names), []).append(record)
+        others = ((name, value) for name in names if (value := record.scale(name)) is not None)
+        found.setdefault((("hidden_size", record.scale("hidden_size") or 0.0), *others), []).append(record)
     return dict(sorted(found.items()))
 
 
 def _shown(every: dict[Place, list[TrialRecord]]) -> dict[Place, list[TrialRecord]]:
     if len(every) <= _MOST_PANELS:
         return every
-    most = {name: max(dict(place)[name] for place in every) for name, _ in next(iter(every))[1:]}
+    most: dict[str, float] = {}
+    for name, value in (other for place in every for other in place[1:]):
+        most[name] = max(value, most.get(name, value))
     return {place: own for place, own in every.items() if dict(place[1:]) == most} or every
 
 
@@ -93,7 +96,8 @@ def _loss_panel(
 ) -> alt.LayerChart:
     low, high = min(rates) / 1.15, max(rates) * 1.15
     finished = sorted(r.loss for r in own if r.status == "finished" and r.loss is not None)
-    curve = fitted_curve(fit, place, [r.learning_rate for r in own], 160) if len(finished) > 1 else []
+    is_fitted = len(finished) > 1 and fit is not None and fit.rule.scales.keys() <= place.keys()
+    curve = fitted_curve(fit, place, [r.learning_rate for r in own], 160) if is_fitted else []
     bottom = min([*finished[:1], *(loss for _, loss in curve)], default=0.0)
     span = finished[int(0.75 * (len(finished) - 1))] - bottom if finished else 0.0
     span = max(span, 0.015 * abs(bottom)) or 1.0  # keeps a flat curve flat
