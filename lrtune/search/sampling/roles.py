@@ -30,13 +30,13 @@ def doubts(
 ) -> list[str]:
     """Which roles are unclear, and what to do about each."""
     others = {name: each for name, each in distributions.items() if name not in knobs}
-    every = ", ".join(sorted(distributions)) or "none"
+    every = ", ".join(described(name, distributions[name]) for name in sorted(distributions)) or "none"
     found = [
         f"{name}: expected a parameter of this name, but got {every}" for name in knobs if name not in distributions
     ]
     for role, argument, given, possible, kind in (
-        ("width", "width", names[0], _widths(others, names[0]), "an integer"),
-        ("learning rate", "learning_rate", names[1], _rates(others, names[1]), "a float"),
+        ("width", "width", names[0], _widths(others, names[0]), "a positive integer"),
+        ("learning rate", "learning_rate", names[1], _rates(others, names[1]), "a positive float"),
     ):
         if len(possible) > 1:
             which = " or ".join(possible)
@@ -45,6 +45,17 @@ def doubts(
             what = f"{kind} parameter (or categories of such numbers)" + (f" named {given}" if given else "")
             found.append(f"the {role}: expected {what}, but got {every}")
     return found
+
+
+def described(name: str, distribution: BaseDistribution) -> str:
+    """A parameter and its kind, as in ``lr (categories 0.0, 0.01)``."""
+    if isinstance(distribution, CategoricalDistribution):
+        some = ", ".join(repr(choice) for choice in distribution.choices[:3])
+        return f"{name} (categories {some}{', …' if len(distribution.choices) > 3 else ''})"
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    kind = "integers" if isinstance(distribution, IntDistribution) else "floats"
+    step = f" in steps of {distribution.step:g}" if distribution.step not in (None, 1) else ""
+    return f"{name} ({kind} from {distribution.low:g} to {distribution.high:g}{step})"
 
 
 def _widths(distributions: Mapping[str, BaseDistribution], given: str | None) -> list[str]:
@@ -83,17 +94,32 @@ def is_whole(distribution: BaseDistribution) -> bool:
     return isinstance(distribution, IntDistribution) and distribution.high > 0
 
 
+def holds(distribution: BaseDistribution, width: int) -> bool:
+    """Whether a width is one of a parameter's values."""
+    if isinstance(distribution, CategoricalDistribution):
+        return width in distribution.choices
+    assert isinstance(distribution, IntDistribution)
+    return distribution.low <= width <= distribution.high and (width - distribution.low) % distribution.step == 0
+
+
 def is_positive(distribution: BaseDistribution) -> bool:
     """Whether its values may be learning rates."""
     if isinstance(distribution, CategoricalDistribution):
-        return all(isinstance(choice, float) and choice > 0 for choice in distribution.choices)
+        rates = _rates_among(distribution)  # whole numbers alone are no rates
+        return len(rates) == len(distribution.choices) and any(isinstance(choice, float) for choice in rates)
     return isinstance(distribution, FloatDistribution) and distribution.high > 0
+
+
+def _rates_among(distribution: CategoricalDistribution) -> list[float]:
+    """The choices that are positive numbers, as they were given."""
+    numbers = (each for each in distribution.choices if isinstance(each, (int, float)) and not isinstance(each, bool))
+    return [each for each in numbers if each > 0]
 
 
 def bounds(distribution: BaseDistribution) -> tuple[float, float]:
     """The lowest and highest rate."""
     if isinstance(distribution, CategoricalDistribution):
-        rates = [float(choice) for choice in distribution.choices if isinstance(choice, float)]
+        rates = _rates_among(distribution)
         return min(rates), max(rates)
     assert isinstance(distribution, FloatDistribution)
     return distribution.low, distribution.high
@@ -103,14 +129,13 @@ def choices(distribution: BaseDistribution) -> tuple[float, ...]:
     """log2 of the rates among which a categorical parameter chooses; none if it is not categorical."""
     if not isinstance(distribution, CategoricalDistribution):
         return ()
-    return tuple(math.log2(choice) for choice in distribution.choices if isinstance(choice, float))
+    return tuple(math.log2(choice) for choice in _rates_among(distribution))
 
 
 def nearest(rate: float, distribution: BaseDistribution) -> float:
     """The nearest rate of the distribution: its nearest choice or step, or the rate clipped to its bounds."""
     if isinstance(distribution, CategoricalDistribution):
-        rates = [float(choice) for choice in distribution.choices if isinstance(choice, float)]
-        return min(rates, key=lambda choice: abs(math.log(choice / rate)))
+        return min(_rates_among(distribution), key=lambda choice: abs(math.log(choice / rate)))
     low, high = bounds(distribution)
     if step := getattr(distribution, "step", None):
         rate = low + step * max(round((rate - low) / step), math.floor(-low / step) + 1)  # above zero

@@ -42,7 +42,9 @@ from lrtune.search.sampling.proposals import looking_ahead
 from lrtune.search.sampling.roles import (
     bounds,
     choices,
+    described,
     doubts,
+    holds,
     is_like_width,
     is_positive,
     is_whole,
@@ -81,7 +83,8 @@ class ScaleAwareSampler(BaseSampler):
         independent_sampler: for all other parameters (default: random).
 
     Raises:
-        InputError: the widths are not positive whole numbers, or the range is not increasing.
+        InputError: the widths are not positive whole numbers (or, once a trial starts, not among the values of the
+            parameter), or the range is not increasing.
     """
 
     def __init__(
@@ -177,7 +180,7 @@ class ScaleAwareSampler(BaseSampler):
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             return self._propose(trials, trial, roles, fixed.get(next(iter(roles))))[param_name]
         if roles is None and self._is_width(param_name, param_distribution):
-            ladder = self._ladder(param_distribution)
+            ladder = self._ladder(param_name, param_distribution)
             if not any(other.state.is_finished() for other in trials.read()):
                 return ladder[0]
             return int(np.random.default_rng([self._seed, trial.number]).choice(ladder))
@@ -199,7 +202,7 @@ class ScaleAwareSampler(BaseSampler):
         trials = Trials(study)
         roles = self._roles(trials, {})
         if roles is None:
-            raise InputError("study: expected trials with an integer width and a float learning rate, but got none")
+            raise InputError(f"study: {self._unclear(trials)}")
         with self._lock:
             running, _ = self._read(study, trials.read(), roles, own=-1)
             space = self._space(roles)
@@ -271,12 +274,16 @@ class ScaleAwareSampler(BaseSampler):
         if roles is None:
             found = (self._among(trial.distributions) for trial in reversed(trials.read()))
             roles = next((each for each in found if each is not None), None)
-        if roles is None and trials.read() and trials.read()[0].state.is_finished() and not self._warned:
+        if roles is None and not self._warned and any(trial.state.is_finished() for trial in trials.read()):
             self._warned = True
-            every = {name: each for trial in trials.read() for name, each in trial.distributions.items()}
-            unclear = "; ".join(doubts(every, self._names, self._knobs))
-            warnings.warn(f"lrtune: {unclear}; until then all are sampled independently", stacklevel=2)
+            warnings.warn(f"lrtune: {self._unclear(trials)}; until then all are sampled independently", stacklevel=2)
         return roles
+
+    def _unclear(self, trials: Trials) -> str:
+        """Which parameters no trial has so far, in words."""
+        every = {name: each for trial in trials.read() for name, each in trial.distributions.items()}
+        found = doubts(every, self._names, self._knobs)
+        return "; ".join(found) or f"expected a trial with all of {', '.join(sorted(every))}, but got none"
 
     def _among(self, distributions: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution] | None:
         others = {name: each for name, each in distributions.items() if name not in self._knobs}
@@ -289,8 +296,10 @@ class ScaleAwareSampler(BaseSampler):
                 raise InputError(f"knobs: expected a float parameter with positive bounds, but {name} is {each}")
         return roles | knobs
 
-    def _ladder(self, distribution: BaseDistribution) -> tuple[int, ...]:
+    def _ladder(self, name: str, distribution: BaseDistribution) -> tuple[int, ...]:
         if self._given is not None:
+            if outside := [str(w) for w in self._given if not holds(distribution, w)]:
+                raise InputError(f"widths: expected values of {described(name, distribution)}, but got {outside[0]}")
             return self._given
         if isinstance(distribution, CategoricalDistribution):
             return tuple(sorted(choice for choice in distribution.choices if isinstance(choice, int)))
@@ -302,8 +311,8 @@ class ScaleAwareSampler(BaseSampler):
         return tuple(sorted({min(low + step * round((w - low) / step), high) for w in even}))
 
     def _space(self, roles: Mapping[str, BaseDistribution]) -> Space:
-        width, rate, *_ = roles.values()
-        widths = self._ladder(width)
+        (name, width), (_, rate), *_ = roles.items()
+        widths = self._ladder(name, width)
         least, most = bounds(rate)
         low, high = math.log2(max(least, most * 1e-9)), math.log2(most)
         focus = (math.log2(self._lr_range[0]), math.log2(self._lr_range[1])) if self._lr_range else (low, high)

@@ -327,8 +327,52 @@ def test_two_possible_rates_are_named_and_the_widths_are_then_random():
     def words(trial, width):
         return loss(width, {"low": 1e-3, "high": 1e-2}[trial.suggest_categorical("rate", ["low", "high"])])
 
-    with pytest.warns(UserWarning, match=r"the learning rate: expected a float parameter .* got hidden_size, rate"):
+    with pytest.warns(
+        UserWarning,
+        match=r"the learning rate: expected a positive float parameter .* rate \(categories 'low', 'high'\)",
+    ):
         assert least(studied(words)) >= 1
+
+
+def test_unclear_parameters_are_described_also_where_the_first_trial_never_ends():
+    study = in_memory(sampler := ScaleAwareSampler(seed=2))
+    study.ask()  # of a worker that was killed
+
+    def words(trial):
+        width = trial.suggest_categorical("hidden_size", ["32", "64"])
+        return loss(int(width), trial.suggest_float("lr", 1e-3, 1e-1, log=True))
+
+    told = (
+        r"the width: expected a positive integer .* got hidden_size \(categories '32', '64'\), lr \(floats from 0.001"
+    )
+    with pytest.warns(UserWarning, match=told):
+        study.optimize(words, n_trials=4)
+    with pytest.raises(InputError, match=told):
+        sampler.assessment(study)
+
+
+def test_a_whole_number_among_rates_is_a_rate():
+    def rates(trial, width):
+        return loss(width, trial.suggest_categorical("learning_rate", [1, 0.1, 0.01, 0.001]), wobble=0)
+
+    pairs = studied(rates, seed=4)
+    assert pairs[0][0] == 32 and least(pairs) >= 1
+
+
+def test_given_widths_outside_the_parameter_are_an_error():
+    def chosen(trial):
+        return loss(trial.suggest_categorical("width", (32, 64)), trial.suggest_float("lr", 1e-3, 0.1))
+
+    def ranged(trial):
+        return loss(trial.suggest_int("width", 32, 64, step=32), trial.suggest_float("lr", 1e-3, 0.1))
+
+    for objective, widths, text in (
+        (chosen, (32, 48), r"width \(categories 32, 64\), but got 48"),
+        (ranged, (64, 128), r"width \(integers from 32 to 64 in steps of 32\), but got 128"),
+        (ranged, (32, 48), r"but got 48"),
+    ):
+        with pytest.raises(InputError, match=f"widths: expected values of .*{text}"):
+            in_memory(ScaleAwareSampler(widths)).optimize(objective, n_trials=3)
 
 
 TWO = {**SPACE, "adam_lr": FloatDistribution(1e-4, 1.0, log=True)}
@@ -397,5 +441,5 @@ def test_a_multi_objective_study_and_one_without_the_two_parameters_are_refused(
     with pytest.raises(InputError, match=r"knobs: .* positive bounds, but momentum is"):
         in_memory(ScaleAwareSampler(knobs=["momentum"], search_space=knob)).ask(knob)
     sampler = ScaleAwareSampler(seed=0)
-    with pytest.raises(InputError, match="integer width"):
+    with pytest.raises(InputError, match="the width: expected a positive integer"):
         sampler.assessment(in_memory(sampler))
