@@ -49,7 +49,8 @@ def verify(
     if not (study_file or training.trainer or program.command):
         settings = replace(settings, study=_as_fitted(loaded, settings.study, training))
     study = replace(settings.study, widths=(hidden,), targets=(), verify_at_target=False)
-    scales = parse_place(scale or [], steps=training.steps if {"steps", "tokens"} & set(loaded.scales) else None)
+    has_lengths = {"steps", "tokens"} & {*loaded.scales, *settings.study.scales}
+    scales = parse_place(scale or [], steps=training.steps if has_lengths else None)
     for line in study_differences(loaded, study):
         say(f"differs: {line}")
     folder = watching.out or Path("runs") / f"verify-{hidden}"

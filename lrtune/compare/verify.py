@@ -113,7 +113,7 @@ def verification_study(
         raise InputError(f"baseline: expected a positive learning rate, but got {baseline:g}")
     advice = recommend(hidden_size, rule=rule, **_asked(study, rule, scales or {}))
     rate, steps = advice.learning_rate, study.steps
-    if advice.horizon_steps and _LENGTHS & set(rule.scales):
+    if advice.horizon_steps and _LENGTHS & {*rule.scales, *study.scales}:
         steps = round(advice.horizon_steps)
     others = {"half": rate / 2, "double": rate * 2} if baseline is None else {"baseline": baseline}
     trainer = trainer_of(study)

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from builders import finished_run, knob_rule
+from builders import finished_run, knob_rule, power_rule
 
 from lrtune.compare import verify as module
 from lrtune.compare.arms import ArmResult
@@ -14,7 +14,7 @@ from lrtune.compare.run import tasks
 from lrtune.compare.verify import Verification, rows, run_verification, texts, verdict_line, verification_study
 from lrtune.errors import InputError
 from lrtune.law.fit import fit_law
-from lrtune.rule import load_rule, save_rule
+from lrtune.rule import Scale, load_rule, save_rule
 from lrtune.study.study import Study
 from lrtune.study.toml import parse_study
 from lrtune.trainer.complete import complete
@@ -121,6 +121,20 @@ def test_scales_and_length_are_those_of_the_rule_and_there_are_two_seeds():
     assert verification_study(64, replace(plain, scales={}, steps=120), rule, scales={"rank": 8.0}).steps == 120
     with pytest.raises(InputError, match="rank: expected a value, since this rule was measured over"):
         verification_study(64, plain, rule)
+
+
+def test_runs_of_equal_tokens_are_verified_with_the_steps_of_their_batch():
+    """Those of a study with one count of tokens and several batches: 100 steps at 1,000 tokens, 25 at 4,000."""
+    base = power_rule()
+    assert base.law is not None
+    line = base.law._replace(exponents=((0, 0), (1, 0), (0, 1)))
+    cells = tuple(cell._replace(scales={**cell.scales, "batch_tokens": 4000.0}) for cell in base.cells)
+    scales = {**base.scales, "batch_tokens": Scale(1000.0, 4000.0, 2000.0)}
+    horizon = {"tokens": 1e5, "steps": 100.0}
+    rule = base._replace(law=line, cells=cells, scales=scales, conditions={"tokens": 1e5}, horizon=horizon)
+    study = replace(STUDY, steps=100, scales={"tokens": (1e5,), "batch_tokens": (1000.0, 4000.0)})
+    assert verification_study(64, study, rule, scales={"batch_tokens": 4000.0}).steps == 25
+    assert verification_study(64, study, rule, scales={"batch_tokens": 4000.0, "steps": 50.0}).steps == 50
 
 
 def result(learning_rate, losses):
