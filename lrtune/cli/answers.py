@@ -56,6 +56,8 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
     lines += [f"  {'' if index else 'law':14}{text}" for index, text in enumerate(laws)]
     lines += [f"  {'rule':14}{some.source}"] if some.source else []
     notes = [f"{hidden}: {advice.warnings[0]}" for hidden, advice in answers.items() if not advice.supported]
+    unsure = [hidden for hidden, advice in answers.items() if _lacks_safe_range(advice, rule)]
+    notes += [f"{hidden}: {_none_safe(rule)}" for hidden in unsure]
     if len(rule.scales) > 1:  # the table does not say which scale a factor is of
         far = ((size, text) for size, advice in answers.items() for text in advice.warnings)
         notes += [f"{size}: {text}" for size, text in far if text.startswith(EXTRAPOLATED)]
@@ -65,6 +67,17 @@ def several(answers: Mapping[int, Answer], rule: Rule) -> str:
 
 def _interval(advice: Answer) -> str:
     return f"{rate(advice.low)} … {rate(advice.high)}"
+
+
+def _lacks_safe_range(advice: Answer, rule: Rule) -> bool:
+    """Whether a rate is supported, since it is good enough on average, and none surely is."""
+    if rule.draws is None or not isinstance(advice, Recommendation):
+        return False
+    return advice.supported and not advice.knobs and not _safe(advice)
+
+
+def _none_safe(rule: Rule) -> str:
+    return f"no rate is within {rule.tolerance * 100:g}% of loss in nine cases of ten"
 
 
 def _safe(advice: Recommendation) -> str:
@@ -118,6 +131,8 @@ def _rest(advice: Answer, rule: Rule) -> list[tuple[str, str]]:
     rows = []
     if isinstance(advice, Recommendation) and _safe(advice):
         rows.append(("safe range", f"{_safe(advice)}, within {rule.tolerance * 100:g}% of loss"))
+    elif _lacks_safe_range(advice, rule):
+        rows.append(("safe range", f"none: {_none_safe(rule)}"))
     if rule.draws is not None and advice.doubt is not Doubt.COSTLY:
         rows.append(("may cost", _cost(advice.regret, advice.regret_90)))
     if isinstance(advice, Transfer):

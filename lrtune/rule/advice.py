@@ -126,3 +126,8 @@ class Transfer(NamedTuple):
     doubt: Doubt | None = None
     regret: float | None = None
     regret_90: float | None = None
+
+    def __repr__(self) -> str:
+        from lrtune.rule.display import transfer_sentence
+
+        return f"<Transfer: {transfer_sentence(self)}>"

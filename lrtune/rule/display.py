@@ -101,6 +101,12 @@ def answer_sentence(told: Recommendation) -> str:
     return f"{told.learning_rate:.3g} at {place} ({interval}), {basis_text(told)}"
 
 
+def transfer_sentence(told: Transfer) -> str:
+    """The rate, its interval, the ratio and its basis."""
+    interval = f"{told.low:.3g} … {told.high:.3g}, {told.level:.0%} interval"
+    return f"{told.learning_rate:.3g} ({interval}), {told.ratio:.3g} times the given rate, {basis_text(told)}"
+
+
 def law_sentence(rule: Rule | None, why_none: str) -> str:
     """The law as a sentence; without a rule, the reason."""
     return f"no rule: {plain(why_none)}" if rule is None else rule_sentence(rule)

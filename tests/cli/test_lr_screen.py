@@ -1,12 +1,15 @@
 """The screen of `lrtune lr`: a line for each factor of the law, and what the answer rests on."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
+from builders import finished_run
 
 from lrtune import load_rule
 from lrtune.cli import run as run_cli
+from lrtune.law.fit import fit_law
 from lrtune.rule import save_rule
 
 
@@ -42,6 +45,20 @@ def test_what_rests_on_runs_that_were_ended_early_costs_an_unknown_share(
     assert (told["regret"], told["regret_90"], told["doubt"]) == (None, None, "cut")
     assert run_cli(["lr", "64", "--rule", cut, "--plain"]) == 0
     assert float(capsys.readouterr().out) == pytest.approx(told["learning_rate"], rel=0.01)
+
+
+def test_a_supported_answer_without_a_safe_range_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "few.json")
+    losses = {0.002: 3.3, 0.004: 3.27, 0.008: None}
+    runs = [
+        finished_run(width, rate, loss, trial=trial, status="finished" if loss else "diverged")
+        for trial, (width, (rate, loss)) in enumerate(product((256, 512, 1024), losses.items()))
+    ]
+    save_rule(fit_law(runs).rule, Path(path))
+    assert run_cli(["lr", "128", "--rule", path, "--strict"]) == 0
+    assert "safe range    none: no rate is within 1% of loss in nine cases of ten\n" in capsys.readouterr().out
+    assert run_cli(["lr", "128", "256", "--rule", path]) == 0
+    assert "note          128: no rate is within 1% of loss in nine cases of ten\n" in capsys.readouterr().out
 
 
 def test_one_scale_keeps_its_law_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -330,6 +330,9 @@ def test_transfer_carries_a_rate_by_the_ratio_of_the_law(slope: float) -> None:
     carried = transfer_learning_rate(0.003, 64, 256, rule=power_rule(slope))
     assert carried.learning_rate == pytest.approx(0.003 * 4**slope)
     assert carried.ratio_low < 4**slope < carried.ratio_high
+    assert repr(carried).startswith(f"<Transfer: {carried.learning_rate:.3g} (") and "times the given rate" in repr(
+        carried
+    )
     same = transfer_learning_rate(0.003, 512, 512, rule=power_rule(slope))
     assert same.ratio_low == same.ratio == same.ratio_high == 1
     far = transfer_learning_rate(0.003, 64, 4096, rule=power_rule(slope, curvature_sd=0.2))
