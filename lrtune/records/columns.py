@@ -36,6 +36,7 @@ _WRAPPED = re.compile(
 )
 # Groups of run settings. A metric with the same name holds the scheduled value instead.
 _ASKED = re.compile(r"(?:params?|configs?|hparams?|hyperparameters|train_loop_config|args)[._/]")
+_GAINS = frozenset(["acc", "accuracy", "auc", "bleu", "f1", "rouge", "reward", "score", "top1"])
 # Scales that ``--scale NAME`` accepts without a column; any other bare name is the column of the hidden size.
 _SCALES = ("hidden_size", "tokens", "steps", "parameters", "batch", "depth", "context")
 # Columns that affect the best rate, and their names in a rule; imported even if the user does not name them.
@@ -167,6 +168,11 @@ def is_rate(name: str) -> bool:
 def is_size(name: str) -> bool:
     """Whether a column has a usual name of a hidden size."""
     return _is_one_of(name.replace("/", "."), _words(_SIZES), last=True)
+
+
+def is_gain(name: str) -> bool:
+    """Whether a column has a usual name of a measure of which more is better: ``val/acc``."""
+    return not _GAINS.isdisjoint(_plain(name).split("_")) and not re.search("loss|err", name.lower())
 
 
 def seed_column(table: Table, found: Found) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrtune.errors import InputError
-from lrtune.records.columns import Columns, Found, find_columns, seed_column
+from lrtune.records.columns import Columns, Found, find_columns, is_gain, seed_column
 from lrtune.records.condition import Condition, parse_condition
 from lrtune.records.history import Reading, last_of_each_run
 from lrtune.records.left_out import LeftOut
@@ -38,6 +38,11 @@ def readings_of(table: Table, columns: Columns) -> Readings:
     maximise = table.objectives.get(found.loss)
     if columns.maximize and maximise is False:
         raise InputError(f"--maximize: cannot apply: the study in {table.source} minimises {found.loss!r}")
+    maximize = columns.maximize or bool(maximise)
+    doubt = maximise is None and not maximize and is_gain(found.loss)
+    rises = (
+        [f"--loss: the least {found.loss!r:.60} counts as best; if more is better, pass --maximize"] if doubt else []
+    )
     left_out = LeftOut(table.source)
     conditions = {
         flag: parse_condition(text, table.names, flag=flag)
@@ -60,13 +65,18 @@ def readings_of(table: Table, columns: Columns) -> Readings:
     places = rounded_places([run.scales for run in runs])
     return Readings(
         table=table,
-        maximize=columns.maximize or bool(maximise),
+        maximize=maximize,
         found=found,
         seed=seed,
         failed=_holds(conditions["--failed-when"], read) if "--failed-when" in conditions else None,
         readings=[replace(run, scales=place) for run, place in zip(runs, places, strict=True)],
         left_out=left_out,
-        notes=[*table.notes, *found.notes, *dict.fromkeys(reader.note for reader in read.values() if reader.note)],
+        notes=[
+            *table.notes,
+            *found.notes,
+            *rises,
+            *dict.fromkeys(reader.note for reader in read.values() if reader.note),
+        ],
     )
 
 

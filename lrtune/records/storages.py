@@ -51,7 +51,7 @@ def read_study(place: str, name: str = "") -> Table:
                 f"{shown}: expected {shown}#STUDY to name one of its studies ({plain(', '.join(names[:8])) or 'none'})"
             )
         if name and name not in names:
-            raise InputError(unknown_key(f"{shown}#STUDY", name, names))
+            raise InputError(unknown_key(shown, name, names, "study name"))
         study = optuna.load_study(study_name=name or names[0], storage=storage)
         trials = study.get_trials(deepcopy=False)
         objectives = _objectives(study)

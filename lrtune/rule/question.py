@@ -117,7 +117,7 @@ def higher(cut: Unsupported) -> str:
 
 def number(value: float) -> str:
     """A scale's value for a sentence: 3,276,800."""
-    return f"{value:,.10g}"
+    return f"{value:,.0f}" if value < 1e15 and value == round(value) else f"{value:,.10g}"
 
 
 def span(low: float, high: float) -> str:

@@ -48,3 +48,15 @@ def test_the_histories_of_a_table_tell_it_too(tmp_path: Path, maximize: bool) ->
     path.write_text("\n".join(["run_id,width,lr,step,accuracy", *rows]) + "\n")
     summary = read_sources([path], Columns(loss="accuracy", maximize=maximize)).summary
     assert any("the loss rises in 3 of 3 runs" in line for line in summary) != maximize
+
+
+@pytest.mark.parametrize(
+    ("name", "doubted"), [("val/acc", True), ("f1_score", True), ("acc_loss", False), ("m", False)]
+)
+def test_a_measure_with_the_name_of_an_accuracy_is_doubted_without_its_flag(name: str, doubted: bool) -> None:
+    rows = [{"width": 64, "lr": 2.0**-n, name: 0.1 * n} for n in (4, 5, 6)]
+    summary = read_sources([rows], Columns(loss=name)).summary
+    assert (f"--loss: the least {name!r} counts as best; if more is better, pass --maximize" in summary) == doubted
+    assert not any(
+        "pass --maximize" in line for line in read_sources([rows], Columns(loss=name, maximize=True)).summary
+    )

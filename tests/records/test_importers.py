@@ -89,7 +89,7 @@ def test_an_optuna_storage_is_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"#STUDY to name one of its studies \(.*sweep"):
         read_sources([url], COLUMNS)
     assert len(read_sources([f"{url}#sweep"], COLUMNS).records) == 8
-    with pytest.raises(InputError, match="did you mean 'sweep'"):
+    with pytest.raises(InputError, match="unknown study name 'swep'; did you mean 'sweep'"):
         read_sources([f"{url}#swep"], COLUMNS)
 
 

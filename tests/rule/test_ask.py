@@ -31,6 +31,7 @@ from lrtune.rule import (
 )
 from lrtune.rule.data import Scale
 from lrtune.rule.doubt import cost_text
+from lrtune.rule.question import number
 
 
 @pytest.fixture
@@ -404,3 +405,10 @@ def test_the_packaged_rule_names_the_batch_that_it_assumes() -> None:
     assert (assumed.scales["batch_tokens"], assumed.horizon_steps) == (1024, 3200)
     larger = recommend(256, rule="packaged", tokens=1e7, batch_tokens=4096)
     assert larger.horizon_steps == 2442 and larger.learning_rate > assumed.learning_rate and larger.supported
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2e10, "20,000,000,000"), (0.1 + 0.2, "0.3"), (1e18, "1e+18"), (512.0, "512")]
+)
+def test_a_scale_of_many_tokens_is_written_out(value: float, text: str) -> None:
+    assert number(value) == text
