@@ -12,6 +12,7 @@ from lrtune.cli.rates import rate
 from lrtune.cli.terminal import command, result, say, table
 from lrtune.errors import InputError, RunFailedError, redact
 from lrtune.rule.answer import unpredictable
+from lrtune.rule.question import asking
 
 if TYPE_CHECKING:
     from lrtune.law.fit import LawFit
@@ -59,10 +60,11 @@ def fit(
         by_name = _write(rule, sources, output, force=activate)
     finally:
         _show(fitted)  # last: a reader that closes its end loses no file
-    sizes = [cell.scales["hidden_size"] for cell in fitted.cells if "hidden_size" in cell.scales]
-    if by_name is not None and sizes and len(imported.scales) == 1:
-        size = sizes[0] if len(set(sizes)) == 1 else max(sizes) * 2  # of one size there is no law
-        say(f"next: {command('lr', f'{size:g}', *by_name)}")
+    if by_name is not None and "hidden_size" in rule.scales:
+        place = {name: scale.high for name, scale in rule.scales.items()}
+        if (sizes := rule.scales["hidden_size"]).low < sizes.high:  # of one size there is no law
+            place["hidden_size"] *= 2
+        say(f"next: {command('lr', *asking(place), *by_name)}")
 
 
 def _write(rule: "Rule", sources: Sequence[str], output: Path | None, *, force: bool) -> list[str] | None:

@@ -73,3 +73,19 @@ def test_a_tuned_rate_that_is_scaled_says_what_it_may_cost(capsys: pytest.Captur
     rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[2:])
     assert "ratio" in rows
     assert "cost" in rows["may"] and "of loss on average" in rows["may"]
+
+
+def test_a_fit_over_two_scales_ends_with_a_question_that_its_rule_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"{width},{tokens},{0.3 / width * 2**k},{3 + 0.05 * k * k - 0.1 * (tokens > 1e6)}"
+        for width, tokens, k in product((64, 128, 256), (1_000_000, 4_000_000), range(-2, 3))
+    ]
+    Path("t.csv").write_text("\n".join(["width,tokens,lr,loss", *rows]))
+    assert run_cli(["fit", "t.csv", "--scale", "hidden_size=width", "--scale", "tokens=tokens", "-o", "r.json"]) == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next: ")]
+    asked = line.partition(" lr ")[2].split()
+    assert asked == ["512", "--tokens", "4000000", "--rule", "r.json"]
+    assert run_cli(["lr", *asked]) == 0
