@@ -10,6 +10,7 @@ from typing import Any, get_args
 import typer
 
 from lrtune.cli.flags import Sets
+from lrtune.cli.values import disagreement, flag_of
 from lrtune.errors import InputError
 from lrtune.study.study import Budget, Study
 from lrtune.study.task import default_report_every, rates_of_one_size
@@ -87,8 +88,7 @@ def _check_once(context: typer.Context, given: list[tuple[str, str, Any]]) -> No
         scale = path.removeprefix("scales.")
         if scale != path and swept.get(scale, value) != value and _origin(context, name).startswith("--"):
             shown, other = (",".join(f"{each:g}" for each in values) for values in (value, swept[scale]))
-            flag = _origin(context, name)
-            raise InputError(f"{flag}: expected {flag} or --scale {scale}=…, but got {shown} and {other}")
+            raise disagreement(flag_of(name), scale, shown, other)
 
 
 def _whole(flag: str, value: float) -> int:
@@ -106,7 +106,7 @@ def typed(context: typer.Context, *groups: Any, of_study: bool = True) -> list[s
             value = getattr(group, field.name)
             if is_wanted and _source(context, field.name) == "COMMANDLINE":
                 for each in value if isinstance(value, list) else [value]:
-                    words += [_flag(field.name), *([] if each is True else [str(each)])]
+                    words += [flag_of(field.name), *([] if each is True else [str(each)])]
     return words
 
 
@@ -114,12 +114,8 @@ def _source(context: typer.Context, name: str) -> str:
     return getattr(context.get_parameter_source(name), "name", "")
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _origin(context: typer.Context, name: str) -> str:
-    return f"LRTUNE_{name.upper()}" if _source(context, name) == "ENVIRONMENT" else _flag(name)
+    return f"LRTUNE_{name.upper()}" if _source(context, name) == "ENVIRONMENT" else flag_of(name)
 
 
 def _non_defaults(study: Study, source: str) -> dict[str, tuple[Any, str]]:

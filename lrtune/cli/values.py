@@ -49,19 +49,28 @@ def parse_numbers(pairs: Sequence[str], *, flag: str) -> dict[str, float]:
 
 
 def parse_place(pairs: Sequence[str], **lengths: float | None) -> dict[str, float]:
-    """The scales of a question beside the hidden size: ``NAME=NUMBER`` items, and lengths from flags of their own.
+    """The scales of a question, without its hidden size: from ``--scale NAME=NUMBER`` and from `lengths`, each a flag.
 
     Raises:
-        InputError: an item is malformed, the hidden size, or of another value than the flag of its name.
+        InputError: an item is malformed or names the hidden size, or a flag and ``--scale`` give other values.
     """
     found = parse_numbers(pairs, flag="--scale")
     if "hidden_size" in found:
         raise InputError("--scale: expected another scale than hidden_size, which has a place of its own: see --help")
     for name, value in lengths.items():
         if value is not None and found.setdefault(name, value) != value:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag}: expected {flag} or --scale {name}=…, but got {value:g} and {found[name]:g}")
+            raise disagreement(flag_of(name), name, f"{value:g}", f"{found[name]:g}")
     return found
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting or scale."""
+    return "--" + name.replace("_", "-")
+
+
+def disagreement(flag: str, scale: str, value: str, other: str) -> InputError:
+    """The error that a flag gives a scale one value, and ``--scale`` another."""
+    return InputError(f"{flag}: expected {flag} or --scale {scale}=…, but got {value} and {other}")
 
 
 def parse_scales(pairs: Sequence[str]) -> dict[str, tuple[float, ...]]:

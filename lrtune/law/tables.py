@@ -156,7 +156,7 @@ def tabulate(data: CellData, unit: float, resolution: Resolution) -> CellTable:
         scatter = (data.squares * np.square(_slope(data, unit) / unit)).sum()
         repeats = -0.5 * free * np.log(sigma2) - 0.5 * scatter / sigma2
         constant = constant + np.tile(repeats, len(MISFIT))
-        # −Σ w (centred − rise + mean rise)² / 2 in single precision, by two products: a sixth of an ask's time.
+        # −Σ w (centred − rise + mean rise)² / 2 by products of matrices, in single precision and in place.
         rises = _at(data.x, grid, resolution)  # (n, S K G)
         mean = (weight / np.sqrt(2 * mass)[:, None]).astype(np.float32) @ rises
         middle = size[0] * size[1] // 2

@@ -39,10 +39,9 @@ def readings_of(table: Table, columns: Columns) -> Readings:
     if columns.maximize and maximise is False:
         raise InputError(f"--maximize: cannot apply: the study in {table.source} minimises {found.loss!r}")
     maximize = columns.maximize or bool(maximise)
-    doubt = maximise is None and not maximize and is_gain(found.loss)
-    rises = (
-        [f"--loss: the least {found.loss!r:.60} counts as best; if more is better, pass --maximize"] if doubt else []
-    )
+    notes = [*table.notes, *found.notes]
+    if maximise is None and not maximize and is_gain(found.loss):
+        notes.append(f"--loss: the least {found.loss!r:.60} counts as best; if more is better, pass --maximize")
     left_out = LeftOut(table.source)
     conditions = {
         flag: parse_condition(text, table.names, flag=flag)
@@ -71,12 +70,7 @@ def readings_of(table: Table, columns: Columns) -> Readings:
         failed=_holds(conditions["--failed-when"], read) if "--failed-when" in conditions else None,
         readings=[replace(run, scales=place) for run, place in zip(runs, places, strict=True)],
         left_out=left_out,
-        notes=[
-            *table.notes,
-            *found.notes,
-            *rises,
-            *dict.fromkeys(reader.note for reader in read.values() if reader.note),
-        ],
+        notes=[*notes, *dict.fromkeys(reader.note for reader in read.values() if reader.note)],
     )
 
 

@@ -12,6 +12,7 @@ from lrtune.rule.knobs import values_at
 from lrtune.search.cost import span, step_cost
 from lrtune.study.study import Study
 from lrtune.study.task import LR_CEILING, LR_FLOOR, Task, place_name, steps_of, targets, task_at, tidy
+from lrtune.trainer.direction import words
 
 FACTORS = {"the advice": 1.0, "half": 0.5, "double": 2.0}
 _SAME_RATE = 0.25  # octaves from a run to a rate that it stands for
@@ -131,7 +132,7 @@ def verified(
 
 def _outcome(study: Study, records: Sequence[TrialRecord]) -> str:
     """How the runs at each target ended: ``at hidden 512: final loss 2.35 at 0.001, 2.31 at 0.002``."""
-    what, texts = "value" if study.maximize else "loss", []
+    what, texts = words(maximize=study.maximize).what, []
     for target in targets(study):
         group = task_at(target).group
         here = sorted((r for r in records if task_of(r).group == group), key=lambda r: r.learning_rate)

@@ -96,6 +96,8 @@ def test_runs_that_the_end_of_the_budget_cut_off_are_not_called_a_verification()
     whole = verified(STUDY, wanted, wanted, "", [*some, replace(run(256, 0.01), status="collapsed")], "")
     assert whole == "verified at hidden 256: final loss 3 at 0.0025, 3 at 0.005, 3 at 0.01 (collapsed)"
     assert verified(STUDY, wanted, [], "3 runs take 24 s", [], "") == "not verified at the target: 3 runs take 24 s"
+    scored = [replace(record, maximize=True, loss=-0.9) for record in some]
+    assert "final measure 0.9 at" in verified(replace(STUDY, maximize=True), wanted, wanted, "", scored, "it ended")
 
 
 def test_a_cost_that_is_unknown_is_not_spent_from_a_limited_budget() -> None:
